@@ -1,0 +1,120 @@
+//! User and group names.
+//!
+//! The rule: a name means what it means on this machine. getent(1) asks every source that the machine has (files, LDAP,
+//! systemd); a static binary that did so itself would load the C library's modules and may die of it. Where there is no
+//! getent, the files are all there is. A number needs no lookup.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::ffi::OsStrExt;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, anyhow, bail};
+
+use crate::message::Quoted;
+
+/// What a name is a name of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Database {
+    User,
+    Group,
+}
+
+impl Database {
+    fn noun(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Group => "group",
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::User => "passwd",
+            Self::Group => "group",
+        }
+    }
+
+    fn file(self) -> &'static str {
+        match self {
+            Self::User => "/etc/passwd",
+            Self::Group => "/etc/group",
+        }
+    }
+
+    /// Gives the number of a user or a group.
+    pub(super) fn id(self, name: &OsStr) -> Result<u32> {
+        let noun = self.noun();
+        if name.as_bytes().iter().all(u8::is_ascii_digit) {
+            // The largest number means "none" to chown(2).
+            let id = name.to_str().and_then(|digits| digits.parse().ok());
+            return id.filter(|id| *id != u32::MAX).ok_or_else(|| {
+                anyhow!(
+                    "cannot use {noun} {}: the number is too large",
+                    Quoted(name)
+                )
+            });
+        }
+        match self
+            .lookup(name)
+            .with_context(|| format!("cannot look up {noun} {}", Quoted(name)))?
+        {
+            Some(id) => Ok(id),
+            None => bail!(
+                "cannot find {noun} {}: there is none by that name",
+                Quoted(name)
+            ),
+        }
+    }
+
+    fn lookup(self, name: &OsStr) -> Result<Option<u32>> {
+        let asked = Command::new("getent")
+            .args([OsStr::new(self.name()), OsStr::new("--"), name])
+            .stdin(Stdio::null())
+            .stderr(Stdio::null())
+            .output();
+        match asked {
+            Ok(answer) => match answer.status.code() {
+                Some(0) => Ok(find(&answer.stdout, name)),
+                Some(2) => Ok(None),
+                _ => bail!("getent failed, with {}", answer.status),
+            },
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                Ok(find(&fs::read(self.file())?, name))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// Finds `name:password:number:` among lines.
+fn find(lines: &[u8], name: &OsStr) -> Option<u32> {
+    lines.split(|byte| *byte == b'\n').find_map(|line| {
+        let mut fields = line.split(|byte| *byte == b':');
+        let number = fields
+            .next()
+            .filter(|first| *first == name.as_bytes())
+            .and(fields.nth(1))?;
+        std::str::from_utf8(number).ok()?.parse().ok()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_a_name_and_not_its_beginning() {
+        let lines = b"rooty:x:7:7::/:\nroot:x:0:0:root:/root:/bin/sh\n";
+        assert_eq!(find(lines, OsStr::new("root")), Some(0));
+        assert_eq!(find(lines, OsStr::new("roo")), None);
+    }
+
+    #[test]
+    fn takes_numbers_as_they_are() {
+        assert_eq!(Database::User.id(OsStr::new("1234")).ok(), Some(1234));
+        assert!(Database::User.id(OsStr::new("4294967295")).is_err());
+        assert!(Database::User.id(OsStr::new("99999999999")).is_err());
+    }
+}

@@ -1,0 +1,183 @@
+//! What the user reads: one line a message, on stderr, and the only room that prints.
+//!
+//! The rule: `atomwrite: cannot <verb> <what> '<path>': <reason>`, lower case, no full stop, no "os error". A line leaves
+//! in one write, so that the lines of two programs in a pipeline do not mix. That stderr is gone or full is no reason to
+//! fail: the exit status still tells. This room imports nothing of ours.
+
+use std::ffi::OsStr;
+use std::fmt::{self, Display, Write as _};
+use std::io::{self, Write as _};
+use std::os::unix::ffi::OsStrExt;
+
+/// How much the user wants to read. Errors are printed always.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verbosity {
+    /// Errors only.
+    Quiet,
+    /// Errors and warnings.
+    Normal,
+    /// What was done, too.
+    Verbose,
+}
+
+/// The way to the user.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Messages {
+    verbosity: Verbosity,
+}
+
+impl Messages {
+    pub(crate) fn new(verbosity: Verbosity) -> Self {
+        Self { verbosity }
+    }
+
+    /// Says what could not be done as the user might expect.
+    pub(crate) fn warn(self, warning: impl Display) {
+        if self.verbosity != Verbosity::Quiet {
+            say(format_args!("warning: {warning}"));
+        }
+    }
+
+    /// Says what is going on where the user would wonder.
+    pub(crate) fn notice(self, notice: impl Display) {
+        if self.verbosity != Verbosity::Quiet {
+            say(format_args!("{notice}"));
+        }
+    }
+
+    /// Says what was done.
+    pub(crate) fn report(self, outcome: impl Display) {
+        if self.verbosity == Verbosity::Verbose {
+            say(format_args!("{outcome}"));
+        }
+    }
+}
+
+/// Says why nothing, or not all, was done.
+pub(crate) fn error(error: impl Display) {
+    say(format_args!("{error}"));
+}
+
+fn say(text: fmt::Arguments<'_>) {
+    let mut line = String::with_capacity(128);
+    line.push_str("atomwrite: ");
+    // Writing to a String cannot fail; a Display that does leaves what it wrote.
+    let _ = line.write_fmt(text);
+    line.push('\n');
+    // There is nobody left to tell; the exit status stays as it is.
+    drop(io::stderr().write_all(line.as_bytes()));
+}
+
+/// Prints what was asked for with `--help` or `--version`: the only text for stdout.
+pub(crate) fn print(text: &str) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(text.as_bytes())?;
+    stdout.flush()
+}
+
+/// An error with its causes, each after a colon.
+pub(crate) struct Chain<'e>(pub(crate) &'e anyhow::Error);
+
+impl Display for Chain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (depth, cause) in self.0.chain().enumerate() {
+            if depth > 0 {
+                f.write_str(": ")?;
+            }
+            f.write_str(&reason(&cause.to_string()))?;
+        }
+        Ok(())
+    }
+}
+
+/// The system's text for an errno, as it reads in the middle of a line: `No such file or directory (os error 2)` is for
+/// programmers.
+fn reason(text: &str) -> String {
+    let text = match text.rfind(" (os error ") {
+        Some(end) if text.ends_with(')') => &text[..end],
+        _ => text,
+    };
+    let mut letters = text.chars();
+    match (letters.next(), letters.next()) {
+        (Some(first), Some(second)) if first.is_uppercase() && second.is_lowercase() => {
+            first.to_lowercase().chain(text.chars().skip(1)).collect()
+        }
+        _ => text.to_owned(),
+    }
+}
+
+/// A path as the user typed it, in single quotes; what a terminal would act on, and what is not UTF-8, is escaped.
+pub(crate) struct Quoted<'p>(pub(crate) &'p OsStr);
+
+impl<'p> Quoted<'p> {
+    pub(crate) fn new(path: &'p (impl AsRef<OsStr> + ?Sized)) -> Self {
+        Self(path.as_ref())
+    }
+}
+
+impl Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_char('\'')?;
+        for chunk in self.0.as_bytes().utf8_chunks() {
+            write!(f, "{}", Escaped(chunk.valid()))?;
+            for byte in chunk.invalid() {
+                write!(f, "\\x{byte:02x}")?;
+            }
+        }
+        f.write_char('\'')
+    }
+}
+
+/// A text without the characters that a terminal would act on.
+pub(crate) struct Escaped<'t>(pub(crate) &'t str);
+
+impl Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for letter in self.0.chars() {
+            match letter {
+                '\n' => f.write_str("\\n")?,
+                '\t' => f.write_str("\\t")?,
+                '\r' => f.write_str("\\r")?,
+                // The overrides of the writing direction can make a name look like another one.
+                '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
+                    write!(f, "{}", letter.escape_unicode())?;
+                }
+                control if control.is_control() => {
+                    let mut bytes = [0; 4];
+                    for byte in control.encode_utf8(&mut bytes).bytes() {
+                        write!(f, "\\x{byte:02x}")?;
+                    }
+                }
+                other => f.write_char(other)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quotes_a_path_as_it_was_typed() {
+        assert_eq!(Quoted::new("a b/ç.json").to_string(), "'a b/ç.json'");
+    }
+
+    #[test]
+    fn escapes_what_a_terminal_would_act_on() {
+        let name = OsStr::from_bytes(b"a\n\x1b[31m\xff\xc2\x9b");
+        assert_eq!(Quoted(name).to_string(), r"'a\n\x1b[31m\xff\xc2\x9b'");
+        assert_eq!(Quoted::new("a\u{202e}b").to_string(), r"'a\u{202e}b'");
+    }
+
+    #[test]
+    fn words_an_errno_for_people() {
+        assert_eq!(
+            reason("No space left on device (os error 28)"),
+            "no space left on device"
+        );
+        assert_eq!(reason("RPC failed"), "RPC failed");
+        assert_eq!(reason("it is a directory"), "it is a directory");
+    }
+}

@@ -1,0 +1,27 @@
+//! The kernel: one function a system call, each with what it promises and with the errors that mean "not supported here".
+//!
+//! The rule: this is the only room that names rustix or libc, and the only one that may ask for the operating system.
+//! It imports nothing of ours, so it can be read alone, beside the manual pages. What the names mean is left to the
+//! rooms above; what an errno means is decided here.
+
+mod attribute;
+mod bytes;
+mod directory;
+mod process;
+mod signal;
+mod startup;
+mod status;
+
+pub(crate) use rustix::fs::CWD;
+pub(crate) use rustix::io::Errno;
+
+pub(crate) use self::attribute::*;
+pub(crate) use self::bytes::*;
+pub(crate) use self::directory::*;
+pub(crate) use self::process::*;
+pub(crate) use self::signal::*;
+pub(crate) use self::startup::stdin_was_closed;
+pub(crate) use self::status::*;
+
+/// What every call here returns: the errno is kept as the kernel gave it, and worded by `message`.
+pub(crate) type Result<T> = std::result::Result<T, Errno>;

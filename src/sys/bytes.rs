@@ -1,0 +1,158 @@
+//! Content: reading, writing, copying inside the kernel, and getting it to the disk.
+
+use std::os::fd::{AsFd, BorrowedFd, IntoRawFd};
+
+use rustix::buffer::spare_capacity;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::{self, FlockOperation, SeekFrom};
+use rustix::io::{fcntl_dupfd_cloexec, retry_on_intr};
+
+use super::{Errno, Result};
+
+/// Reads what is there, up to the buffer's capacity, and waits where nothing is; empty at the end.
+///
+/// A descriptor that somebody made non-blocking (EAGAIN) is waited for as any other.
+pub(crate) fn read(file: BorrowedFd<'_>, buffer: &mut Vec<u8>) -> Result<()> {
+    buffer.clear();
+    loop {
+        match retry_on_intr(|| rustix::io::read(file, spare_capacity(buffer))) {
+            Err(Errno::AGAIN) => wait_for(file, PollFlags::IN)?,
+            result => return result.map(|_| ()),
+        }
+    }
+}
+
+/// Writes all of the bytes: a short write is no error, the rest follows.
+pub(crate) fn write_all(file: BorrowedFd<'_>, mut bytes: &[u8]) -> Result<()> {
+    while !bytes.is_empty() {
+        match retry_on_intr(|| rustix::io::write(file, bytes)) {
+            // No file does this; it must not become an endless loop if one does.
+            Ok(0) => return Err(Errno::IO),
+            Ok(written) => bytes = &bytes[written..],
+            Err(Errno::AGAIN) => wait_for(file, PollFlags::OUT)?,
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
+}
+
+fn wait_for(file: BorrowedFd<'_>, event: PollFlags) -> Result<()> {
+    retry_on_intr(|| poll(&mut [PollFd::from_borrowed_fd(file, event)], None)).map(|_| ())
+}
+
+/// Makes a pipe hold `size` bytes, if it is one and if the user's share allows it: only speed depends on it.
+pub(crate) fn enlarge_pipe(pipe: BorrowedFd<'_>, size: usize) {
+    // EBADF: no pipe; EPERM: beyond fs.pipe-max-size or the user's share; EBUSY: it holds more than that.
+    let _ = rustix::pipe::fcntl_setpipe_size(pipe, size);
+}
+
+/// Makes `to` share all of `from`'s blocks. Fails where the filesystem cannot; then nothing has happened.
+pub(crate) fn clone_file(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<()> {
+    fs::ioctl_ficlone(to, from)
+}
+
+/// Copies up to `length` bytes inside the kernel; says how many.
+pub(crate) fn copy_range(
+    from: BorrowedFd<'_>,
+    read_at: u64,
+    to: BorrowedFd<'_>,
+    write_at: u64,
+    length: u64,
+) -> Result<u64> {
+    let length = usize::try_from(length).unwrap_or(usize::MAX);
+    retry_on_intr(|| {
+        let (mut read_at, mut write_at) = (read_at, write_at);
+        fs::copy_file_range(from, Some(&mut read_at), to, Some(&mut write_at), length)
+    })
+    .map(|copied| copied as u64)
+}
+
+/// Where the descriptor stands.
+pub(crate) fn position(file: BorrowedFd<'_>) -> Result<u64> {
+    fs::tell(file)
+}
+
+/// Puts the descriptor at `offset` bytes from the start.
+pub(crate) fn seek(file: BorrowedFd<'_>, offset: u64) -> Result<()> {
+    fs::seek(file, SeekFrom::Start(offset)).map(|_| ())
+}
+
+/// Finds the next data and where it ends, from `offset` on; `None` if only a hole is left, or nothing.
+///
+/// EINVAL where the file cannot tell.
+pub(crate) fn next_data(file: BorrowedFd<'_>, offset: u64) -> Result<Option<(u64, u64)>> {
+    match fs::seek(file, SeekFrom::Data(offset)) {
+        Ok(start) => Ok(Some((start, fs::seek(file, SeekFrom::Hole(start))?))),
+        Err(Errno::NXIO) => Ok(None),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// Sets the size; what is added is a hole.
+pub(crate) fn set_size(file: BorrowedFd<'_>, size: u64) -> Result<()> {
+    retry_on_intr(|| fs::ftruncate(file, size))
+}
+
+/// Starts to write a range to the disk and does not wait. Whether it succeeds is told by the fsync that follows.
+pub(crate) fn start_writeback(file: BorrowedFd<'_>, offset: u64, length: u64) {
+    use std::os::fd::AsRawFd;
+    let (Ok(offset), Ok(length)) = (i64::try_from(offset), i64::try_from(length)) else {
+        return;
+    };
+    #[expect(unsafe_code, reason = "rustix does not have this call")]
+    // SAFETY: takes an open descriptor and three numbers, and touches no memory of ours.
+    let _ = unsafe {
+        libc::sync_file_range(
+            file.as_raw_fd(),
+            offset,
+            length,
+            libc::SYNC_FILE_RANGE_WRITE,
+        )
+    };
+}
+
+/// Waits until content and attributes are on the disk.
+///
+/// After any error but EINTR the kernel may have marked the lost pages clean, so a second call would lie: never retry it
+/// (PostgreSQL's "fsyncgate", 2018).
+pub(crate) fn sync_file(file: impl AsFd) -> Result<()> {
+    retry_on_intr(|| fs::fsync(&file))
+}
+
+/// Waits until the names in a directory are on the disk. That a filesystem has no such thing is no error.
+pub(crate) fn sync_directory(directory: impl AsFd) -> Result<()> {
+    match sync_file(directory) {
+        Err(Errno::INVAL | Errno::OPNOTSUPP | Errno::BADF) => Ok(()),
+        other => other,
+    }
+}
+
+/// Waits until all of a file's filesystem is on the disk.
+pub(crate) fn sync_filesystem(file: impl AsFd) -> Result<()> {
+    retry_on_intr(|| fs::syncfs(&file))
+}
+
+/// Collects the error that only a close reports (EIO, EDQUOT and ENOSPC on NFS, FUSE and with quotas).
+///
+/// Closes a duplicate, for which the kernel asks the filesystem just the same: the file itself stays open and locked.
+pub(crate) fn close_error(file: impl AsFd) -> Result<()> {
+    let duplicate = retry_on_intr(|| fcntl_dupfd_cloexec(&file, 3))?.into_raw_fd();
+    #[expect(unsafe_code, reason = "std and rustix drop the error of close")]
+    // SAFETY: `into_raw_fd` gave up the ownership of this descriptor, so nobody else closes or uses it.
+    let closed = unsafe { libc::close(duplicate) };
+    match Errno::from_io_error(&std::io::Error::last_os_error()) {
+        // EINTR from close means closed.
+        Some(errno) if closed != 0 && errno != Errno::INTR => Err(errno),
+        _ => Ok(()),
+    }
+}
+
+/// Takes the exclusive lock on an open file, and waits for it.
+pub(crate) fn lock(file: impl AsFd) -> Result<()> {
+    retry_on_intr(|| fs::flock(&file, FlockOperation::LockExclusive))
+}
+
+/// Takes the exclusive lock on an open file if nobody has it (EWOULDBLOCK).
+pub(crate) fn try_lock(file: impl AsFd) -> Result<()> {
+    retry_on_intr(|| fs::flock(&file, FlockOperation::NonBlockingLockExclusive))
+}

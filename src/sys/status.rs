@@ -1,0 +1,139 @@
+//! What the kernel tells of a file: statx, and fstatat where statx is not to be had.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
+
+use rustix::fs::{self, AtFlags, FileType, StatxAttributes, StatxFlags};
+
+use super::{Errno, Result};
+
+/// The kind of thing that a name leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Regular,
+    Directory,
+    Symlink,
+    Fifo,
+    Socket,
+    CharacterDevice,
+    BlockDevice,
+}
+
+/// Which file it is: no two files that exist at one time have the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Identity {
+    device: (u32, u32),
+    inode: u64,
+}
+
+/// What is known of a file.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Metadata {
+    pub(crate) kind: Kind,
+    /// The permission bits, 07777.
+    pub(crate) mode: u32,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) links: u32,
+    /// Bytes.
+    pub(crate) size: u64,
+    pub(crate) identity: Identity,
+    /// Something is mounted here: a rename over it gives EBUSY. Always false before Linux 5.8.
+    pub(crate) mount_root: bool,
+}
+
+/// Looks at what `name` is in `directory`, a link itself and not what it points to.
+pub(crate) fn metadata_at(directory: BorrowedFd<'_>, name: &Path) -> Result<Metadata> {
+    look(directory, name, AtFlags::SYMLINK_NOFOLLOW)
+}
+
+/// Looks at an open file.
+pub(crate) fn metadata(file: impl AsFd) -> Result<Metadata> {
+    look(file.as_fd(), Path::new(""), AtFlags::EMPTY_PATH)
+}
+
+/// Looks at what `path` leads to, through any links.
+pub(crate) fn metadata_through_links(at: BorrowedFd<'_>, path: &Path) -> Result<Metadata> {
+    look(at, path, AtFlags::empty())
+}
+
+fn look(directory: BorrowedFd<'_>, name: &Path, flags: AtFlags) -> Result<Metadata> {
+    let seen = match fs::statx(directory, name, flags, StatxFlags::BASIC_STATS) {
+        Ok(seen) => seen,
+        // ENOSYS before Linux 4.11; EPERM from seccomp filters that are older than the call.
+        Err(Errno::NOSYS | Errno::PERM) => return look_the_old_way(directory, name, flags),
+        Err(errno) => return Err(errno),
+    };
+    Ok(Metadata {
+        kind: kind(u32::from(seen.stx_mode)),
+        mode: u32::from(seen.stx_mode) & 0o7777,
+        uid: seen.stx_uid,
+        gid: seen.stx_gid,
+        links: seen.stx_nlink,
+        size: seen.stx_size,
+        identity: Identity {
+            device: (seen.stx_dev_major, seen.stx_dev_minor),
+            inode: seen.stx_ino,
+        },
+        mount_root: seen.stx_attributes.contains(StatxAttributes::MOUNT_ROOT),
+    })
+}
+
+fn look_the_old_way(directory: BorrowedFd<'_>, name: &Path, flags: AtFlags) -> Result<Metadata> {
+    let seen = fs::statat(directory, name, flags)?;
+    Ok(Metadata {
+        kind: kind(seen.st_mode),
+        mode: seen.st_mode & 0o7777,
+        uid: seen.st_uid,
+        gid: seen.st_gid,
+        links: u32::try_from(seen.st_nlink).unwrap_or(u32::MAX),
+        size: u64::try_from(seen.st_size).unwrap_or(0),
+        identity: Identity {
+            device: (fs::major(seen.st_dev), fs::minor(seen.st_dev)),
+            inode: seen.st_ino,
+        },
+        mount_root: false,
+    })
+}
+
+fn kind(mode: u32) -> Kind {
+    match FileType::from_raw_mode(mode) {
+        FileType::Directory => Kind::Directory,
+        FileType::Symlink => Kind::Symlink,
+        FileType::Fifo => Kind::Fifo,
+        FileType::Socket => Kind::Socket,
+        FileType::CharacterDevice => Kind::CharacterDevice,
+        FileType::BlockDevice => Kind::BlockDevice,
+        _ => Kind::Regular,
+    }
+}
+
+/// What a filesystem is, as far as it matters for the promise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FileSystem {
+    /// fsync of a file that has no name yet makes its content durable (ext2, ext3, ext4, xfs; on tmpfs and ramfs there
+    /// is nothing to make durable).
+    SyncsUnnamed,
+    /// /proc.
+    Proc,
+    /// Anything else. btrfs is known to do nothing at an fsync of a file without a name, so that power loss after the
+    /// rename leaves an empty file (andreacorbellini/rust-atomic-write-file#6); of the rest we do not know.
+    Other,
+}
+
+/// Tells what filesystem the open file is on.
+pub(crate) fn filesystem(file: impl AsFd) -> Result<FileSystem> {
+    const EXT: u64 = 0xef53;
+    const XFS: u64 = 0x5846_5342;
+    const TMPFS: u64 = 0x0102_1994;
+    const RAMFS: u64 = 0x8584_58f6;
+    const PROC: u64 = 0x9fa0;
+    // The field's type differs between architectures; the magic numbers are 32 bits wide on all.
+    #[expect(clippy::cast_sign_loss, reason = "compared as the 32 bits that it is")]
+    let magic = fs::fstatfs(file)?.f_type as u64 & 0xffff_ffff;
+    Ok(match magic {
+        EXT | XFS | TMPFS | RAMFS => FileSystem::SyncsUnnamed,
+        PROC => FileSystem::Proc,
+        _ => FileSystem::Other,
+    })
+}
