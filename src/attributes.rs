@@ -46,6 +46,8 @@ struct Old {
     mode: u32,
     acl: Option<Acl>,
     others: Vec<(CString, Vec<u8>)>,
+    /// There, but not for us to read.
+    unreadable: Vec<(CString, Errno)>,
 }
 
 impl Attributes {
@@ -116,6 +118,7 @@ impl Old {
             mode: existing.metadata.mode,
             acl: None,
             others: Vec::new(),
+            unreadable: Vec::new(),
         };
         for name in sys::list_attributes(file).with_context(cannot_read)? {
             if NEVER_KEPT.contains(&name.as_c_str()) {
@@ -125,6 +128,11 @@ impl Old {
                 Ok(value) => value,
                 // Removed since it was listed.
                 Err(Errno::NODATA) => continue,
+                // An ACL can be read by everybody who can find the file.
+                Err(errno @ (Errno::ACCESS | Errno::PERM)) if name.as_c_str() != acl::ACCESS => {
+                    old.unreadable.push((name, errno));
+                    continue;
+                }
                 Err(errno) => return Err(errno).with_context(cannot_read),
             };
             if name.as_c_str() == acl::ACCESS {
@@ -168,6 +176,9 @@ impl Work<'_> {
         let (owner, group) = self.chown(&now, wanted.owner, wanted.group, old.uid, old.gid)?;
         for (name, value) in &old.others {
             self.set_attribute(name, value)?;
+        }
+        for (name, errno) in &old.unreadable {
+            self.lose_attribute(name, *errno)?;
         }
         let acl = self.put_acl(old, group)?;
         let mut mode = old.mode;
@@ -235,12 +246,14 @@ impl Work<'_> {
             {
                 Ok(())
             }
-            Err(errno) => {
-                let name = name.to_string_lossy();
-                self.lose(&format!("attribute {}", Quoted::new(name.as_ref())), errno)
-                    .map(|_| ())
-            }
+            Err(errno) => self.lose_attribute(name, errno),
         }
+    }
+
+    fn lose_attribute(&mut self, name: &CStr, errno: Errno) -> Result<()> {
+        let name = name.to_string_lossy();
+        self.lose(&format!("attribute {}", Quoted::new(name.as_ref())), errno)
+            .map(|_| ())
     }
 
     /// Sets the old ACL, or takes away what the directory gave to a file whose old one has none.

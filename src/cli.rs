@@ -21,20 +21,37 @@ const USAGE: &str = "\
 atomwrite [OPTIONS] [SOURCE] DEST
        COMMAND | atomwrite [OPTIONS] DEST";
 
+/// The order of the help. The operands are one argument to clap, and two to people.
+const TEMPLATE: &str = "\
+{about-with-newline}
+{usage-heading} {usage}
+
+Arguments:
+  SOURCE  The file to read; '-' or none: standard input
+  DEST    The file to write
+
+{all-args}{after-help}";
+
 const EXAMPLES: &str = "\
 Examples:
-  jq .version config.json | atomwrite version.json   replace a file by what a command prints
-  atomwrite -v new.conf /etc/app.conf                replace it by another file's content
-  sort list.txt | atomwrite list.txt                 read and replace one and the same file
-  make-report | atomwrite -D -m 640 out/report.csv   a new file's directory and mode
+  sort list | atomwrite list            Read and replace one and the same file
+  atomwrite -v new.conf /etc/app.conf   Replace a file by what another one holds
+  date | atomwrite -D -m 640 log/start  Make the directory too, and set the mode
 
-Exit status: 0 done, 1 failed, 2 usage, 3 refused by a guard (DEST is untouched in each of these),
-4 DEST is new but may not survive power loss.";
+Exit status: 0 done; 1 failed, 2 usage, 3 refused by a guard: DEST is untouched;
+4 DEST is new, but may not survive power loss.";
 
-/// Writes a file so that DEST is at every moment the whole old file or the whole new one
+const GUARDS: &str = "Guards (DEST is untouched, status 3)";
+const LOOKS: &str = "What DEST looks like";
+const WRITING: &str = "How it is written";
+const MESSAGES: &str = "Messages";
+
+/// Replaces a file at once: DEST is the whole old file or the whole new one
 ///
-/// Reads standard input, or the file SOURCE, to its end; writes it to a temporary file beside DEST, gives that file
-/// DEST's owner, mode and attributes, puts it on the disk, and renames it to DEST.
+/// It is so at every moment, and after a power loss too. atomwrite reads standard input, or SOURCE, to its end, and
+/// writes it to a new file in DEST's directory. When all of it has arrived, the new file gets the owner, mode and
+/// attributes of the old one, is put on the disk, and is renamed to DEST. If anything fails before that, DEST is
+/// untouched, and nothing is left behind.
 #[expect(
     clippy::struct_excessive_bools,
     reason = "options are; they become enums below"
@@ -44,9 +61,10 @@ Exit status: 0 done, 1 failed, 2 usage, 3 refused by a guard (DEST is untouched 
     name = "atomwrite",
     version,
     override_usage = USAGE,
+    help_template = TEMPLATE,
     after_help = EXAMPLES,
     args_override_self = true,
-    max_term_width = 100,
+    max_term_width = 80,
     next_line_help = false,
     disable_help_flag = true,
     disable_version_flag = true
@@ -57,20 +75,24 @@ pub(crate) struct Args {
     operands: Vec<OsString>,
 
     /// Refuse to replace DEST, whatever has that name
+    ///
+    /// A file, a directory or a link, dangling or not, is in the way. It is looked for before any input is read, and
+    /// once more in the very call that gives the new file its name, so that of two such writers one is refused.
     #[arg(
         short = 'n',
         long,
-        help_heading = "Guards (status 3, DEST is untouched)"
+        help_heading = GUARDS
     )]
     no_clobber: bool,
 
-    /// Let an empty standard input replace a DEST that is not empty
+    /// Let an empty standard input replace a DEST with content
     ///
-    /// Without it such input is refused: it mostly comes from a command that failed.
+    /// Without it, such input is refused: it mostly comes from a command that failed. An empty SOURCE, and an empty
+    /// DEST, need no permission.
     #[arg(
         long,
         overrides_with = "no_empty",
-        help_heading = "Guards (status 3, DEST is untouched)"
+        help_heading = GUARDS
     )]
     allow_empty: bool,
 
@@ -78,91 +100,103 @@ pub(crate) struct Args {
     #[arg(
         long,
         overrides_with = "allow_empty",
-        help_heading = "Guards (status 3, DEST is untouched)"
+        help_heading = GUARDS
     )]
     no_empty: bool,
 
-    /// What an existing DEST keeps of owner, group, mode, ACL and other extended attributes [default: try]
+    /// Which attributes an old DEST hands on [default: try]
     ///
-    /// Timestamps and security.capability, security.ima and security.evm are never kept.
+    /// Attributes are the owner, the group, the mode, the ACL, the security label and the other extended attributes.
+    /// Timestamps, security.capability, security.ima and security.evm are never kept. The set-user-ID and set-group-ID
+    /// bits are kept only with the owner and the group.
     #[arg(
         long,
         value_name = "WHAT",
         value_enum,
-        help_heading = "What DEST looks like"
+        help_heading = LOOKS
     )]
     keep: Option<KeepArg>,
 
-    /// Set the permissions, octal or symbolic as for chmod, from those that DEST would get otherwise
-    #[arg(short, long, value_name = "MODE", value_parser = OsStringValueParser::new().try_map(parse_mode), allow_hyphen_values = true, help_heading = "What DEST looks like")]
+    /// Set the mode, octal or symbolic as for chmod(1)
+    ///
+    /// A symbolic mode such as g+w,o= changes the mode that DEST would get without this option: that of an old DEST, or
+    /// what the umask or the directory's default ACL leave for a new one.
+    #[arg(short, long, value_name = "MODE", value_parser = OsStringValueParser::new().try_map(parse_mode), value_hint = ValueHint::Other, allow_hyphen_values = true, help_heading = LOOKS)]
     mode: Option<ModeChange>,
 
     /// Set the owner, by name or number
-    #[arg(short, long, value_name = "USER", value_parser = OsStringValueParser::new().try_map(parse_owner), value_hint = ValueHint::Username, help_heading = "What DEST looks like")]
+    #[arg(short, long, value_name = "USER", value_parser = OsStringValueParser::new().try_map(parse_owner), value_hint = ValueHint::Username, help_heading = LOOKS)]
     owner: Option<OsString>,
 
     /// Set the group, by name or number
-    #[arg(short, long, value_name = "GROUP", value_parser = OsStringValueParser::new().try_map(parse_owner), value_hint = ValueHint::Other, help_heading = "What DEST looks like")]
+    #[arg(short, long, value_name = "GROUP", value_parser = OsStringValueParser::new().try_map(parse_owner), value_hint = ValueHint::Other, help_heading = LOOKS)]
     group: Option<OsString>,
 
-    /// Replace a symbolic link itself, not what it points to
-    #[arg(long, help_heading = "What DEST looks like")]
+    /// Replace a symbolic link itself, not what it leads to
+    ///
+    /// Without it, the link stays, and the file that it leads to is replaced, or created if it is missing.
+    #[arg(long, help_heading = LOOKS)]
     no_dereference: bool,
 
     /// Replace a DEST that you may not write to
-    #[arg(short, long, help_heading = "What DEST looks like")]
+    ///
+    /// A rename needs the right to write to the directory only. Without this option, a file that is protected by its
+    /// mode is not replaced.
+    #[arg(short, long, help_heading = LOOKS)]
     force: bool,
 
     /// Make missing parent directories of DEST
-    #[arg(short = 'D', long, help_heading = "What DEST looks like")]
+    ///
+    /// They are made when all of the input has been read: a run that fails before that leaves none.
+    #[arg(short = 'D', long, help_heading = LOOKS)]
     create_dirs: bool,
 
-    /// What survives power loss [env: ATOMWRITE_SYNC=] [default: full]
-    #[arg(long, value_name = "LEVEL", value_enum, overrides_with_all = ["fsync", "no_fsync"], help_heading = "How it is written")]
+    /// What survives power loss [default: $ATOMWRITE_SYNC or full]
+    #[arg(long, value_name = "WHAT", value_enum, overrides_with_all = ["fsync", "no_fsync"], help_heading = WRITING)]
     sync: Option<SyncArg>,
 
     /// The same as --sync=full
-    #[arg(long, overrides_with_all = ["sync", "no_fsync"], help_heading = "How it is written")]
+    #[arg(long, overrides_with_all = ["sync", "no_fsync"], help_heading = WRITING)]
     fsync: bool,
 
     /// The same as --sync=none
-    #[arg(long, overrides_with_all = ["sync", "fsync"], help_heading = "How it is written")]
+    #[arg(long, overrides_with_all = ["sync", "fsync"], help_heading = WRITING)]
     no_fsync: bool,
 
-    /// Say what was done, in one line on stderr
-    #[arg(short, long, overrides_with = "quiet", help_heading = "Messages")]
+    /// Say what was done, in one line on standard error
+    #[arg(short, long, overrides_with = "quiet", help_heading = MESSAGES)]
     verbose: bool,
 
     /// Print errors only, no warnings
-    #[arg(short, long, overrides_with = "verbose", help_heading = "Messages")]
+    #[arg(short, long, overrides_with = "verbose", help_heading = MESSAGES)]
     quiet: bool,
 
-    /// Print help ('-h' for a summary)
-    #[arg(short, long, action = clap::ArgAction::Help, help_heading = "Messages")]
+    /// Print a summary (-h) or all of this help (--help)
+    #[arg(short, long, action = clap::ArgAction::Help, help_heading = MESSAGES)]
     help: Option<bool>,
 
     /// Print the version
-    #[arg(short = 'V', long, action = clap::ArgAction::Version, help_heading = "Messages")]
+    #[arg(short = 'V', long, action = clap::ArgAction::Version, help_heading = MESSAGES)]
     version: Option<bool>,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum KeepArg {
-    /// All that can be kept; warn about the rest
+    /// What can be kept, with a warning about the rest
     Try,
-    /// All, or fail
+    /// All of them; if one cannot be kept, fail
     All,
-    /// Nothing, as if DEST were new
+    /// None, as if DEST were new
     None,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum SyncArg {
-    /// Nothing is promised
+    /// No promise; DEST may then be empty, or full of zeros
     None,
-    /// DEST is the old file or the new one, whole
+    /// DEST, as the whole old file or the whole new one
     File,
-    /// When atomwrite has returned 0, DEST is the new file
+    /// The new file, once atomwrite has ended with status 0
     Full,
 }
 

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow, bail};
 
 use crate::message::Quoted;
+use crate::outcome::Failure;
 use crate::request::{Links, Parents};
 use crate::sys::{self, Errno, FileSystem, Kind, Metadata, OpenDirectory};
 
@@ -48,6 +49,14 @@ impl Destination {
         Walk { typed, parents }.follow(links)
     }
 
+    /// A failure to find it, and that it still is what it was, if there is anything by that name.
+    pub(crate) fn unresolved(typed: &Path, error: anyhow::Error) -> Failure {
+        match sys::metadata_at(sys::CWD, typed) {
+            Ok(_) => Failure::from(error).leaving(typed.as_os_str()),
+            Err(_) => error.into(),
+        }
+    }
+
     /// The path as the user typed it, for messages.
     pub(crate) fn typed(&self) -> Quoted<'_> {
         Quoted::new(&self.typed)
@@ -77,7 +86,7 @@ impl Destination {
     }
 
     /// A failure, and that DEST still is what it was, if it was anything.
-    pub(crate) fn unchanged(&self, failure: crate::outcome::Failure) -> crate::outcome::Failure {
+    pub(crate) fn unchanged(&self, failure: Failure) -> Failure {
         match self.existing {
             Some(_) => failure.leaving(self.typed.as_os_str()),
             None => failure,

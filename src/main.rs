@@ -23,6 +23,9 @@ mod outcome;
 mod message;
 mod sys;
 
+#[cfg(test)]
+mod generated;
+
 use std::io::ErrorKind;
 use std::process::ExitCode;
 

@@ -16,7 +16,8 @@ pub(crate) fn write(request: &Request, messages: Messages) -> Result<Outcome, Fa
         Overwrite::Never => Links::Replace,
         Overwrite::Writable | Overwrite::Any => request.links,
     };
-    let destination = Destination::resolve(&request.destination, links, request.parents)?;
+    let destination = Destination::resolve(&request.destination, links, request.parents)
+        .map_err(|error| Destination::unresolved(&request.destination, error))?;
     replace(&destination, request, messages).map_err(|failure| destination.unchanged(failure))
 }
 

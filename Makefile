@@ -1,0 +1,58 @@
+# make            builds atomwrite
+# make install    installs what was built; PREFIX (/usr/local) and DESTDIR as usual
+# make test       installs what the tests need (Debian packages), and runs them all
+# make lint       what else has to be in order before a commit
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+CARGO ?= cargo
+INSTALL ?= install
+
+# Where cargo builds, unless told otherwise in the environment.
+CARGO_TARGET_DIR ?= target
+BINARY = $(CARGO_TARGET_DIR)/release/atomwrite
+
+BIN = $(DESTDIR)$(PREFIX)/bin/atomwrite
+MAN = $(DESTDIR)$(PREFIX)/share/man/man1/atomwrite.1
+BASH_COMPLETION = $(DESTDIR)$(PREFIX)/share/bash-completion/completions/atomwrite
+ZSH_COMPLETION = $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_atomwrite
+FISH_COMPLETION = $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/atomwrite.fish
+
+SCRIPTS = .ci/run tests/setup.sh
+
+.PHONY: build
+build:
+	$(CARGO) build --release --locked
+
+.PHONY: test
+test:
+	tests/setup.sh
+	$(CARGO) test --locked
+
+.PHONY: lint
+lint:
+	tests/setup.sh lint
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps --document-private-items
+	mandoc -T lint man/atomwrite.1
+	shellcheck $(SCRIPTS)
+
+# Does not build: often root installs, who may have no cargo and should leave no files in the tree.
+.PHONY: install
+install:
+	@test -x '$(BINARY)' || { \
+	    echo "make install: nothing is built in $(CARGO_TARGET_DIR); run 'make' first" >&2; exit 1; }
+	$(INSTALL) -D -m 755 '$(BINARY)' '$(BIN)'
+	$(INSTALL) -D -m 644 man/atomwrite.1 '$(MAN)'
+	$(INSTALL) -D -m 644 completions/atomwrite.bash '$(BASH_COMPLETION)'
+	$(INSTALL) -D -m 644 completions/_atomwrite '$(ZSH_COMPLETION)'
+	$(INSTALL) -D -m 644 completions/atomwrite.fish '$(FISH_COMPLETION)'
+
+.PHONY: uninstall
+uninstall:
+	rm -f '$(BIN)' '$(MAN)' '$(BASH_COMPLETION)' '$(ZSH_COMPLETION)' '$(FISH_COMPLETION)'
+
+.PHONY: clean
+clean:
+	$(CARGO) clean

@@ -1,0 +1,57 @@
+
+using namespace System.Management.Automation
+using namespace System.Management.Automation.Language
+
+Register-ArgumentCompleter -Native -CommandName 'atomwrite' -ScriptBlock {
+    param($wordToComplete, $commandAst, $cursorPosition)
+
+    $commandElements = $commandAst.CommandElements
+    $command = @(
+        'atomwrite'
+        for ($i = 1; $i -lt $commandElements.Count; $i++) {
+            $element = $commandElements[$i]
+            if ($element -isnot [StringConstantExpressionAst] -or
+                $element.StringConstantType -ne [StringConstantType]::BareWord -or
+                $element.Value.StartsWith('-') -or
+                $element.Value -eq $wordToComplete) {
+                break
+        }
+        $element.Value
+    }) -join ';'
+
+    $completions = @(switch ($command) {
+        'atomwrite' {
+            [CompletionResult]::new('--keep', '--keep', [CompletionResultType]::ParameterName, 'Which attributes an old DEST hands on [default: try]')
+            [CompletionResult]::new('-m', '-m', [CompletionResultType]::ParameterName, 'Set the mode, octal or symbolic as for chmod(1)')
+            [CompletionResult]::new('--mode', '--mode', [CompletionResultType]::ParameterName, 'Set the mode, octal or symbolic as for chmod(1)')
+            [CompletionResult]::new('-o', '-o', [CompletionResultType]::ParameterName, 'Set the owner, by name or number')
+            [CompletionResult]::new('--owner', '--owner', [CompletionResultType]::ParameterName, 'Set the owner, by name or number')
+            [CompletionResult]::new('-g', '-g', [CompletionResultType]::ParameterName, 'Set the group, by name or number')
+            [CompletionResult]::new('--group', '--group', [CompletionResultType]::ParameterName, 'Set the group, by name or number')
+            [CompletionResult]::new('--sync', '--sync', [CompletionResultType]::ParameterName, 'What survives power loss [default: $ATOMWRITE_SYNC or full]')
+            [CompletionResult]::new('-n', '-n', [CompletionResultType]::ParameterName, 'Refuse to replace DEST, whatever has that name')
+            [CompletionResult]::new('--no-clobber', '--no-clobber', [CompletionResultType]::ParameterName, 'Refuse to replace DEST, whatever has that name')
+            [CompletionResult]::new('--allow-empty', '--allow-empty', [CompletionResultType]::ParameterName, 'Let an empty standard input replace a DEST with content')
+            [CompletionResult]::new('--no-empty', '--no-empty', [CompletionResultType]::ParameterName, 'Refuse empty content from any input, for a new DEST too')
+            [CompletionResult]::new('--no-dereference', '--no-dereference', [CompletionResultType]::ParameterName, 'Replace a symbolic link itself, not what it leads to')
+            [CompletionResult]::new('-f', '-f', [CompletionResultType]::ParameterName, 'Replace a DEST that you may not write to')
+            [CompletionResult]::new('--force', '--force', [CompletionResultType]::ParameterName, 'Replace a DEST that you may not write to')
+            [CompletionResult]::new('-D', '-D ', [CompletionResultType]::ParameterName, 'Make missing parent directories of DEST')
+            [CompletionResult]::new('--create-dirs', '--create-dirs', [CompletionResultType]::ParameterName, 'Make missing parent directories of DEST')
+            [CompletionResult]::new('--fsync', '--fsync', [CompletionResultType]::ParameterName, 'The same as --sync=full')
+            [CompletionResult]::new('--no-fsync', '--no-fsync', [CompletionResultType]::ParameterName, 'The same as --sync=none')
+            [CompletionResult]::new('-v', '-v', [CompletionResultType]::ParameterName, 'Say what was done, in one line on standard error')
+            [CompletionResult]::new('--verbose', '--verbose', [CompletionResultType]::ParameterName, 'Say what was done, in one line on standard error')
+            [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Print errors only, no warnings')
+            [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Print errors only, no warnings')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print a summary (-h) or all of this help (--help)')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print a summary (-h) or all of this help (--help)')
+            [CompletionResult]::new('-V', '-V ', [CompletionResultType]::ParameterName, 'Print the version')
+            [CompletionResult]::new('--version', '--version', [CompletionResultType]::ParameterName, 'Print the version')
+            break
+        }
+    })
+
+    $completions.Where{ $_.CompletionText -like "$wordToComplete*" } |
+        Sort-Object -Property ListItemText
+}

@@ -1,0 +1,51 @@
+
+use builtin;
+use str;
+
+set edit:completion:arg-completer[atomwrite] = {|@words|
+    fn spaces {|n|
+        builtin:repeat $n ' ' | str:join ''
+    }
+    fn cand {|text desc|
+        edit:complex-candidate $text &display=$text' '(spaces (- 14 (wcswidth $text)))$desc
+    }
+    var command = 'atomwrite'
+    for word $words[1..-1] {
+        if (str:has-prefix $word '-') {
+            break
+        }
+        set command = $command';'$word
+    }
+    var completions = [
+        &'atomwrite'= {
+            cand --keep 'Which attributes an old DEST hands on [default: try]'
+            cand -m 'Set the mode, octal or symbolic as for chmod(1)'
+            cand --mode 'Set the mode, octal or symbolic as for chmod(1)'
+            cand -o 'Set the owner, by name or number'
+            cand --owner 'Set the owner, by name or number'
+            cand -g 'Set the group, by name or number'
+            cand --group 'Set the group, by name or number'
+            cand --sync 'What survives power loss [default: $ATOMWRITE_SYNC or full]'
+            cand -n 'Refuse to replace DEST, whatever has that name'
+            cand --no-clobber 'Refuse to replace DEST, whatever has that name'
+            cand --allow-empty 'Let an empty standard input replace a DEST with content'
+            cand --no-empty 'Refuse empty content from any input, for a new DEST too'
+            cand --no-dereference 'Replace a symbolic link itself, not what it leads to'
+            cand -f 'Replace a DEST that you may not write to'
+            cand --force 'Replace a DEST that you may not write to'
+            cand -D 'Make missing parent directories of DEST'
+            cand --create-dirs 'Make missing parent directories of DEST'
+            cand --fsync 'The same as --sync=full'
+            cand --no-fsync 'The same as --sync=none'
+            cand -v 'Say what was done, in one line on standard error'
+            cand --verbose 'Say what was done, in one line on standard error'
+            cand -q 'Print errors only, no warnings'
+            cand --quiet 'Print errors only, no warnings'
+            cand -h 'Print a summary (-h) or all of this help (--help)'
+            cand --help 'Print a summary (-h) or all of this help (--help)'
+            cand -V 'Print the version'
+            cand --version 'Print the version'
+        }
+    ]
+    $completions[$command]
+}

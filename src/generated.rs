@@ -1,0 +1,205 @@
+//! What is made from the table in `cli` and checked in: the completions, and the manual's options.
+//!
+//! The rule: nobody edits them by hand. The tests here fail when a file is not what the table says, and
+//! `BLESS=1 cargo test generated` writes it anew. The manual's prose is in generated/manual.roff.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::Path;
+
+use clap::Command;
+use clap_complete::{Generator, Shell, generate};
+use clap_mangen::Man;
+
+use crate::cli;
+
+/// The manual but for what the table knows: {version}, and {options} on a line of its own.
+const MANUAL: &str = include_str!("generated/manual.roff");
+
+/// The longest line of source that mandoc's lint likes.
+const LINE: usize = 80;
+
+#[test]
+fn completions_are_what_the_table_says() {
+    for shell in [
+        Shell::Bash,
+        Shell::Elvish,
+        Shell::Fish,
+        Shell::PowerShell,
+        Shell::Zsh,
+    ] {
+        let (name, script) = completion(shell);
+        check(Path::new("completions").join(name), &script);
+    }
+}
+
+#[test]
+fn manual_is_what_the_table_says() {
+    let table = cli::command();
+    let manual = MANUAL
+        .replace("{version}", table.get_version().unwrap_or_default())
+        .replace("{options}\n", &options(&table));
+    check("man/atomwrite.1", &manual);
+}
+
+#[test]
+fn help_fits_a_terminal_of_80_columns() {
+    for help in [
+        cli::command().render_help(),
+        cli::command().render_long_help(),
+    ] {
+        for line in help.to_string().lines() {
+            assert!(line.chars().count() <= 80, "too long: {line}");
+        }
+    }
+}
+
+/// Compares a file with what it should be; with $BLESS, makes it so.
+#[track_caller]
+fn check(path: impl AsRef<Path>, wanted: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    if std::env::var_os("BLESS").is_some_and(|value| value != OsStr::new("0")) {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the program under test is no tool to make itself with"
+        )]
+        fs::write(&path, wanted).expect("the tree can be written");
+        return;
+    }
+    let found = fs::read_to_string(&path).unwrap_or_default();
+    let differing = found
+        .lines()
+        .zip(wanted.lines())
+        .position(|(found, wanted)| found != wanted)
+        .unwrap_or_else(|| found.lines().count().min(wanted.lines().count()));
+    assert!(
+        found == wanted,
+        "{} is not what src/cli.rs says, from line {} on; 'BLESS=1 cargo test generated' writes it anew",
+        path.display(),
+        differing + 1
+    );
+}
+
+/// A shell's script, and the file name that the shell expects.
+fn completion(shell: Shell) -> (String, String) {
+    // The help speaks of SOURCE and DEST in its own words; the shells have to know of them.
+    let mut table = cli::command().mut_arg("operands", |operands| operands.hide(false));
+    let mut script = Vec::new();
+    generate(shell, &mut table, "atomwrite", &mut script);
+    let script = String::from_utf8(script).expect("names and help are text");
+    let script = match shell {
+        Shell::Bash => better_bash(script),
+        _ => script,
+    };
+    (shell.file_name("atomwrite"), script)
+}
+
+/// Has bash offer files where an operand stands, users to --owner, and values after `--sync=` too.
+fn better_bash(mut script: String) -> String {
+    let owners = |option| {
+        [
+            format!("{option})\n                    COMPREPLY=($(compgen -f \"${{cur}}\"))"),
+            format!("{option})\n                    COMPREPLY=($(compgen -u -- \"${{cur}}\"))"),
+        ]
+    };
+    for [old, new] in [
+        [
+            "    prev=\"$3\"\n".to_owned(),
+            "    prev=\"$3\"
+    # To bash, '--sync=none' is three words.
+    if [[ ${prev} == \"=\" ]]; then
+        prev=\"${COMP_WORDS[COMP_CWORD-2]}\"
+    elif [[ ${cur} == \"=\" ]]; then
+        cur=\"\"
+    fi
+"
+            .to_owned(),
+        ],
+        [" || ${COMP_CWORD} -eq 1 ]]".to_owned(), " ]]".to_owned()],
+        // Nothing to offer: bash then offers files.
+        [
+            "            esac\n            COMPREPLY=( $(compgen -W \"${opts}\" -- \"${cur}\") )\n"
+                .to_owned(),
+            "            esac\n".to_owned(),
+        ],
+        owners("-o"),
+        owners("--owner"),
+    ] {
+        assert_eq!(
+            script.matches(&old).count(),
+            1,
+            "clap_complete's script has changed: {old}"
+        );
+        script = script.replace(&old, &new);
+    }
+    script
+}
+
+/// The options as roff, each group under its heading.
+fn options(table: &Command) -> String {
+    let mut headings: Vec<&str> = Vec::new();
+    for heading in table
+        .get_arguments()
+        .filter_map(clap::Arg::get_help_heading)
+    {
+        if !headings.contains(&heading) {
+            headings.push(heading);
+        }
+    }
+    let mut roff = String::new();
+    for heading in headings {
+        roff.extend([".SS ", heading, "\n"]);
+        let group = table.clone().mut_args(|argument| {
+            let hidden = argument.is_hide_set() || argument.get_help_heading() != Some(heading);
+            argument.help_heading(None).hide(hidden)
+        });
+        let mut rendered = Vec::new();
+        Man::new(group)
+            .render_options_section(&mut rendered)
+            .expect("a Vec takes all");
+        let rendered = String::from_utf8(rendered).expect("roff is text");
+        for line in rendered.lines() {
+            tidy(line, &mut roff);
+        }
+    }
+    roff
+}
+
+/// Says the same in roff that reads well and that mandoc finds nothing wrong with.
+fn tidy(line: &str, roff: &mut String) {
+    match line {
+        // The heading is another one, the apostrophe needs no definition, and the list of values no more room.
+        ".SH OPTIONS" | ".br" | "\\fIPossible values:\\fR" => {}
+        line if line.starts_with(".ie ") || line.starts_with(".el ") => {}
+        ".RS 14" => roff.push_str(".RS 7\n.PD 0\n"),
+        ".RE" => roff.push_str(".PD\n.RE\n"),
+        "" => roff.push_str(".sp\n"),
+        line => wrap(
+            &line
+                .replace("\\*(Aq", "\\(aq")
+                .replace("\\fI<", "\\fI")
+                .replace(">\\fR", "\\fR"),
+            roff,
+        ),
+    }
+}
+
+/// Breaks a line of text between words; the formatter fills lines anew.
+fn wrap(line: &str, roff: &mut String) {
+    let mut length = 0;
+    for word in line.split(' ') {
+        if length > 0 && length + 1 + word.len() > LINE && !line.starts_with('.') {
+            roff.push('\n');
+            length = 0;
+            if word.starts_with(['.', '\'']) {
+                roff.push_str("\\&");
+            }
+        } else if length > 0 {
+            roff.push(' ');
+            length += 1;
+        }
+        roff.push_str(word);
+        length += word.len();
+    }
+    roff.push('\n');
+}

@@ -1,0 +1,29 @@
+//! Tests of the real binary. One room for each part of the contract.
+//!
+//! `sandbox` is the harness: a directory for each test, and runs that are checked whole.
+
+#![expect(clippy::unwrap_used, reason = "in a test, a panic is the message")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "what the program must not do, its surroundings do"
+)]
+
+mod attributes;
+mod completions;
+mod crowd;
+mod death;
+mod destination;
+mod fallback;
+mod faults;
+mod figures;
+mod filesystems;
+mod guards;
+mod input;
+mod messages;
+mod mounts;
+mod options;
+mod readme;
+mod sandbox;
+mod strace;
+mod sync;
+mod usage;

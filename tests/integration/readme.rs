@@ -1,0 +1,188 @@
+//! The README's examples do what it says.
+//!
+//! A `console` block is run by bash, in a sandbox of its own: each line that begins with `$ ` is a command, the lines
+//! below it are all that it prints, on stdout and stderr. `(...)` stands for anything in parentheses. A `sh` block sets
+//! up the machine; those few are run by .ci/run.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use crate::sandbox::{Sandbox, binary, needs_tool};
+
+const README: &str = include_str!("../../README.md");
+
+/// What a `sh` block may say.
+const SET_UP: [&str; 4] = [
+    "echo '{\"ok\":true}' | cargo run -rq -- out.json",
+    "make test",
+    "make && sudo make install",
+    "cargo install --path . --locked",
+];
+
+/// Stands between the outputs of two commands.
+const BORDER: char = '\u{1}';
+
+#[test]
+fn examples_print_what_the_readme_says() {
+    needs_tool!("bash");
+    let examples = blocks("console");
+    assert!(examples.len() > 5, "where have all the examples gone?");
+    for (line, block) in examples {
+        let sandbox = Sandbox::new();
+        let (commands, expected): (Vec<_>, Vec<_>) = steps(&block).into_iter().unzip();
+        let printed = run(&sandbox, &commands);
+        assert_eq!(printed.len(), expected.len(), "line {line}: {printed:?}");
+        for ((command, expected), printed) in commands.iter().zip(expected).zip(printed) {
+            let printed = if expected.contains("(...)") {
+                without_parenthesis(&printed)
+            } else {
+                printed
+            };
+            assert_eq!(
+                printed, expected,
+                "README.md, below line {line}: $ {command}"
+            );
+        }
+        for name in sandbox.names() {
+            assert!(!name.as_bytes().starts_with(b".atomwrite"), "{name:?}");
+        }
+    }
+}
+
+#[test]
+fn set_up_is_what_continuous_integration_does() {
+    for (line, block) in blocks("sh") {
+        assert!(
+            SET_UP.contains(&block.trim()),
+            "README.md, below line {line}: nobody runs {block}"
+        );
+    }
+    let ci = include_str!("../../.ci/run");
+    for part in ["| cargo run -rq", "make test", "make install"] {
+        assert!(ci.contains(part), ".ci/run does not run '{part}'");
+    }
+}
+
+#[test]
+fn names_every_option() {
+    let output = Command::new(binary()).arg("-h").output().unwrap();
+    let help = String::from_utf8(output.stdout).unwrap();
+    let options: Vec<&str> = help
+        .lines()
+        .filter(|line| line.trim_start().starts_with('-'))
+        .collect();
+    assert!(options.len() > 10, "{help}");
+    for option in options {
+        let mut names = option
+            .split([' ', ',', '='])
+            .filter(|word| word.starts_with('-'))
+            .take(2);
+        // Nobody has to be told of these two by a page that names the first of them.
+        let known = ["--help", "--version"]
+            .iter()
+            .any(|name| option.contains(name));
+        assert!(
+            known || names.any(|name| mentions(README, name)),
+            "README.md does not speak of {option}"
+        );
+    }
+}
+
+#[test]
+fn links_lead_to_files() {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for link in README.split("](").skip(1) {
+        let target = link.split(')').next().unwrap_or_default();
+        if !target.contains("://") {
+            assert!(fs::exists(top.join(target)).unwrap(), "{target}");
+        }
+    }
+}
+
+/// Tells whether a text has an option's name as a word of its own.
+fn mentions(text: &str, name: &str) -> bool {
+    text.match_indices(name).any(|(at, _)| {
+        let is_part = |letter: char| letter.is_alphanumeric() || letter == '-';
+        !text[..at].ends_with(is_part) && !text[at + name.len()..].starts_with(is_part)
+    })
+}
+
+/// Gives the blocks of one kind, with the line where they begin.
+fn blocks(kind: &str) -> Vec<(usize, String)> {
+    let mut blocks = Vec::new();
+    let mut open: Option<(usize, String)> = None;
+    for (number, line) in README.lines().enumerate() {
+        match &mut open {
+            Some(_) if line == "```" => blocks.extend(open.take()),
+            Some((_, block)) => {
+                block.push_str(line);
+                block.push('\n');
+            }
+            None if line.strip_prefix("```") == Some(kind) => {
+                open = Some((number + 1, String::new()));
+            }
+            None => {}
+        }
+    }
+    blocks
+}
+
+/// Takes a block apart into commands and what they print.
+fn steps(block: &str) -> Vec<(String, String)> {
+    let mut steps: Vec<(String, String)> = Vec::new();
+    for line in block.lines() {
+        match (line.strip_prefix("$ "), steps.last_mut()) {
+            (Some(command), _) => steps.push((command.to_owned(), String::new())),
+            (None, Some((_, output))) => {
+                output.push_str(line);
+                output.push('\n');
+            }
+            (None, None) => panic!("a block begins with a command, not with: {line}"),
+        }
+    }
+    steps
+}
+
+/// Runs the commands in one shell, and gives what each printed.
+fn run(sandbox: &Sandbox, commands: &[String]) -> Vec<String> {
+    // The status is the next command's to ask for.
+    let border = format!("{{ s=$?; printf '{BORDER}'; (exit $s); }}");
+    let mut script = "exec 2>&1; umask 022\n".to_owned();
+    for command in commands {
+        script.extend([command, "\n", &border, "\n"]);
+    }
+    let directory = binary().parent().unwrap();
+    let mut path = directory.as_os_str().to_owned();
+    path.push(":");
+    path.push(
+        std::env::var_os("PATH")
+            .as_deref()
+            .unwrap_or(OsStr::new("/bin")),
+    );
+    let output = Command::new("bash")
+        .args(["--norc", "-c", &script])
+        .current_dir(sandbox.root())
+        .env("PATH", path)
+        .env("LC_ALL", "C")
+        .env_remove("ATOMWRITE_SYNC")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let printed = String::from_utf8(output.stdout).unwrap();
+    let mut parts: Vec<String> = printed.split(BORDER).map(str::to_owned).collect();
+    assert_eq!(parts.pop().as_deref(), Some(""), "{printed}");
+    parts
+}
+
+/// Replaces what stands in the last parentheses by dots.
+fn without_parenthesis(text: &str) -> String {
+    match (text.rfind('('), text.rfind(')')) {
+        (Some(open), Some(close)) if open < close => {
+            format!("{}(...){}", &text[..open], &text[close + 1..])
+        }
+        _ => text.to_owned(),
+    }
+}

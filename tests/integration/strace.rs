@@ -1,0 +1,192 @@
+//! Running the program under strace(1): its trace read back as calls, errors and signals injected into it.
+//!
+//! No rule of the contract is checked here; the rooms about order, faults and death stand on this one.
+//! A trace is taken with `-y`, so that a call tells which file its descriptor stands for.
+
+use std::ffi::OsString;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+
+use tempfile::TempDir;
+
+/// All that touches files, names, descriptors or the signal mask.
+const TRACED: &str = "trace=%file,%desc,rt_sigprocmask,sigaltstack";
+
+/// strace(1) put before the program, with a place for its trace outside of the sandbox.
+pub(crate) struct Strace {
+    dir: TempDir,
+    options: Vec<String>,
+}
+
+impl Strace {
+    pub(crate) fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        // strace may run as another user.
+        std::fs::set_permissions(dir.path(), Permissions::from_mode(0o777)).unwrap();
+        Self {
+            dir,
+            options: Vec::new(),
+        }
+    }
+
+    /// Adds one of strace's injections, such as `fsync:error=EIO:when=1`.
+    pub(crate) fn inject(mut self, injection: &str) -> Self {
+        self.options.push(format!("inject={injection}"));
+        self
+    }
+
+    /// Gives the words that stand before the program's own.
+    pub(crate) fn command(&self) -> Vec<OsString> {
+        let mut words: Vec<OsString> = ["strace", "-f", "-y", "-qq", "-s", "64", "-e", TRACED]
+            .iter()
+            .map(OsString::from)
+            .collect();
+        for option in &self.options {
+            words.push("-e".into());
+            words.push(option.into());
+        }
+        words.push("-o".into());
+        words.push(self.file().into());
+        words
+    }
+
+    /// Reads the trace of the run.
+    pub(crate) fn trace(&self) -> Trace {
+        let text = std::fs::read(self.file()).expect("strace has written its trace");
+        Trace::parse(&String::from_utf8_lossy(&text))
+    }
+
+    fn file(&self) -> PathBuf {
+        self.dir.path().join("trace")
+    }
+}
+
+/// One system call of the trace.
+#[derive(Clone, Debug)]
+pub(crate) struct Call {
+    pub(crate) name: String,
+    /// Which call of this name it is, counted from 1 at the start of the process, as `when=` counts.
+    pub(crate) nth: usize,
+    pub(crate) args: String,
+    /// What stands behind the equals sign: `0`, `3</tmp/x>`, `-1 EIO (Input/output error) (INJECTED)`, `?`.
+    pub(crate) result: String,
+}
+
+impl Call {
+    pub(crate) fn succeeded(&self) -> bool {
+        !self.result.starts_with("-1 ") && !self.result.starts_with('?')
+    }
+
+    pub(crate) fn injected(&self) -> bool {
+        self.result.contains("(INJECTED)")
+    }
+
+    pub(crate) fn is(&self, name: &str) -> bool {
+        self.name == name
+    }
+
+    /// Tells whether its descriptor is the new file, unnamed or under its temporary name.
+    pub(crate) fn on_draft(&self) -> bool {
+        let (descriptor, _) = self.args.split_once(", ").unwrap_or((&self.args, ""));
+        descriptor.contains("/.atomwrite.") || descriptor.ends_with(">(deleted)")
+    }
+
+    /// Tells whether it is one of the calls that rename, whatever their generation.
+    pub(crate) fn renames(&self) -> bool {
+        matches!(self.name.as_str(), "rename" | "renameat" | "renameat2")
+    }
+
+    /// Tells whether it opens an unnamed file.
+    pub(crate) fn opens_unnamed(&self) -> bool {
+        self.name.starts_with("open") && self.args.contains("O_TMPFILE")
+    }
+
+    /// Tells whether it gives an unnamed file a name; the probe, which must fail, does not.
+    pub(crate) fn links(&self) -> bool {
+        self.is("linkat") && self.args.contains(".atomwrite.") && self.succeeded()
+    }
+}
+
+/// The calls of one run, in their order.
+#[derive(Debug)]
+pub(crate) struct Trace {
+    calls: Vec<Call>,
+    /// Where the program's own part begins; before it the loader and the runtime open files too.
+    start: usize,
+}
+
+impl Trace {
+    fn parse(text: &str) -> Self {
+        let mut calls: Vec<Call> = Vec::new();
+        let mut first_process = None;
+        for line in text.lines() {
+            let Some((process, line)) = line.split_once(' ') else {
+                continue;
+            };
+            // getent and the like: counted by strace for themselves.
+            if *first_process.get_or_insert(process) != process {
+                continue;
+            }
+            let line = line.trim_start();
+            if line.starts_with("---") || line.starts_with("+++") || line.starts_with("<...") {
+                continue;
+            }
+            let Some((name, rest)) = line.split_once('(') else {
+                continue;
+            };
+            let (args, result) = match rest.rfind(" = ") {
+                Some(at) => (rest[..at].trim_end(), rest[at + 3..].trim()),
+                None => (rest, "?"),
+            };
+            let nth = 1 + calls.iter().filter(|call| call.name == name).count();
+            calls.push(Call {
+                name: name.to_owned(),
+                nth,
+                args: args.strip_suffix(')').unwrap_or(args).to_owned(),
+                result: result.to_owned(),
+            });
+        }
+        // Rust's runtime gives the main thread an alternate signal stack as its last deed before `main`.
+        let start = 1 + calls
+            .iter()
+            .rposition(|call| call.is("sigaltstack") && !call.args.contains("SS_DISABLE"))
+            .unwrap_or_else(|| panic!("no sign of `main` in the trace:\n{text}"));
+        Self { calls, start }
+    }
+
+    /// Gives the program's own calls, without the loader's and the runtime's.
+    pub(crate) fn own(&self) -> &[Call] {
+        &self.calls[self.start..]
+    }
+
+    /// Gives where the only own call of that kind stands.
+    pub(crate) fn only(&self, what: &str, kind: impl Fn(&Call) -> bool) -> usize {
+        let places = self.places(kind);
+        match places[..] {
+            [place] => place,
+            _ => panic!("{} times {what}, not once, in {self}", places.len()),
+        }
+    }
+
+    /// Gives where the own calls of that kind stand.
+    pub(crate) fn places(&self, kind: impl Fn(&Call) -> bool) -> Vec<usize> {
+        (0..self.own().len())
+            .filter(|&at| kind(&self.own()[at]))
+            .collect()
+    }
+
+    pub(crate) fn count(&self, kind: impl Fn(&Call) -> bool) -> usize {
+        self.places(kind).len()
+    }
+}
+
+impl std::fmt::Display for Trace {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        writeln!(out, "the trace:")?;
+        for call in self.own() {
+            writeln!(out, "  {}({}) = {}", call.name, call.args, call.result)?;
+        }
+        Ok(())
+    }
+}

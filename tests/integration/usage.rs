@@ -1,0 +1,380 @@
+//! The command line: both forms, `--`, help and version, and no panic on any argument vector.
+//!
+//! `--` before any operand only ends the options. After two operands it is a usage error. Help and version go to
+//! stdout; a usage error is status 2, touches nothing and is told before any input is read.
+
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+
+use proptest::prelude::*;
+use rustix::pipe::{PipeFlags, pipe_with};
+
+use crate::sandbox::{Done, Sandbox, Witness, check_message};
+
+const OPTIONS: [&str; 17] = [
+    "--allow-empty",
+    "--no-empty",
+    "--no-clobber",
+    "--keep",
+    "--mode",
+    "--owner",
+    "--group",
+    "--no-dereference",
+    "--force",
+    "--create-dirs",
+    "--sync",
+    "--fsync",
+    "--no-fsync",
+    "--verbose",
+    "--quiet",
+    "--help",
+    "--version",
+];
+
+#[test]
+fn both_forms_work_with_options_anywhere() {
+    let sandbox = Sandbox::new();
+    sandbox.write("in", "new");
+    for arguments in [
+        &["-m600", "in", "out"][..],
+        &["in", "-m600", "out"],
+        &["in", "out", "-m600"],
+        &["in", "out", "-m", "600"],
+        &["-m600", "--", "in", "out"],
+        &["-vqm600", "in", "out"],
+    ] {
+        let done = sandbox
+            .atomwrite(arguments.to_vec())
+            .leaves(["in", "out"])
+            .output();
+        assert_eq!(done.code(), Some(0), "{arguments:?} {done:?}");
+        assert_eq!(
+            (sandbox.text("out").as_str(), sandbox.mode("out")),
+            ("new", 0o600),
+            "{arguments:?}"
+        );
+        assert_eq!(sandbox.names(), ["in", "out"]);
+        fs::remove_file(sandbox.path("out")).unwrap();
+    }
+}
+
+#[test]
+fn two_dashes_before_an_operand_only_end_the_options() {
+    let sandbox = Sandbox::new();
+    sandbox.atomwrite(["--", "out"]).stdin("new").succeeds();
+    assert_eq!(sandbox.text("out"), "new");
+    sandbox.atomwrite(["--", "out", "copy"]).succeeds();
+    assert_eq!(sandbox.text("copy"), "new");
+    sandbox
+        .atomwrite(["--", "-", "stdin"])
+        .stdin("newer")
+        .succeeds();
+    assert_eq!(sandbox.text("stdin"), "newer");
+}
+
+#[test]
+fn usage_errors_touch_nothing_and_read_nothing() {
+    let sandbox = Sandbox::new();
+    sandbox.write("in", "new");
+    sandbox.write("out", "old");
+    for arguments in [
+        &[][..],
+        &["--"],
+        &["-v"],
+        &["a", "b", "c"],
+        &["--", "a", "b", "c"],
+        &["out", "--"],
+        &["in", "out", "--"],
+        &["in", "out", "--", "out"],
+        &["--bogus", "out"],
+        &["-Z", "out"],
+        &["-nZ", "out"],
+        &["--no-clobber=yes", "out"],
+        &["-m"],
+        &["out", "--owner"],
+        &["out", "--sync"],
+        &[""],
+        &["in", ""],
+    ] {
+        let input = Witness::new();
+        sandbox
+            .atomwrite(arguments.to_vec())
+            .stdin_from(input.input())
+            .fails(2);
+        input.has_not_been_read();
+    }
+}
+
+#[test]
+fn a_mistyped_option_is_answered_by_the_right_one() {
+    let sandbox = Sandbox::new();
+    for (typed, meant) in [
+        ("--allow-emty", "--allow-empty"),
+        ("--no-clober", "--no-clobber"),
+        ("--create-dir", "--create-dirs"),
+        ("--nofsync", "--no-fsync"),
+        ("--ower=root", "--owner"),
+    ] {
+        sandbox
+            .atomwrite([typed, "out"])
+            .stdin("new")
+            .says(format!("'{meant}'"))
+            .fails(2);
+    }
+    sandbox
+        .atomwrite(["--xyzzy", "out"])
+        .stdin("new")
+        .says("'--xyzzy'")
+        .fails(2);
+}
+
+#[test]
+fn an_operand_too_many_is_named() {
+    let sandbox = Sandbox::new();
+    sandbox
+        .atomwrite(["a", "b", "third"])
+        .says("'third'")
+        .fails(2);
+}
+
+// ---- Help and version -----------------------------------------------------------------------------------------
+
+#[test]
+fn help_goes_to_stdout_and_can_be_read() {
+    let sandbox = Sandbox::new();
+    let help = sandbox
+        .atomwrite(["--help"])
+        .stdout_says("Usage")
+        .leaves([""; 0])
+        .succeeds()
+        .stdout;
+    for option in OPTIONS {
+        assert!(help.contains(option), "{option} is not in the help");
+    }
+    for word in [
+        "SOURCE",
+        "DEST",
+        "ATOMWRITE_SYNC",
+        "Examples",
+        "none",
+        "file",
+        "full",
+        "try",
+        "all",
+    ] {
+        assert!(help.contains(word), "{word} is not in the help");
+    }
+    // Two usage lines, and examples that begin with a command.
+    let usage = help
+        .lines()
+        .filter(|line| line.contains("atomwrite [OPTIONS]"));
+    assert!(
+        usage.count() >= 2 || help.contains("[SOURCE] DEST"),
+        "{help}"
+    );
+    assert!(help.contains("| atomwrite "), "{help}");
+    let widest = help
+        .lines()
+        .max_by_key(|line| line.chars().count())
+        .unwrap();
+    assert!(widest.chars().count() <= 100, "too wide: {widest}");
+    assert!(!help.contains('\x1b'), "colours in a pipe: {help}");
+    // Headings: the options are not one list.
+    let headings = help
+        .lines()
+        .filter(|line| line.ends_with(':') && !line.starts_with(' '));
+    assert!(headings.count() >= 4, "{help}");
+}
+
+#[test]
+fn short_help_is_there_too_and_not_longer() {
+    let sandbox = Sandbox::new();
+    let short = sandbox
+        .atomwrite(["-h"])
+        .stdout_says("Usage")
+        .leaves([""; 0])
+        .succeeds()
+        .stdout;
+    let long = sandbox
+        .atomwrite(["--help"])
+        .stdout_says("Usage")
+        .leaves([""; 0])
+        .succeeds()
+        .stdout;
+    assert!(short.len() <= long.len());
+}
+
+#[test]
+fn version_goes_to_stdout() {
+    let sandbox = Sandbox::new();
+    let expected = format!("atomwrite {}\n", env!("CARGO_PKG_VERSION"));
+    for option in ["-V", "--version"] {
+        let done = sandbox
+            .atomwrite([option])
+            .stdout_says("atomwrite")
+            .leaves([""; 0])
+            .succeeds();
+        assert_eq!(done.stdout, expected);
+    }
+}
+
+#[test]
+fn help_and_version_read_and_write_nothing() {
+    let sandbox = Sandbox::new();
+    sandbox.write("out", "old");
+    for option in ["--help", "--version", "-h", "-V"] {
+        let input = Witness::new();
+        let inode = sandbox.inode("out");
+        sandbox
+            .atomwrite([option, "out"])
+            .stdin_from(input.input())
+            .stdout_says("atomwrite")
+            .succeeds();
+        sandbox
+            .atomwrite(["out", option])
+            .stdin_from(input.input())
+            .stdout_says("atomwrite")
+            .leaves(["out"])
+            .succeeds();
+        input.has_not_been_read();
+        assert_eq!(sandbox.inode("out"), inode);
+    }
+}
+
+#[test]
+fn help_without_a_stdout_is_no_panic() {
+    let sandbox = Sandbox::new();
+    for option in ["--help", "--version"] {
+        let broken = pipe_with(PipeFlags::CLOEXEC).unwrap().1;
+        let full = fs::OpenOptions::new()
+            .write(true)
+            .open("/dev/full")
+            .unwrap();
+        for run in [
+            sandbox.atomwrite([option]).stdout_to(broken),
+            sandbox.atomwrite([option]).stdout_to(full),
+            sandbox.atomwrite([option]).closed(&[1]),
+            sandbox.atomwrite([option]).closed(&[0, 1, 2]),
+        ] {
+            let done = run.output();
+            assert!(matches!(done.code(), Some(0 | 1)), "{done:?}");
+            assert!(!done.stderr.contains("panicked"), "{done:?}");
+        }
+    }
+}
+
+// ---- Any argument vector --------------------------------------------------------------------------------------
+
+/// Holds a run on arbitrary arguments to what every run must keep.
+fn is_sane(arguments: &[OsString], done: &Done) -> Result<(), TestCaseError> {
+    let told = format!("{arguments:?}\n{done:?}");
+    let Some(code) = done.code() else {
+        return Err(TestCaseError::fail(format!("died by a signal: {told}")));
+    };
+    prop_assert!((0..=4).contains(&code), "{}", told);
+    // Help and version are the only way to stdout.
+    let shown = done.stdout.contains("Usage") || done.stdout.starts_with("atomwrite ");
+    prop_assert!(done.stdout.is_empty() || (shown && code == 0), "{}", told);
+    let (warnings, errors): (Vec<_>, Vec<_>) = done
+        .stderr
+        .lines()
+        .partition(|line| line.starts_with("atomwrite: warning: "));
+    if code == 0 {
+        let verbose = errors
+            .iter()
+            .all(|line| line.contains("created") || line.contains("replaced"));
+        prop_assert!(verbose, "{}", told);
+    } else {
+        prop_assert_eq!(errors.len(), 1, "{}", told);
+    }
+    for line in errors.iter().chain(&warnings) {
+        check_message(line);
+    }
+    Ok(())
+}
+
+/// Bytes without NUL, which no argument can have, and without a slash, so that nothing escapes the sandbox.
+fn words() -> impl Strategy<Value = OsString> {
+    let bytes = |length| proptest::collection::vec(prop_oneof![1..=46_u8, 48..=255_u8], length);
+    let options: Vec<String> = OPTIONS
+        .iter()
+        .map(|&option| option.to_owned())
+        .chain("nmogfDvqhV".chars().map(|letter| format!("-{letter}")))
+        .chain(
+            [
+                "-",
+                "--",
+                "--=",
+                "-=",
+                "---",
+                "--keep=",
+                "--sync=file",
+                "--mode=+x",
+                "a",
+                ".",
+            ]
+            .map(String::from),
+        )
+        .collect();
+    let option = proptest::sample::select(options).prop_map(String::into_bytes);
+    prop_oneof![
+        3 => bytes(0..12_usize),
+        3 => option.clone(),
+        1 => (option.clone(), bytes(0..4_usize)).prop_map(|(mut option, tail)| { option.extend(tail); option }),
+        1 => (option, bytes(0..4_usize)).prop_map(|(option, value)| [&option[..], b"=", &value[..]].concat()),
+        1 => bytes(1..4_usize).prop_map(|tail| [b"-", &tail[..]].concat()),
+        1 => bytes(200..300_usize),
+    ]
+    .prop_map(OsString::from_vec)
+}
+
+#[test]
+fn no_argument_vector_makes_it_panic() {
+    let config = ProptestConfig {
+        cases: 500,
+        failure_persistence: None,
+        max_shrink_iters: 200,
+        ..ProptestConfig::default()
+    };
+    let vectors = proptest::collection::vec(words(), 0..6);
+    proptest!(config, |(arguments in vectors, stdin in proptest::collection::vec(any::<u8>(), 0..3))| {
+        let sandbox = Sandbox::new();
+        sandbox.write("a", "old");
+        let done = sandbox
+            .atomwrite(arguments.clone())
+            .env("ATOMWRITE_SYNC", "none")
+            .stdin(stdin)
+            .output();
+        is_sane(&arguments, &done)?;
+        let names = sandbox.names();
+        let left = names.iter().any(|name| name.as_bytes().starts_with(b".atomwrite."));
+        prop_assert!(!left, "{:?} {:?}", arguments, names);
+        prop_assert!(names.len() <= if done.code() == Some(0) { 2 } else { 1 }, "{:?} {:?}", arguments, names);
+    });
+}
+
+#[test]
+fn no_value_of_an_option_makes_it_panic() {
+    let config = ProptestConfig {
+        cases: 200,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    };
+    let option = proptest::sample::select(vec!["--mode", "--owner", "--group", "--keep", "--sync"]);
+    let value = proptest::collection::vec(1..=255_u8, 0..20);
+    proptest!(config, |(option in option, value in value, joined in any::<bool>())| {
+        let sandbox = Sandbox::new();
+        let value = OsString::from_vec(value);
+        let mut arguments = vec![OsString::from(option)];
+        if joined {
+            arguments[0].push("=");
+            arguments[0].push(value);
+        } else {
+            arguments.push(value);
+        }
+        arguments.push("out".into());
+        let done = sandbox.atomwrite(arguments.clone()).env("ATOMWRITE_SYNC", "none").stdin("new").output();
+        is_sane(&arguments, &done)?;
+    });
+}

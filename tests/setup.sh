@@ -1,0 +1,83 @@
+#!/bin/sh
+# Installs the programs that the tests use and that are missing: Debian packages, by apt-get.
+#
+#   tests/setup.sh         what 'make test' needs
+#   tests/setup.sh lint    what 'make lint' needs
+#
+# Where it cannot install, it says so and goes on: the tests then skip what they cannot do, and say that too.
+set -eu
+
+# program:package
+tests='
+bash:bash
+btrfs:btrfs-progs
+chattr:e2fsprogs
+cmp:diffutils
+fish:fish
+getfacl:acl
+getent:libc-bin
+mkfs.btrfs:btrfs-progs
+mkfs.ext4:e2fsprogs
+mkfs.xfs:xfsprogs
+mount:mount
+setfacl:acl
+strace:strace
+unshare:util-linux
+zsh:zsh
+'
+lint='
+mandoc:mandoc
+shellcheck:shellcheck
+'
+
+say() {
+    printf 'tests/setup.sh: %s\n' "$*"
+}
+
+case ${1-tests} in
+    tests) wanted=$tests ;;
+    lint) wanted=$lint ;;
+    *)
+        say "what is '$1'? tests or lint" >&2
+        exit 2
+        ;;
+esac
+
+PATH=$PATH:/usr/sbin:/sbin
+missing=
+packages=
+for pair in $wanted; do
+    if ! command -v "${pair%%:*}" >/dev/null; then
+        missing="$missing ${pair%%:*}"
+        case " $packages " in
+            *" ${pair#*:} "*) ;;
+            *) packages="$packages ${pair#*:}" ;;
+        esac
+    fi
+done
+if [ -z "$missing" ]; then
+    exit 0
+fi
+say "missing:$missing"
+
+as_root='env'
+if [ "$(id -u)" -ne 0 ]; then
+    as_root='sudo env'
+    # Nobody is there to type a password.
+    [ -t 0 ] || as_root='sudo -n env'
+fi
+if ! command -v apt-get >/dev/null || ! command -v "${as_root%% *}" >/dev/null; then
+    say "cannot install them here; their Debian packages are:$packages" >&2
+    exit 0
+fi
+
+say "installing$packages with apt-get"
+as_root() {
+    # shellcheck disable=SC2086
+    $as_root DEBIAN_FRONTEND=noninteractive "$@" </dev/null
+}
+# shellcheck disable=SC2086
+if ! as_root apt-get update -q ||
+    ! as_root apt-get install -y -q --no-install-recommends $packages; then
+    say 'that did not work; the tests that need them say that they are skipped' >&2
+fi
