@@ -214,19 +214,37 @@ fn extended_attributes_are_kept() {
 }
 
 #[test]
+fn what_will_be_private_is_private_from_its_first_byte() {
+    let sandbox = Sandbox::new();
+    sandbox.write_with_mode("out", "old", 0o600);
+    let mut run = sandbox.atomwrite(["out"]).umask(0).stdin_held().start();
+    run.feed("secret");
+    let open_files = fs::read_dir(format!("/proc/{}/fd", run.id())).unwrap();
+    let modes: Vec<_> = open_files
+        .map(|file| file.unwrap().path())
+        .filter(|file| fs::read_link(file).is_ok_and(|path| path.starts_with(sandbox.root())))
+        .map(|file| fs::metadata(file).unwrap())
+        .filter(|file| file.is_file() && file.nlink() == 0)
+        .map(|file| file.mode() & 0o7777)
+        .collect();
+    assert_eq!(modes, [0o600]);
+    assert_eq!(run.wait().code(), Some(0));
+}
+
+#[test]
 fn extended_attributes_are_kept_however_long_their_list_is() {
     let sandbox = Sandbox::new();
     sandbox.write("out", "old");
     let names: Vec<_> = (0..12).map(|index| format!("user.{index:0200}")).collect();
     for name in &names {
-        if !sandbox.set_xattr("out", name, name[100..].as_bytes()) {
+        if !sandbox.set_xattr("out", name, &name.as_bytes()[100..]) {
             skip!("the filesystem has no extended attributes");
         }
     }
     sandbox.atomwrite(["out"]).stdin("new").succeeds();
     for name in &names {
         let value = sandbox.xattr("out", name).unwrap();
-        assert_eq!(value, name[100..].as_bytes());
+        assert_eq!(value, &name.as_bytes()[100..]);
     }
 }
 

@@ -224,6 +224,11 @@ fn says_nothing_of_a_terminal_that_it_does_not_read() {
         .stdin_from(stdin)
         .succeeds();
     assert_eq!(sandbox.text("out"), "new");
+    let (_keyboard, stdin) = terminal();
+    sandbox
+        .atomwrite(["/dev/null", "empty"])
+        .stdin_from(stdin)
+        .succeeds();
 }
 
 #[test]
