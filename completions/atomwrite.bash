@@ -29,12 +29,30 @@ _atomwrite() {
 
     case "${cmd}" in
         atomwrite)
-            opts="-n -m -o -g -f -D -v -q -h -V --no-clobber --allow-empty --no-empty --keep --mode --owner --group --no-dereference --force --create-dirs --sync --fsync --no-fsync --verbose --quiet --help --version"
+            opts="-a -n -C -m -o -g -f -D -b -S -v -q -h -V --append --lock --no-clobber --allow-empty --no-empty --sha256 --validate --compare --unchanged-status --keep --mode --owner --group --no-dereference --force --create-dirs --backup --suffix --sync --fsync --no-fsync --inplace --progress --verbose --quiet --help --version"
             if [[ ${cur} == -* ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --sha256)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --validate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --unchanged-status)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
                 --keep)
                     COMPREPLY=($(compgen -W "try all none" -- "${cur}"))
                     return 0
@@ -75,8 +93,40 @@ _atomwrite() {
                     fi
                     return 0
                     ;;
+                --backup)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                -b)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --suffix)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                -S)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
                 --sync)
                     COMPREPLY=($(compgen -W "none file full" -- "${cur}"))
+                    return 0
+                    ;;
+                --inplace)
+                    COMPREPLY=($(compgen -W "never auto always" -- "${cur}"))
                     return 0
                     ;;
                 *)

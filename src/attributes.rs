@@ -15,11 +15,11 @@ use anyhow::{Context, Result, anyhow};
 use self::acl::Acl;
 pub(crate) use self::mode::ModeChange;
 use self::names::Database;
-use crate::destination::{Destination, Existing};
+use crate::destination::{Destination, Opened};
 use crate::message::{Chain, Quoted};
 use crate::request::{Keep, Look};
 use crate::source::Input;
-use crate::sys::{self, Errno};
+use crate::sys::{self, Errno, Kind, Metadata};
 
 const SET_ID: u32 = 0o6000;
 
@@ -29,10 +29,10 @@ const NEVER_KEPT: [&CStr; 3] = [c"security.capability", c"security.ima", c"secur
 /// What the new file shall look like.
 #[derive(Debug)]
 pub(crate) struct Attributes {
+    keep: Keep,
     old: Option<Old>,
     /// The bits that a new DEST is asked for with.
     mode_of_new: u32,
-    strict: bool,
     owner: Option<u32>,
     group: Option<u32>,
     change: Option<ModeChange>,
@@ -50,49 +50,121 @@ struct Old {
     unreadable: Vec<(CString, Errno)>,
 }
 
+/// With which mode the new file began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Birth {
+    /// That of a new DEST, by the kernel: less the umask, or by the directory's default ACL.
+    AsNew(u32),
+    /// 0600: it takes over an old mode, or has a name by which others could open it too early.
+    Private,
+}
+
+impl Birth {
+    pub(crate) fn mode(self) -> u32 {
+        match self {
+            Self::AsNew(mode) => mode,
+            Self::Private => 0o600,
+        }
+    }
+}
+
 impl Attributes {
-    /// Reads the old file's, and looks up the names that the user gave.
-    pub(crate) fn plan(destination: &Destination, look: &Look, input: &Input) -> Result<Self> {
+    /// Looks up the names that the user gave.
+    pub(crate) fn plan(look: &Look, input: &Input<'_>) -> Result<Self> {
         let lookup = |database: Database, name: &Option<_>| -> Result<Option<u32>> {
             name.as_deref().map(|name| database.id(name)).transpose()
         };
-        let old = match destination.existing() {
-            Some(existing) if look.keep != Keep::None => Old::read(destination, existing)?,
-            _ => None,
-        };
         Ok(Self {
-            old,
+            keep: look.keep,
+            old: None,
             mode_of_new: input.mode(),
-            strict: look.keep == Keep::All,
             owner: lookup(Database::User, &look.owner)?,
             group: lookup(Database::Group, &look.group)?,
             change: look.mode.clone(),
         })
     }
 
-    /// The mode to create the new file with: what the kernel makes of it, with the umask or the directory's default
-    /// ACL, is right for a new DEST. One that takes over an old mode is nobody's business until it has it.
-    pub(crate) fn creation_mode(&self) -> u32 {
-        match self.old {
-            None => self.mode_of_new,
-            Some(_) => 0o600,
+    /// Those of the old file, for a copy of it.
+    pub(crate) fn of(destination: &Destination) -> Result<Self> {
+        let mut attributes = Self {
+            keep: Keep::Try,
+            old: None,
+            mode_of_new: 0o600,
+            owner: None,
+            group: None,
+            change: None,
+        };
+        attributes.take_over(destination)?;
+        Ok(attributes)
+    }
+
+    /// Reads those of what has DEST's name now, as far as they are to be kept. To be called when the input has ended,
+    /// which may be hours after its beginning.
+    pub(crate) fn take_over(&mut self, destination: &Destination) -> Result<()> {
+        self.old = match self.keep {
+            Keep::None => {
+                destination.look_again()?;
+                None
+            }
+            Keep::Try | Keep::All => match destination.open()? {
+                Some(opened) => Some(Old::read(destination, &opened)?),
+                None => None,
+            },
+        };
+        Ok(())
+    }
+
+    /// Whether a mode, an owner or a group was asked for.
+    pub(crate) fn asked_for(&self) -> bool {
+        self.change.is_some() || self.owner.is_some() || self.group.is_some()
+    }
+
+    /// How to make the new file.
+    pub(crate) fn birth(&self, destination: &Destination) -> Birth {
+        match destination.existing() {
+            Some(old) if self.keep != Keep::None && old.kind == Kind::Regular => Birth::Private,
+            _ => Birth::AsNew(self.mode_of_new),
         }
     }
 
-    /// The user that the new file will belong to, if that is decided.
-    pub(crate) fn owner(&self) -> Option<u32> {
-        self.owner.or(self.old.as_ref().map(|old| old.uid))
+    /// The user that the new file will belong to, if that is decided; a leftover may be his.
+    pub(crate) fn owner(&self, destination: &Destination) -> Option<u32> {
+        self.owner
+            .or_else(|| destination.existing().map(|existing| existing.uid))
+    }
+
+    /// Puts only what was asked for explicitly on a file that is to be overwritten where it is.
+    pub(crate) fn put_what_was_asked_for(
+        &self,
+        file: BorrowedFd<'_>,
+        destination: &Destination,
+    ) -> Result<()> {
+        if !self.asked_for() {
+            return Ok(());
+        }
+        let mut work = Work {
+            attributes: self,
+            file,
+            destination,
+            warnings: Vec::new(),
+        };
+        let now = sys::metadata(file).with_context(|| work.cannot("look at"))?;
+        work.chown(&now, self.owner, self.group, now.uid, now.gid)?;
+        match &self.change {
+            Some(change) => work.chmod(now.mode, change.apply(now.mode, sys::umask)),
+            None => Ok(()),
+        }
     }
 
     /// Puts them on the new file. Gives a warning for each that could not be kept, if that is allowed.
     ///
     /// The order matters: chown first, since it takes away set-id bits; user attributes before the mode, since a mode
-    /// without the right to write forbids them; the ACL before the mode, which then sets its mask.
+    /// without the right to write forbids them; the ACL with the final mode in it, and the mode last.
     pub(crate) fn put_on(
         &self,
         file: BorrowedFd<'_>,
         destination: &Destination,
-        was_named: bool,
+        birth: Birth,
     ) -> Result<Vec<String>> {
         let mut work = Work {
             attributes: self,
@@ -100,49 +172,59 @@ impl Attributes {
             destination,
             warnings: Vec::new(),
         };
-        work.put(was_named)?;
+        let now = sys::metadata(file).with_context(|| work.cannot("look at"))?;
+        match &self.old {
+            None => work.make_new(&now, birth)?,
+            Some(old) => work.make_like(old, &now)?,
+        }
         Ok(work.warnings)
     }
 }
 
 impl Old {
-    /// `None` for a link, which has no attributes that a file could take over.
-    fn read(destination: &Destination, existing: &Existing) -> Result<Option<Self>> {
-        let Some(file) = existing.readable() else {
-            return Ok(None);
-        };
+    fn read(destination: &Destination, opened: &Opened) -> Result<Self> {
+        let file = opened.readable();
         let cannot_read = || format!("cannot read the attributes of {}", destination.typed());
+        let Metadata { uid, gid, mode, .. } = opened.metadata;
         let mut old = Self {
-            uid: existing.metadata.uid,
-            gid: existing.metadata.gid,
-            mode: existing.metadata.mode,
+            uid,
+            gid,
+            mode,
             acl: None,
             others: Vec::new(),
             unreadable: Vec::new(),
         };
+        // Without the list we do not know of an ACL, by which the mode means something else: no guess is safe.
         for name in sys::list_attributes(file).with_context(cannot_read)? {
-            if NEVER_KEPT.contains(&name.as_c_str()) {
+            if NEVER_KEPT.contains(&name.as_c_str()) || acl::is_copy(&name) {
                 continue;
             }
-            let value = match sys::read_attribute(file, &name) {
-                Ok(value) => value,
-                // Removed since it was listed.
-                Err(Errno::NODATA) => continue,
-                // An ACL can be read by everybody who can find the file.
-                Err(errno @ (Errno::ACCESS | Errno::PERM)) if name.as_c_str() != acl::ACCESS => {
-                    old.unreadable.push((name, errno));
-                    continue;
+            match sys::read_attribute(file, &name) {
+                Ok(value) if name.as_c_str() == acl::ACCESS => {
+                    let acl = Acl::parse(value).with_context(|| {
+                        format!("cannot understand the ACL of {}", destination.typed())
+                    })?;
+                    old.acl = Some(acl);
                 }
-                Err(errno) => return Err(errno).with_context(cannot_read),
-            };
-            if name.as_c_str() == acl::ACCESS {
-                old.acl = Acl::parse(value);
-            } else {
-                old.others.push((name, value));
+                Ok(value) => old.others.push((name, value)),
+                // Removed since it was listed.
+                Err(Errno::NODATA) => {}
+                Err(errno) if is_grave(errno) || name.as_c_str() == acl::ACCESS => {
+                    return Err(errno).with_context(cannot_read);
+                }
+                Err(errno) => old.unreadable.push((name, errno)),
             }
         }
-        Ok(Some(old))
+        Ok(old)
     }
+}
+
+/// An error of the disk or of the machine, and not a lack of permission or of support.
+fn is_grave(errno: Errno) -> bool {
+    matches!(
+        errno,
+        Errno::IO | Errno::NOSPC | Errno::DQUOT | Errno::ROFS | Errno::NOMEM
+    )
 }
 
 /// One file being given its attributes.
@@ -161,40 +243,67 @@ enum Kept {
 }
 
 impl Work<'_> {
-    fn put(&mut self, was_named: bool) -> Result<()> {
-        let now = sys::metadata(self.file).with_context(|| self.cannot("look at"))?;
+    /// A new DEST, or one that keeps nothing.
+    fn make_new(&mut self, now: &Metadata, birth: Birth) -> Result<()> {
         let wanted = self.attributes;
-        let Some(old) = &wanted.old else {
-            self.chown(&now, wanted.owner, wanted.group, now.uid, now.gid)?;
-            let base = if was_named {
-                self.mode_of_new()?
-            } else {
-                now.mode
-            };
-            return self.chmod(now.mode, self.changed(base));
+        self.chown(now, wanted.owner, wanted.group, now.uid, now.gid)?;
+        let base = match birth {
+            Birth::AsNew(_) => now.mode,
+            Birth::Private => self.mode_of_new()?,
         };
-        let (owner, group) = self.chown(&now, wanted.owner, wanted.group, old.uid, old.gid)?;
+        let mode = self.changed(base);
+        if mode == now.mode {
+            return Ok(());
+        }
+        match sys::set_mode(self.file, mode) {
+            Err(errno) if wanted.change.is_some() || is_grave(errno) => {
+                Err(errno).with_context(|| self.cannot("set the mode of"))
+            }
+            // The filesystem has modes of its own (vfat); it is not for us to keep what never was.
+            Err(errno) => self.check_mode(mode, errno),
+            Ok(()) => self.check_mode(mode, Errno::PERM),
+        }
+    }
+
+    /// A DEST that takes over what the old one had.
+    fn make_like(&mut self, old: &Old, now: &Metadata) -> Result<()> {
+        let wanted = self.attributes;
+        let (owner, group) = self.chown(now, wanted.owner, wanted.group, old.uid, old.gid)?;
         for (name, value) in &old.others {
             self.set_attribute(name, value)?;
         }
         for (name, errno) in &old.unreadable {
             self.lose_attribute(name, *errno)?;
         }
-        let acl = self.put_acl(old, group)?;
-        let mut mode = old.mode;
+        let mut old_mode = old.mode;
         let same_owner = owner == Kept::Yes && wanted.owner.is_none_or(|uid| uid == old.uid);
         let same_group = group == Kept::Yes && wanted.group.is_none_or(|gid| gid == old.gid);
         if !(same_owner && same_group) {
-            mode &= !SET_ID;
+            old_mode &= !SET_ID;
         }
-        if let (Some(list), Kept::No) = (&old.acl, acl) {
-            // The group's bits were the ACL's mask: without the list they would be the group's own.
-            mode = mode & !0o070 | list.group() << 3;
+        let Some(acl) = &old.acl else {
+            self.remove_acl()?;
+            if group == Kept::No {
+                old_mode = without_group(old_mode);
+            }
+            return self.chmod(now.mode, self.changed(old_mode));
+        };
+        let mut acl = acl.clone();
+        if group == Kept::No {
+            acl.limit_group();
         }
-        if group == Kept::No && (old.acl.is_none() || acl == Kept::No) {
-            mode &= !0o070 | (mode & 0o007) << 3;
+        let mode = self.changed(old_mode & !0o007 | acl.others());
+        // With the mode that it will have: nobody may open a file by the list who will not by the mode.
+        acl.set_mode(mode);
+        match sys::set_attribute(self.file, acl::ACCESS, acl.as_bytes()) {
+            // The mode's group bits are the list's mask; chmod sets both.
+            Ok(()) => self.chmod_always(mode),
+            Err(errno) => {
+                self.lose("ACL", errno)?;
+                self.remove_acl()?;
+                self.chmod(now.mode, self.changed(old_mode & !0o077 | acl.least()))
+            }
         }
-        self.chmod(now.mode, self.changed(mode))
     }
 
     fn changed(&self, mode: u32) -> u32 {
@@ -207,7 +316,7 @@ impl Work<'_> {
     /// Changes owner and group: those asked for must succeed, those of the old file should.
     fn chown(
         &mut self,
-        now: &sys::Metadata,
+        now: &Metadata,
         owner: Option<u32>,
         group: Option<u32>,
         old_owner: u32,
@@ -256,47 +365,60 @@ impl Work<'_> {
             .map(|_| ())
     }
 
-    /// Sets the old ACL, or takes away what the directory gave to a file whose old one has none.
-    fn put_acl(&mut self, old: &Old, group: Kept) -> Result<Kept> {
-        let Some(acl) = &old.acl else {
-            // To ask first is cheaper: a removal is a transaction of the filesystem even if there is nothing to remove.
-            return sys::has_attribute(self.file, acl::ACCESS)
-                .and_then(|inherited| {
-                    if inherited {
-                        sys::remove_attribute(self.file, acl::ACCESS)
-                    } else {
-                        Ok(())
-                    }
-                })
-                .map(|()| Kept::Yes)
-                .with_context(|| self.cannot("remove the inherited ACL of"));
-        };
-        let mut acl = acl.clone();
-        if group == Kept::No {
-            acl.limit_group();
-        }
-        match sys::set_attribute(self.file, acl::ACCESS, acl.as_bytes()) {
-            Ok(()) => Ok(Kept::Yes),
-            Err(errno) => self.lose("ACL", errno),
-        }
+    /// Takes away what the directory gave to a file whose old one has none.
+    fn remove_acl(&mut self) -> Result<()> {
+        // To ask first is cheaper: a removal is a transaction of the filesystem even if there is nothing to remove.
+        sys::has_attribute(self.file, acl::ACCESS)
+            .and_then(|inherited| {
+                if inherited {
+                    sys::remove_attribute(self.file, acl::ACCESS)
+                } else {
+                    Ok(())
+                }
+            })
+            .with_context(|| self.cannot("remove the inherited ACL of"))
     }
 
     fn chmod(&mut self, now: u32, mode: u32) -> Result<()> {
-        let touched = self
-            .attributes
-            .old
-            .as_ref()
-            .is_some_and(|old| old.acl.is_some());
-        if mode == now && !touched {
-            return Ok(());
+        if mode == now {
+            Ok(())
+        } else {
+            self.chmod_always(mode)
         }
+    }
+
+    fn chmod_always(&mut self, mode: u32) -> Result<()> {
         match sys::set_mode(self.file, mode) {
-            Ok(()) => Ok(()),
             Err(errno) if self.attributes.change.is_some() => {
                 Err(errno).with_context(|| self.cannot("set the mode of"))
             }
             Err(errno) => self.lose("mode", errno).map(|_| ()),
+            // The kernel drops the set-gid bit without an error where we are not in the group (chmod(2)).
+            Ok(()) if mode & SET_ID != 0 => {
+                let now = sys::metadata(self.file).with_context(|| self.cannot("look at"))?;
+                match (now.mode == mode, &self.attributes.change) {
+                    (true, _) => Ok(()),
+                    (false, Some(_)) => {
+                        Err(Errno::PERM).with_context(|| self.cannot("set the set-group-ID bit of"))
+                    }
+                    (false, None) => self.lose("set-group-ID bit", Errno::PERM).map(|_| ()),
+                }
+            }
+            Ok(()) => Ok(()),
         }
+    }
+
+    /// A new file has another mode than it should: worth a warning, or a failure if the mode was asked for.
+    fn check_mode(&mut self, mode: u32, errno: Errno) -> Result<()> {
+        let now = sys::metadata(self.file).with_context(|| self.cannot("look at"))?;
+        if now.mode != mode {
+            let error = anyhow!(errno).context(self.cannot("set the mode of"));
+            if self.attributes.change.is_some() {
+                return Err(error);
+            }
+            self.warnings.push(Chain(&error).to_string());
+        }
+        Ok(())
     }
 
     /// What the kernel would have given to a new file that did not begin with 0600.
@@ -318,20 +440,10 @@ impl Work<'_> {
         }
     }
 
-    /// Something cannot be kept: a warning, or a failure if all was to be kept, or if it is more than a lack of
-    /// permission or of support.
+    /// Something cannot be kept: a warning, or a failure if all was to be kept, or if the error is a grave one.
     fn lose(&mut self, what: &str, errno: Errno) -> Result<Kept> {
-        let lack = matches!(
-            errno,
-            Errno::PERM
-                | Errno::ACCESS
-                | Errno::INVAL
-                | Errno::OPNOTSUPP
-                | Errno::NOSYS
-                | Errno::OVERFLOW
-        );
         let error = anyhow!(errno).context(self.cannot(&format!("keep the {what} of")));
-        if self.attributes.strict || !lack {
+        if self.attributes.keep == Keep::All || is_grave(errno) {
             return Err(error);
         }
         self.warnings.push(Chain(&error).to_string());
@@ -341,4 +453,11 @@ impl Work<'_> {
     fn cannot(&self, verb: &str) -> String {
         format!("cannot {verb} {}", self.destination.typed())
     }
+}
+
+/// The owning group could not be kept: the new one gets no more than others have, and others, whom the old group's
+/// members now belong to, no more than that had.
+fn without_group(mode: u32) -> u32 {
+    let (group, others) = (mode >> 3 & 7, mode & 7);
+    mode & !0o077 | (group & others) << 3 | (group & others)
 }

@@ -5,46 +5,54 @@
 
 use std::os::fd::AsFd;
 
-use anyhow::anyhow;
+use anyhow::{Context, Result, anyhow};
 
-use crate::destination::Destination;
+use crate::attributes::Attributes;
+use crate::destination::{Destination, Opened};
 use crate::message::Chain;
-use crate::outcome::Failure;
-use crate::request::{Empty, Overwrite};
+use crate::outcome::{Change, Failure, Outcome};
+use crate::request::{Empty, Guards, InPlace, Overwrite, Sync};
 use crate::source::Input;
-use crate::sys::{self, Errno, Kind};
+use crate::staged::{Sealed, Staged};
+use crate::sys::{self, Errno, Kind, Metadata};
+use crate::watch::{Content, Sum};
 
 /// Refuses a DEST that cannot be replaced, or that the user does not want to be replaced.
 pub(crate) fn admit_destination(
     destination: &Destination,
     overwrite: Overwrite,
+    in_place: InPlace,
 ) -> Result<(), Failure> {
-    let Some(existing) = destination.existing() else {
+    let Some(metadata) = destination.existing() else {
         return Ok(());
     };
     if overwrite == Overwrite::Never {
         return Err(exists(destination));
     }
-    let metadata = &existing.metadata;
-    let other_than_a_file = match metadata.kind {
-        Kind::Regular | Kind::Symlink => None,
+    let not_renamed_to = match metadata.kind {
         Kind::Directory => Some("it is a directory; name the file in it"),
-        Kind::Fifo => Some("it is a FIFO; only a regular file can be replaced"),
         Kind::Socket => Some("it is a socket; only a regular file can be replaced"),
-        Kind::CharacterDevice | Kind::BlockDevice => {
-            Some("it is a device; only a regular file can be replaced")
+        _ if in_place != InPlace::Never => None,
+        Kind::Fifo => Some("it is a FIFO; --inplace writes into it"),
+        Kind::CharacterDevice | Kind::BlockDevice => Some("it is a device; --inplace writes to it"),
+        Kind::Regular | Kind::Symlink if metadata.mount_root => Some(
+            "it is a mount point, and nothing can be renamed to it; mount its directory instead, \
+             or let --inplace overwrite it",
+        ),
+        Kind::Regular if metadata.is_immutable => {
+            Some("it is immutable (chattr(1) can change that)")
         }
+        Kind::Regular if metadata.is_append_only => {
+            Some("it can only be appended to (chattr(1) can change that)")
+        }
+        Kind::Regular | Kind::Symlink if is_anothers(destination, &metadata)? => Some(
+            "it is another user's, in a directory where only its owner may replace it (the sticky \
+             bit); --inplace overwrites it",
+        ),
+        Kind::Regular | Kind::Symlink => None,
     };
-    if let Some(reason) = other_than_a_file {
+    if let Some(reason) = not_renamed_to {
         return Err(anyhow!("cannot replace {}: {reason}", destination.typed()).into());
-    }
-    if metadata.mount_root {
-        return Err(anyhow!(
-            "cannot replace {}: it is a mount point, over which nothing can be renamed; \
-             mount its directory instead",
-            destination.typed()
-        )
-        .into());
     }
     if overwrite == Overwrite::Writable && metadata.kind == Kind::Regular {
         let directory = destination.directory().fd.as_fd();
@@ -59,6 +67,19 @@ pub(crate) fn admit_destination(
     Ok(())
 }
 
+/// In a sticky directory only the owner of a file, or of the directory, may rename to it.
+pub(crate) fn is_anothers(destination: &Destination, existing: &Metadata) -> Result<bool> {
+    const STICKY: u32 = 0o1000;
+    let us = sys::effective_uid();
+    // root mostly may; where it may not, the rename says so.
+    if us == 0 || us == existing.uid {
+        return Ok(false);
+    }
+    let directory = sys::metadata(&destination.directory().fd)
+        .with_context(|| format!("cannot look at the directory of {}", destination.typed()))?;
+    Ok(directory.mode & STICKY != 0 && us != directory.uid)
+}
+
 /// DEST exists, and that is what it must not.
 pub(crate) fn exists(destination: &Destination) -> Failure {
     Failure::Refused(anyhow!(
@@ -70,7 +91,29 @@ pub(crate) fn exists(destination: &Destination) -> Failure {
 /// Refuses content that the user does not want.
 pub(crate) fn admit_content(
     destination: &Destination,
-    input: &Input,
+    input: &Input<'_>,
+    content: &Content,
+    guards: &Guards,
+) -> Result<(), Failure> {
+    admit_size(destination, input, content.size, guards.empty)?;
+    match (guards.sum, content.sum) {
+        (Some(wanted), Some(sum)) if wanted != sum => Err(Failure::Refused(anyhow!(
+            "cannot write {}: the content's SHA-256 is {}, and not the one that was given",
+            destination.typed(),
+            hex(&sum)
+        ))),
+        _ => Ok(()),
+    }
+}
+
+fn hex(sum: &Sum) -> String {
+    sum.iter()
+        .fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
+}
+
+fn admit_size(
+    destination: &Destination,
+    input: &Input<'_>,
     size: u64,
     empty: Empty,
 ) -> Result<(), Failure> {
@@ -80,15 +123,69 @@ pub(crate) fn admit_content(
     let typed = destination.typed();
     let replaces_something = destination
         .existing()
-        .is_some_and(|existing| existing.metadata.size > 0);
+        .is_some_and(|existing| existing.size > 0);
     match empty {
         Empty::Refuse => Err(Failure::Refused(anyhow!(
             "cannot write {typed}: the content is empty, and --no-empty was given"
         ))),
-        Empty::Suspect if input.is_stdin() && replaces_something => Err(Failure::Refused(anyhow!(
-            "cannot replace {typed}: standard input is empty (did the command before the pipe fail?); \
-                 --allow-empty replaces it all the same"
-        ))),
+        Empty::Suspect if input.is_of_unseen_command() && replaces_something => {
+            Err(Failure::Refused(anyhow!(
+                "cannot replace {typed}: {} is empty (did the command before the pipe fail?); \
+                 --allow-empty replaces it all the same",
+                if input.is_stdin() {
+                    "standard input"
+                } else {
+                    "the input"
+                }
+            )))
+        }
         _ => Ok(()),
     }
+}
+
+/// Tells whether DEST is already what it would become: it has the content, and the mode, owner and group that were
+/// asked for, if any were.
+pub(crate) fn is_equal(
+    destination: &Destination,
+    old: Option<&Opened>,
+    sealed: &Staged<'_, Sealed>,
+    attributes: &Attributes,
+) -> Result<bool> {
+    let Some(existing) = destination.existing().filter(|_| sealed.content().same) else {
+        return Ok(false);
+    };
+    // What was compared must still be DEST.
+    if old.is_none_or(|old| !old.metadata.is_same_content(&existing)) {
+        return Ok(false);
+    }
+    if !attributes.asked_for() {
+        return Ok(true);
+    }
+    let look = |metadata: &Metadata| (metadata.mode, metadata.uid, metadata.gid);
+    Ok(look(&sealed.metadata()?) == look(&existing))
+}
+
+/// Leaves DEST alone, and has it on the disk as if it were new.
+pub(crate) fn leave_equal(
+    destination: &Destination,
+    old: Option<&Opened>,
+    content: &Content,
+    sync: Sync,
+) -> Result<Outcome, Failure> {
+    let durable = || -> Result<(), Errno> {
+        if let (Sync::File | Sync::Full, Some(file)) = (sync, old.and_then(Opened::content)) {
+            sys::sync_file(file)?;
+        }
+        if sync == Sync::Full {
+            sys::sync_directory(&destination.directory().fd)?;
+        }
+        Ok(())
+    };
+    durable().with_context(|| format!("cannot sync {}", destination.typed()))?;
+    Ok(Outcome {
+        change: Change::Unchanged,
+        destination: destination.path().to_owned(),
+        size: content.size,
+        split_links: 0,
+    })
 }

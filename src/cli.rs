@@ -3,23 +3,22 @@
 //! The rule: help, man page and completions all come from the one table below (see `generated`), and whatever can be
 //! known to be wrong from the words alone is said here, with status 2, before anything is opened.
 
-use std::ffi::{OsStr, OsString};
-use std::path::PathBuf;
+mod parse;
+mod values;
+
+use std::ffi::OsString;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
-use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{CommandFactory, FromArgMatches, Parser, ValueEnum, ValueHint};
+use clap::{Parser, ValueEnum, ValueHint};
 
+pub(crate) use self::parse::{NoRequest, parse};
+use self::values::{Control, parse_control, parse_mode, parse_owner, parse_suffix, parse_sum};
 use crate::attributes::ModeChange;
-use crate::message::{Escaped, Quoted, Verbosity};
-use crate::request::{Empty, Keep, Links, Look, Overwrite, Parents, Request, Source, Sync};
-
-/// The variable that says how durable, where no option does.
-const SYNC_VARIABLE: &str = "ATOMWRITE_SYNC";
+use crate::watch::Sum;
 
 const USAGE: &str = "\
 atomwrite [OPTIONS] [SOURCE] DEST
-       COMMAND | atomwrite [OPTIONS] DEST";
+       atomwrite [OPTIONS] DEST -- COMMAND [ARG]...";
 
 /// The order of the help. The operands are one argument to clap, and two to people.
 const TEMPLATE: &str = "\
@@ -27,20 +26,24 @@ const TEMPLATE: &str = "\
 {usage-heading} {usage}
 
 Arguments:
-  SOURCE  The file to read; '-' or none: standard input
-  DEST    The file to write
+  SOURCE   The file to read; '-' or none: standard input
+  DEST     The file to write
+  COMMAND  What to run; its output is the content, if it exits with 0
 
 {all-args}{after-help}";
 
-const EXAMPLES: &str = "\
-Examples:
+const EXAMPLES: &str = r#"Examples:
   sort list | atomwrite list            Read and replace one and the same file
   atomwrite -v new.conf /etc/app.conf   Replace a file by what another one holds
-  date | atomwrite -D -m 640 log/start  Make the directory too, and set the mode
+  atomwrite out.json -- curl -fsS URL   Replace it only if the command succeeds
+  atomwrite --validate 'visudo -cf "$1"' new /etc/sudoers
+                                        Replace it only by what a program approves
 
 Exit status: 0 done; 1 failed, 2 usage, 3 refused by a guard: DEST is untouched;
-4 DEST is new, but may not survive power loss.";
+4 DEST was changed, but cannot be vouched for. With COMMAND: its own if it
+fails, 125 for 1 and 3, 124 for 4."#;
 
+const INPUT: &str = "Input";
 const GUARDS: &str = "Guards (DEST is untouched, status 3)";
 const LOOKS: &str = "What DEST looks like";
 const WRITING: &str = "How it is written";
@@ -74,6 +77,21 @@ pub(crate) struct Args {
     #[arg(value_name = "[SOURCE] DEST", num_args = 0.., value_hint = ValueHint::FilePath, hide = true)]
     operands: Vec<OsString>,
 
+    /// Put the new content behind what DEST holds now
+    ///
+    /// DEST is replaced as a whole all the same. Implies --lock, so that of two that append at once neither loses
+    /// anything.
+    #[arg(short, long, help_heading = INPUT)]
+    append: bool,
+
+    /// Wait for a lock on DEST before reading, and hold it
+    ///
+    /// The lock is taken before COMMAND starts, or before the input is read, and held until DEST is replaced: of several
+    /// commands that read DEST, change it and write it, one runs after the other. It binds only those who ask for it:
+    /// atomwrite with --lock or --append, and flock(1) on DEST.
+    #[arg(long, help_heading = INPUT)]
+    lock: bool,
+
     /// Refuse to replace DEST, whatever has that name
     ///
     /// A file, a directory or a link, dangling or not, is in the way. It is looked for before any input is read, and
@@ -103,6 +121,29 @@ pub(crate) struct Args {
         help_heading = GUARDS
     )]
     no_empty: bool,
+
+    /// Refuse content with another SHA-256 digest
+    #[arg(long, value_name = "HEX", value_parser = OsStringValueParser::new().try_map(parse_sum), value_hint = ValueHint::Other, help_heading = GUARDS)]
+    sha256: Option<Sum>,
+
+    /// Refuse content for which this command does not exit with 0
+    ///
+    /// It is run by sh -c, with the new content on standard input and the path of a file with the new content as $1. That
+    /// file has DEST's own name, mode and owner, in a directory of its own beside DEST. $2 is DEST. Its output goes to
+    /// standard error. Content that it writes to is refused too.
+    #[arg(long, value_name = "CMD", value_hint = ValueHint::CommandString, help_heading = GUARDS)]
+    validate: Option<OsString>,
+
+    /// Leave DEST alone if it has this content already
+    ///
+    /// It keeps its inode and its times, so that nothing that depends on it is made again. With -m, -o or -g, only if it
+    /// looks like that already, too. Unless --sync=none is given, it is put on the disk all the same.
+    #[arg(short = 'C', long, help_heading = GUARDS)]
+    compare: bool,
+
+    /// Exit with N if --compare left DEST alone; implies it
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8), value_hint = ValueHint::Other, help_heading = GUARDS)]
+    unchanged_status: Option<u8>,
 
     /// Which attributes an old DEST hands on [default: try]
     ///
@@ -151,6 +192,19 @@ pub(crate) struct Args {
     #[arg(short = 'D', long, help_heading = LOOKS)]
     create_dirs: bool,
 
+    /// Keep the old file as a backup [default CONTROL: existing]
+    ///
+    /// CONTROL is none (or off), simple (never), numbered (t) or existing (nil): numbered if there are numbered backups
+    /// already, and simple otherwise. Without CONTROL, $VERSION_CONTROL counts. -b takes no CONTROL.
+    #[arg(short, long, value_name = "CONTROL", num_args = 0..=1, require_equals = true, default_missing_value = "", value_parser = OsStringValueParser::new().try_map(parse_control), hide_possible_values = true, value_hint = ValueHint::Other, help_heading = LOOKS)]
+    backup: Option<Control>,
+
+    /// End simple backups with SUFFIX, not with ~; implies -b
+    ///
+    /// Without it, $SIMPLE_BACKUP_SUFFIX counts.
+    #[arg(short = 'S', long, value_name = "SUFFIX", value_parser = OsStringValueParser::new().try_map(parse_suffix), value_hint = ValueHint::Other, help_heading = LOOKS)]
+    suffix: Option<OsString>,
+
     /// What survives power loss [default: $ATOMWRITE_SYNC or full]
     #[arg(long, value_name = "WHAT", value_enum, overrides_with_all = ["fsync", "no_fsync"], help_heading = WRITING)]
     sync: Option<SyncArg>,
@@ -162,6 +216,18 @@ pub(crate) struct Args {
     /// The same as --sync=none
     #[arg(long, overrides_with_all = ["sync", "fsync"], help_heading = WRITING)]
     no_fsync: bool,
+
+    /// Overwrite DEST where it is: not atomic [default: never]
+    ///
+    /// For a DEST that nothing can be renamed to: a file that is mounted by itself, one in a directory that is read-only
+    /// or not yours, a device, a FIFO. The input is taken in whole, and all guards hold, before the first byte is
+    /// written; but whoever reads DEST meanwhile can see half of it, and so can everybody if the machine dies then.
+    #[arg(long, value_name = "WHEN", value_enum, num_args = 0..=1, require_equals = true, default_missing_value = "auto", help_heading = WRITING)]
+    inplace: Option<InPlaceArg>,
+
+    /// Show how far it has come, if standard error is a terminal
+    #[arg(long, help_heading = MESSAGES)]
+    progress: bool,
 
     /// Say what was done, in one line on standard error
     #[arg(short, long, overrides_with = "quiet", help_heading = MESSAGES)]
@@ -191,6 +257,16 @@ enum KeepArg {
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
+enum InPlaceArg {
+    /// A DEST that cannot be replaced is an error
+    Never,
+    /// Where DEST cannot be replaced
+    Auto,
+    /// Wherever DEST exists; it keeps its inode, and its hard links
+    Always,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
 enum SyncArg {
     /// No promise; DEST may then be empty, or full of zeros
     None,
@@ -200,224 +276,8 @@ enum SyncArg {
     Full,
 }
 
-impl From<SyncArg> for Sync {
-    fn from(level: SyncArg) -> Self {
-        match level {
-            SyncArg::None => Self::None,
-            SyncArg::File => Self::File,
-            SyncArg::Full => Self::Full,
-        }
-    }
-}
-
-/// Why there is no request: the user asked for a text, or the words make no sense.
-#[derive(Debug)]
-pub(crate) enum NoRequest {
-    /// `--help` or `--version`: for stdout.
-    Text(String),
-    /// One line for stderr.
-    Usage(String),
-}
-
-/// Reads the words of the command line, the program's own name first.
-pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Request, NoRequest> {
-    let words = Words::split(words);
-    let args = Args::command()
-        .try_get_matches_from(words.before)
-        .and_then(|matches| Args::from_arg_matches(&matches))
-        .map_err(|error| no_request(&error))?;
-    request(args, words.after).map_err(|problem| NoRequest::Usage(with_help(&problem)))
-}
-
-/// The command line, cut at the first `--`.
-struct Words {
-    before: Vec<OsString>,
-    after: Option<Vec<OsString>>,
-}
-
-impl Words {
-    fn split(words: impl IntoIterator<Item = OsString>) -> Self {
-        let mut before: Vec<OsString> = words.into_iter().collect();
-        let after = before
-            .iter()
-            .skip(1)
-            .position(|word| word == "--")
-            .map(|at| {
-                let after = before.split_off(at + 2);
-                before.pop();
-                after
-            });
-        Self { before, after }
-    }
-}
-
-fn request(args: Args, after: Option<Vec<OsString>>) -> Result<Request, String> {
-    let (source, destination) = operands(args.operands, after)?;
-    let sync = match (args.sync, args.fsync, args.no_fsync) {
-        (Some(level), ..) => level.into(),
-        (None, true, _) => Sync::Full,
-        (None, _, true) => Sync::None,
-        _ => sync_of_environment()?,
-    };
-    Ok(Request {
-        destination: PathBuf::from(destination),
-        source,
-        overwrite: if args.no_clobber {
-            Overwrite::Never
-        } else if args.force {
-            Overwrite::Any
-        } else {
-            Overwrite::Writable
-        },
-        empty: match (args.allow_empty, args.no_empty) {
-            (true, _) => Empty::Allow,
-            (_, true) => Empty::Refuse,
-            _ => Empty::Suspect,
-        },
-        links: if args.no_dereference {
-            Links::Replace
-        } else {
-            Links::Follow
-        },
-        parents: if args.create_dirs {
-            Parents::Create
-        } else {
-            Parents::MustExist
-        },
-        look: Look {
-            keep: match args.keep {
-                None | Some(KeepArg::Try) => Keep::Try,
-                Some(KeepArg::All) => Keep::All,
-                Some(KeepArg::None) => Keep::None,
-            },
-            mode: args.mode,
-            owner: args.owner,
-            group: args.group,
-        },
-        sync,
-        verbosity: match (args.verbose, args.quiet) {
-            (true, _) => Verbosity::Verbose,
-            (_, true) => Verbosity::Quiet,
-            _ => Verbosity::Normal,
-        },
-    })
-}
-
-/// Tells SOURCE from DEST. A `--` before any operand only ends the options; after two it is a mistake.
-fn operands(
-    before: Vec<OsString>,
-    after: Option<Vec<OsString>>,
-) -> Result<(Source, OsString), String> {
-    let all = match (before.len(), after) {
-        (_, None) => before,
-        (0, Some(after)) => after,
-        (1, Some(_)) => {
-            return Err("nothing may follow the operand by '--'".to_owned());
-        }
-        (_, Some(_)) => {
-            return Err(
-                "'--' after two operands: put it before them, to end the options".to_owned(),
-            );
-        }
-    };
-    let (source, destination) = match <[OsString; 2]>::try_from(all) {
-        Ok([source, destination]) => (source, destination),
-        Err(mut other) => match (other.pop(), other.len()) {
-            (Some(destination), 0) => (OsString::from("-"), destination),
-            (None, _) => return Err("DEST is missing: which file shall be written?".to_owned()),
-            (Some(last), _) => {
-                return Err(format!(
-                    "too many operands: {} is one more than SOURCE and DEST",
-                    Quoted(if other.len() > 2 { &other[2] } else { &last })
-                ));
-            }
-        },
-    };
-    if destination.is_empty() {
-        return Err("DEST is empty: a file in this directory is './NAME'".to_owned());
-    }
-    if destination == "-" {
-        return Err("DEST cannot be '-': a file of that name is './-'".to_owned());
-    }
-    let source = match source {
-        source if source == "-" => Source::Stdin,
-        source if source.is_empty() => {
-            return Err("SOURCE is empty: standard input is '-'".to_owned());
-        }
-        source => Source::File(PathBuf::from(source)),
-    };
-    Ok((source, destination))
-}
-
-fn sync_of_environment() -> Result<Sync, String> {
-    let Some(value) = std::env::var_os(SYNC_VARIABLE).filter(|value| !value.is_empty()) else {
-        return Ok(Sync::Full);
-    };
-    value
-        .to_str()
-        .and_then(|value| SyncArg::from_str(value, false).ok())
-        .map(Sync::from)
-        .ok_or_else(|| {
-            format!(
-                "${SYNC_VARIABLE} is {}: it must be none, file or full",
-                Quoted(&value)
-            )
-        })
-}
-
-fn parse_mode(text: impl AsRef<OsStr>) -> Result<ModeChange, String> {
-    ModeChange::parse(text.as_ref())
-        .ok_or_else(|| "as for chmod: octal like 640, or symbolic like u=rw,go=r".to_owned())
-}
-
-fn parse_owner(name: OsString) -> Result<OsString, &'static str> {
-    if name.is_empty() {
-        Err("a name or a number")
-    } else {
-        Ok(name)
-    }
-}
-
-/// Says in one line what clap says in several.
-fn no_request(error: &clap::Error) -> NoRequest {
-    if matches!(
-        error.kind(),
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
-    ) {
-        return NoRequest::Text(error.render().to_string());
-    }
-    let rendered = error.render().to_string();
-    let mut line = rendered
-        .lines()
-        .next()
-        .unwrap_or_default()
-        .trim_start_matches("error: ")
-        .to_owned();
-    if let Some(values) = strings(error.get(ContextKind::ValidValue)) {
-        line.extend([" (one of ", &values, ")"]);
-    }
-    for suggestion in [ContextKind::SuggestedArg, ContextKind::SuggestedValue] {
-        if let Some(similar) = strings(error.get(suggestion)) {
-            line.extend(["; did you mean '", &similar, "'?"]);
-        }
-    }
-    NoRequest::Usage(with_help(&Escaped(&line).to_string()))
-}
-
-fn strings(value: Option<&ContextValue>) -> Option<String> {
-    match value? {
-        ContextValue::String(text) => Some(text.clone()),
-        ContextValue::Strings(texts) if !texts.is_empty() => Some(texts.join(", ")),
-        _ => None,
-    }
-}
-
-fn with_help(problem: &str) -> String {
-    format!("{problem} (see 'atomwrite --help')")
-}
-
 /// The table, for what is made from it.
 #[cfg(test)]
 pub(crate) fn command() -> clap::Command {
-    Args::command()
+    <Args as clap::CommandFactory>::command()
 }

@@ -9,14 +9,20 @@ mod request;
 mod write;
 
 mod attributes;
+mod backup;
 mod checks;
+mod command;
 mod destination;
+mod inplace;
+mod lock;
 mod parents;
 mod signals;
 mod source;
 mod staged;
 mod temp_name;
 mod transfer;
+mod validate;
+mod watch;
 
 mod outcome;
 
@@ -31,7 +37,8 @@ use std::process::ExitCode;
 
 use cli::NoRequest;
 use message::Messages;
-use outcome::Failure;
+use outcome::{Change, Failure, Form};
+use request::{Equal, Request, Source};
 
 fn main() -> ExitCode {
     let status = match cli::parse(std::env::args_os()) {
@@ -46,20 +53,30 @@ fn main() -> ExitCode {
     status
 }
 
-fn run(request: &request::Request) -> ExitCode {
+fn run(request: &Request) -> ExitCode {
     let messages = Messages::new(request.verbosity);
     signals::survive_file_size_limit();
     match write::write(request, messages) {
         Ok(outcome) => {
-            for warning in &outcome.warnings {
-                messages.warn(warning);
+            if messages.are_verbose() {
+                signals::release_if_nobody_listens();
             }
             messages.report(&outcome);
-            ExitCode::SUCCESS
+            match (outcome.change, request.equal) {
+                (Change::Unchanged, Equal::Leave(status)) => ExitCode::from(status),
+                _ => ExitCode::SUCCESS,
+            }
         }
         Err(failure) => {
+            if let Failure::Interrupted(signal) = failure {
+                signals::die(signal);
+            }
+            signals::release_if_nobody_listens();
             message::error(&failure);
-            failure.exit_status()
+            failure.exit_status(match request.source {
+                Source::Command(_) => Form::Command,
+                Source::Stdin | Source::File(_) => Form::Plain,
+            })
         }
     }
 }

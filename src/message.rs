@@ -4,10 +4,14 @@
 //! in one write, so that the lines of two programs in a pipeline do not mix. That stderr is gone or full is no reason to
 //! fail: the exit status still tells. This room imports nothing of ours.
 
+mod progress;
+
 use std::ffi::OsStr;
 use std::fmt::{self, Display, Write as _};
 use std::io::{self, Write as _};
 use std::os::unix::ffi::OsStrExt;
+
+pub(crate) use self::progress::Progress;
 
 /// How much the user wants to read. Errors are printed always.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +33,10 @@ pub(crate) struct Messages {
 impl Messages {
     pub(crate) fn new(verbosity: Verbosity) -> Self {
         Self { verbosity }
+    }
+
+    pub(crate) fn are_verbose(self) -> bool {
+        self.verbosity == Verbosity::Verbose
     }
 
     /// Says what could not be done as the user might expect.
@@ -119,7 +127,7 @@ impl Display for Quoted<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_char('\'')?;
         for chunk in self.0.as_bytes().utf8_chunks() {
-            write!(f, "{}", Escaped(chunk.valid()))?;
+            write!(f, "{}", Escaped(&chunk.valid().replace('\'', "\\'")))?;
             for byte in chunk.invalid() {
                 write!(f, "\\x{byte:02x}")?;
             }

@@ -20,8 +20,6 @@ pub(crate) struct Outcome {
     pub(crate) size: u64,
     /// The other names of the file that was replaced; they keep the old content.
     pub(crate) split_links: u32,
-    /// What could not be done as the user might expect.
-    pub(crate) warnings: Vec<String>,
 }
 
 /// What became of DEST.
@@ -31,6 +29,19 @@ pub(crate) enum Change {
     Created,
     /// There was a file by that name.
     Replaced,
+    /// It had the content already.
+    Unchanged,
+    /// It is the same file, with other content.
+    WrittenInPlace,
+}
+
+/// Whose exit statuses count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// Ours.
+    Plain,
+    /// COMMAND's; ours must differ from any that it is likely to have (POSIX, "env"; coreutils, "timeout").
+    Command,
 }
 
 impl Display for Outcome {
@@ -38,6 +49,8 @@ impl Display for Outcome {
         let verb = match self.change {
             Change::Created => "created",
             Change::Replaced => "replaced",
+            Change::Unchanged => "unchanged",
+            Change::WrittenInPlace => "written in place:",
         };
         let plural = |count: u64| if count == 1 { "" } else { "s" };
         let (path, size) = (Quoted::new(&self.destination), self.size);
@@ -58,7 +71,11 @@ pub(crate) enum Failure {
     Failed(anyhow::Error),
     /// A guard refused; DEST is untouched.
     Refused(anyhow::Error),
-    /// DEST is new, but that it survives power loss is not certain.
+    /// COMMAND did not exit with 0, or could not be run; DEST is untouched.
+    Command { status: u8, error: anyhow::Error },
+    /// A signal came, of which we have to die; DEST is untouched.
+    Interrupted(i32),
+    /// DEST was changed, but it cannot be vouched for: it may not survive power loss, or it is half of an in-place write.
     Changed(anyhow::Error),
 }
 
@@ -74,15 +91,24 @@ impl Failure {
         match self {
             Self::Failed(error) => Self::Failed(unchanged(&error)),
             Self::Refused(error) => Self::Refused(unchanged(&error)),
-            changed @ Self::Changed(_) => changed,
+            Self::Command { status, error } => Self::Command {
+                status,
+                error: unchanged(&error),
+            },
+            other @ (Self::Interrupted(_) | Self::Changed(_)) => other,
         }
     }
 
-    pub(crate) fn exit_status(&self) -> ExitCode {
-        ExitCode::from(match self {
-            Self::Failed(_) => 1,
-            Self::Refused(_) => 3,
-            Self::Changed(_) => 4,
+    pub(crate) fn exit_status(&self, form: Form) -> ExitCode {
+        ExitCode::from(match (self, form) {
+            (Self::Command { status, .. }, _) => *status,
+            (Self::Failed(_), Form::Plain) => 1,
+            (Self::Refused(_), Form::Plain) => 3,
+            (Self::Changed(_), Form::Plain) => 4,
+            (Self::Changed(_), Form::Command) => 124,
+            (Self::Failed(_) | Self::Refused(_), Form::Command) => 125,
+            // Only if the signal could not kill us.
+            (Self::Interrupted(signal), _) => 128 + u8::try_from(*signal).unwrap_or(0),
         })
     }
 }
@@ -95,7 +121,12 @@ impl From<anyhow::Error> for Failure {
 
 impl Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Self::Failed(error) | Self::Refused(error) | Self::Changed(error)) = self;
-        Chain(error).fmt(f)
+        match self {
+            Self::Failed(error)
+            | Self::Refused(error)
+            | Self::Changed(error)
+            | Self::Command { error, .. } => Chain(error).fmt(f),
+            Self::Interrupted(signal) => write!(f, "interrupted by signal {signal}"),
+        }
     }
 }

@@ -46,11 +46,12 @@ impl<'d> Parents<'d> {
         let path = Path::new(name);
         match sys::make_directory(self.innermost().fd.as_fd(), path) {
             Ok(()) => self.removable.push((self.made.len(), name.clone())),
-            // Somebody else made it meanwhile, or it is "..".
+            // Somebody else made it meanwhile.
             Err(Errno::EXIST) => {}
             Err(errno) => return Err(errno),
         }
-        let directory = sys::open_directory(self.innermost().fd.as_fd(), path)?;
+        // No link: in a directory that all may write to, it would be another's to say where it leads.
+        let directory = sys::open_child(self.innermost().fd.as_fd(), path)?;
         self.made.push(directory);
         Ok(())
     }

@@ -5,19 +5,33 @@ use std::path::PathBuf;
 
 use crate::attributes::ModeChange;
 use crate::message::Verbosity;
+use crate::watch::Sum;
 
 /// One run.
 #[derive(Debug)]
 pub(crate) struct Request {
     pub(crate) destination: PathBuf,
     pub(crate) source: Source,
+    pub(crate) start: Start,
+    pub(crate) locking: Locking,
     pub(crate) overwrite: Overwrite,
-    pub(crate) empty: Empty,
+    pub(crate) guards: Guards,
+    pub(crate) equal: Equal,
     pub(crate) links: Links,
     pub(crate) parents: Parents,
     pub(crate) look: Look,
+    pub(crate) backups: Option<Backups>,
+    pub(crate) in_place: InPlace,
     pub(crate) sync: Sync,
+    pub(crate) progress: ShowProgress,
     pub(crate) verbosity: Verbosity,
+}
+
+impl Request {
+    /// Whether the old content is needed: to begin with, or to compare with.
+    pub(crate) fn reads_old_content(&self) -> bool {
+        self.start == Start::Old || self.equal != Equal::Replace
+    }
 }
 
 /// Where the new content comes from.
@@ -25,6 +39,77 @@ pub(crate) struct Request {
 pub(crate) enum Source {
     Stdin,
     File(PathBuf),
+    /// A program and its arguments: what it prints.
+    Command(Vec<OsString>),
+}
+
+/// What the new content starts with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Start {
+    Empty,
+    /// What DEST holds now.
+    Old,
+}
+
+/// Whether others who ask for the lock wait until we are done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Locking {
+    None,
+    Exclusive,
+}
+
+/// What the content must be, or DEST stays as it is.
+#[derive(Debug)]
+pub(crate) struct Guards {
+    pub(crate) empty: Empty,
+    pub(crate) sum: Option<Sum>,
+    /// For `sh -c`.
+    pub(crate) validator: Option<OsString>,
+}
+
+/// What to do if DEST has the same content already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Equal {
+    /// Replace it all the same; nobody looks.
+    Replace,
+    /// Leave it alone, and exit with this status.
+    Leave(u8),
+}
+
+/// What the old file is called afterwards.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Backups {
+    pub(crate) naming: Naming,
+    pub(crate) suffix: OsString,
+}
+
+/// How GNU's programs name backups.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Naming {
+    /// NAME and the suffix.
+    Simple,
+    /// NAME.~N~.
+    Numbered,
+    /// Numbered if there are numbered ones already, else simple.
+    Existing,
+}
+
+/// Whether DEST may be overwritten where it is, which is not atomic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum InPlace {
+    Never,
+    /// Where nothing can be renamed to it.
+    Auto,
+    /// Wherever it exists.
+    Always,
+}
+
+/// Whether to show how far it has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ShowProgress {
+    No,
+    /// On a terminal.
+    Yes,
 }
 
 /// What may be replaced.

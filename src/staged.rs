@@ -1,32 +1,41 @@
 //! The new file, from its first byte to its name.
 //!
 //! ```text
-//! beside() ──> Staged<Open> ──fill──> Staged<Filled> ──seal──> Staged<Sealed> ──commit──> Committed ──make_durable──> Outcome
-//!                   │                      │                        │                        │
-//!                   └──────────────────────┴───── dropped ──────────┘                        └ DEST is new from here on
-//!                              nothing is left, DEST is as it was
+//! beside() ─> Staged<Open> ─fill─> Staged<Filled> ─seal─> Staged<Sealed> ─sync─> Staged<Synced> ─commit─> Committed
+//!                  │                    │                      │                      │                      │
+//!                  └────────────────────┴────── dropped ───────┴──────────────────────┘                 make_durable
+//!                               nothing is left, DEST is as it was                                           │
+//!                                                                                                         Outcome
 //! ```
 //!
-//! The rule: DEST changes in one call, the rename, and everything that can fail comes before it, but for the directory's
-//! fsync. The phases are types, so that nothing is written after the guards have looked and nothing is committed that is
-//! not on the disk. The file has no name until `commit`, where the filesystem can do that (O_TMPFILE); otherwise it has a
-//! temporary one from the start, with mode 0600 until it is sealed.
+//! The rule: DEST changes in one call, the rename in `commit`, and everything that can fail comes before it, but for the
+//! directory's fsync. The phases are types, so that nothing is written after the guards have looked, and nothing is
+//! committed that is not on the disk. The file has no name until `commit`, where the filesystem can do that (O_TMPFILE);
+//! otherwise it has a temporary one from the start, with mode 0600 until it is sealed.
 
+use std::fs::{File, Permissions};
+use std::io::{self, Seek};
+use std::mem;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
 
-use crate::attributes::Attributes;
+use crate::attributes::{Attributes, Birth};
+use crate::backup::Backup;
 use crate::checks;
+use crate::command::{self, Output};
 use crate::destination::Destination;
 use crate::outcome::{Change, Failure, Outcome};
 use crate::parents::Parents;
 use crate::request::{Overwrite, Sync};
 use crate::signals;
-use crate::source::Input;
-use crate::sys::{self, Errno, FileSystem, LinkBy};
+use crate::source::{self, Input};
+use crate::sys::{self, Errno, FileSystem, LinkBy, Metadata};
 use crate::temp_name::TempName;
-use crate::transfer::{self, Broken, Writeback};
+use crate::transfer::{Broken, Transfer, Writeback};
+use crate::watch::{Content, Watch};
 
 /// A new file that nobody can see as DEST yet.
 #[derive(Debug)]
@@ -35,14 +44,17 @@ pub(crate) struct Staged<'d, Phase> {
     // Before the file, and so dropped before it: a name goes while its lock is still held.
     origin: Origin<'d>,
     file: OwnedFd,
+    birth: Birth,
     phase: Phase,
 }
 
-/// How the file came to be.
+/// What the file is called.
 #[derive(Debug)]
 enum Origin<'d> {
     Unnamed(LinkBy),
     Named(TempName<'d>),
+    /// It will never be DEST: its content will be written to DEST in place.
+    Elsewhere,
 }
 
 /// Nothing is in it.
@@ -52,143 +64,335 @@ pub(crate) struct Open;
 /// All of the content is in it.
 #[derive(Debug)]
 pub(crate) struct Filled {
-    size: u64,
+    content: Content,
 }
 
-/// It is what DEST shall be, and as durable as was asked for.
+/// It looks as DEST shall look.
 #[derive(Debug)]
 pub(crate) struct Sealed {
-    size: u64,
-    sync: Sync,
+    content: Content,
     warnings: Vec<String>,
+}
+
+/// It is as durable as was asked for.
+#[derive(Debug)]
+pub(crate) struct Synced {
+    content: Content,
+    warnings: Vec<String>,
+    sync: Sync,
 }
 
 impl<'d> Staged<'d, Open> {
     /// Makes the file in DEST's directory, or where that is missing in the nearest one above it.
     pub(crate) fn beside(destination: &'d Destination, attributes: &Attributes) -> Result<Self> {
         let directory = destination.directory().fd.as_fd();
-        let (origin, file) = match unnamed(directory, attributes.creation_mode()) {
-            Ok(Some((link_by, file))) => (Origin::Unnamed(link_by), file),
-            Ok(None) => {
-                let (name, file) =
-                    TempName::create(directory, destination.name(), attributes.owner())
-                        .with_context(|| cannot_create(destination))?;
-                (Origin::Named(name), file)
-            }
-            Err(errno) => return Err(errno).with_context(|| cannot_create(destination)),
+        let mut birth = attributes.birth(destination);
+        let unnamed =
+            unnamed(directory, birth.mode()).with_context(|| cannot_create(destination))?;
+        let (origin, file) = if let Some((link_by, file)) = unnamed {
+            (Origin::Unnamed(link_by), file)
+        } else {
+            birth = Birth::Private;
+            let owner = attributes.owner(destination);
+            let (name, file) = TempName::create(directory, destination.name(), owner)
+                .with_context(|| cannot_create(destination))?;
+            (Origin::Named(name), file)
         };
         Ok(Self {
             destination,
             origin,
             file,
+            birth,
             phase: Open,
         })
     }
 
-    /// Reads the input to its end.
-    pub(crate) fn fill(self, input: &Input, sync: Sync) -> Result<Staged<'d, Filled>> {
-        let writeback = match sync {
-            Sync::None => Writeback::Late,
-            Sync::File | Sync::Full => Writeback::Early,
+    /// Takes a file that is somewhere else, from which DEST will be written in place.
+    pub(crate) fn elsewhere(destination: &'d Destination, file: OwnedFd) -> Self {
+        Self {
+            destination,
+            origin: Origin::Elsewhere,
+            file,
+            birth: Birth::Private,
+            phase: Open,
+        }
+    }
+
+    /// Reads the input to its end; COMMAND must have exited with 0.
+    pub(crate) fn fill(
+        mut self,
+        input: &Input<'_>,
+        watch: Watch<'_>,
+        writeback: Writeback,
+    ) -> Result<Staged<'d, Filled>, Failure> {
+        let destination = self.destination;
+        let explain = |broken| explain(broken, destination, Some(input));
+        let mut transfer = Transfer::begin(self.file.as_fd(), writeback, watch);
+        if let Some((old, metadata)) = input.first() {
+            transfer
+                .take(*old, metadata)
+                .map_err(|broken| explain(broken.of_old()))?;
+        }
+        let (watch, size) = match input.origin() {
+            source::Origin::Stdin(metadata) => {
+                transfer.take(sys::stdin(), metadata).map_err(explain)?;
+                transfer.end()
+            }
+            source::Origin::File(file, metadata, _) => {
+                transfer.take(file.as_fd(), metadata).map_err(explain)?;
+                transfer.end()
+            }
+            source::Origin::Command(words) => {
+                // The lock of a file with a name would go with the descriptor that COMMAND writes to.
+                let output = match self.origin {
+                    Origin::Named(_) => Output::Piped,
+                    Origin::Unnamed(_) | Origin::Elsewhere => Output::choose(&self.file),
+                };
+                command::run(words, &self.file, &output, &mut transfer, &explain)?;
+                let end = transfer.end();
+                if let Output::Straight(reader) = output {
+                    let written = mem::replace(&mut self.file, reader);
+                    command::close(written, &self.file, words)?;
+                }
+                end
+            }
         };
-        let size = transfer::copy(input.file(), input.metadata(), self.file.as_fd(), writeback)
-            .map_err(|broken| match broken {
-                Broken::Reading(errno) => anyhow!(errno).context(input.cannot_read()),
-                Broken::Writing(errno) => anyhow!(errno).context(cannot_write(self.destination)),
-            })?;
-        Ok(self.into_phase(Filled { size }))
+        let content = watch.finish(self.file.as_fd(), size).map_err(explain)?;
+        Ok(self.into_phase(Filled { content }))
+    }
+
+    /// Copies the old file.
+    pub(crate) fn fill_from_existing(self) -> Result<Staged<'d, Filled>> {
+        let destination = self.destination;
+        let mut transfer = Transfer::begin(self.file.as_fd(), Writeback::Late, Watch::default());
+        let opened = destination
+            .open()?
+            .context("it is not a regular file any more")?;
+        let old = opened.content().context("it cannot be read")?;
+        transfer
+            .take(old, &opened.metadata)
+            .map_err(Broken::errno)?;
+        let (watch, size) = transfer.end();
+        let content = watch
+            .finish(self.file.as_fd(), size)
+            .map_err(Broken::errno)?;
+        Ok(self.into_phase(Filled { content }))
     }
 }
 
 impl<'d> Staged<'d, Filled> {
-    pub(crate) fn size(&self) -> u64 {
-        self.phase.size
+    pub(crate) fn content(&self) -> &Content {
+        &self.phase.content
     }
 
-    /// Gives the file what DEST shall look like, and puts it on the disk.
-    pub(crate) fn seal(self, attributes: &Attributes, sync: Sync) -> Result<Staged<'d, Sealed>> {
+    /// Gives the file what DEST shall look like. From here on nobody writes to it.
+    pub(crate) fn seal(self, attributes: &Attributes) -> Result<Staged<'d, Sealed>> {
         let destination = self.destination;
-        let had_name = matches!(self.origin, Origin::Named(_));
-        let warnings = attributes.put_on(self.file.as_fd(), destination, had_name)?;
-        if sync != Sync::None {
-            sys::sync_file(&self.file).with_context(|| cannot_write(destination))?;
-        }
-        sys::close_error(&self.file).with_context(|| cannot_write(destination))?;
-        let size = self.phase.size;
-        Ok(self.into_phase(Sealed {
-            size,
-            sync,
-            warnings,
-        }))
+        let warnings = match &self.origin {
+            Origin::Elsewhere => Vec::new(),
+            Origin::Named(_) | Origin::Unnamed(_) => {
+                attributes.put_on(self.file.as_fd(), destination, self.birth)?
+            }
+        };
+        let (staged, Filled { content }) = self.split();
+        Ok(staged.into_phase(Sealed { content, warnings }))
     }
 }
 
 impl<'d> Staged<'d, Sealed> {
+    pub(crate) fn content(&self) -> &Content {
+        &self.phase.content
+    }
+
+    pub(crate) fn file(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+
+    pub(crate) fn metadata(&self) -> Result<Metadata> {
+        sys::metadata(&self.file).with_context(|| cannot_write(self.destination))
+    }
+
+    /// Gives the file DEST's own name where a program can find it, and closes it for writing where that can be. Gives
+    /// the name too, relative to DEST's directory; `None` for a file that is elsewhere.
+    pub(crate) fn show(mut self) -> Result<(Self, Option<PathBuf>)> {
+        let destination = self.destination;
+        let (directory, name) = (destination.directory().fd.as_fd(), destination.name());
+        let cannot_show = || format!("cannot show {} to a program", destination.typed());
+        let named = match mem::replace(&mut self.origin, Origin::Elsewhere) {
+            Origin::Elsewhere => return Ok((self, None)),
+            // Its lock would go with the descriptor that can write.
+            Origin::Named(temporary) => temporary.move_private(directory, name),
+            Origin::Unnamed(by) => {
+                if let Ok(reader) = sys::reopen_for_reading(&self.file) {
+                    sys::close(mem::replace(&mut self.file, reader))
+                        .with_context(|| cannot_write(destination))?;
+                }
+                TempName::link_private(&self.file, by, directory, name)
+            }
+        }
+        .with_context(cannot_show)?;
+        let path = named.path();
+        self.origin = Origin::Named(named);
+        Ok((self, Some(path)))
+    }
+
+    /// Copies the content to a file that another program can look at, with the permissions that DEST has.
+    pub(crate) fn copy_to(&self, path: &Path) -> Result<()> {
+        let copy = || -> io::Result<()> {
+            let mut to = File::create_new(path)?;
+            let mut from = File::from(self.file.try_clone()?);
+            from.rewind()?;
+            io::copy(&mut from, &mut to)?;
+            let mode = self
+                .destination
+                .existing()
+                .map_or(0o600, |old| old.mode & 0o777);
+            to.set_permissions(Permissions::from_mode(mode))
+        };
+        copy().context("cannot copy the content to a temporary file")
+    }
+
+    /// Puts the file on the disk, as far as that was asked for, and takes what errors are left to be told.
+    pub(crate) fn sync(self, sync: Sync) -> Result<Staged<'d, Synced>> {
+        let destination = self.destination;
+        if sync != Sync::None {
+            sys::sync_file(&self.file).with_context(|| cannot_write(destination))?;
+        }
+        sys::close_error(&self.file).with_context(|| cannot_write(destination))?;
+        let (staged, Sealed { content, warnings }) = self.split();
+        Ok(staged.into_phase(Synced {
+            content,
+            warnings,
+            sync,
+        }))
+    }
+}
+
+impl<'d> Staged<'d, Synced> {
     /// Renames the file to DEST. Until the rename DEST is the old file; after it, the new one.
-    pub(crate) fn commit(self, overwrite: Overwrite) -> Result<Committed<'d>, Failure> {
+    pub(crate) fn commit(
+        self,
+        overwrite: Overwrite,
+        backup: Option<Backup<'d>>,
+    ) -> Result<Committed<'d>, Failure> {
+        signals::hold()?;
+        // One that came while a program ran for us wins over the commit.
+        if let Some(signal) = signals::caught() {
+            return Err(Failure::Interrupted(signal));
+        }
         let Self {
             destination,
             origin,
             file,
-            phase:
-                Sealed {
-                    size,
-                    sync,
-                    warnings,
-                },
+            phase,
+            ..
         } = self;
-        signals::hold()?;
         let mut parents = Parents::make(destination)?;
         let directory = parents.innermost().fd.as_fd();
-        let (name, needs_sync) = match origin {
-            Origin::Named(name) => (name, false),
-            Origin::Unnamed(by) => (
-                TempName::link(&file, by, directory, destination.name())
-                    .with_context(|| cannot_write(destination))?,
-                sync != Sync::None && !is_durable_without_a_name(&file),
-            ),
-        };
-        if needs_sync {
-            sys::sync_file(&file).with_context(|| cannot_write(destination))?;
-        }
-        match overwrite {
-            Overwrite::Never => match name.rename_to_free(&file, directory, destination.name()) {
+        let name = name(origin, &file, phase.sync, directory, destination)?;
+        let (to, cannot_write) = (destination.name(), || cannot_write(destination));
+        match (overwrite, backup) {
+            (Overwrite::Never, _) => match name.rename_to_free(&file, directory, to) {
                 Err(Errno::EXIST) => return Err(checks::exists(destination)),
-                renamed => renamed.with_context(|| cannot_write(destination))?,
+                renamed => renamed.with_context(cannot_write)?,
             },
-            Overwrite::Writable | Overwrite::Any => name
-                .rename(&file, directory, destination.name())
-                .with_context(|| cannot_replace(destination))?,
+            (Overwrite::Writable | Overwrite::Any, None) => {
+                name.rename(&file, directory, to)
+                    .with_context(cannot_write)?;
+            }
+            (Overwrite::Writable | Overwrite::Any, Some(mut backup)) => {
+                if backup.exchange(&name)? {
+                    name.forget();
+                } else {
+                    name.rename(&file, directory, to)
+                        .with_context(cannot_write)?;
+                }
+                backup.confirm();
+            }
         }
         parents.keep();
         Ok(Committed {
             destination,
             parents,
             file,
-            phase: Sealed {
-                size,
-                sync,
-                warnings,
-            },
+            phase,
         })
+    }
+
+    /// Gives the file a temporary name, and no more; it is locked as long as it is open.
+    pub(crate) fn into_name(self) -> Result<(TempName<'d>, OwnedFd)> {
+        let Self {
+            destination,
+            origin,
+            file,
+            phase,
+            ..
+        } = self;
+        let directory = destination.directory().fd.as_fd();
+        let name = name(origin, &file, phase.sync, directory, destination)?;
+        Ok((name, file))
     }
 }
 
 impl<'d, Phase> Staged<'d, Phase> {
+    fn split(self) -> (Staged<'d, ()>, Phase) {
+        let Self {
+            destination,
+            origin,
+            file,
+            birth,
+            phase,
+        } = self;
+        (
+            Staged {
+                destination,
+                origin,
+                file,
+                birth,
+                phase: (),
+            },
+            phase,
+        )
+    }
+
     fn into_phase<Next>(self, phase: Next) -> Staged<'d, Next> {
         let Self {
             destination,
             origin,
             file,
+            birth,
             ..
         } = self;
         Staged {
             destination,
             origin,
             file,
+            birth,
             phase,
         }
     }
+}
+
+/// Gives a file a temporary name, if it has none.
+fn name<'d>(
+    origin: Origin<'d>,
+    file: &OwnedFd,
+    sync: Sync,
+    directory: BorrowedFd<'d>,
+    destination: &Destination,
+) -> Result<TempName<'d>> {
+    let by = match origin {
+        Origin::Named(name) => return Ok(name),
+        Origin::Unnamed(by) => by,
+        Origin::Elsewhere => unreachable!("a file elsewhere is written in place"),
+    };
+    let cannot_write = || cannot_write(destination);
+    let name =
+        TempName::link(file, by, directory, destination.name()).with_context(cannot_write)?;
+    if sync != Sync::None && !is_durable_without_a_name(file) {
+        sys::sync_file(file).with_context(cannot_write)?;
+    }
+    Ok(name)
 }
 
 /// DEST is the new file.
@@ -198,10 +402,15 @@ pub(crate) struct Committed<'d> {
     destination: &'d Destination,
     parents: Parents<'d>,
     file: OwnedFd,
-    phase: Sealed,
+    phase: Synced,
 }
 
 impl Committed<'_> {
+    /// What could not be done as the user might expect.
+    pub(crate) fn warnings(&self) -> &[String] {
+        &self.phase.warnings
+    }
+
     /// Puts the new name on the disk, where that was asked for. An error leaves DEST new.
     pub(crate) fn make_durable(self) -> Result<Outcome, Failure> {
         if self.phase.sync == Sync::Full {
@@ -220,9 +429,8 @@ impl Committed<'_> {
                 Change::Created
             },
             destination: self.destination.path().to_owned(),
-            size: self.phase.size,
-            split_links: existing.map_or(0, |existing| existing.metadata.links.saturating_sub(1)),
-            warnings: self.phase.warnings,
+            size: self.phase.content.size,
+            split_links: existing.map_or(0, |existing| existing.links.saturating_sub(1)),
         })
     }
 
@@ -263,6 +471,14 @@ fn cannot_write(destination: &Destination) -> String {
     format!("cannot write {}", destination.typed())
 }
 
-fn cannot_replace(destination: &Destination) -> String {
-    format!("cannot replace {}", destination.typed())
+/// Says whose error it was.
+fn explain(broken: Broken, destination: &Destination, input: Option<&Input<'_>>) -> Failure {
+    let what = match (broken, input) {
+        (Broken::Reading(_), Some(input)) => input.cannot_read(),
+        (Broken::Reading(_) | Broken::ReadingOld(_), _) => {
+            format!("cannot read {}", destination.typed())
+        }
+        (Broken::Writing(_), _) => cannot_write(destination),
+    };
+    Failure::Failed(anyhow!(broken.errno()).context(what))
 }

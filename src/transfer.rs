@@ -4,14 +4,18 @@
 //! /proc say 0), and every fast way may stop at any point and leave the rest to read and write, which also finds out
 //! whose error it is.
 
+use std::mem;
 use std::os::fd::BorrowedFd;
 
 use crate::sys::{self, Errno, Kind, Metadata};
+use crate::watch::Watch;
 
 /// What a pipe is asked to hold, and how much is read at once: with 64 KiB each, a writer and a reader that wait for one
 /// another take half as long again.
+pub(crate) const PIPE: usize = 1024 * 1024;
 const CHUNK: usize = 512 * 1024;
-const PIPE: usize = 1024 * 1024;
+/// How much is read the first time, when nobody knows yet how much will come.
+const FIRST: usize = 4096;
 
 /// How much is written before the disk is told to begin. The wait at the end, for the fsync, is what a user feels.
 const WRITEBACK: u64 = 8 * 1024 * 1024;
@@ -24,6 +28,24 @@ const RANGE: u64 = 64 * 1024 * 1024;
 pub(crate) enum Broken {
     Reading(Errno),
     Writing(Errno),
+    /// Reading the file that is there now.
+    ReadingOld(Errno),
+}
+
+impl Broken {
+    pub(crate) fn errno(self) -> Errno {
+        match self {
+            Self::Reading(errno) | Self::Writing(errno) | Self::ReadingOld(errno) => errno,
+        }
+    }
+
+    /// What was read is the file that is there now.
+    pub(crate) fn of_old(self) -> Self {
+        match self {
+            Self::Reading(errno) => Self::ReadingOld(errno),
+            other => other,
+        }
+    }
 }
 
 /// Whether the disk begins to work while there still is input.
@@ -33,110 +55,202 @@ pub(crate) enum Writeback {
     Late,
 }
 
-/// Copies all that is left of `from`, described by `what`, into the empty file `to`. Gives the number of bytes.
-pub(crate) fn copy(
-    from: BorrowedFd<'_>,
-    what: &Metadata,
-    to: BorrowedFd<'_>,
-    writeback: Writeback,
-) -> Result<u64, Broken> {
-    let mut sink = Sink {
-        file: to,
-        size: 0,
-        started: 0,
-        writeback,
-    };
-    match what.kind {
-        // A size of 0 means nothing: files of /proc and /sys say so, and have content.
-        Kind::Regular if what.size > 0 => copy_file(from, &mut sink)?,
-        Kind::Fifo => sys::enlarge_pipe(from, PIPE),
-        _ => {}
-    }
-    copy_stream(from, &mut sink)?;
-    Ok(sink.size)
-}
-
-/// The new file, written from the front to the back.
-struct Sink<'f> {
+/// The new file being written, from the front to the back.
+#[derive(Debug)]
+pub(crate) struct Transfer<'f, 'o> {
     file: BorrowedFd<'f>,
     size: u64,
     started: u64,
     writeback: Writeback,
+    watch: Watch<'o>,
+    buffer: Vec<u8>,
 }
 
-impl Sink<'_> {
+impl<'f, 'o> Transfer<'f, 'o> {
+    /// Begins with an empty file.
+    pub(crate) fn begin(file: BorrowedFd<'f>, writeback: Writeback, watch: Watch<'o>) -> Self {
+        Self {
+            file,
+            size: 0,
+            started: 0,
+            writeback,
+            watch,
+            buffer: Vec::new(),
+        }
+    }
+
+    /// Appends all that is left of `from`, described by `what`.
+    pub(crate) fn take(&mut self, from: BorrowedFd<'_>, what: &Metadata) -> Result<(), Broken> {
+        match what.kind {
+            // A size of 0 means nothing: files of /proc and /sys say so, and have content. A small file is read and
+            // written sooner than the kernel is asked what it could do.
+            Kind::Regular if what.size > FIRST as u64 => self.take_file(from)?,
+            _ => {}
+        }
+        let mut pipe = what.kind == Kind::Fifo;
+        loop {
+            let taken = self.take_some(from)?;
+            if taken == 0 {
+                return Ok(());
+            }
+            if taken >= FIRST && mem::take(&mut pipe) {
+                sys::enlarge_pipe(from, PIPE);
+            }
+        }
+    }
+
+    /// Reads once and appends that; gives the number of bytes, 0 at the end.
+    pub(crate) fn take_some(&mut self, from: BorrowedFd<'_>) -> Result<usize, Broken> {
+        // Mostly there is little, and then a large buffer costs more than it saves.
+        let most = if self.buffer.len() < FIRST {
+            FIRST
+        } else {
+            CHUNK
+        };
+        self.buffer.clear();
+        self.buffer.reserve_exact(most);
+        sys::read(from, &mut self.buffer).map_err(Broken::Reading)?;
+        sys::write_all(self.file, &self.buffer).map_err(Broken::Writing)?;
+        self.watch
+            .see(self.size, &self.buffer)
+            .map_err(Broken::ReadingOld)?;
+        self.grew_to(self.size + self.buffer.len() as u64);
+        Ok(self.buffer.len())
+    }
+
+    /// Somebody else writes into the file, and it matters how far that has come.
+    pub(crate) fn wants_glances(&self) -> bool {
+        self.writeback == Writeback::Early || self.watch.is_shown()
+    }
+
+    /// Looks how far somebody else has come who writes into the file.
+    pub(crate) fn glance(&mut self) -> Result<(), Broken> {
+        let size = sys::metadata(self.file).map_err(Broken::Writing)?.size;
+        self.grew_to(size);
+        Ok(())
+    }
+
     fn grew_to(&mut self, size: u64) {
         self.size = size;
-        if self.writeback == Writeback::Early && size - self.started >= WRITEBACK {
+        self.watch.passed(size);
+        if self.writeback == Writeback::Early && size.saturating_sub(self.started) >= WRITEBACK {
             sys::start_writeback(self.file, self.started, size - self.started);
             self.started = size;
         }
     }
-}
 
-/// Reads and writes until there is nothing more.
-fn copy_stream(from: BorrowedFd<'_>, sink: &mut Sink<'_>) -> Result<(), Broken> {
-    let mut buffer = Vec::with_capacity(CHUNK);
-    loop {
-        sys::read(from, &mut buffer).map_err(Broken::Reading)?;
-        if buffer.is_empty() {
+    /// All is written: gives back what watched, and the size in bytes.
+    pub(crate) fn end(self) -> (Watch<'o>, u64) {
+        (self.watch, self.size)
+    }
+
+    /// Has the kernel copy what it can, from where `from` stands, and keeps the holes. Leaves both files where the rest
+    /// is to be read and written.
+    fn take_file(&mut self, from: BorrowedFd<'_>) -> Result<(), Broken> {
+        // A regular file that cannot seek is none that can be copied by ranges.
+        let Ok(start) = sys::position(from) else {
             return Ok(());
-        }
-        sys::write_all(sink.file, &buffer).map_err(Broken::Writing)?;
-        sink.grew_to(sink.size + buffer.len() as u64);
-    }
-}
-
-/// Has the kernel copy what it can, from where `from` stands, and keeps the holes. Leaves both files where the rest is
-/// to be read and written.
-fn copy_file(from: BorrowedFd<'_>, sink: &mut Sink<'_>) -> Result<(), Broken> {
-    // A regular file that cannot seek is none that can be copied by ranges.
-    let Ok(start) = sys::position(from) else {
-        return Ok(());
-    };
-    if start == 0 && sys::clone_file(from, sink.file).is_ok() {
-        sink.size = sys::metadata(sink.file).map_err(Broken::Writing)?.size;
-    } else {
-        copy_ranges(from, start, sink)?;
-    }
-    sys::seek(from, start + sink.size).map_err(Broken::Reading)?;
-    sys::seek(sink.file, sink.size).map_err(Broken::Writing)
-}
-
-/// Copies the data between the holes. `start` is where the content begins in `from`; in the new file it begins at 0.
-fn copy_ranges(from: BorrowedFd<'_>, start: u64, sink: &mut Sink<'_>) -> Result<(), Broken> {
-    loop {
-        let (data, hole) = match sys::next_data(from, start + sink.size) {
-            Ok(Some(range)) => range,
-            Ok(None) => return copy_last_hole(from, start, sink),
-            // EINVAL: the file cannot tell where its holes are.
-            Err(_) => return Ok(()),
         };
-        let mut at = data;
-        while at < hole {
-            let length = (hole - at).min(if sink.writeback == Writeback::Early {
-                WRITEBACK
-            } else {
-                RANGE
-            });
-            match sys::copy_range(from, at, sink.file, at - start, length) {
-                // The end, earlier than it was; or a file of which the kernel cannot copy.
-                Ok(0) | Err(_) => return Ok(()),
-                Ok(copied) => {
-                    at += copied;
-                    sink.grew_to(at - start);
+        let span = Span {
+            start,
+            base: self.size,
+        };
+        if start == 0 && span.base == 0 && sys::clone_file(from, self.file).is_ok() {
+            let size = sys::metadata(self.file).map_err(Broken::Writing)?.size;
+            self.grew_to(size);
+        } else {
+            self.take_ranges(from, span)?;
+        }
+        sys::seek(from, span.start + (self.size - span.base)).map_err(Broken::Reading)?;
+        sys::seek(self.file, self.size).map_err(Broken::Writing)
+    }
+
+    /// Copies the data between the holes.
+    fn take_ranges(&mut self, from: BorrowedFd<'_>, span: Span) -> Result<(), Broken> {
+        let most = match self.writeback {
+            Writeback::Early => WRITEBACK,
+            Writeback::Late => RANGE,
+        };
+        loop {
+            let (data, hole) = match sys::next_data(from, span.there(self.size)) {
+                Ok(Some(range)) => range,
+                Ok(None) => {
+                    if self.take_last_hole(from, span)? {
+                        return Ok(());
+                    }
+                    continue;
                 }
+                // EINVAL: the file cannot tell where its holes are.
+                Err(_) => return Ok(()),
+            };
+            let mut at = data;
+            while at < hole {
+                let copied =
+                    sys::copy_range(from, at, self.file, span.here(at), (hole - at).min(most))
+                        // From one filesystem to another, or not at all: by hand, and the hole after it stays one.
+                        .or_else(|_| self.carry(from, at, span.here(at), hole - at))?;
+                if copied == 0 {
+                    // The end, earlier than it was; or a file of which the kernel cannot copy.
+                    return Ok(());
+                }
+                at += copied;
+                self.grew_to(span.here(at));
             }
         }
     }
+
+    /// Copies up to `length` bytes from one place to another; says how many, 0 at the end.
+    fn carry(
+        &mut self,
+        from: BorrowedFd<'_>,
+        read_at: u64,
+        write_at: u64,
+        length: u64,
+    ) -> Result<u64, Broken> {
+        self.buffer.reserve_exact(CHUNK);
+        sys::read_at(from, read_at, &mut self.buffer).map_err(Broken::Reading)?;
+        self.buffer
+            .truncate(usize::try_from(length).unwrap_or(usize::MAX));
+        sys::seek(self.file, write_at).map_err(Broken::Writing)?;
+        sys::write_all(self.file, &self.buffer).map_err(Broken::Writing)?;
+        Ok(self.buffer.len() as u64)
+    }
+
+    /// Makes the new file as long as the old one where that ends in a hole. False if it turned out to be none.
+    ///
+    /// A file that grows has no data where it ended a moment ago, and is longer now; only if there still is no data after
+    /// the size was seen, that much of it is a hole.
+    fn take_last_hole(&mut self, from: BorrowedFd<'_>, span: Span) -> Result<bool, Broken> {
+        let size = sys::metadata(from).map_err(Broken::Reading)?.size;
+        if matches!(sys::next_data(from, span.there(self.size)), Ok(Some(_))) {
+            return Ok(false);
+        }
+        let end = span.here(size.max(span.start));
+        if end > self.size {
+            sys::set_size(self.file, end).map_err(Broken::Writing)?;
+            self.grew_to(end);
+        }
+        Ok(true)
+    }
 }
 
-/// Makes the new file as long as the old one where that ends in a hole.
-fn copy_last_hole(from: BorrowedFd<'_>, start: u64, sink: &mut Sink<'_>) -> Result<(), Broken> {
-    let end = sys::metadata(from).map_err(Broken::Reading)?.size;
-    if let Some(size) = end.checked_sub(start).filter(|size| *size > sink.size) {
-        sys::set_size(sink.file, size).map_err(Broken::Writing)?;
-        sink.size = size;
+/// Where one file's content begins in the other.
+#[derive(Debug, Clone, Copy)]
+struct Span {
+    /// The first byte that is taken.
+    start: u64,
+    /// Its place in the new file.
+    base: u64,
+}
+
+impl Span {
+    /// A place in the new file, for one in the file that is read.
+    fn here(self, there: u64) -> u64 {
+        there - self.start + self.base
     }
-    Ok(())
+
+    /// A place in the file that is read, for one in the new file.
+    fn there(self, here: u64) -> u64 {
+        here - self.base + self.start
+    }
 }

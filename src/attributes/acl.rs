@@ -10,12 +10,19 @@ pub(super) const ACCESS: &CStr = c"system.posix_acl_access";
 /// What new files in a directory begin with.
 pub(super) const DEFAULT: &CStr = c"system.posix_acl_default";
 
+/// Tells a second view of the ACL, which xfs shows to root.
+pub(super) fn is_copy(name: &CStr) -> bool {
+    name.to_bytes().starts_with(b"trusted.SGI_ACL_")
+}
+
 const VERSION: u32 = 2;
 const HEADER: usize = 4;
 const ENTRY: usize = 8;
 
 const OWNER: u16 = 0x01;
+const NAMED_USER: u16 = 0x02;
 const GROUP: u16 = 0x04;
+const NAMED_GROUP: u16 = 0x08;
 const MASK: u16 = 0x10;
 const OTHERS: u16 = 0x20;
 
@@ -36,16 +43,47 @@ impl Acl {
     }
 
     fn entry(&self, tag: u16) -> Option<u32> {
-        let entries = self.0[HEADER..].chunks_exact(ENTRY);
-        entries
-            .map(|entry| (u16::from_le_bytes([entry[0], entry[1]]), entry[2]))
+        self.entries()
             .find(|(found, _)| *found == tag)
-            .map(|(_, permissions)| u32::from(permissions) & 7)
+            .map(|(_, permissions)| permissions)
     }
 
-    /// What the owning group may do, of the three bits.
-    pub(super) fn group(&self) -> u32 {
-        self.entry(GROUP).unwrap_or(0) & self.entry(MASK).unwrap_or(7)
+    /// What others may do, of the three bits.
+    pub(super) fn others(&self) -> u32 {
+        self.entry(OTHERS).unwrap_or(0)
+    }
+
+    /// The group's and the others' bits of a mode that, without the list, gives nobody more than the list did: each who
+    /// was named may turn out to be one of the group or of the others.
+    pub(super) fn least(&self) -> u32 {
+        let mask = self.entry(MASK).unwrap_or(7);
+        let named = self
+            .entries()
+            .filter(|(tag, _)| [NAMED_USER, GROUP, NAMED_GROUP].contains(tag))
+            .fold(self.others(), |least, (_, permissions)| {
+                least & permissions & mask
+            });
+        let group = self.entry(GROUP).unwrap_or(0) & mask;
+        let group = self
+            .entries()
+            .filter(|(tag, _)| [NAMED_USER, NAMED_GROUP].contains(tag))
+            .fold(group, |least, (_, permissions)| least & permissions & mask);
+        group << 3 | named
+    }
+
+    /// Does what chmod(2) does to a list.
+    pub(super) fn set_mode(&mut self, mode: u32) {
+        let group = if self.entry(MASK).is_some() {
+            MASK
+        } else {
+            GROUP
+        };
+        self.change(|tag, permissions| match tag {
+            OWNER => mode >> 6 & 7,
+            OTHERS => mode & 7,
+            tag if tag == group => mode >> 3 & 7,
+            _ => permissions,
+        });
     }
 
     /// As a directory's default: the mode of a new file that is asked for with `mode`.
@@ -55,15 +93,35 @@ impl Acl {
         mode & (share(OWNER) << 6 | group << 3 | share(OTHERS))
     }
 
-    /// Takes from the owning group what others do not have.
+    /// The owning group could not be kept: the new one gets no more than others have, and others, whom the old group's
+    /// members now belong to, no more than that had.
     pub(super) fn limit_group(&mut self) {
-        let others = self.entry(OTHERS).unwrap_or(0);
-        for entry in self.0[HEADER..].chunks_exact_mut(ENTRY) {
-            if u16::from_le_bytes([entry[0], entry[1]]) == GROUP {
-                // Three bits, all of them in the low byte.
-                entry[2] &= others.to_le_bytes()[0];
+        let mask = self.entry(MASK).unwrap_or(7);
+        let both = self.entry(GROUP).unwrap_or(0) & mask & self.others();
+        self.change(|tag, permissions| {
+            if [GROUP, OTHERS].contains(&tag) {
+                both
+            } else {
+                permissions
             }
+        });
+    }
+
+    fn change(&mut self, new: impl Fn(u16, u32) -> u32) {
+        for entry in self.0[HEADER..].chunks_exact_mut(ENTRY) {
+            let tag = u16::from_le_bytes([entry[0], entry[1]]);
+            // Three bits, all of them in the low byte.
+            entry[2] = new(tag, u32::from(entry[2])).to_le_bytes()[0];
         }
+    }
+
+    fn entries(&self) -> impl Iterator<Item = (u16, u32)> {
+        self.0[HEADER..].chunks_exact(ENTRY).map(|entry| {
+            (
+                u16::from_le_bytes([entry[0], entry[1]]),
+                u32::from(entry[2]) & 7,
+            )
+        })
     }
 }
 
@@ -97,11 +155,77 @@ mod tests {
     }
 
     #[test]
-    fn takes_from_the_group_what_others_do_not_have() {
-        let mut list = acl(&[(OWNER, 6), (0x02, 6), (GROUP, 6), (MASK, 6), (OTHERS, 4)]);
-        assert_eq!(list.group(), 6);
+    fn takes_from_a_lost_group_and_from_others_what_the_other_does_not_have() {
+        let mut list = acl(&[
+            (OWNER, 6),
+            (NAMED_USER, 6),
+            (GROUP, 6),
+            (MASK, 6),
+            (OTHERS, 4),
+        ]);
         list.limit_group();
-        assert_eq!(list.group(), 4);
-        assert_eq!(list.entry(MASK), Some(6));
+        assert_eq!(
+            list,
+            acl(&[
+                (OWNER, 6),
+                (NAMED_USER, 6),
+                (GROUP, 4),
+                (MASK, 6),
+                (OTHERS, 4)
+            ])
+        );
+        let mut list = acl(&[(OWNER, 6), (GROUP, 0), (MASK, 6), (OTHERS, 4)]);
+        list.limit_group();
+        assert_eq!(list.others(), 0);
+    }
+
+    #[test]
+    fn without_the_list_nobody_gets_more_than_by_it() {
+        let list = acl(&[
+            (OWNER, 6),
+            (NAMED_USER, 0),
+            (GROUP, 4),
+            (MASK, 7),
+            (OTHERS, 4),
+        ]);
+        assert_eq!(list.least(), 0);
+        let list = acl(&[
+            (OWNER, 6),
+            (NAMED_USER, 6),
+            (GROUP, 4),
+            (MASK, 6),
+            (OTHERS, 4),
+        ]);
+        assert_eq!(list.least(), 0o44);
+        let list = acl(&[
+            (OWNER, 6),
+            (NAMED_USER, 6),
+            (GROUP, 6),
+            (MASK, 6),
+            (OTHERS, 0),
+        ]);
+        assert_eq!(list.least(), 0o60);
+    }
+
+    #[test]
+    fn sets_the_mask_as_chmod_does() {
+        let mut list = acl(&[
+            (OWNER, 6),
+            (NAMED_USER, 6),
+            (GROUP, 6),
+            (MASK, 6),
+            (OTHERS, 4),
+        ]);
+        list.set_mode(0o600);
+        assert_eq!(
+            list,
+            acl(&[
+                (OWNER, 6),
+                (NAMED_USER, 6),
+                (GROUP, 6),
+                (MASK, 0),
+                (OTHERS, 0)
+            ])
+        );
     }
 }

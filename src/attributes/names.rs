@@ -69,17 +69,20 @@ impl Database {
     }
 
     fn lookup(self, name: &OsStr) -> Result<Option<u32>> {
+        // What getent would take for an option or for a number is not the name of anybody.
+        if !name.as_bytes()[0].is_ascii_alphabetic() && name.as_bytes()[0] != b'_' {
+            return Ok(find(&fs::read(self.file())?, name));
+        }
         let asked = Command::new("getent")
-            .args([OsStr::new(self.name()), OsStr::new("--"), name])
+            .args([OsStr::new(self.name()), name])
             .stdin(Stdio::null())
             .stderr(Stdio::null())
             .output();
         match asked {
-            Ok(answer) => match answer.status.code() {
-                Some(0) => Ok(find(&answer.stdout, name)),
-                Some(2) => Ok(None),
-                _ => bail!("getent failed, with {}", answer.status),
-            },
+            // The name may come back otherwise than it was asked for: `DOMAIN\Name` as `name@domain`.
+            Ok(answer) if answer.status.success() => Ok(number(&answer.stdout)),
+            Ok(answer) if answer.status.code() == Some(2) => Ok(None),
+            Ok(_) => Ok(find(&fs::read(self.file())?, name)),
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 Ok(find(&fs::read(self.file())?, name))
             }
@@ -88,16 +91,18 @@ impl Database {
     }
 }
 
-/// Finds `name:password:number:` among lines.
+/// Finds a name among lines of `name:password:number:`.
 fn find(lines: &[u8], name: &OsStr) -> Option<u32> {
-    lines.split(|byte| *byte == b'\n').find_map(|line| {
-        let mut fields = line.split(|byte| *byte == b':');
-        let number = fields
-            .next()
-            .filter(|first| *first == name.as_bytes())
-            .and(fields.nth(1))?;
-        std::str::from_utf8(number).ok()?.parse().ok()
-    })
+    lines
+        .split(|byte| *byte == b'\n')
+        .find(|line| line.split(|byte| *byte == b':').next() == Some(name.as_bytes()))
+        .and_then(number)
+}
+
+/// The number of a line.
+fn number(line: &[u8]) -> Option<u32> {
+    let field = line.split(|byte| *byte == b':').nth(2)?;
+    std::str::from_utf8(field).ok()?.parse().ok()
 }
 
 #[cfg(test)]

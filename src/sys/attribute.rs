@@ -64,7 +64,7 @@ pub(crate) fn has_attribute(file: impl AsFd, name: &CStr) -> Result<bool> {
 
 /// Sets an extended attribute.
 pub(crate) fn set_attribute(file: impl AsFd, name: &CStr, value: &[u8]) -> Result<()> {
-    fs::fsetxattr(file, name, value, XattrFlags::empty())
+    retry_on_intr(|| fs::fsetxattr(&file, name, value, XattrFlags::empty()))
 }
 
 /// Removes an extended attribute.
@@ -90,6 +90,11 @@ pub(crate) fn umask() -> u32 {
 }
 
 /// The user that we act as, by whom the kernel judges.
+///
+/// The kernel has told it at the start (getauxval(3)), and nothing here changes it: to ask would be one more call.
 pub(crate) fn effective_uid() -> u32 {
-    rustix::process::geteuid().as_raw()
+    #[expect(unsafe_code, reason = "neither std nor rustix tells it")]
+    // SAFETY: takes a number, gives a number, and reads what the kernel has put beside the environment.
+    let told = unsafe { libc::getauxval(libc::AT_EUID) };
+    u32::try_from(told).unwrap_or_else(|_| rustix::process::geteuid().as_raw())
 }

@@ -1,10 +1,10 @@
 //! Content: reading, writing, copying inside the kernel, and getting it to the disk.
 
-use std::os::fd::{AsFd, BorrowedFd, IntoRawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
 
 use rustix::buffer::spare_capacity;
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::fs::{self, FlockOperation, SeekFrom};
+use rustix::fs::{self, FallocateFlags, FlockOperation, Mode, OFlags, SeekFrom};
 use rustix::io::{fcntl_dupfd_cloexec, retry_on_intr};
 
 use super::{Errno, Result};
@@ -95,7 +95,6 @@ pub(crate) fn set_size(file: BorrowedFd<'_>, size: u64) -> Result<()> {
 
 /// Starts to write a range to the disk and does not wait. Whether it succeeds is told by the fsync that follows.
 pub(crate) fn start_writeback(file: BorrowedFd<'_>, offset: u64, length: u64) {
-    use std::os::fd::AsRawFd;
     let (Ok(offset), Ok(length)) = (i64::try_from(offset), i64::try_from(length)) else {
         return;
     };
@@ -119,6 +118,14 @@ pub(crate) fn sync_file(file: impl AsFd) -> Result<()> {
     retry_on_intr(|| fs::fsync(&file))
 }
 
+/// Waits until what was written in place is on the disk. That a FIFO or a device has none is no error.
+pub(crate) fn sync_in_place(file: impl AsFd) -> Result<()> {
+    match sync_file(file) {
+        Err(Errno::INVAL | Errno::OPNOTSUPP | Errno::ROFS) => Ok(()),
+        other => other,
+    }
+}
+
 /// Waits until the names in a directory are on the disk. That a filesystem has no such thing is no error.
 pub(crate) fn sync_directory(directory: impl AsFd) -> Result<()> {
     match sync_file(directory) {
@@ -136,15 +143,89 @@ pub(crate) fn sync_filesystem(file: impl AsFd) -> Result<()> {
 ///
 /// Closes a duplicate, for which the kernel asks the filesystem just the same: the file itself stays open and locked.
 pub(crate) fn close_error(file: impl AsFd) -> Result<()> {
-    let duplicate = retry_on_intr(|| fcntl_dupfd_cloexec(&file, 3))?.into_raw_fd();
+    close(retry_on_intr(|| fcntl_dupfd_cloexec(&file, 3))?)
+}
+
+/// Closes a file and takes the error that only the close reports. EINTR from close means closed.
+pub(crate) fn close(file: OwnedFd) -> Result<()> {
     #[expect(unsafe_code, reason = "std and rustix drop the error of close")]
     // SAFETY: `into_raw_fd` gave up the ownership of this descriptor, so nobody else closes or uses it.
-    let closed = unsafe { libc::close(duplicate) };
+    let closed = unsafe { libc::close(file.into_raw_fd()) };
     match Errno::from_io_error(&std::io::Error::last_os_error()) {
-        // EINTR from close means closed.
         Some(errno) if closed != 0 && errno != Errno::INTR => Err(errno),
         _ => Ok(()),
     }
+}
+
+/// Opens an open file anew, for reading only. ENOENT without /proc, EACCES if its mode forbids it.
+pub(crate) fn reopen_for_reading(file: impl AsFd) -> Result<OwnedFd> {
+    let path = super::proc_path(file);
+    retry_on_intr(|| fs::open(&path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()))
+}
+
+/// Tells whether a descriptor can only read.
+pub(crate) fn is_read_only(file: impl AsFd) -> bool {
+    fs::fcntl_getfl(file).is_ok_and(|flags| !flags.intersects(OFlags::WRONLY | OFlags::RDWR))
+}
+
+/// Reserves the space for `size` bytes, without changing the size; what cannot reserve is not asked twice.
+///
+/// EOPNOTSUPP where the filesystem has no such thing, ENODEV and ESPIPE where the file has no space to reserve.
+pub(crate) fn reserve(file: impl AsFd, size: u64) -> Result<()> {
+    if size == 0 {
+        return Ok(());
+    }
+    match retry_on_intr(|| fs::fallocate(&file, FallocateFlags::KEEP_SIZE, 0, size)) {
+        Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::NODEV | Errno::SPIPE) => Ok(()),
+        other => other,
+    }
+}
+
+/// Who has a file open for writing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Writers {
+    Nobody,
+    Somebody,
+    /// The filesystem knows no leases, or the file is not ours.
+    Unknown,
+}
+
+/// Finds out whether anybody has the file open for writing, or mapped; `file` itself is open for reading only.
+///
+/// A read lease is refused with EAGAIN while there is such a descriptor (fcntl(2), F_SETLEASE). It is given up at once:
+/// nobody opens for writing a file that has no name.
+pub(crate) fn writers(file: impl AsFd) -> Writers {
+    let file = file.as_fd().as_raw_fd();
+    let lease = |kind: i32| {
+        #[expect(unsafe_code, reason = "rustix does not have this call")]
+        // SAFETY: takes an open descriptor and a number, and touches no memory of ours.
+        let taken = unsafe { libc::fcntl(file, libc::F_SETLEASE, kind) };
+        if taken == 0 {
+            Ok(())
+        } else {
+            Err(std::io::Error::last_os_error())
+        }
+    };
+    match lease(libc::F_RDLCK) {
+        Ok(()) => {
+            // The lease is gone with the descriptor at the latest.
+            drop(lease(libc::F_UNLCK));
+            Writers::Nobody
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => Writers::Somebody,
+        Err(_) => Writers::Unknown,
+    }
+}
+
+/// Reads at `offset` bytes from the start, up to the buffer's capacity; empty at the end.
+pub(crate) fn read_at(file: impl AsFd, offset: u64, buffer: &mut Vec<u8>) -> Result<()> {
+    buffer.clear();
+    retry_on_intr(|| rustix::io::pread(&file, spare_capacity(buffer), offset)).map(|_| ())
+}
+
+/// Makes a pipe; its ends, for reading and for writing.
+pub(crate) fn pipe() -> Result<(OwnedFd, OwnedFd)> {
+    rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
 }
 
 /// Takes the exclusive lock on an open file, and waits for it.

@@ -45,6 +45,20 @@ fn open_without_magic(at: BorrowedFd<'_>, path: &Path, flags: OFlags) -> Result<
     }
 }
 
+/// Opens a directory that is there, and no link to one (ENOTDIR).
+pub(crate) fn open_child(parent: BorrowedFd<'_>, name: &Path) -> Result<OpenDirectory> {
+    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let open = |flags| retry_on_intr(|| fs::openat(parent, name, flags, Mode::empty()));
+    match open(OFlags::RDONLY | flags) {
+        Ok(fd) => Ok(OpenDirectory { fd, readable: true }),
+        Err(Errno::ACCESS) => Ok(OpenDirectory {
+            fd: open(OFlags::PATH | flags)?,
+            readable: false,
+        }),
+        Err(errno) => Err(errno),
+    }
+}
+
 /// Opens a file for reading, without waiting for the other end of a FIFO and without following a link.
 pub(crate) fn open_existing(directory: BorrowedFd<'_>, name: &Path) -> Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
@@ -82,12 +96,22 @@ pub(crate) fn open_unnamed(directory: BorrowedFd<'_>, mode: u32) -> Result<Optio
 /// Opens a file for locking it: for reading or, where that is forbidden, for writing.
 pub(crate) fn open_to_lock(directory: BorrowedFd<'_>, name: &Path) -> Result<OwnedFd> {
     match open_existing(directory, name) {
-        Err(Errno::ACCESS) => {
-            let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-            retry_on_intr(|| fs::openat(directory, name, flags, Mode::empty()))
-        }
+        Err(Errno::ACCESS) => open_for(OFlags::WRONLY, directory, name),
         other => other,
     }
+}
+
+/// Opens a file of our own for locking it: for writing first, as NFS wants it (EBADF from flock(2) otherwise).
+pub(crate) fn open_own_to_lock(directory: BorrowedFd<'_>, name: &Path) -> Result<OwnedFd> {
+    match open_for(OFlags::RDWR, directory, name) {
+        Err(Errno::ACCESS | Errno::PERM | Errno::ROFS) => open_to_lock(directory, name),
+        other => other,
+    }
+}
+
+fn open_for(access: OFlags, directory: BorrowedFd<'_>, name: &Path) -> Result<OwnedFd> {
+    let flags = access | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    retry_on_intr(|| fs::openat(directory, name, flags, Mode::empty()))
 }
 
 /// Makes a file with a name; EEXIST if anything by that name is there.
@@ -182,6 +206,41 @@ pub(crate) fn make_directory(parent: BorrowedFd<'_>, name: &Path) -> Result<()> 
     retry_on_intr(|| fs::mkdirat(parent, name, Mode::from_raw_mode(0o777)))
 }
 
+/// Makes a directory that nobody else may look into.
+pub(crate) fn make_private_directory(parent: BorrowedFd<'_>, name: &Path) -> Result<()> {
+    retry_on_intr(|| fs::mkdirat(parent, name, Mode::from_raw_mode(0o700)))
+}
+
+/// Makes two names change places; at no moment is there nothing by either.
+///
+/// `Ok(false)` where the filesystem cannot (EINVAL) or the kernel (ENOSYS: before Linux 3.15).
+pub(crate) fn exchange(
+    from: BorrowedFd<'_>,
+    one: &Path,
+    to: BorrowedFd<'_>,
+    other: &Path,
+) -> Result<bool> {
+    // Not made again when interrupted: done twice is not done.
+    match fs::renameat_with(from, one, to, other, RenameFlags::EXCHANGE) {
+        Ok(()) => Ok(true),
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => Ok(false),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// Opens a file to overwrite it where it is; a FIFO waits for its reader.
+pub(crate) fn open_in_place(directory: BorrowedFd<'_>, name: &Path) -> Result<OwnedFd> {
+    let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NOCTTY;
+    retry_on_intr(|| fs::openat(directory, name, flags, Mode::empty()))
+}
+
+/// The names in a directory.
+pub(crate) fn list(directory: BorrowedFd<'_>) -> Result<Vec<OsString>> {
+    fs::Dir::read_from(directory)?
+        .map(|entry| entry.map(|entry| OsString::from_vec(entry.file_name().to_bytes().to_vec())))
+        .collect()
+}
+
 /// Reads where a link points to.
 pub(crate) fn read_link(directory: BorrowedFd<'_>, name: &Path) -> Result<PathBuf> {
     let target = fs::readlinkat(directory, name, Vec::new())?;
@@ -190,5 +249,12 @@ pub(crate) fn read_link(directory: BorrowedFd<'_>, name: &Path) -> Result<PathBu
 
 /// Asks whether this process may write to the file, by its effective user and groups (EACCES, EPERM, EROFS if not).
 pub(crate) fn may_write(directory: BorrowedFd<'_>, name: &Path) -> Result<()> {
-    fs::accessat(directory, name, Access::WRITE_OK, AtFlags::EACCESS)
+    match fs::accessat(directory, name, Access::WRITE_OK, AtFlags::EACCESS) {
+        // EPERM is that of seccomp filters that are older than the call, or an immutable file's: the old call tells,
+        // where real and effective ids are the same.
+        Err(Errno::PERM) if rustix::process::getuid() == rustix::process::geteuid() => {
+            fs::accessat(directory, name, Access::WRITE_OK, AtFlags::empty())
+        }
+        answer => answer,
+    }
 }

@@ -5,9 +5,11 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::ptr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering::SeqCst};
 
 use rustix::fs::{AtFlags, unlinkat};
+use rustix::process::{Pid, Signal, kill_process};
+use signal_hook::SigId;
 
 use super::{Errno, Result};
 
@@ -69,37 +71,95 @@ pub(crate) fn is_ignored(signal: i32) -> bool {
     }
 }
 
-/// A name in a directory that a signal shall remove, while it is armed.
+/// A name that a signal shall remove, while it is armed; with it, perhaps, the one file in the directory of that name.
 #[derive(Debug)]
 pub(crate) struct Doomed {
     pub(crate) directory: OwnedFd,
     pub(crate) name: CString,
+    pub(crate) content: Option<(OwnedFd, CString)>,
     pub(crate) armed: AtomicBool,
 }
 
-/// On `signal`, removes the name if it is armed, and then does what the signal does by default.
+impl Doomed {
+    /// Removes it, once. There is nobody to tell of an error; the next write to the same DEST removes what is left.
+    fn remove(&self) {
+        if !self.armed.swap(false, SeqCst) {
+            return;
+        }
+        let flags = match &self.content {
+            None => AtFlags::empty(),
+            Some((inside, name)) => {
+                let _ = unlinkat(inside.as_fd(), name.as_c_str(), AtFlags::empty());
+                AtFlags::REMOVEDIR
+            }
+        };
+        let _ = unlinkat(self.directory.as_fd(), self.name.as_c_str(), flags);
+    }
+}
+
+/// In place of a process id: there is none yet, but soon.
+pub(crate) const ABOUT_TO_START: i32 = -1;
+
+/// The program that runs for us, 0 if none: a signal is for it first.
+static CHILD: AtomicI32 = AtomicI32::new(0);
+/// The first signal that came while a program ran for us, 0 if none.
+static CAUGHT: AtomicI32 = AtomicI32::new(0);
+
+/// A program starts (its process id) or has ended (0).
+pub(crate) fn set_child(pid: i32) {
+    CHILD.store(pid, SeqCst);
+}
+
+/// The signal that ended the program which ran for us, and that shall end us.
+pub(crate) fn caught() -> Option<i32> {
+    Some(CAUGHT.load(SeqCst)).filter(|signal| *signal != 0)
+}
+
+/// Passes a caught signal on to the program that runs for us.
+pub(crate) fn pass_on(signal: i32) {
+    let child = CHILD.load(SeqCst).max(0);
+    if let (Some(pid), Some(signal)) = (Pid::from_raw(child), Signal::from_named_raw(signal)) {
+        // It has ended; then there is nobody to tell.
+        let _ = kill_process(pid, signal);
+    }
+}
+
+/// What is done on a signal.
+#[derive(Debug, Clone)]
+pub(crate) enum Action {
+    /// Remove a name, unless a program runs for us: then it is removed when that has ended.
+    Remove(Arc<Doomed>),
+    /// Do what the signal does by default; while a program runs for us, note it and pass it on.
+    End,
+}
+
+/// Adds an action to a signal; actions run in the order in which they were added.
 #[expect(
     unsafe_code,
     reason = "a handler may do little, and the compiler cannot see what it does"
 )]
-pub(crate) fn remove_on_signal(signal: i32, doomed: &Arc<Doomed>) -> std::io::Result<()> {
-    let doomed = Arc::clone(doomed);
-    let remove_and_die = move || {
-        if doomed.armed.swap(false, SeqCst) {
-            // There is nobody to tell, and the next write to the same DEST removes what is left.
-            let _ = unlinkat(
-                doomed.directory.as_fd(),
-                doomed.name.as_c_str(),
-                AtFlags::empty(),
-            );
+pub(crate) fn on_signal(signal: i32, action: Action) -> std::io::Result<SigId> {
+    let act = move |info: &libc::siginfo_t| {
+        let child_runs = CHILD.load(SeqCst) != 0;
+        match &action {
+            Action::Remove(doomed) if !child_runs => doomed.remove(),
+            Action::Remove(_) => {}
+            Action::End if child_runs => {
+                // The first one counts, and is what the caller sees us die of.
+                let first = CAUGHT.compare_exchange(0, signal, SeqCst, SeqCst);
+                // From the terminal (SI_KERNEL) the program got it too; a second one would be one too many.
+                if info.si_code <= libc::SI_USER || first.is_err() {
+                    pass_on(signal);
+                }
+            }
+            // Fails for unknown signals only; then the signal does nothing more.
+            Action::End => drop(signal_hook::low_level::emulate_default_handler(signal)),
         }
-        // Fails for unknown signals only; then the signal does nothing more.
-        drop(signal_hook::low_level::emulate_default_handler(signal));
     };
-    // SAFETY: the action is async-signal-safe: an atomic swap, one raw system call with arguments that exist already,
-    // and a function of which signal-hook promises it. It allocates and frees nothing, as the Arc lives on in the
+    // SAFETY: the action is async-signal-safe: atomics, raw system calls with arguments that exist already, and a
+    // function of which signal-hook promises it. It allocates and frees nothing, as what it holds lives on in the
     // registry.
-    unsafe { signal_hook::low_level::register(signal, remove_and_die) }.map(|_| ())
+    unsafe { signal_hook_registry::register_sigaction(signal, act) }
 }
 
 fn last_errno() -> Errno {

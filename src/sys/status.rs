@@ -3,7 +3,9 @@
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
-use rustix::fs::{self, AtFlags, FileType, StatxAttributes, StatxFlags};
+use rustix::fs::{
+    self, AtFlags, FileType, StatxAttributes, StatxFlags, Timespec, Timestamps, UTIME_OMIT,
+};
 
 use super::{Errno, Result};
 
@@ -26,8 +28,43 @@ pub(crate) struct Identity {
     inode: u64,
 }
 
+/// A point in time, from 1970 on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Time {
+    seconds: i64,
+    nanoseconds: i64,
+}
+
+impl Time {
+    pub(crate) fn second_before(self) -> Self {
+        Self {
+            seconds: self.seconds - 1,
+            ..self
+        }
+    }
+}
+
+/// Sets the time of the last write.
+pub(crate) fn set_modified(file: impl AsFd, time: Time) -> Result<()> {
+    let omit = Timespec {
+        tv_sec: 0,
+        tv_nsec: UTIME_OMIT,
+    };
+    let time = Timespec {
+        tv_sec: time.seconds,
+        tv_nsec: time.nanoseconds,
+    };
+    fs::futimens(
+        file,
+        &Timestamps {
+            last_access: omit,
+            last_modification: time,
+        },
+    )
+}
+
 /// What is known of a file.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Metadata {
     pub(crate) kind: Kind,
     /// The permission bits, 07777.
@@ -38,8 +75,22 @@ pub(crate) struct Metadata {
     /// Bytes.
     pub(crate) size: u64,
     pub(crate) identity: Identity,
+    /// The time of the last write.
+    pub(crate) modified: Time,
+    /// chattr(1) +i: it can be neither changed nor replaced.
+    pub(crate) is_immutable: bool,
+    /// chattr(1) +a: it can be appended to, but not be replaced.
+    pub(crate) is_append_only: bool,
     /// Something is mounted here: a rename over it gives EBUSY. Always false before Linux 5.8.
     pub(crate) mount_root: bool,
+}
+
+impl Metadata {
+    /// Whether two looks saw the same file, and nobody wrote to it in between.
+    pub(crate) fn is_same_content(&self, other: &Self) -> bool {
+        let key = |seen: &Self| (seen.identity, seen.size, seen.modified);
+        key(self) == key(other)
+    }
 }
 
 /// Looks at what `name` is in `directory`, a link itself and not what it points to.
@@ -75,6 +126,12 @@ fn look(directory: BorrowedFd<'_>, name: &Path, flags: AtFlags) -> Result<Metada
             device: (seen.stx_dev_major, seen.stx_dev_minor),
             inode: seen.stx_ino,
         },
+        modified: Time {
+            seconds: seen.stx_mtime.tv_sec,
+            nanoseconds: seen.stx_mtime.tv_nsec.into(),
+        },
+        is_immutable: seen.stx_attributes.contains(StatxAttributes::IMMUTABLE),
+        is_append_only: seen.stx_attributes.contains(StatxAttributes::APPEND),
         mount_root: seen.stx_attributes.contains(StatxAttributes::MOUNT_ROOT),
     })
 }
@@ -92,6 +149,12 @@ fn look_the_old_way(directory: BorrowedFd<'_>, name: &Path, flags: AtFlags) -> R
             device: (fs::major(seen.st_dev), fs::minor(seen.st_dev)),
             inode: seen.st_ino,
         },
+        modified: Time {
+            seconds: seen.st_mtime,
+            nanoseconds: i64::try_from(seen.st_mtime_nsec).unwrap_or(0),
+        },
+        is_immutable: false,
+        is_append_only: false,
         mount_root: false,
     })
 }

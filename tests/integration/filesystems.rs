@@ -564,7 +564,7 @@ fn an_immutable_file_is_unchanged() {
             sandbox
                 .atomwrite(options)
                 .stdin("new")
-                .says("operation not permitted")
+                .says("chattr(1)")
                 .fails(1);
         }
         tool("chattr", [&format!("-{flag}"), out]);

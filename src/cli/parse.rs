@@ -1,0 +1,229 @@
+//! From words to a request.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{CommandFactory, FromArgMatches};
+
+use super::values::{backups, sync_of_environment};
+use super::{Args, InPlaceArg, KeepArg};
+use crate::message::{Escaped, Quoted, Verbosity};
+use crate::request::{
+    Empty, Equal, Guards, InPlace, Keep, Links, Locking, Look, Overwrite, Parents, Request,
+    ShowProgress, Source, Start, Sync,
+};
+
+/// Why there is no request: the user asked for a text, or the words make no sense.
+#[derive(Debug)]
+pub(crate) enum NoRequest {
+    /// `--help` or `--version`: for stdout.
+    Text(String),
+    /// One line for stderr.
+    Usage(String),
+}
+
+/// Reads the words of the command line, the program's own name first.
+pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Request, NoRequest> {
+    let words = Words::split(words);
+    let args = Args::command()
+        .try_get_matches_from(words.before)
+        .and_then(|matches| Args::from_arg_matches(&matches))
+        .map_err(|error| no_request(&error))?;
+    request(args, words.after).map_err(|problem| NoRequest::Usage(with_help(&problem)))
+}
+
+/// The command line, cut at the first `--`.
+struct Words {
+    before: Vec<OsString>,
+    after: Option<Vec<OsString>>,
+}
+
+impl Words {
+    fn split(words: impl IntoIterator<Item = OsString>) -> Self {
+        let mut before: Vec<OsString> = words.into_iter().collect();
+        let after = before
+            .iter()
+            .skip(1)
+            .position(|word| word == "--")
+            .map(|at| {
+                let after = before.split_off(at + 2);
+                before.pop();
+                after
+            });
+        Self { before, after }
+    }
+}
+
+fn request(args: Args, after: Option<Vec<OsString>>) -> Result<Request, String> {
+    let (source, destination) = operands(args.operands, after)?;
+    let sync = match (args.sync, args.fsync, args.no_fsync) {
+        (Some(level), ..) => level.into(),
+        (None, true, _) => Sync::Full,
+        (None, _, true) => Sync::None,
+        _ => sync_of_environment()?,
+    };
+    Ok(Request {
+        destination: PathBuf::from(destination),
+        source,
+        start: if args.append {
+            Start::Old
+        } else {
+            Start::Empty
+        },
+        locking: if args.append || args.lock {
+            Locking::Exclusive
+        } else {
+            Locking::None
+        },
+        overwrite: match (args.no_clobber, args.force) {
+            (true, _) => Overwrite::Never,
+            (_, true) => Overwrite::Any,
+            _ => Overwrite::Writable,
+        },
+        guards: Guards {
+            empty: match (args.allow_empty, args.no_empty) {
+                (true, _) => Empty::Allow,
+                (_, true) => Empty::Refuse,
+                _ => Empty::Suspect,
+            },
+            sum: args.sha256,
+            validator: args.validate,
+        },
+        equal: match (args.compare, args.unchanged_status) {
+            (_, Some(status)) => Equal::Leave(status),
+            (true, None) => Equal::Leave(0),
+            (false, None) => Equal::Replace,
+        },
+        links: if args.no_dereference {
+            Links::Replace
+        } else {
+            Links::Follow
+        },
+        parents: if args.create_dirs {
+            Parents::Create
+        } else {
+            Parents::MustExist
+        },
+        look: Look {
+            keep: match args.keep {
+                None | Some(KeepArg::Try) => Keep::Try,
+                Some(KeepArg::All) => Keep::All,
+                Some(KeepArg::None) => Keep::None,
+            },
+            mode: args.mode,
+            owner: args.owner,
+            group: args.group,
+        },
+        backups: backups(args.backup, args.suffix)?,
+        in_place: match args.inplace {
+            None | Some(InPlaceArg::Never) => InPlace::Never,
+            Some(InPlaceArg::Auto) => InPlace::Auto,
+            Some(InPlaceArg::Always) => InPlace::Always,
+        },
+        sync,
+        progress: if args.progress {
+            ShowProgress::Yes
+        } else {
+            ShowProgress::No
+        },
+        verbosity: match (args.verbose, args.quiet) {
+            (true, _) => Verbosity::Verbose,
+            (_, true) => Verbosity::Quiet,
+            _ => Verbosity::Normal,
+        },
+    })
+}
+
+/// Tells SOURCE, DEST and COMMAND apart. A `--` before any operand only ends the options; after one it starts COMMAND;
+/// after two it is a mistake.
+fn operands(
+    before: Vec<OsString>,
+    after: Option<Vec<OsString>>,
+) -> Result<(Source, OsString), String> {
+    let (source, destination) = match (before.len(), after) {
+        (_, None) => source_and_destination(before)?,
+        (0, Some(after)) => source_and_destination(after)?,
+        (1, Some(words)) => {
+            if words.is_empty() {
+                return Err("COMMAND is missing after '--'".to_owned());
+            }
+            let [destination] = <[OsString; 1]>::try_from(before).expect("one operand");
+            (Source::Command(words), destination)
+        }
+        (_, Some(_)) => {
+            return Err(
+                "'--' after SOURCE and DEST: put it before them to end the options, or leave SOURCE out to run a COMMAND"
+                    .to_owned(),
+            );
+        }
+    };
+    if destination.is_empty() {
+        return Err("DEST is empty: a file in this directory is './NAME'".to_owned());
+    }
+    if destination == "-" {
+        return Err("DEST cannot be '-': a file of that name is './-'".to_owned());
+    }
+    Ok((source, destination))
+}
+
+fn source_and_destination(operands: Vec<OsString>) -> Result<(Source, OsString), String> {
+    let mut operands = operands.into_iter();
+    match (operands.next(), operands.next(), operands.next()) {
+        (None, ..) => Err("DEST is missing: which file shall be written?".to_owned()),
+        (Some(destination), None, _) => Ok((Source::Stdin, destination)),
+        (Some(source), Some(destination), None) => match source {
+            source if source.is_empty() => Err("SOURCE is empty: standard input is '-'".to_owned()),
+            source if source == "-" => Ok((Source::Stdin, destination)),
+            source => Ok((Source::File(PathBuf::from(source)), destination)),
+        },
+        (_, _, Some(third)) => Err(format!(
+            "too many operands: {} is one more than SOURCE and DEST",
+            Quoted(&third)
+        )),
+    }
+}
+
+/// Says in one line what clap says in several.
+fn no_request(error: &clap::Error) -> NoRequest {
+    if matches!(
+        error.kind(),
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
+    ) {
+        return NoRequest::Text(error.render().to_string());
+    }
+    let rendered = error.render().to_string();
+    // What clap adds on lines of its own; a newline before that is one of the user's.
+    let end = [
+        "\n  [possible values",
+        "\n\n  tip:",
+        "\n\nUsage:",
+        "\n\nFor more information",
+    ]
+    .into_iter()
+    .filter_map(|addition| rendered.find(addition))
+    .min()
+    .unwrap_or(rendered.trim_end().len());
+    let mut line = rendered[..end].trim_start_matches("error: ").to_owned();
+    if let Some(values) = strings(error.get(ContextKind::ValidValue)) {
+        line.extend([" (one of ", &values, ")"]);
+    }
+    for suggestion in [ContextKind::SuggestedArg, ContextKind::SuggestedValue] {
+        if let Some(similar) = strings(error.get(suggestion)) {
+            line.extend(["; did you mean '", &similar, "'?"]);
+        }
+    }
+    NoRequest::Usage(with_help(&Escaped(&line).to_string()))
+}
+
+fn strings(value: Option<&ContextValue>) -> Option<String> {
+    match value? {
+        ContextValue::String(text) => Some(text.clone()),
+        ContextValue::Strings(texts) if !texts.is_empty() => Some(texts.join(", ")),
+        _ => None,
+    }
+}
+
+fn with_help(problem: &str) -> String {
+    format!("{problem} (see 'atomwrite --help')")
+}

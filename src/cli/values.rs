@@ -1,0 +1,142 @@
+//! What may stand behind an option.
+
+use std::env;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+
+use clap::ValueEnum;
+
+use super::SyncArg;
+use crate::attributes::ModeChange;
+use crate::message::Quoted;
+use crate::request::{Backups, Naming, Sync};
+use crate::watch::Sum;
+
+/// The variable that says how durable, where no option does.
+const SYNC_VARIABLE: &str = "ATOMWRITE_SYNC";
+/// GNU's, for the kind of backups and for how simple ones end.
+const CONTROL_VARIABLE: &str = "VERSION_CONTROL";
+const SUFFIX_VARIABLE: &str = "SIMPLE_BACKUP_SUFFIX";
+const DEFAULT_SUFFIX: &str = "~";
+
+pub(super) fn sync_of_environment() -> Result<Sync, String> {
+    let Some(value) = env::var_os(SYNC_VARIABLE).filter(|value| !value.is_empty()) else {
+        return Ok(Sync::Full);
+    };
+    value
+        .to_str()
+        .and_then(|value| SyncArg::from_str(value, false).ok())
+        .map(Sync::from)
+        .ok_or_else(|| {
+            format!(
+                "${SYNC_VARIABLE} is {}: it must be none, file or full",
+                Quoted(&value)
+            )
+        })
+}
+
+pub(super) fn parse_mode(text: impl AsRef<OsStr>) -> Result<ModeChange, String> {
+    ModeChange::parse(text.as_ref())
+        .ok_or_else(|| "as for chmod: octal like 640, or symbolic like u=rw,go=r".to_owned())
+}
+
+pub(super) fn parse_owner(name: OsString) -> Result<OsString, &'static str> {
+    if name.is_empty() {
+        Err("a name or a number")
+    } else {
+        Ok(name)
+    }
+}
+
+/// Which backups to make, where backups are asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Control {
+    /// What the environment says.
+    Default,
+    None,
+    Named(Naming),
+}
+
+impl From<SyncArg> for Sync {
+    fn from(level: SyncArg) -> Self {
+        match level {
+            SyncArg::None => Self::None,
+            SyncArg::File => Self::File,
+            SyncArg::Full => Self::Full,
+        }
+    }
+}
+
+pub(super) fn parse_control(word: impl AsRef<OsStr>) -> Result<Control, &'static str> {
+    match word.as_ref().as_bytes() {
+        b"" => Ok(Control::Default),
+        b"none" | b"off" => Ok(Control::None),
+        b"simple" | b"never" => Ok(Control::Named(Naming::Simple)),
+        b"existing" | b"nil" => Ok(Control::Named(Naming::Existing)),
+        b"numbered" | b"t" => Ok(Control::Named(Naming::Numbered)),
+        _ => Err("it must be none, simple, numbered or existing"),
+    }
+}
+
+pub(super) fn parse_suffix(suffix: OsString) -> Result<OsString, &'static str> {
+    match suffix.as_bytes() {
+        b"" => Err("it is empty"),
+        bytes if bytes.contains(&b'/') => Err("a backup stays in DEST's directory"),
+        _ => Ok(suffix),
+    }
+}
+
+/// The backups to make; `suffix` asks for them by itself.
+pub(super) fn backups(
+    control: Option<Control>,
+    suffix: Option<OsString>,
+) -> Result<Option<Backups>, String> {
+    let naming = match (control, &suffix) {
+        (None, None) | (Some(Control::None), _) => return Ok(None),
+        (Some(Control::Named(naming)), _) => naming,
+        (Some(Control::Default), _) | (None, Some(_)) => {
+            let value = env::var_os(CONTROL_VARIABLE).unwrap_or_default();
+            match parse_control(&value) {
+                Ok(Control::Default) => Naming::Existing,
+                Ok(Control::None) => return Ok(None),
+                Ok(Control::Named(naming)) => naming,
+                Err(problem) => {
+                    return Err(format!(
+                        "${CONTROL_VARIABLE} is {}: {problem}",
+                        Quoted(&value)
+                    ));
+                }
+            }
+        }
+    };
+    let of_environment = || {
+        // One that cannot be is as none, as in GNU's programs.
+        env::var_os(SUFFIX_VARIABLE).and_then(|suffix| parse_suffix(suffix).ok())
+    };
+    let suffix = suffix
+        .or_else(of_environment)
+        .unwrap_or_else(|| DEFAULT_SUFFIX.into());
+    Ok(Some(Backups { naming, suffix }))
+}
+
+pub(super) fn parse_sum(text: impl AsRef<OsStr>) -> Result<Sum, &'static str> {
+    let digits: Option<Vec<u8>> = text
+        .as_ref()
+        .as_bytes()
+        .iter()
+        .map(|digit| {
+            char::from(*digit)
+                .to_digit(16)
+                .and_then(|digit| u8::try_from(digit).ok())
+        })
+        .collect();
+    let bytes: Option<Vec<u8>> = digits.filter(|digits| digits.len() == 64).map(|digits| {
+        digits
+            .chunks_exact(2)
+            .map(|pair| pair[0] << 4 | pair[1])
+            .collect()
+    });
+    bytes
+        .and_then(|bytes| bytes.try_into().ok())
+        .ok_or("a SHA-256 digest is 64 hexadecimal digits")
+}

@@ -1,0 +1,213 @@
+//! Programs that run for us: COMMAND, and what `--validate` names.
+//!
+//! The rule: COMMAND's output counts only if COMMAND says that it is whole, by exiting with 0, and only if nobody can add
+//! to it any more. COMMAND writes straight into the new file where a lease can prove that afterwards, and else into a
+//! pipe. A process that outlives COMMAND and still holds its output is an error, and is not waited for: it may never end.
+
+use std::ffi::{OsStr, OsString};
+use std::io::ErrorKind;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Command, ExitStatus};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, anyhow};
+
+use crate::message::Quoted;
+use crate::outcome::Failure;
+use crate::signals::{self, Attending};
+use crate::sys::{self, Writers};
+use crate::transfer::{self, Broken, Transfer};
+
+/// How long a process that COMMAND left behind may take to let go of the output. One that is about to end, like the
+/// reading end of a shell's `>(...)`, needs some milliseconds.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// How often the size is looked at while COMMAND writes, if somebody wants to see it.
+const GLANCE: Duration = Duration::from_millis(100);
+
+/// Cannot be run; not found (POSIX, "env").
+const CANNOT_RUN: u8 = 126;
+const NOT_FOUND: u8 = 127;
+
+/// Which way COMMAND's output takes.
+#[derive(Debug)]
+pub(crate) enum Output {
+    /// Straight into the new file, which can only be read by this descriptor.
+    Straight(OwnedFd),
+    /// Through us.
+    Piped,
+}
+
+impl Output {
+    /// Finds out which way is open. `file` is the new file, open for writing.
+    pub(crate) fn choose(file: &OwnedFd) -> Self {
+        match sys::reopen_for_reading(file) {
+            // Our own descriptor is a writer: a filesystem that knows leases tells us so.
+            Ok(reader) if sys::writers(&reader) == Writers::Somebody => Self::Straight(reader),
+            _ => Self::Piped,
+        }
+    }
+}
+
+/// Runs COMMAND to its end, with its output going into `file`.
+pub(crate) fn run(
+    words: &[OsString],
+    file: &OwnedFd,
+    output: &Output,
+    transfer: &mut Transfer<'_, '_>,
+    explain: &impl Fn(Broken) -> Failure,
+) -> Result<(), Failure> {
+    let (program, arguments) = words.split_first().expect("COMMAND has at least one word");
+    let mut command = Command::new(program);
+    command.args(arguments);
+    let mut reader = None;
+    match output {
+        Output::Straight(_) => {
+            command.stdout(file.try_clone().context("cannot pass on the output")?);
+        }
+        Output::Piped => {
+            let (read, write) = sys::pipe().context("cannot make a pipe")?;
+            sys::enlarge_pipe(read.as_fd(), transfer::PIPE);
+            command.stdout(write);
+            reader = Some(read);
+        }
+    }
+    let running = Running::start(command, program)?;
+    if let Some(reader) = reader {
+        if let Err(failure) = running.drain(&reader, words, transfer, explain) {
+            running.give_up();
+            return Err(failure);
+        }
+    } else {
+        while transfer.wants_glances() && !running.ends_within(GLANCE)? {
+            transfer.glance().map_err(explain)?;
+        }
+    }
+    let status = running.wait()?;
+    if !status.success() {
+        return Err(Failure::Command {
+            status: exit_status(status),
+            error: anyhow!("command {} {}", Quoted(program), describe(status)),
+        });
+    }
+    if let Output::Straight(_) = output {
+        transfer.glance().map_err(explain)?;
+    }
+    Ok(())
+}
+
+/// Closes the descriptor by which COMMAND wrote into the new file, and makes sure that it was the last such.
+pub(crate) fn close(written: OwnedFd, reader: &OwnedFd, words: &[OsString]) -> Result<(), Failure> {
+    sys::close(written).context("cannot write the command's output")?;
+    let mut waited = Duration::ZERO;
+    let mut pause = Duration::from_millis(1);
+    while sys::writers(reader) != Writers::Nobody {
+        if waited >= GRACE {
+            return Err(left_behind(words).into());
+        }
+        sys::pause(pause);
+        waited += pause;
+        pause *= 2;
+    }
+    Ok(())
+}
+
+/// A program that was started.
+#[derive(Debug)]
+pub(crate) struct Running {
+    child: Child,
+    attending: Attending,
+}
+
+impl Running {
+    /// Starts a program, with default dispositions of signals and an empty mask.
+    ///
+    /// The command is taken and dropped, and with it our copies of what the program writes to.
+    pub(crate) fn start(mut command: Command, name: &OsStr) -> Result<Self, Failure> {
+        let attending = Attending::begin()?;
+        let child = command.spawn().map_err(|error| Failure::Command {
+            status: if error.kind() == ErrorKind::NotFound {
+                NOT_FOUND
+            } else {
+                CANNOT_RUN
+            },
+            error: anyhow!(error).context(format!("cannot run {}", Quoted(name))),
+        })?;
+        Ok(Self {
+            attending: attending.to(child.id()),
+            child,
+        })
+    }
+
+    /// Waits for the end. A signal that came meanwhile ends us too.
+    pub(crate) fn wait(mut self) -> Result<ExitStatus, Failure> {
+        // Seen, but not collected: its process id is its own until signals are not passed on any more.
+        sys::wait_for_end(self.child.id()).context("cannot wait for the command")?;
+        drop(self.attending);
+        let status = self.child.wait().context("cannot wait for the command")?;
+        match signals::caught() {
+            Some(signal) => Err(Failure::Interrupted(signal)),
+            None => Ok(status),
+        }
+    }
+
+    fn ends_within(&self, time: Duration) -> Result<bool, Failure> {
+        Ok(sys::ends_within(self.child.id(), time).context("cannot wait for the command")?)
+    }
+
+    /// Takes what the program writes, until nobody is left to write, or the program has ended and others go on.
+    fn drain(
+        &self,
+        reader: &OwnedFd,
+        words: &[OsString],
+        transfer: &mut Transfer<'_, '_>,
+        explain: &impl Fn(Broken) -> Failure,
+    ) -> Result<(), Failure> {
+        let mut ended: Option<Instant> = None;
+        loop {
+            if sys::is_readable_within(reader, GLANCE).context("cannot wait for output")?
+                && transfer.take_some(reader.as_fd()).map_err(explain)? == 0
+            {
+                return Ok(());
+            }
+            match ended {
+                None if self.ends_within(Duration::ZERO)? => ended = Some(Instant::now()),
+                Some(ended) if ended.elapsed() >= GRACE => return Err(left_behind(words).into()),
+                _ => {}
+            }
+        }
+    }
+
+    /// What the program does is of no use any more: says so, and does not wait until it listens.
+    fn give_up(self) {
+        sys::pass_on(sys::PLEASE_END);
+        drop(self);
+    }
+}
+
+fn left_behind(words: &[OsString]) -> anyhow::Error {
+    anyhow!(
+        "command {} has ended, but a process that it started still has its output open; \
+         let the command wait for it, or send that process's output elsewhere",
+        Quoted(&words[0])
+    )
+}
+
+/// The status as a shell gives it.
+fn exit_status(status: ExitStatus) -> u8 {
+    let number = status
+        .code()
+        .or(status.signal().map(|signal| 128 + signal))
+        .unwrap_or(1);
+    u8::try_from(number).unwrap_or(u8::MAX)
+}
+
+/// How a program ended, after its name.
+pub(crate) fn describe(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exited with status {code}"),
+        (None, Some(signal)) => format!("was killed by signal {signal}"),
+        (None, None) => "did not end".to_owned(),
+    }
+}

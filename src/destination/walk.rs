@@ -1,0 +1,200 @@
+//! From a path to a directory and a name: links walked one by one, the directory opened once.
+
+use std::cell::Cell;
+use std::ffi::{OsStr, OsString};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow, bail};
+
+use super::Destination;
+use crate::message::Quoted;
+use crate::request::{Links, Parents};
+use crate::sys::{self, Errno, FileSystem, Kind, Metadata, OpenDirectory};
+
+/// As many links as the kernel follows in one path (path_resolution(7)).
+const MOST_LINKS: usize = 40;
+
+/// One walk along a path.
+pub(super) struct Walk<'t> {
+    pub(super) typed: &'t Path,
+    pub(super) parents: Parents,
+}
+
+impl Walk<'_> {
+    pub(super) fn follow(&self, links: Links) -> Result<Destination> {
+        let mut from: Option<OpenDirectory> = None;
+        let mut from_path = PathBuf::new();
+        let mut path = self.typed.to_owned();
+        for _ in 0..=MOST_LINKS {
+            let (parent, name) = self.split(&path)?;
+            let at = from
+                .as_ref()
+                .map_or(sys::CWD, |directory| directory.fd.as_fd());
+            let (directory, directory_path, missing) = self.open_parent(at, &parent)?;
+            let destination = Destination {
+                typed: self.typed.to_owned(),
+                directory,
+                directory_path: from_path.join(directory_path),
+                missing,
+                name,
+                existing: Cell::new(None),
+            };
+            destination.look_again()?;
+            match destination.existing() {
+                Some(link) if link.kind == Kind::Symlink && links == Links::Follow => {
+                    let at = destination.directory.fd.as_fd();
+                    path = self.target(at, &destination.name, &link)?;
+                    from = Some(destination.directory);
+                    from_path = destination.directory_path;
+                }
+                _ => return Ok(destination),
+            }
+        }
+        bail!(
+            "{}: too many levels of symbolic links",
+            self.cannot("follow")
+        );
+    }
+
+    /// Cuts a path into its directory and the last component.
+    ///
+    /// The directory ends in "/.", so that a link as its last component is one on the way and not one at the end: the
+    /// kernel has other rules for those, and we want those of an ordinary open of the whole path.
+    fn split(&self, path: &Path) -> Result<(PathBuf, PathBuf)> {
+        let bytes = path.as_os_str().as_bytes();
+        let start = bytes
+            .iter()
+            .rposition(|byte| *byte == b'/')
+            .map_or(0, |slash| slash + 1);
+        let (parent, name) = bytes.split_at(start);
+        if matches!(name, b"" | b"." | b"..") {
+            bail!("{}: it names a directory, not a file", self.cannot("write"));
+        }
+        let mut directory = OsStr::from_bytes(parent).to_owned();
+        directory.push(".");
+        Ok((
+            PathBuf::from(directory),
+            PathBuf::from(OsStr::from_bytes(name)),
+        ))
+    }
+
+    /// Opens DEST's directory, or with `Parents::Create` the nearest one above it that is there.
+    fn open_parent(
+        &self,
+        at: BorrowedFd<'_>,
+        parent: &Path,
+    ) -> Result<(OpenDirectory, PathBuf, Vec<OsString>)> {
+        let mut missing = Vec::new();
+        let mut path = parent.to_owned();
+        loop {
+            match sys::open_directory(at, &path) {
+                Ok(directory) => {
+                    missing.reverse();
+                    return Ok((directory, path, missing));
+                }
+                Err(Errno::NOENT) if self.parents == Parents::Create => {
+                    let Some((above, name)) = split_directory(&path) else {
+                        return Err(Errno::NOENT).context(self.cannot_open_parent());
+                    };
+                    if name == ".." {
+                        // What is above a directory that does not exist?
+                        return Err(Errno::NOENT).context(self.cannot_open_parent());
+                    }
+                    missing.push(name);
+                    path = above;
+                }
+                Err(Errno::NOENT) => {
+                    bail!(
+                        "{}: its directory does not exist; --create-dirs makes it",
+                        self.cannot("write")
+                    );
+                }
+                // A circle of links cannot be opened in any way; a path through a magic link can, but for our ban.
+                Err(Errno::LOOP) if sys::metadata_through_links(at, &path).is_ok() => {
+                    return Err(self.magic());
+                }
+                Err(errno) => return Err(errno).context(self.cannot_open_parent()),
+            }
+        }
+    }
+
+    /// Reads a link, unless following it would let somebody else choose what we write to.
+    fn target(&self, at: BorrowedFd<'_>, name: &Path, link: &Metadata) -> Result<PathBuf> {
+        const STICKY_AND_WRITABLE_BY_ALL: u32 = 0o1002;
+        if sys::filesystem(at).context(self.cannot("follow"))? == FileSystem::Proc {
+            return Err(self.magic());
+        }
+        let directory = sys::metadata(at).context(self.cannot("follow"))?;
+        // The kernel's rule for fs.protected_symlinks (proc_sys_fs(5)), whether it is switched on or not.
+        if directory.mode & STICKY_AND_WRITABLE_BY_ALL == STICKY_AND_WRITABLE_BY_ALL
+            && link.uid != sys::effective_uid()
+            && link.uid != directory.uid
+        {
+            bail!(
+                "{}: the link is another user's, in a directory that all may write to; \
+                 name the file that it points to",
+                self.cannot("follow")
+            );
+        }
+        sys::read_link(at, name).context(self.cannot("follow"))
+    }
+
+    fn magic(&self) -> anyhow::Error {
+        anyhow!(
+            "{}: it leads through /proc to an open file, which has no name to replace",
+            self.cannot("write")
+        )
+    }
+
+    fn cannot(&self, verb: &str) -> String {
+        format!("cannot {verb} {}", Quoted::new(self.typed))
+    }
+
+    fn cannot_open_parent(&self) -> String {
+        format!("cannot open the directory of {}", Quoted::new(self.typed))
+    }
+}
+
+/// Cuts the last component off a directory's path that ends in "/."; `None` if nothing is left to cut.
+fn split_directory(path: &Path) -> Option<(PathBuf, OsString)> {
+    let bytes = path.as_os_str().as_bytes().strip_suffix(b".")?;
+    let end = bytes.iter().rposition(|byte| *byte != b'/')? + 1;
+    let start = bytes[..end]
+        .iter()
+        .rposition(|byte| *byte == b'/')
+        .map_or(0, |slash| slash + 1);
+    let mut above = OsStr::from_bytes(&bytes[..start]).to_owned();
+    above.push(".");
+    Some((
+        PathBuf::from(above),
+        OsStr::from_bytes(&bytes[start..end]).to_owned(),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cuts_one_directory_after_the_other() {
+        let cut = |path: &str| {
+            split_directory(Path::new(path)).map(|(above, name)| (above, name.into_string().ok()))
+        };
+        assert_eq!(
+            cut("a//b/."),
+            Some((PathBuf::from("a//."), Some("b".to_owned())))
+        );
+        assert_eq!(
+            cut("a//."),
+            Some((PathBuf::from("."), Some("a".to_owned())))
+        );
+        assert_eq!(
+            cut("/a/."),
+            Some((PathBuf::from("/."), Some("a".to_owned())))
+        );
+        assert_eq!(cut("."), None);
+        assert_eq!(cut("/."), None);
+    }
+}

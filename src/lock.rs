@@ -1,0 +1,78 @@
+//! `--lock` and `--append`: one writer after the other.
+//!
+//! The rule: who holds the lock (flock) of the file that DEST names is the only one at work. The file that replaces it is
+//! locked too before it gets the name, and until we end; so whoever waited for the old file looks again, finds the new
+//! one, and waits for that if need be. Where DEST does not exist yet, the lock is that of an empty file under the first
+//! temporary name.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use anyhow::{Context, Result};
+
+use crate::destination::Destination;
+use crate::request::Locking;
+use crate::sys::{self, Kind};
+use crate::temp_name::LockName;
+
+/// Held until it is dropped, which must be after the commit.
+#[derive(Debug)]
+pub(crate) struct Lock {
+    // The name goes before the lock.
+    _name: Option<LockName>,
+    file: OwnedFd,
+}
+
+impl Lock {
+    /// Waits for the lock, with DEST as it is then. `resolve` looks what DEST is now.
+    pub(crate) fn take(
+        locking: Locking,
+        resolve: impl Fn() -> Result<Destination>,
+    ) -> Result<(Option<Self>, Destination)> {
+        let mut destination = resolve()?;
+        if locking == Locking::None {
+            return Ok((None, destination));
+        }
+        loop {
+            let Some(lock) = Self::of(&destination)
+                .with_context(|| format!("cannot lock {}", destination.typed()))?
+            else {
+                // Not a file; it will be refused, or written to as it is.
+                return Ok((None, destination));
+            };
+            let now = resolve()?;
+            if lock.counts_for(&destination, &now) {
+                return Ok((Some(lock), now));
+            }
+            destination = now;
+        }
+    }
+
+    fn of(destination: &Destination) -> Result<Option<Self>> {
+        let directory = destination.directory().fd.as_fd();
+        match destination.existing() {
+            None => {
+                let (name, file) = LockName::make(directory, destination.name())?;
+                Ok(Some(Self {
+                    _name: Some(name),
+                    file,
+                }))
+            }
+            Some(existing) if existing.kind == Kind::Regular => {
+                let file = sys::open_to_lock(directory, destination.name())?;
+                sys::lock(&file)?;
+                Ok(Some(Self { _name: None, file }))
+            }
+            Some(_) => Ok(None),
+        }
+    }
+
+    /// While we waited, DEST may have become another file, or one at all.
+    fn counts_for(&self, before: &Destination, now: &Destination) -> bool {
+        let identity =
+            |destination: &Destination| destination.existing().map(|existing| existing.identity);
+        match identity(now) {
+            None => before.existing().is_none(),
+            Some(identity) => sys::metadata(&self.file).is_ok_and(|ours| ours.identity == identity),
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! Which temporary name to take, and what to do about one that is taken.
+//!
+//! The rule: the tempfile crate names, tries again and guards; what makes the name, a link or an open, is ours. What is
+//! met under the first choice is removed if its owner is dead, and if it is a regular file or a directory of our own.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use tempfile::{Builder, NamedTempFile, TempPath};
+
+use crate::sys::{self, Errno, Kind};
+
+const PREFIX: &str = ".atomwrite.";
+const SUFFIX: &str = ".tmp";
+const LETTERS: usize = 16;
+
+/// How often a leftover is removed, or lost to somebody else, before random letters are taken.
+pub(super) const TRIES: usize = 3;
+
+/// Takes the first choice, if need be from a dead owner, or else a random name. `make` makes the name.
+///
+/// `owner` is the user that a leftover may belong to, but for us.
+pub(super) fn acquire<T>(
+    directory: BorrowedFd<'_>,
+    destination: &Path,
+    owner: impl Fn() -> Option<u32>,
+    mut make: impl FnMut(&Path) -> Result<T, Errno>,
+) -> io::Result<(TempPath, T)> {
+    // Through the open directory, so that the guard removes the name there and nowhere else.
+    let base = sys::proc_path(directory);
+    let mut make = |path: &Path| Ok(make(Path::new(path.file_name().unwrap_or_default()))?);
+    // Locked until our own name stands, so that nobody else can meet the dead file and think us dead.
+    let mut dead = Vec::new();
+    let (first, second) = (first_choice(destination), second_choice(destination));
+    for (choice, other) in [(&first, &second), (&second, &first)] {
+        for _ in 0..TRIES {
+            match Builder::new()
+                .prefix(choice)
+                .rand_bytes(0)
+                .make_in(&base, &mut make)
+            {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error),
+                Ok(named) => {
+                    // One that was killed while another had the first.
+                    drop(remove_leftover(directory, Path::new(other), &owner));
+                    return Ok(parts(named));
+                }
+            }
+            match remove_leftover(directory, Path::new(choice), &owner) {
+                Some(file) => dead.push(file),
+                None => break,
+            }
+        }
+    }
+    let named = Builder::new()
+        .prefix(PREFIX)
+        .suffix(SUFFIX)
+        .rand_bytes(LETTERS)
+        .make_in(&base, &mut make)?;
+    Ok(parts(named))
+}
+
+fn parts<T>(named: NamedTempFile<T>) -> (TempPath, T) {
+    let (made, guard) = named.into_parts();
+    (guard, made)
+}
+
+/// `.atomwrite.<16 hex>.tmp`: always of one length, so that the longest DEST has one, hidden, and with no ending by
+/// which programs choose files to load.
+pub(super) fn first_choice(destination: &Path) -> String {
+    format!(
+        "{PREFIX}{:016x}{SUFFIX}",
+        hash(destination.as_os_str().as_bytes())
+    )
+}
+
+/// Where the first is our own already: that of a lock, or of a backup that is being exchanged.
+fn second_choice(destination: &Path) -> String {
+    format!(
+        "{PREFIX}{:016x}{SUFFIX}",
+        hash(first_choice(destination).as_bytes())
+    )
+}
+
+/// FNV-1a, 64 bits. It must stay the same from release to release, or leftovers are not met again; collisions cost
+/// nothing but the first choice.
+fn hash(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
+/// Removes a name if its owner is dead. Gives its file, which is locked; `None` if there was nothing to remove.
+fn remove_leftover(
+    directory: BorrowedFd<'_>,
+    name: &Path,
+    owner: &impl Fn() -> Option<u32>,
+) -> Option<OwnedFd> {
+    let seen = sys::metadata_at(directory, name).ok()?;
+    if seen.uid != sys::effective_uid() && Some(seen.uid) != owner() {
+        return None;
+    }
+    let file = match seen.kind {
+        Kind::Regular => sys::open_own_to_lock(directory, name).ok()?,
+        // As `--validate` makes them; a set-gid bit may come from the directory above.
+        Kind::Directory if seen.mode & 0o777 == 0o700 => sys::open_child(directory, name).ok()?.fd,
+        _ => return None,
+    };
+    sys::try_lock(&file).ok()?;
+    if !is_file_at(&file, directory, name) || !is_at(directory, name, seen.identity) {
+        return None;
+    }
+    remove(directory, name, &file).ok()?;
+    Some(file)
+}
+
+/// Removes what a run left that was killed: a file, or the directory in which `--validate` was looking at one.
+pub(super) fn remove(directory: BorrowedFd<'_>, name: &Path, file: &OwnedFd) -> io::Result<()> {
+    match sys::metadata(file)?.kind {
+        Kind::Directory => std::fs::remove_dir_all(sys::proc_path(directory).join(name)),
+        _ => Ok(sys::unlink(directory, name)?),
+    }
+}
+
+/// Locks what was just made, and tells whether it still has its name. To be called while signals wait.
+pub(super) fn claim(file: &OwnedFd) -> io::Result<bool> {
+    match where_supported(sys::try_lock(file)) {
+        // Somebody is about to remove it.
+        Err(Errno::WOULDBLOCK) => return Ok(false),
+        locked => locked?,
+    }
+    Ok(sys::metadata(file)?.links > 0)
+}
+
+/// What became of a lock, where there are any. A filesystem without (ENOLCK, EOPNOTSUPP, ENOSYS) leaves leftovers to
+/// people: nobody can tell a dead owner there.
+pub(super) fn where_supported(locked: Result<(), Errno>) -> Result<(), Errno> {
+    match locked {
+        Err(Errno::NOLCK | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => Ok(()),
+        other => other,
+    }
+}
+
+/// Whether a name still is that of an open file.
+pub(super) fn is_file_at(file: impl AsFd, directory: BorrowedFd<'_>, name: &Path) -> bool {
+    sys::metadata(file).is_ok_and(|ours| is_at(directory, name, ours.identity))
+}
+
+/// Whether a name is that of the file.
+pub(super) fn is_at(directory: BorrowedFd<'_>, name: &Path, identity: sys::Identity) -> bool {
+    sys::metadata_at(directory, name).is_ok_and(|seen| seen.identity == identity)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_of_one_length_and_stay_the_same() {
+        assert_eq!(
+            first_choice(Path::new("out.json")),
+            first_choice(Path::new("out.json"))
+        );
+        assert_eq!(
+            first_choice(Path::new("a")).len(),
+            first_choice(Path::new(&"a".repeat(255))).len()
+        );
+        assert_eq!(
+            first_choice(Path::new("")),
+            ".atomwrite.cbf29ce484222325.tmp"
+        );
+    }
+}
