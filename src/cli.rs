@@ -34,17 +34,18 @@ Arguments:
 
 const EXAMPLES: &str = r#"Examples:
   sort list | atomwrite list            Read and replace one and the same file
-  atomwrite -v new.conf /etc/app.conf   Replace a file by what another one holds
+  atomwrite -v new.conf app.conf        Replace a file by what another one holds
   atomwrite out.json -- curl -fsS URL   Replace it only if the command succeeds
   atomwrite --validate 'visudo -cf "$1"' new /etc/sudoers
-                                        Replace it only by what a program approves
+                                        Replace it only if a program approves
+  atomwrite -a log -- date              Add to it, one writer after the other
 
 Exit status: 0 done; 1 failed, 2 usage, 3 refused by a guard: DEST is untouched;
 4 DEST was changed, but cannot be vouched for. With COMMAND: its own if it
 fails, 125 for 1 and 3, 124 for 4."#;
 
 const INPUT: &str = "Input";
-const GUARDS: &str = "Guards (DEST is untouched, status 3)";
+const GUARDS: &str = "Guards (DEST stays as it is; a refusal is status 3)";
 const LOOKS: &str = "What DEST looks like";
 const WRITING: &str = "How it is written";
 const MESSAGES: &str = "Messages";
@@ -79,20 +80,20 @@ pub(crate) struct Args {
 
     /// Put the new content behind what DEST holds now
     ///
-    /// DEST is replaced as a whole all the same. Implies --lock, so that of two that append at once neither loses
-    /// anything.
+    /// The old content and the input become one new file, which replaces DEST as a whole. The guards look at all of it.
+    /// Implies --lock, so that of two that append at once neither loses anything.
     #[arg(short, long, help_heading = INPUT)]
     append: bool,
 
     /// Wait for a lock on DEST before reading, and hold it
     ///
     /// The lock is taken before COMMAND starts, or before the input is read, and held until DEST is replaced: of several
-    /// commands that read DEST, change it and write it, one runs after the other. It binds only those who ask for it:
-    /// atomwrite with --lock or --append, and flock(1) on DEST.
+    /// commands that read DEST, change it and write it, one runs after the other. DEST need not exist yet. The lock
+    /// binds only those who ask for it: atomwrite with --lock or --append, and flock(1) on DEST.
     #[arg(long, help_heading = INPUT)]
     lock: bool,
 
-    /// Refuse to replace DEST, whatever has that name
+    /// Refuse if DEST exists, whatever it is
     ///
     /// A file, a directory or a link, dangling or not, is in the way. It is looked for before any input is read, and
     /// once more in the very call that gives the new file its name, so that of two such writers one is refused.
@@ -103,10 +104,11 @@ pub(crate) struct Args {
     )]
     no_clobber: bool,
 
-    /// Let an empty standard input replace a DEST with content
+    /// Let empty standard input replace DEST's content
     ///
-    /// Without it, such input is refused: it mostly comes from a command that failed. An empty SOURCE, and an empty
-    /// DEST, need no permission.
+    /// Without it, such input is refused: it mostly comes from a command that failed. So is a SOURCE that is an empty
+    /// FIFO or socket, as a shell's <(command) is. Any other empty SOURCE, a COMMAND that prints nothing and exits with
+    /// 0, and a DEST that is empty or new need no permission.
     #[arg(
         long,
         overrides_with = "no_empty",
@@ -114,7 +116,9 @@ pub(crate) struct Args {
     )]
     allow_empty: bool,
 
-    /// Refuse empty content from any input, for a new DEST too
+    /// Refuse empty content from any input
+    ///
+    /// From SOURCE and COMMAND, too, and for a new DEST.
     #[arg(
         long,
         overrides_with = "allow_empty",
@@ -123,31 +127,34 @@ pub(crate) struct Args {
     no_empty: bool,
 
     /// Refuse content with another SHA-256 digest
+    ///
+    /// HEX is 64 hexadecimal digits, as sha256sum(1) prints them. With --append, it is the digest of the whole.
     #[arg(long, value_name = "HEX", value_parser = OsStringValueParser::new().try_map(parse_sum), value_hint = ValueHint::Other, help_heading = GUARDS)]
     sha256: Option<Sum>,
 
-    /// Refuse content for which this command does not exit with 0
+    /// Refuse content unless sh -c CMD exits with 0
     ///
-    /// It is run by sh -c, with the new content on standard input and the path of a file with the new content as $1. That
-    /// file has DEST's own name, mode and owner, in a directory of its own beside DEST. $2 is DEST. Its output goes to
-    /// standard error. Content that it writes to is refused too.
+    /// CMD has the new content on standard input, and $1 is the path of the new file: it has DEST's own name, the mode
+    /// and the owner that DEST will have, and is in a directory of its own beside DEST. $2 is DEST. What CMD prints goes
+    /// to standard error. If it writes to the file, that is refused, too.
     #[arg(long, value_name = "CMD", value_hint = ValueHint::CommandString, help_heading = GUARDS)]
     validate: Option<OsString>,
 
     /// Leave DEST alone if it has this content already
     ///
-    /// It keeps its inode and its times, so that nothing that depends on it is made again. With -m, -o or -g, only if it
-    /// looks like that already, too. Unless --sync=none is given, it is put on the disk all the same.
+    /// It keeps its inode and its times, so that nothing that depends on it is made or loaded again. With -m, -o or -g,
+    /// it is left alone only if it also has the mode, owner and group that it would get. Unless --sync is none, it is put
+    /// on the disk all the same.
     #[arg(short = 'C', long, help_heading = GUARDS)]
     compare: bool,
 
-    /// Exit with N if --compare left DEST alone; implies it
+    /// Exit with N if -C left DEST alone; implies -C
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8), value_hint = ValueHint::Other, help_heading = GUARDS)]
     unchanged_status: Option<u8>,
 
-    /// Which attributes an old DEST hands on [default: try]
+    /// Attributes to keep: try (the default), all or none
     ///
-    /// Attributes are the owner, the group, the mode, the ACL, the security label and the other extended attributes.
+    /// They are the owner, the group, the mode, the ACL, the security label and the other extended attributes.
     /// Timestamps, security.capability, security.ima and security.evm are never kept. The set-user-ID and set-group-ID
     /// bits are kept only with the owner and the group.
     #[arg(
@@ -192,20 +199,24 @@ pub(crate) struct Args {
     #[arg(short = 'D', long, help_heading = LOOKS)]
     create_dirs: bool,
 
-    /// Keep the old file as a backup [default CONTROL: existing]
+    /// Keep the old file under another name
     ///
-    /// CONTROL is none (or off), simple (never), numbered (t) or existing (nil): numbered if there are numbered backups
-    /// already, and simple otherwise. Without CONTROL, $VERSION_CONTROL counts. -b takes no CONTROL.
+    /// CONTROL is simple (or never) for DEST~, numbered (t) for DEST.~1~, DEST.~2~ and so on, existing (nil) for numbered
+    /// if there are such backups already and simple otherwise, none (off) for no backup. Without CONTROL, and with -b,
+    /// $VERSION_CONTROL says it; if that is not set, it is existing. A simple backup replaces an older one. A run that
+    /// fails leaves no backup.
     #[arg(short, long, value_name = "CONTROL", num_args = 0..=1, require_equals = true, default_missing_value = "", value_parser = OsStringValueParser::new().try_map(parse_control), hide_possible_values = true, value_hint = ValueHint::Other, help_heading = LOOKS)]
     backup: Option<Control>,
 
-    /// End simple backups with SUFFIX, not with ~; implies -b
+    /// End a simple backup with SUFFIX, not ~; implies -b
     ///
-    /// Without it, $SIMPLE_BACKUP_SUFFIX counts.
+    /// Without this option, $SIMPLE_BACKUP_SUFFIX says it.
     #[arg(short = 'S', long, value_name = "SUFFIX", value_parser = OsStringValueParser::new().try_map(parse_suffix), value_hint = ValueHint::Other, help_heading = LOOKS)]
     suffix: Option<OsString>,
 
-    /// What survives power loss [default: $ATOMWRITE_SYNC or full]
+    /// What survives power loss: none, file, full (default)
+    ///
+    /// Without this option, $ATOMWRITE_SYNC says it.
     #[arg(long, value_name = "WHAT", value_enum, overrides_with_all = ["fsync", "no_fsync"], help_heading = WRITING)]
     sync: Option<SyncArg>,
 
@@ -217,15 +228,19 @@ pub(crate) struct Args {
     #[arg(long, overrides_with_all = ["sync", "fsync"], help_heading = WRITING)]
     no_fsync: bool,
 
-    /// Overwrite DEST where it is: not atomic [default: never]
+    /// Overwrite a DEST that cannot be replaced; not atomic
     ///
-    /// For a DEST that nothing can be renamed to: a file that is mounted by itself, one in a directory that is read-only
-    /// or not yours, a device, a FIFO. The input is taken in whole, and all guards hold, before the first byte is
-    /// written; but whoever reads DEST meanwhile can see half of it, and so can everybody if the machine dies then.
+    /// For a file that is mounted by itself, one in a directory that is read-only or not yours, a device, a FIFO. All of
+    /// the input is taken in, all guards have looked, and the space is reserved before the first byte is written; but
+    /// whoever reads DEST meanwhile can see half of it, and half is what is left if it breaks off then. Without WHEN, it
+    /// is auto.
     #[arg(long, value_name = "WHEN", value_enum, num_args = 0..=1, require_equals = true, default_missing_value = "auto", help_heading = WRITING)]
     inplace: Option<InPlaceArg>,
 
     /// Show how far it has come, if standard error is a terminal
+    ///
+    /// How much has been read and how fast, and where the size is known, a bar and the time that is left. The line
+    /// disappears at the end, and a short write has none.
     #[arg(long, help_heading = MESSAGES)]
     progress: bool,
 
@@ -248,21 +263,21 @@ pub(crate) struct Args {
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum KeepArg {
-    /// What can be kept, with a warning about the rest
+    /// Those that can be kept, with a warning about the rest
     Try,
-    /// All of them; if one cannot be kept, fail
+    /// All of them; where one cannot be kept, fail
     All,
-    /// None, as if DEST were new
+    /// None of them, as if DEST were new
     None,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum InPlaceArg {
-    /// A DEST that cannot be replaced is an error
+    /// Not at all: it is an error (the default)
     Never,
-    /// Where DEST cannot be replaced
+    /// Only where DEST cannot be replaced
     Auto,
-    /// Wherever DEST exists; it keeps its inode, and its hard links
+    /// Wherever DEST exists: it keeps its inode and its hard links
     Always,
 }
 

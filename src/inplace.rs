@@ -111,6 +111,8 @@ pub(crate) fn overwrite(
         "{} is overwritten in place: who reads it now can see half of it, and if this breaks off, half is what is left",
         destination.typed()
     ));
+    // A FIFO whose reader has gone is an error to be told.
+    sys::ignore_broken_pipes();
     let size = sealed.content().size;
     let cannot = || cannot_write(destination);
     let file = if let Some(file) = file {

@@ -3,6 +3,8 @@
 //! This is the crate's table of contents. `write` is the story; the rooms that it leads through come in its order, and
 //! imports go downward only: the engine knows nothing of the command line, and `sys` and `message` know nothing of us.
 
+#![cfg_attr(not(test), no_main)]
+
 mod cli;
 mod request;
 
@@ -32,28 +34,38 @@ mod sys;
 #[cfg(test)]
 mod generated;
 
+use std::ffi::{c_char, c_int};
 use std::io::ErrorKind;
-use std::process::ExitCode;
 
 use cli::NoRequest;
 use message::Messages;
 use outcome::{Change, Failure, Form};
 use request::{Equal, Request, Source};
 
-fn main() -> ExitCode {
-    let status = match cli::parse(std::env::args_os()) {
+#[cfg_attr(not(test), unsafe(no_mangle))]
+#[cfg_attr(
+    not(test),
+    expect(
+        unsafe_code,
+        reason = "the C library calls what has this name (see sys::startup)"
+    )
+)]
+extern "C" fn main(count: c_int, values: *const *const c_char) -> c_int {
+    sys::occupy_standard_streams();
+    let status = match cli::parse(sys::arguments(count, values)) {
         Ok(request) => run(&request),
         Err(NoRequest::Text(text)) => print(&text),
         Err(NoRequest::Usage(problem)) => {
             message::error(problem);
-            ExitCode::from(Failure::USAGE)
+            Failure::USAGE
         }
     };
     signals::release();
-    status
+    status.into()
 }
 
-fn run(request: &Request) -> ExitCode {
+/// Does what was asked for; gives the exit status.
+fn run(request: &Request) -> u8 {
     let messages = Messages::new(request.verbosity);
     signals::survive_file_size_limit();
     match write::write(request, messages) {
@@ -63,8 +75,8 @@ fn run(request: &Request) -> ExitCode {
             }
             messages.report(&outcome);
             match (outcome.change, request.equal) {
-                (Change::Unchanged, Equal::Leave(status)) => ExitCode::from(status),
-                _ => ExitCode::SUCCESS,
+                (Change::Unchanged, Equal::Leave(status)) => status,
+                _ => 0,
             }
         }
         Err(failure) => {
@@ -81,15 +93,15 @@ fn run(request: &Request) -> ExitCode {
     }
 }
 
-fn print(text: &str) -> ExitCode {
+fn print(text: &str) -> u8 {
     match message::print(text) {
         // A reader that has seen enough, like head.
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
             message::error(message::Chain(
                 &anyhow::Error::from(error).context("cannot write to standard output"),
             ));
-            ExitCode::FAILURE
+            1
         }
-        _ => ExitCode::SUCCESS,
+        _ => 0,
     }
 }

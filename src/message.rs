@@ -2,7 +2,7 @@
 //!
 //! The rule: `atomwrite: cannot <verb> <what> '<path>': <reason>`, lower case, no full stop, no "os error". A line leaves
 //! in one write, so that the lines of two programs in a pipeline do not mix. That stderr is gone or full is no reason to
-//! fail: the exit status still tells. This room imports nothing of ours.
+//! fail: the exit status still tells. This room imports nothing of ours but `sys`.
 
 mod progress;
 
@@ -12,6 +12,7 @@ use std::io::{self, Write as _};
 use std::os::unix::ffi::OsStrExt;
 
 pub(crate) use self::progress::Progress;
+use crate::sys;
 
 /// How much the user wants to read. Errors are printed always.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,12 +73,14 @@ fn say(text: fmt::Arguments<'_>) {
     // Writing to a String cannot fail; a Display that does leaves what it wrote.
     let _ = line.write_fmt(text);
     line.push('\n');
+    sys::ignore_broken_pipes();
     // There is nobody left to tell; the exit status stays as it is.
     drop(io::stderr().write_all(line.as_bytes()));
 }
 
 /// Prints what was asked for with `--help` or `--version`: the only text for stdout.
 pub(crate) fn print(text: &str) -> io::Result<()> {
+    sys::ignore_broken_pipes();
     let mut stdout = io::stdout().lock();
     stdout.write_all(text.as_bytes())?;
     stdout.flush()

@@ -6,7 +6,6 @@
 use std::ffi::OsStr;
 use std::fmt::{self, Display};
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use crate::message::{Chain, Quoted};
 
@@ -99,8 +98,8 @@ impl Failure {
         }
     }
 
-    pub(crate) fn exit_status(&self, form: Form) -> ExitCode {
-        ExitCode::from(match (self, form) {
+    pub(crate) fn exit_status(&self, form: Form) -> u8 {
+        match (self, form) {
             (Self::Command { status, .. }, _) => *status,
             (Self::Failed(_), Form::Plain) => 1,
             (Self::Refused(_), Form::Plain) => 3,
@@ -109,7 +108,7 @@ impl Failure {
             (Self::Failed(_) | Self::Refused(_), Form::Command) => 125,
             // Only if the signal could not kill us.
             (Self::Interrupted(signal), _) => 128 + u8::try_from(*signal).unwrap_or(0),
-        })
+        }
     }
 }
 

@@ -20,7 +20,7 @@ pub(crate) use self::bytes::*;
 pub(crate) use self::directory::*;
 pub(crate) use self::process::*;
 pub(crate) use self::signal::*;
-pub(crate) use self::startup::stdin_was_closed;
+pub(crate) use self::startup::*;
 pub(crate) use self::status::*;
 
 /// What every call here returns: the errno is kept as the kernel gave it, and worded by `message`.

@@ -143,13 +143,15 @@ fn operands(
 ) -> Result<(Source, OsString), String> {
     let (source, destination) = match (before.len(), after) {
         (_, None) => source_and_destination(before)?,
+        // The options had ended already: `-- -DEST -- COMMAND`.
+        (0, Some(mut after)) if after.get(1).is_some_and(|word| word == "--") => {
+            let words = after.split_off(2);
+            (command(words)?, after.swap_remove(0))
+        }
         (0, Some(after)) => source_and_destination(after)?,
         (1, Some(words)) => {
-            if words.is_empty() {
-                return Err("COMMAND is missing after '--'".to_owned());
-            }
             let [destination] = <[OsString; 1]>::try_from(before).expect("one operand");
-            (Source::Command(words), destination)
+            (command(words)?, destination)
         }
         (_, Some(_)) => {
             return Err(
@@ -165,6 +167,13 @@ fn operands(
         return Err("DEST cannot be '-': a file of that name is './-'".to_owned());
     }
     Ok((source, destination))
+}
+
+fn command(words: Vec<OsString>) -> Result<Source, String> {
+    if words.is_empty() {
+        return Err("COMMAND is missing after '--'".to_owned());
+    }
+    Ok(Source::Command(words))
 }
 
 fn source_and_destination(operands: Vec<OsString>) -> Result<(Source, OsString), String> {

@@ -57,6 +57,16 @@ pub(crate) fn restore_signals(mask: &Mask) {
     unsafe { libc::sigprocmask(libc::SIG_SETMASK, mask, ptr::null_mut()) };
 }
 
+/// Has a write to a pipe that nobody reads fail with EPIPE, and not kill. Programs that we start die of it again.
+#[expect(
+    unsafe_code,
+    reason = "neither std nor rustix has a stable call for it"
+)]
+pub(crate) fn ignore_broken_pipes() {
+    // SAFETY: SIG_IGN is a disposition that needs no function of ours.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
+}
+
 /// Tells whether a signal is ignored (nohup, a background job of a shell without job control).
 #[expect(
     unsafe_code,
