@@ -10,7 +10,11 @@ INSTALL ?= install
 
 # Where cargo builds, unless told otherwise in the environment.
 CARGO_TARGET_DIR ?= target
-BINARY = $(CARGO_TARGET_DIR)/release/atomwrite
+BINARY = $(CARGO_TARGET_DIR)/atomwrite
+
+# One static binary: a small write is mostly start-up, and the loader would be half of that. It needs the C library's
+# static archive, as Debian's libc6-dev has it; `make STATIC=` links as plain cargo does.
+STATIC ?= -C target-feature=+crt-static -C relocation-model=static
 
 BIN = $(DESTDIR)$(PREFIX)/bin/atomwrite
 MAN = $(DESTDIR)$(PREFIX)/share/man/man1/atomwrite.1
@@ -22,7 +26,9 @@ SCRIPTS = .ci/run tests/setup.sh
 
 .PHONY: build
 build:
-	$(CARGO) build --release --locked
+	host=$$(rustc -vV | sed -n 's/^host: //p') && \
+	RUSTFLAGS="$(STATIC) $$RUSTFLAGS" $(CARGO) build --release --locked --target "$$host" && \
+	cp '$(CARGO_TARGET_DIR)/'"$$host"'/release/atomwrite' '$(BINARY)'
 
 .PHONY: test
 test:

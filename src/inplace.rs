@@ -17,8 +17,7 @@ use crate::request::{InPlace, Sync};
 use crate::signals;
 use crate::staged::{Open, Sealed, Staged};
 use crate::sys::{self, Errno, Kind};
-use crate::transfer::{Transfer, Writeback};
-use crate::watch::Watch;
+use crate::transfer::Transfer;
 
 /// How DEST gets its content.
 #[derive(Debug)]
@@ -116,7 +115,7 @@ pub(crate) fn overwrite(
     let size = sealed.content().size;
     let cannot = || cannot_write(destination);
     let file = if let Some(file) = file {
-        sys::reserve(&file, size).with_context(cannot)?;
+        sys::reserve(&file, 0, size).with_context(cannot)?;
         // A write to a pipe or a device may wait for ever; here it cannot.
         signals::hold()?;
         file
@@ -129,7 +128,7 @@ pub(crate) fn overwrite(
     }
     attributes.put_what_was_asked_for(file.as_fd(), destination)?;
     sys::seek(sealed.file(), 0).with_context(cannot)?;
-    let mut transfer = Transfer::begin(file.as_fd(), Writeback::Late, Watch::default());
+    let mut transfer = Transfer::over(file.as_fd());
     let copied = loop {
         match transfer.take_some(sealed.file()) {
             Ok(0) => break Ok(()),
@@ -137,7 +136,7 @@ pub(crate) fn overwrite(
             Err(broken) => break Err(broken.errno()),
         }
     };
-    let (_, written) = transfer.end();
+    let written = transfer.size();
     let regular = is_regular(destination);
     copied
         .and_then(|()| {

@@ -136,11 +136,11 @@ impl<'d> Staged<'d, Open> {
         let (watch, size) = match input.origin() {
             source::Origin::Stdin(metadata) => {
                 transfer.take(sys::stdin(), metadata).map_err(explain)?;
-                transfer.end()
+                transfer.end().map_err(explain)?
             }
             source::Origin::File(file, metadata, _) => {
                 transfer.take(file.as_fd(), metadata).map_err(explain)?;
-                transfer.end()
+                transfer.end().map_err(explain)?
             }
             source::Origin::Command(words) => {
                 // The lock of a file with a name would go with the descriptor that COMMAND writes to.
@@ -149,7 +149,7 @@ impl<'d> Staged<'d, Open> {
                     Origin::Unnamed(_) | Origin::Elsewhere => Output::choose(&self.file),
                 };
                 command::run(words, &self.file, &output, &mut transfer, &explain)?;
-                let end = transfer.end();
+                let end = transfer.end().map_err(explain)?;
                 if let Output::Straight(reader) = output {
                     let written = mem::replace(&mut self.file, reader);
                     command::close(written, &self.file, words)?;
@@ -172,7 +172,7 @@ impl<'d> Staged<'d, Open> {
         transfer
             .take(old, &opened.metadata)
             .map_err(Broken::errno)?;
-        let (watch, size) = transfer.end();
+        let (watch, size) = transfer.end().map_err(Broken::errno)?;
         let content = watch
             .finish(self.file.as_fd(), size)
             .map_err(Broken::errno)?;
@@ -457,7 +457,10 @@ fn unnamed(directory: BorrowedFd<'_>, mode: u32) -> Result<Option<(LinkBy, Owned
 
 /// An answer that we do not get is a no: to sync once more is never wrong.
 fn is_durable_without_a_name(file: &OwnedFd) -> bool {
-    matches!(sys::filesystem(file), Ok(FileSystem::SyncsUnnamed))
+    matches!(
+        sys::filesystem(file),
+        Ok(FileSystem::Journaling | FileSystem::Memory)
+    )
 }
 
 fn cannot_create(destination: &Destination) -> String {

@@ -168,14 +168,15 @@ pub(crate) fn is_read_only(file: impl AsFd) -> bool {
     fs::fcntl_getfl(file).is_ok_and(|flags| !flags.intersects(OFlags::WRONLY | OFlags::RDWR))
 }
 
-/// Reserves the space for `size` bytes, without changing the size; what cannot reserve is not asked twice.
+/// Reserves the space for `length` bytes from `offset` on, without changing the size.
 ///
-/// EOPNOTSUPP where the filesystem has no such thing, ENODEV and ESPIPE where the file has no space to reserve.
-pub(crate) fn reserve(file: impl AsFd, size: u64) -> Result<()> {
-    if size == 0 {
+/// That it cannot be done is no error: EOPNOTSUPP where the filesystem has no such thing, ENODEV and ESPIPE where the
+/// file has no space to reserve.
+pub(crate) fn reserve(file: impl AsFd, offset: u64, length: u64) -> Result<()> {
+    if length == 0 {
         return Ok(());
     }
-    match retry_on_intr(|| fs::fallocate(&file, FallocateFlags::KEEP_SIZE, 0, size)) {
+    match retry_on_intr(|| fs::fallocate(&file, FallocateFlags::KEEP_SIZE, offset, length)) {
         Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::NODEV | Errno::SPIPE) => Ok(()),
         other => other,
     }

@@ -174,9 +174,11 @@ fn kind(mode: u32) -> Kind {
 /// What a filesystem is, as far as it matters for the promise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FileSystem {
-    /// fsync of a file that has no name yet makes its content durable (ext2, ext3, ext4, xfs; on tmpfs and ramfs there
-    /// is nothing to make durable).
-    SyncsUnnamed,
+    /// ext2, ext3, ext4 and xfs. fsync of a file that has no name yet makes its content durable, and space that was
+    /// reserved is written to faster.
+    Journaling,
+    /// tmpfs and ramfs: there is nothing to make durable.
+    Memory,
     /// /proc.
     Proc,
     /// Anything else. btrfs is known to do nothing at an fsync of a file without a name, so that power loss after the
@@ -195,7 +197,8 @@ pub(crate) fn filesystem(file: impl AsFd) -> Result<FileSystem> {
     #[expect(clippy::cast_sign_loss, reason = "compared as the 32 bits that it is")]
     let magic = fs::fstatfs(file)?.f_type as u64 & 0xffff_ffff;
     Ok(match magic {
-        EXT | XFS | TMPFS | RAMFS => FileSystem::SyncsUnnamed,
+        EXT | XFS => FileSystem::Journaling,
+        TMPFS | RAMFS => FileSystem::Memory,
         PROC => FileSystem::Proc,
         _ => FileSystem::Other,
     })
