@@ -25,7 +25,8 @@ const RANGE: u64 = 64 * 1024 * 1024;
 
 /// From how much on space is reserved, and how much at once where nobody knows how much will come.
 const AHEAD: u64 = 1024 * 1024;
-const MORE: u64 = 64 * 1024 * 1024;
+const LEAST: u64 = 8 * 1024 * 1024;
+const MOST: u64 = 64 * 1024 * 1024;
 
 /// Whose error it was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -141,7 +142,7 @@ impl<'f, 'o> Transfer<'f, 'o> {
         self.buffer.clear();
         self.buffer.reserve_exact(most);
         sys::read(from, &mut self.buffer).map_err(Broken::Reading)?;
-        self.reserve_ahead(self.size + self.buffer.len() as u64);
+        self.reserve_ahead();
         sys::write_all(self.file, &self.buffer).map_err(Broken::Writing)?;
         self.watch
             .see(self.size, &self.buffer)
@@ -173,18 +174,25 @@ impl<'f, 'o> Transfer<'f, 'o> {
     }
 
     /// Reserves more than is to be written now, as nobody knows how much will come. What is too much is given back.
-    fn reserve_ahead(&mut self, size: u64) {
+    fn reserve_ahead(&mut self) {
         let until = match self.reserve {
             Reserve::Until(until) => until,
-            _ => 0,
+            Reserve::Undecided | Reserve::Not => 0,
         };
-        if size <= until.max(AHEAD) || !self.may_reserve() {
+        let size = self.size + self.buffer.len() as u64;
+        if self.buffer.is_empty() || size <= until.max(AHEAD) || !self.may_reserve() {
             return;
         }
-        // It may be that what comes just fits: then it is no error.
-        self.reserve = match sys::reserve(self.file, self.size, MORE) {
-            Ok(()) => Reserve::Until(self.size + MORE),
-            Err(_) => Reserve::Not,
+        // As much as there is already: others want space too.
+        let more = self.size.clamp(LEAST, MOST);
+        let wanted = Reserve::Until(self.size + more);
+        self.reserve = match sys::reserve(self.file, self.size, more) {
+            Ok(()) => wanted,
+            // It may be that what comes just fits; but now all that was left is reserved, and nobody else finds any.
+            Err(_) => match sys::set_size(self.file, self.size) {
+                Ok(()) => Reserve::Not,
+                Err(_) => wanted,
+            },
         };
     }
 
