@@ -114,9 +114,15 @@ impl Attributes {
         Ok(())
     }
 
-    /// Whether a mode, an owner or a group was asked for.
-    pub(crate) fn asked_for(&self) -> bool {
-        self.change.is_some() || self.owner.is_some() || self.group.is_some()
+    /// Whether a mode, an owner or a group was asked for that the file does not have.
+    pub(crate) fn would_change(&self, existing: &Metadata) -> bool {
+        let mode = match &self.change {
+            Some(change) => change.apply(existing.mode, sys::umask),
+            None => existing.mode,
+        };
+        let uid = self.owner.unwrap_or(existing.uid);
+        let gid = self.group.unwrap_or(existing.gid);
+        (mode, uid, gid) != (existing.mode, existing.uid, existing.gid)
     }
 
     /// How to make the new file.
@@ -133,13 +139,28 @@ impl Attributes {
             .or_else(|| destination.existing().map(|existing| existing.uid))
     }
 
+    /// Takes from a file that is to be overwritten where it is what the mode that was asked for does not give. What that
+    /// gives in addition comes afterwards: the old content is not for those.
+    pub(crate) fn narrow(&self, file: BorrowedFd<'_>, destination: &Destination) -> Result<()> {
+        let Some(change) = &self.change else {
+            return Ok(());
+        };
+        let cannot = || format!("cannot set the mode of {}", destination.typed());
+        let now = sys::metadata(file).with_context(cannot)?.mode;
+        let narrow = now & change.apply(now, sys::umask);
+        if narrow != now {
+            sys::set_mode(file, narrow).with_context(cannot)?;
+        }
+        Ok(())
+    }
+
     /// Puts only what was asked for explicitly on a file that is to be overwritten where it is.
     pub(crate) fn put_what_was_asked_for(
         &self,
         file: BorrowedFd<'_>,
         destination: &Destination,
     ) -> Result<()> {
-        if !self.asked_for() {
+        if self.change.is_none() && self.owner.is_none() && self.group.is_none() {
             return Ok(());
         }
         let mut work = Work {

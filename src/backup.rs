@@ -9,20 +9,21 @@
 //! is overwritten in place is copied: a second name would be one for the new content.
 
 use std::ffi::OsStr;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 
 use crate::attributes::Attributes;
 use crate::destination::Destination;
-use crate::message::Quoted;
-use crate::request::{Backups, Naming, Sync};
+use crate::message::{Chain, Quoted};
+use crate::outcome::Failure;
+use crate::request::{Backups, Locking, Naming, Sync};
 use crate::signals;
 use crate::staged::Staged;
 use crate::sys::{self, Errno, Kind};
-use crate::temp_name::TempName;
+use crate::temp_name::{Choice, TempName};
 
 /// Bytes in a name, on every filesystem of Linux that matters (NAME_MAX).
 const LONGEST_NAME: usize = 255;
@@ -32,8 +33,11 @@ const LONGEST_NAME: usize = 255;
 pub(crate) struct Backup<'d> {
     destination: &'d Destination,
     backups: &'d Backups,
+    locking: Locking,
     name: PathBuf,
     kept: Kept<'d>,
+    /// Of old files that have a temporary name for a moment, so that nobody takes them for leftovers.
+    locks: Vec<OwnedFd>,
 }
 
 /// How far it has come.
@@ -53,8 +57,8 @@ enum Kept<'d> {
 pub(crate) enum Spare {
     /// Another name: it stays what it is.
     TheFile,
-    /// Only a copy of it.
-    ACopy,
+    /// Only a copy of it, as durable as what will be written over it.
+    ACopy(Sync),
 }
 
 impl<'d> Backup<'d> {
@@ -62,6 +66,7 @@ impl<'d> Backup<'d> {
     pub(crate) fn plan(
         destination: &'d Destination,
         backups: Option<&'d Backups>,
+        locking: Locking,
     ) -> Result<Option<Self>> {
         let (Some(backups), Some(_)) = (backups, destination.existing()) else {
             return Ok(None);
@@ -69,8 +74,10 @@ impl<'d> Backup<'d> {
         let mut backup = Self {
             destination,
             backups,
+            locking,
             name: PathBuf::new(),
             kept: Kept::NotYet,
+            locks: Vec::new(),
         };
         backup.choose_name().with_context(|| backup.cannot())?;
         Ok(Some(backup))
@@ -81,12 +88,17 @@ impl<'d> Backup<'d> {
         let base = self.destination.name().as_os_str();
         let number = match self.backups.naming {
             Naming::Simple => None,
-            Naming::Numbered => Some(highest_number(directory, base)?.unwrap_or(0) + 1),
-            Naming::Existing => highest_number(directory, base)?.map(|highest| highest + 1),
+            Naming::Numbered => Some(highest_number(directory, base)?.unwrap_or(0)),
+            Naming::Existing => highest_number(directory, base)?,
         };
         let mut name = base.to_owned();
         match number {
-            Some(number) => name.push(format!(".~{number}~")),
+            Some(highest) => {
+                let number = highest
+                    .checked_add(1)
+                    .context("there is no higher number")?;
+                name.push(format!(".~{number}~"));
+            }
             None => name.push(&self.backups.suffix),
         }
         if name.len() > LONGEST_NAME {
@@ -109,10 +121,14 @@ impl<'d> Backup<'d> {
     /// Makes the backup, or leaves it to the commit's exchange. From here on signals wait.
     pub(crate) fn keep(&mut self, spare: Spare) -> Result<()> {
         let kept = match spare {
-            Spare::ACopy => self.copy(),
+            Spare::ACopy(_) => self.copy(),
             Spare::TheFile => self.link(),
         };
         self.kept = kept.with_context(|| self.cannot())?;
+        // From now on the copy is the only whole one.
+        if spare == Spare::ACopy(Sync::Full) {
+            sys::sync_directory(&self.destination.directory().fd).with_context(|| self.cannot())?;
+        }
         Ok(())
     }
 
@@ -125,26 +141,64 @@ impl<'d> Backup<'d> {
                 // Somebody took that number meanwhile.
                 Err(Errno::EXIST) if self.is_numbered() => self.choose_name()?,
                 Err(Errno::EXIST) => break,
-                // EPERM: fs.protected_hardlinks, or no links at all; EMLINK: it has as many names as it can have.
-                Err(
-                    Errno::PERM | Errno::ACCESS | Errno::OPNOTSUPP | Errno::NOSYS | Errno::MLINK,
-                ) => {
-                    return Ok(Kept::ByExchange);
-                }
+                Err(errno) if is_no_link(errno) => return self.leave_to_exchange(),
                 Err(errno) => return Err(errno.into()),
             }
         }
+        let older = self.name.clone();
+        let choice = if self.lock_old() && self.lock(&older) {
+            Choice::First
+        } else {
+            Choice::Random
+        };
         let owner = self
             .destination
             .existing()
             .map_or_else(sys::effective_uid, |old| old.uid);
-        let second = TempName::link_existing(self.destination.name(), directory, owner)?;
-        self.give_name(second)
+        match TempName::link_existing(self.destination.name(), directory, owner, choice) {
+            Ok(second) => self.give_name(second),
+            Err(error) if Errno::from_io_error(&error).is_some_and(is_no_link) => {
+                self.leave_to_exchange()
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The old file will have a temporary name for a moment; where it cannot be locked, it stays where it is.
+    fn leave_to_exchange(&mut self) -> Result<Kept<'d>> {
+        if self.lock_old() {
+            Ok(Kept::ByExchange)
+        } else {
+            self.copy()
+        }
+    }
+
+    fn lock_old(&mut self) -> bool {
+        let old = self.destination.name();
+        // The first lock is the old file's.
+        self.locking == Locking::Exclusive || !self.locks.is_empty() || self.lock(old)
+    }
+
+    /// Locks a file, if nobody else has. A link needs none: it is never taken for a leftover.
+    fn lock(&mut self, name: &Path) -> bool {
+        let directory = self.destination.directory().fd.as_fd();
+        match sys::open_to_lock(directory, name) {
+            Ok(file) if sys::try_lock(&file).is_ok() => {
+                self.locks.push(file);
+                true
+            }
+            Err(Errno::LOOP) => true,
+            _ => false,
+        }
     }
 
     fn is_numbered(&self) -> bool {
         self.backups.naming != Naming::Simple
-            && number_of(self.destination.name().as_os_str(), self.name.as_os_str()).is_some()
+            && number_of(
+                self.destination.name().as_os_str().as_bytes(),
+                self.name.as_os_str().as_bytes(),
+            )
+            .is_some()
     }
 
     /// Makes a copy with the old file's attributes, and puts it on the disk.
@@ -186,21 +240,41 @@ impl<'d> Backup<'d> {
     }
 
     /// The commit, where the old file can only keep a name by it: the two files change names, and the old one gets the
-    /// backup's. `Ok(false)` where that cannot be; then there is a copy. An error leaves DEST as it was.
-    pub(crate) fn exchange(&mut self, new: &TempName<'d>) -> Result<bool> {
+    /// backup's. Gives the new file's name back where that is not needed, or cannot be and there is a copy. An error
+    /// leaves DEST as it was, or says that it does not.
+    pub(crate) fn exchange<'n>(
+        &mut self,
+        new: TempName<'n>,
+    ) -> Result<Option<TempName<'n>>, Failure> {
         if !matches!(self.kept, Kept::ByExchange) {
-            return Ok(false);
+            return Ok(Some(new));
         }
         let directory = self.destination.directory().fd.as_fd();
-        if !new.exchange(directory, self.destination.name())? {
+        let exchanged = new.exchange(directory, self.destination.name());
+        if !exchanged.with_context(|| self.cannot())? {
             self.kept = self.copy().with_context(|| self.cannot())?;
-            return Ok(false);
+            return Ok(Some(new));
         }
         if let Err(errno) = new.move_over(directory, &self.name) {
-            new.exchange(directory, self.destination.name())?;
-            return Err(errno).with_context(|| self.cannot());
+            let error = anyhow!(errno).context(self.cannot());
+            if let Ok(true) = new.exchange(directory, self.destination.name()) {
+                return Err(error.into());
+            }
+            // The old file has no name but this one, and must not go with it.
+            let name = new.path();
+            new.forget();
+            return Err(Failure::Changed(anyhow!(
+                "{}; the file is new, and the old one is {}",
+                Chain(&error),
+                Quoted::new(&name)
+            )));
         }
-        Ok(true)
+        // To rename a file to another name of its own does nothing (rename(2)).
+        if self.destination.existing().is_some_and(|old| old.links > 1) {
+            new.remove_if(self.destination.existing());
+        }
+        new.forget();
+        Ok(None)
     }
 
     /// DEST is new: the backup stays, and an older one goes.
@@ -225,17 +299,31 @@ impl Drop for Backup<'_> {
     }
 }
 
-/// The highest N of all NAME.~N~ in a directory.
-fn highest_number(directory: std::os::fd::BorrowedFd<'_>, base: &OsStr) -> Result<Option<u64>> {
-    let names = sys::list(directory).context("cannot read its directory")?;
-    Ok(names.iter().filter_map(|name| number_of(base, name)).max())
+/// EPERM: fs.protected_hardlinks, or no links at all; EMLINK: it has as many names as it can have.
+fn is_no_link(errno: Errno) -> bool {
+    matches!(
+        errno,
+        Errno::PERM | Errno::ACCESS | Errno::OPNOTSUPP | Errno::NOSYS | Errno::MLINK
+    )
 }
 
-/// The N of NAME.~N~.
-fn number_of(base: &OsStr, name: &OsStr) -> Option<u64> {
-    let rest = name.as_bytes().strip_prefix(base.as_bytes())?;
-    let digits = rest.strip_prefix(b".~")?.strip_suffix(b"~")?;
-    let is_number = digits.first()?.is_ascii_digit() && digits[0] != b'0';
+/// The highest N of all NAME.~N~ in a directory.
+fn highest_number(directory: BorrowedFd<'_>, base: &OsStr) -> Result<Option<u64>> {
+    let mut highest = None;
+    sys::for_each_name(directory, |name| {
+        highest = highest.max(number_of(base.as_bytes(), name));
+    })
+    .context("cannot read its directory")?;
+    Ok(highest)
+}
+
+/// The N of NAME.~N~. A longer number than fits is none, as one with leading zeros is.
+fn number_of(base: &[u8], name: &[u8]) -> Option<u64> {
+    let digits = name
+        .strip_prefix(base)?
+        .strip_prefix(b".~")?
+        .strip_suffix(b"~")?;
+    let is_number = digits.iter().all(u8::is_ascii_digit) && *digits.first()? != b'0';
     std::str::from_utf8(digits)
         .ok()?
         .parse()
@@ -249,10 +337,19 @@ mod tests {
 
     #[test]
     fn finds_the_number_of_a_backup() {
-        let number = |name: &str| number_of(OsStr::new("a"), OsStr::new(name));
+        let number = |name: &str| number_of(b"a", name.as_bytes());
         assert_eq!(number("a.~12~"), Some(12));
         for other in [
-            "a", "a~", "a.~~", "a.~0~", "a.~01~", "a.~1", "b.~1~", "a.~+1~", "a.~1x~",
+            "a",
+            "a~",
+            "a.~~",
+            "a.~0~",
+            "a.~01~",
+            "a.~1",
+            "b.~1~",
+            "a.~+1~",
+            "a.~1x~",
+            "a.~99999999999999999999~",
         ] {
             assert_eq!(number(other), None, "{other}");
         }

@@ -11,9 +11,8 @@ use crate::attributes::Attributes;
 use crate::destination::{Destination, Opened};
 use crate::message::Chain;
 use crate::outcome::{Change, Failure, Outcome};
-use crate::request::{Empty, Guards, InPlace, Overwrite, Sync};
+use crate::request::{Empty, Guards, InPlace, Overwrite, Start, Sync};
 use crate::source::Input;
-use crate::staged::{Sealed, Staged};
 use crate::sys::{self, Errno, Kind, Metadata};
 use crate::watch::{Content, Sum};
 
@@ -32,6 +31,12 @@ pub(crate) fn admit_destination(
     let not_renamed_to = match metadata.kind {
         Kind::Directory => Some("it is a directory; name the file in it"),
         Kind::Socket => Some("it is a socket; only a regular file can be replaced"),
+        Kind::Regular if metadata.is_immutable => {
+            Some("it is immutable (chattr(1) can change that)")
+        }
+        Kind::Regular if metadata.is_append_only => {
+            Some("it can only be appended to (chattr(1) can change that)")
+        }
         _ if in_place != InPlace::Never => None,
         Kind::Fifo => Some("it is a FIFO; --inplace writes into it"),
         Kind::CharacterDevice | Kind::BlockDevice => Some("it is a device; --inplace writes to it"),
@@ -39,12 +44,6 @@ pub(crate) fn admit_destination(
             "it is a mount point, and nothing can be renamed to it; mount its directory instead, \
              or let --inplace overwrite it",
         ),
-        Kind::Regular if metadata.is_immutable => {
-            Some("it is immutable (chattr(1) can change that)")
-        }
-        Kind::Regular if metadata.is_append_only => {
-            Some("it can only be appended to (chattr(1) can change that)")
-        }
         Kind::Regular | Kind::Symlink if is_anothers(destination, &metadata)? => Some(
             "it is another user's, in a directory where only its owner may replace it (the sticky \
              bit); --inplace overwrites it",
@@ -143,26 +142,58 @@ fn admit_size(
     }
 }
 
+/// Refuses to lose what somebody has written to DEST while we read what shall come behind it.
+pub(crate) fn still_begins_with(
+    destination: &Destination,
+    start: Start,
+    old: Option<&Opened>,
+) -> Result<(), Failure> {
+    let same = match (old, destination.existing()) {
+        (Some(old), Some(now)) => old.metadata.is_same_content(&now),
+        (old, now) => old.is_none() && now.is_none(),
+    };
+    if start == Start::Empty || same {
+        return Ok(());
+    }
+    Err(anyhow!(
+        "cannot append to {}: somebody has changed it meanwhile, who did not wait for the lock",
+        destination.typed()
+    )
+    .into())
+}
+
+/// Refuses to give DEST a mode or an owner that it has not any more: to validate content may take a while.
+pub(crate) fn still_looks_so(destination: &Destination) -> Result<(), Failure> {
+    let look = |seen: Option<Metadata>| seen.map(|seen| (seen.kind, seen.mode, seen.uid, seen.gid));
+    let before = look(destination.existing());
+    destination.look_again()?;
+    if look(destination.existing()) == before {
+        return Ok(());
+    }
+    Err(anyhow!(
+        "cannot write {}: its mode or owner has changed while the content was validated",
+        destination.typed()
+    )
+    .into())
+}
+
 /// Tells whether DEST is already what it would become: it has the content, and the mode, owner and group that were
 /// asked for, if any were.
 pub(crate) fn is_equal(
     destination: &Destination,
     old: Option<&Opened>,
-    sealed: &Staged<'_, Sealed>,
+    content: &Content,
     attributes: &Attributes,
 ) -> Result<bool> {
-    let Some(existing) = destination.existing().filter(|_| sealed.content().same) else {
+    destination.look_again()?;
+    let Some(existing) = destination.existing().filter(|_| content.same) else {
         return Ok(false);
     };
     // What was compared must still be DEST.
     if old.is_none_or(|old| !old.metadata.is_same_content(&existing)) {
         return Ok(false);
     }
-    if !attributes.asked_for() {
-        return Ok(true);
-    }
-    let look = |metadata: &Metadata| (metadata.mode, metadata.uid, metadata.gid);
-    Ok(look(&sealed.metadata()?) == look(&existing))
+    Ok(!attributes.would_change(&existing))
 }
 
 /// Leaves DEST alone, and has it on the disk as if it were new.
@@ -173,13 +204,14 @@ pub(crate) fn leave_equal(
     sync: Sync,
 ) -> Result<Outcome, Failure> {
     let durable = || -> Result<(), Errno> {
-        if let (Sync::File | Sync::Full, Some(file)) = (sync, old.and_then(Opened::content)) {
+        let existing = old.and_then(Opened::content);
+        if let (Sync::File | Sync::Full, Some(file)) = (sync, existing) {
             sys::sync_file(file)?;
         }
-        if sync == Sync::Full {
-            sys::sync_directory(&destination.directory().fd)?;
+        match (sync, existing) {
+            (Sync::Full, Some(file)) => destination.directory().sync(file),
+            _ => Ok(()),
         }
-        Ok(())
     };
     durable().with_context(|| format!("cannot sync {}", destination.typed()))?;
     Ok(Outcome {

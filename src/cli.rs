@@ -52,10 +52,10 @@ const MESSAGES: &str = "Messages";
 
 /// Replaces a file at once: DEST is the whole old file or the whole new one
 ///
-/// It is so at every moment, and after a power loss too. atomwrite reads standard input, or SOURCE, to its end, and
-/// writes it to a new file in DEST's directory. When all of it has arrived, the new file gets the owner, mode and
-/// attributes of the old one, is put on the disk, and is renamed to DEST. If anything fails before that, DEST is
-/// untouched, and nothing is left behind.
+/// It is so at every moment, and after a power loss too. atomwrite reads standard input, SOURCE, or what COMMAND prints,
+/// to its end, and writes it to a new file in DEST's directory. When all of it has arrived, and COMMAND has exited with
+/// 0, the new file gets the owner, mode and attributes of the old one, is put on the disk, and is renamed to DEST. If
+/// anything fails before that, DEST is untouched, and nothing is left behind.
 #[expect(
     clippy::struct_excessive_bools,
     reason = "options are; they become enums below"
@@ -289,6 +289,12 @@ enum SyncArg {
     File,
     /// The new file, once atomwrite has ended with status 0
     Full,
+}
+
+/// The summary of `-h`.
+#[cfg(test)]
+pub(crate) fn summary() -> String {
+    parse::summary()
 }
 
 /// The table, for what is made from it.

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
 
+use crate::destination::Destination;
 use crate::message::Quoted;
 use crate::outcome::Failure;
 use crate::signals::{self, Attending};
@@ -56,55 +57,118 @@ pub(crate) fn run(
     file: &OwnedFd,
     output: &Output,
     transfer: &mut Transfer<'_, '_>,
+    destination: &Destination,
     explain: &impl Fn(Broken) -> Failure,
 ) -> Result<(), Failure> {
     let (program, arguments) = words.split_first().expect("COMMAND has at least one word");
+    let cannot_run = || format!("cannot run {}", Quoted(program));
     let mut command = Command::new(program);
     command.args(arguments);
     let mut reader = None;
     match output {
         Output::Straight(_) => {
-            command.stdout(file.try_clone().context("cannot pass on the output")?);
+            command.stdout(file.try_clone().with_context(cannot_run)?);
         }
         Output::Piped => {
-            let (read, write) = sys::pipe().context("cannot make a pipe")?;
+            let (read, write) = sys::pipe().with_context(cannot_run)?;
             sys::enlarge_pipe(read.as_fd(), transfer::PIPE);
             command.stdout(write);
             reader = Some(read);
         }
     }
     let running = Running::start(command, program)?;
-    if let Some(reader) = reader {
-        if let Err(failure) = running.drain(&reader, words, transfer, explain) {
-            running.give_up();
-            return Err(failure);
-        }
+    let (status, alone) = if let Some(reader) = reader {
+        drain(running, &reader, transfer, explain)?
     } else {
         while transfer.wants_glances() && !running.ends_within(GLANCE)? {
             transfer.glance().map_err(explain)?;
         }
-    }
-    let status = running.wait()?;
+        (running.wait()?, true)
+    };
     if !status.success() {
         return Err(Failure::Command {
             status: exit_status(status),
-            error: anyhow!("command {} {}", Quoted(program), describe(status)),
+            error: anyhow!("{} {}", Quoted(program), describe(status))
+                .context(format!("cannot write {}", destination.typed())),
         });
     }
-    if let Output::Straight(_) = output {
-        transfer.glance().map_err(explain)?;
+    if alone {
+        Ok(())
+    } else {
+        Err(left_behind(words, destination).into())
     }
-    Ok(())
+}
+
+/// Takes what the program writes, until nobody is left to write. Gives its status; and false if the program has ended and
+/// others go on.
+fn drain(
+    running: Running,
+    reader: &OwnedFd,
+    transfer: &mut Transfer<'_, '_>,
+    explain: &impl Fn(Broken) -> Failure,
+) -> Result<(ExitStatus, bool), Failure> {
+    let mut program = Program::Runs(running);
+    let alone = loop {
+        if sys::is_readable_within(reader, GLANCE).context("cannot wait for output")? {
+            match transfer.take_some(reader.as_fd()) {
+                Ok(0) => break true,
+                Ok(_) => {}
+                Err(broken) => {
+                    program.give_up();
+                    let failure = || explain(broken);
+                    return Err(signals::caught().map_or_else(failure, Failure::Interrupted));
+                }
+            }
+        }
+        if matches!(program, Program::Ended(_, since) if since.elapsed() >= GRACE) {
+            break false;
+        }
+        program = match program {
+            // Collected at once: there are those who wait for its process id to be gone.
+            Program::Runs(running) if running.ends_within(Duration::ZERO)? => {
+                Program::Ended(running.wait()?, Instant::now())
+            }
+            as_before => as_before,
+        };
+    };
+    let status = match program {
+        Program::Runs(running) => running.wait()?,
+        Program::Ended(status, _) => status,
+    };
+    Ok((status, alone))
+}
+
+/// A program whose output is read.
+#[derive(Debug)]
+enum Program {
+    Runs(Running),
+    Ended(ExitStatus, Instant),
+}
+
+impl Program {
+    /// What it does is of no use any more: asks it to end, and does not wait for ever.
+    fn give_up(self) {
+        if let Self::Runs(running) = self {
+            sys::pass_on(sys::PLEASE_END);
+            // Whether it has listened or not, there is no more to be done.
+            drop(running.ends_within(GRACE));
+        }
+    }
 }
 
 /// Closes the descriptor by which COMMAND wrote into the new file, and makes sure that it was the last such.
-pub(crate) fn close(written: OwnedFd, reader: &OwnedFd, words: &[OsString]) -> Result<(), Failure> {
-    sys::close(written).context("cannot write the command's output")?;
+pub(crate) fn close(
+    written: OwnedFd,
+    reader: &OwnedFd,
+    words: &[OsString],
+    destination: &Destination,
+) -> Result<(), Failure> {
+    sys::close(written).with_context(|| format!("cannot write {}", destination.typed()))?;
     let mut waited = Duration::ZERO;
     let mut pause = Duration::from_millis(1);
     while sys::writers(reader) != Writers::Nobody {
         if waited >= GRACE {
-            return Err(left_behind(words).into());
+            return Err(left_behind(words, destination).into());
         }
         sys::pause(pause);
         waited += pause;
@@ -126,14 +190,19 @@ impl Running {
     /// The command is taken and dropped, and with it our copies of what the program writes to.
     pub(crate) fn start(mut command: Command, name: &OsStr) -> Result<Self, Failure> {
         let attending = Attending::begin()?;
-        let child = command.spawn().map_err(|error| Failure::Command {
-            status: if error.kind() == ErrorKind::NotFound {
-                NOT_FOUND
-            } else {
-                CANNOT_RUN
-            },
-            error: anyhow!(error).context(format!("cannot run {}", Quoted(name))),
-        })?;
+        let child = match command.spawn() {
+            Ok(child) => child,
+            Err(error) => {
+                if let Some(signal) = signals::caught() {
+                    return Err(Failure::Interrupted(signal));
+                }
+                let found = error.kind() != ErrorKind::NotFound;
+                return Err(Failure::Command {
+                    status: if found { CANNOT_RUN } else { NOT_FOUND },
+                    error: anyhow!(error).context(format!("cannot run {}", Quoted(name))),
+                });
+            }
+        };
         Ok(Self {
             attending: attending.to(child.id()),
             child,
@@ -155,41 +224,13 @@ impl Running {
     fn ends_within(&self, time: Duration) -> Result<bool, Failure> {
         Ok(sys::ends_within(self.child.id(), time).context("cannot wait for the command")?)
     }
-
-    /// Takes what the program writes, until nobody is left to write, or the program has ended and others go on.
-    fn drain(
-        &self,
-        reader: &OwnedFd,
-        words: &[OsString],
-        transfer: &mut Transfer<'_, '_>,
-        explain: &impl Fn(Broken) -> Failure,
-    ) -> Result<(), Failure> {
-        let mut ended: Option<Instant> = None;
-        loop {
-            if sys::is_readable_within(reader, GLANCE).context("cannot wait for output")?
-                && transfer.take_some(reader.as_fd()).map_err(explain)? == 0
-            {
-                return Ok(());
-            }
-            match ended {
-                None if self.ends_within(Duration::ZERO)? => ended = Some(Instant::now()),
-                Some(ended) if ended.elapsed() >= GRACE => return Err(left_behind(words).into()),
-                _ => {}
-            }
-        }
-    }
-
-    /// What the program does is of no use any more: says so, and does not wait until it listens.
-    fn give_up(self) {
-        sys::pass_on(sys::PLEASE_END);
-        drop(self);
-    }
 }
 
-fn left_behind(words: &[OsString]) -> anyhow::Error {
+fn left_behind(words: &[OsString], destination: &Destination) -> anyhow::Error {
     anyhow!(
-        "command {} has ended, but a process that it started still has its output open; \
+        "cannot write {}: {} has ended, but a process that it started still has its output open; \
          let the command wait for it, or send that process's output elsewhere",
+        destination.typed(),
         Quoted(&words[0])
     )
 }

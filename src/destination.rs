@@ -11,7 +11,7 @@ use std::ffi::OsString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use self::walk::Walk;
 use crate::message::Quoted;
@@ -88,6 +88,13 @@ impl Destination {
         &self.name
     }
 
+    /// Whether both are the same name in the same directory, whatever has the name.
+    pub(crate) fn is_same_place(&self, other: &Self) -> bool {
+        let identity = |place: &Self| sys::metadata(&place.directory.fd).map(|seen| seen.identity);
+        (&self.name, &self.missing) == (&other.name, &other.missing)
+            && matches!((identity(self), identity(other)), (Ok(one), Ok(other)) if one == other)
+    }
+
     /// What has DEST's name, as it was when last looked at.
     pub(crate) fn existing(&self) -> Option<Metadata> {
         self.existing.get()
@@ -95,13 +102,20 @@ impl Destination {
 
     /// Looks what has DEST's name now.
     pub(crate) fn look_again(&self) -> Result<()> {
-        if self.missing.is_empty() {
-            let seen = match sys::metadata_at(self.directory.fd.as_fd(), &self.name) {
-                Ok(metadata) => Some(metadata),
-                Err(Errno::NOENT) => None,
-                Err(errno) => return Err(errno).with_context(|| self.cannot("look at")),
-            };
-            self.existing.set(seen);
+        // Its directories may have been made meanwhile, and it too.
+        let mut place: PathBuf = self.missing.iter().collect();
+        place.push(&self.name);
+        let seen = match sys::metadata_at(self.directory.fd.as_fd(), &place) {
+            Ok(metadata) => Some(metadata),
+            Err(Errno::NOENT) => None,
+            Err(errno) => return Err(errno).with_context(|| self.cannot("look at")),
+        };
+        self.existing.set(seen);
+        if seen.is_some() && !self.missing.is_empty() {
+            bail!(
+                "{}: somebody else has made it, and its directory, meanwhile",
+                self.cannot("write")
+            );
         }
         Ok(())
     }
@@ -109,7 +123,10 @@ impl Destination {
     /// Opens what has DEST's name now, to read from it; `None` if that is not a regular file: to open anything else can
     /// have effects.
     pub(crate) fn open(&self) -> Result<Option<Opened>> {
-        if self.existing().is_none() {
+        if self
+            .existing()
+            .is_none_or(|seen| seen.kind != Kind::Regular)
+        {
             self.look_again()?;
         }
         loop {

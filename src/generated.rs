@@ -3,12 +3,13 @@
 //! The rule: nobody edits them by hand. The tests here fail when a file is not what the table says, and
 //! `BLESS=1 cargo test generated` writes it anew. The manual's prose is in generated/manual.roff.
 
+mod completions;
+
 use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
 
 use clap::Command;
-use clap_complete::{Generator, Shell, generate};
 use clap_mangen::Man;
 
 use crate::cli;
@@ -21,14 +22,7 @@ const LINE: usize = 80;
 
 #[test]
 fn completions_are_what_the_table_says() {
-    for shell in [
-        Shell::Bash,
-        Shell::Elvish,
-        Shell::Fish,
-        Shell::PowerShell,
-        Shell::Zsh,
-    ] {
-        let (name, script) = completion(shell);
+    for (name, script) in completions::all() {
         check(Path::new("completions").join(name), &script);
     }
 }
@@ -45,12 +39,28 @@ fn manual_is_what_the_table_says() {
 #[test]
 fn help_fits_a_terminal_of_80_columns() {
     for help in [
-        cli::command().render_help(),
-        cli::command().render_long_help(),
+        cli::summary(),
+        cli::command().render_long_help().to_string(),
     ] {
-        for line in help.to_string().lines() {
+        for line in help.lines() {
             assert!(line.chars().count() <= 80, "too long: {line}");
         }
+    }
+}
+
+#[test]
+fn summary_has_one_line_for_each_option() {
+    let summary = cli::summary();
+    let options = summary
+        .lines()
+        .skip_while(|line| !line.starts_with("Input:"))
+        .take_while(|line| !line.starts_with("Examples:"))
+        .filter(|line| !line.is_empty() && !line.ends_with(':'));
+    for option in options {
+        assert!(
+            option.trim_start().starts_with('-'),
+            "a second line: {option}"
+        );
     }
 }
 
@@ -78,61 +88,6 @@ fn check(path: impl AsRef<Path>, wanted: &str) {
         path.display(),
         differing + 1
     );
-}
-
-/// A shell's script, and the file name that the shell expects.
-fn completion(shell: Shell) -> (String, String) {
-    // The help speaks of SOURCE and DEST in its own words; the shells have to know of them.
-    let mut table = cli::command().mut_arg("operands", |operands| operands.hide(false));
-    let mut script = Vec::new();
-    generate(shell, &mut table, "atomwrite", &mut script);
-    let script = String::from_utf8(script).expect("names and help are text");
-    let script = match shell {
-        Shell::Bash => better_bash(script),
-        _ => script,
-    };
-    (shell.file_name("atomwrite"), script)
-}
-
-/// Has bash offer files where an operand stands, users to --owner, and values after `--sync=` too.
-fn better_bash(mut script: String) -> String {
-    let owners = |option| {
-        [
-            format!("{option})\n                    COMPREPLY=($(compgen -f \"${{cur}}\"))"),
-            format!("{option})\n                    COMPREPLY=($(compgen -u -- \"${{cur}}\"))"),
-        ]
-    };
-    for [old, new] in [
-        [
-            "    prev=\"$3\"\n".to_owned(),
-            "    prev=\"$3\"
-    # To bash, '--sync=none' is three words.
-    if [[ ${prev} == \"=\" ]]; then
-        prev=\"${COMP_WORDS[COMP_CWORD-2]}\"
-    elif [[ ${cur} == \"=\" ]]; then
-        cur=\"\"
-    fi
-"
-            .to_owned(),
-        ],
-        [" || ${COMP_CWORD} -eq 1 ]]".to_owned(), " ]]".to_owned()],
-        // Nothing to offer: bash then offers files.
-        [
-            "            esac\n            COMPREPLY=( $(compgen -W \"${opts}\" -- \"${cur}\") )\n"
-                .to_owned(),
-            "            esac\n".to_owned(),
-        ],
-        owners("-o"),
-        owners("--owner"),
-    ] {
-        assert_eq!(
-            script.matches(&old).count(),
-            1,
-            "clap_complete's script has changed: {old}"
-        );
-        script = script.replace(&old, &new);
-    }
-    script
 }
 
 /// The options as roff, each group under its heading.

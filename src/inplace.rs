@@ -4,14 +4,15 @@
 //! the first byte of DEST changes; the space is reserved first. What can go wrong after that is told as what it is: DEST
 //! is half new.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::env;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use anyhow::{Context, Result, anyhow};
 
 use crate::attributes::Attributes;
 use crate::checks::is_anothers;
 use crate::destination::Destination;
-use crate::message::{Chain, Messages};
+use crate::message::{Chain, Messages, Quoted};
 use crate::outcome::{Change, Failure, Outcome};
 use crate::request::{InPlace, Sync};
 use crate::signals;
@@ -26,6 +27,16 @@ pub(crate) enum Way {
     /// Into this file, which is DEST; `None` if it is to be opened when there is something to write: to open a device or
     /// a FIFO has effects.
     Overwrite(Option<OwnedFd>),
+}
+
+impl Way {
+    /// What may be admitted on this way: what has become a device meanwhile is not to be renamed to.
+    pub(crate) fn policy(&self, asked_for: InPlace) -> InPlace {
+        match self {
+            Self::Rename => InPlace::Never,
+            Self::Overwrite(_) => asked_for,
+        }
+    }
 }
 
 /// Makes the new file where the way that is open wants it. Whether there is any is known before any input is read.
@@ -89,8 +100,12 @@ fn elsewhere(destination: &Destination) -> Result<(Way, Staged<'_, Open>)> {
     } else {
         None
     };
-    let spool =
-        tempfile::tempfile().context("cannot make a temporary file to take in the input")?;
+    let spool = tempfile::tempfile().with_context(|| {
+        format!(
+            "cannot take in the input in {}",
+            Quoted::new(&env::temp_dir())
+        )
+    })?;
     Ok((
         Way::Overwrite(file),
         Staged::elsewhere(destination, spool.into()),
@@ -114,20 +129,36 @@ pub(crate) fn overwrite(
     sys::ignore_broken_pipes();
     let size = sealed.content().size;
     let cannot = || cannot_write(destination);
-    let file = if let Some(file) = file {
-        sys::reserve(&file, 0, size).with_context(cannot)?;
-        // A write to a pipe or a device may wait for ever; here it cannot.
-        signals::hold()?;
-        file
-    } else {
-        sys::open_in_place(destination.directory().fd.as_fd(), destination.name())
-            .with_context(cannot)?
+    let regular = is_regular(destination);
+    let file = match file {
+        Some(file) => file,
+        None => sys::open_in_place(destination.directory().fd.as_fd(), destination.name())
+            .with_context(cannot)?,
     };
-    if let Some(signal) = signals::caught() {
-        return Err(Failure::Interrupted(signal));
+    let prepare = || -> Result<(), Failure> {
+        let now = sys::metadata(&file).with_context(cannot)?;
+        if destination
+            .existing()
+            .is_none_or(|seen| seen.identity != now.identity)
+        {
+            return Err(anyhow!("{}: somebody has replaced it meanwhile", cannot()).into());
+        }
+        if regular {
+            sys::reserve(&file, 0, size).with_context(cannot)?;
+            // A write to a pipe or a device may wait for ever; here it cannot.
+            signals::hold()?;
+        }
+        if let Some(signal) = signals::caught() {
+            return Err(Failure::Interrupted(signal));
+        }
+        attributes.narrow(file.as_fd(), destination)?;
+        sys::seek(sealed.file(), 0).with_context(cannot)?;
+        Ok(())
+    };
+    if let Err(failure) = prepare() {
+        give_back(file.as_fd(), destination);
+        return Err(failure);
     }
-    attributes.put_what_was_asked_for(file.as_fd(), destination)?;
-    sys::seek(sealed.file(), 0).with_context(cannot)?;
     let mut transfer = Transfer::over(file.as_fd());
     let copied = loop {
         match transfer.take_some(sealed.file()) {
@@ -136,34 +167,49 @@ pub(crate) fn overwrite(
             Err(broken) => break Err(broken.errno()),
         }
     };
-    let written = transfer.size();
-    let regular = is_regular(destination);
-    copied
-        .and_then(|()| {
-            if regular {
-                sys::set_size(file.as_fd(), size)
-            } else {
-                Ok(())
-            }
-        })
-        .and_then(|()| match sync {
-            Sync::None => Ok(()),
-            Sync::File | Sync::Full => sys::sync_in_place(&file),
-        })
-        .and_then(|()| sys::close(file))
-        .map_err(|errno| {
-            let error = anyhow!(errno).context(cannot());
+    // A write that failed may have written a part.
+    let written = sys::position(file.as_fd()).unwrap_or(transfer.size());
+    let finish = || -> Result<()> {
+        copied.with_context(cannot)?;
+        if regular {
+            sys::set_size(file.as_fd(), size).with_context(cannot)?;
+        }
+        attributes.put_what_was_asked_for(file.as_fd(), destination)?;
+        if sync != Sync::None {
+            sys::sync_in_place(&file).with_context(cannot)?;
+        }
+        sys::close_error(&file).with_context(cannot)
+    };
+    if let Err(error) = finish() {
+        // The first write has failed, as on a device that takes nothing: nothing has happened.
+        return Err(if written == 0 && size > 0 {
+            give_back(file.as_fd(), destination);
+            error.into()
+        } else {
             Failure::Changed(anyhow!(
                 "{}; {written} of {size} bytes are written, and the file is not what it was",
                 Chain(&error)
             ))
-        })?;
+        });
+    }
     Ok(Outcome {
         change: Change::WrittenInPlace,
         destination: destination.path().to_owned(),
         size,
         split_links: 0,
     })
+}
+
+/// Gives back the space that was reserved, and the time of the last write, which that has changed.
+fn give_back(file: BorrowedFd<'_>, destination: &Destination) {
+    if let Some(before) = destination
+        .existing()
+        .filter(|before| before.kind == Kind::Regular)
+    {
+        // The error under way is what the user wants to know. The time can be set by the file's owner only.
+        let _ = sys::metadata(file).and_then(|now| sys::set_size(file, now.size));
+        let _ = sys::set_modified(file, before.modified);
+    }
 }
 
 fn cannot_write(destination: &Destination) -> String {

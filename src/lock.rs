@@ -10,8 +10,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use anyhow::{Context, Result};
 
 use crate::destination::Destination;
+use crate::parents::Parents;
 use crate::request::Locking;
-use crate::sys::{self, Kind};
+use crate::sys::{self, Errno, Kind, Metadata};
 use crate::temp_name::LockName;
 
 /// Held until it is dropped, which must be after the commit.
@@ -33,6 +34,11 @@ impl Lock {
             return Ok((None, destination));
         }
         loop {
+            if !destination.missing().is_empty() {
+                // Where there is no directory there is no lock in it; so here they are made before the commit.
+                Parents::make(&destination)?.keep();
+                destination = resolve()?;
+            }
             let Some(lock) = Self::of(&destination)
                 .with_context(|| format!("cannot lock {}", destination.typed()))?
             else {
@@ -50,7 +56,12 @@ impl Lock {
     fn of(destination: &Destination) -> Result<Option<Self>> {
         let directory = destination.directory().fd.as_fd();
         match destination.existing() {
-            None => {
+            // A link itself is to be replaced: it cannot be locked.
+            None
+            | Some(Metadata {
+                kind: Kind::Symlink,
+                ..
+            }) => {
                 let (name, file) = LockName::make(directory, destination.name())?;
                 Ok(Some(Self {
                     _name: Some(name),
@@ -58,8 +69,15 @@ impl Lock {
                 }))
             }
             Some(existing) if existing.kind == Kind::Regular => {
-                let file = sys::open_to_lock(directory, destination.name())?;
-                sys::lock(&file)?;
+                let mut file = sys::open_to_lock(directory, destination.name())?;
+                match sys::lock(&file) {
+                    // NFS wants a descriptor that can write (flock(2)).
+                    Err(Errno::BADF) => {
+                        file = sys::open_own_to_lock(directory, destination.name())?;
+                        sys::lock(&file)?;
+                    }
+                    locked => locked?,
+                }
                 Ok(Some(Self { _name: None, file }))
             }
             Some(_) => Ok(None),
@@ -68,11 +86,13 @@ impl Lock {
 
     /// While we waited, DEST may have become another file, or one at all.
     fn counts_for(&self, before: &Destination, now: &Destination) -> bool {
-        let identity =
-            |destination: &Destination| destination.existing().map(|existing| existing.identity);
-        match identity(now) {
-            None => before.existing().is_none(),
-            Some(identity) => sys::metadata(&self.file).is_ok_and(|ours| ours.identity == identity),
+        if !before.is_same_place(now) {
+            return false;
+        }
+        let file = |existing: &Metadata| existing.kind == Kind::Regular;
+        match now.existing().filter(file) {
+            None => before.existing().is_none_or(|before| !file(&before)),
+            Some(now) => sys::metadata(&self.file).is_ok_and(|ours| ours.identity == now.identity),
         }
     }
 }

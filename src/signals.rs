@@ -115,6 +115,7 @@ pub(crate) struct Attending(());
 
 impl Attending {
     pub(crate) fn begin() -> Result<Self> {
+        sys::hear_of_children();
         sys::set_child(sys::ABOUT_TO_START);
         let attending = Self(());
         handle(None)?;

@@ -23,7 +23,6 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow};
 
 use crate::attributes::{Attributes, Birth};
-use crate::backup::Backup;
 use crate::checks;
 use crate::command::{self, Output};
 use crate::destination::Destination;
@@ -143,18 +142,31 @@ impl<'d> Staged<'d, Open> {
                 transfer.end().map_err(explain)?
             }
             source::Origin::Command(words) => {
-                // The lock of a file with a name would go with the descriptor that COMMAND writes to.
+                // The lock of a file with a name would go with the descriptor that COMMAND writes to. And a COMMAND that
+                // opens /dev/stdout anew empties it, which must not cost the old content.
                 let output = match self.origin {
-                    Origin::Named(_) => Output::Piped,
-                    Origin::Unnamed(_) | Origin::Elsewhere => Output::choose(&self.file),
+                    Origin::Unnamed(_) if input.first().is_none() => Output::choose(&self.file),
+                    _ => Output::Piped,
                 };
-                command::run(words, &self.file, &output, &mut transfer, &explain)?;
-                let end = transfer.end().map_err(explain)?;
+                command::run(
+                    words,
+                    &self.file,
+                    &output,
+                    &mut transfer,
+                    destination,
+                    &explain,
+                )?;
+                let (watch, mut size) = transfer.end().map_err(explain)?;
                 if let Output::Straight(reader) = output {
                     let written = mem::replace(&mut self.file, reader);
-                    command::close(written, &self.file, words)?;
+                    command::close(written, &self.file, words, destination)?;
+                    // Only now nobody can add to it any more.
+                    size = self.metadata()?.size;
+                    // COMMAND may have exited with 0 and not have looked whether its writes succeeded.
+                    sys::probe_room(destination.directory().fd.as_fd())
+                        .map_err(|errno| explain(Broken::Writing(errno)))?;
                 }
-                end
+                (watch, size)
             }
         };
         let content = watch.finish(self.file.as_fd(), size).map_err(explain)?;
@@ -185,6 +197,25 @@ impl<'d> Staged<'d, Filled> {
         &self.phase.content
     }
 
+    /// Gives the file DEST's own name in a directory of its own, where a program of ours can find it, and closes it for
+    /// writing where that can be. For a file that is elsewhere there is nothing to do.
+    pub(crate) fn show(mut self) -> Result<Self> {
+        let destination = self.destination;
+        let (directory, name) = (destination.directory().fd.as_fd(), destination.name());
+        let named = match mem::replace(&mut self.origin, Origin::Elsewhere) {
+            Origin::Elsewhere => return Ok(self),
+            Origin::Named(temporary) => temporary.move_private(directory, name),
+            Origin::Unnamed(by) => TempName::link_private(&self.file, by, directory, name),
+        };
+        self.origin = Origin::Named(named.with_context(|| cannot_write(destination))?);
+        // The directory's lock stands for that of the file, which goes with the descriptor.
+        if let Ok(reader) = sys::reopen_for_reading(&self.file) {
+            sys::close(mem::replace(&mut self.file, reader))
+                .with_context(|| cannot_write(destination))?;
+        }
+        Ok(self)
+    }
+
     /// Gives the file what DEST shall look like. From here on nobody writes to it.
     pub(crate) fn seal(self, attributes: &Attributes) -> Result<Staged<'d, Sealed>> {
         let destination = self.destination;
@@ -208,32 +239,20 @@ impl<'d> Staged<'d, Sealed> {
         self.file.as_fd()
     }
 
-    pub(crate) fn metadata(&self) -> Result<Metadata> {
-        sys::metadata(&self.file).with_context(|| cannot_write(self.destination))
+    /// Where a program can find the file, from DEST's directory; `None` for a file that is elsewhere.
+    pub(crate) fn path(&self) -> Option<PathBuf> {
+        match &self.origin {
+            Origin::Named(name) => Some(name.path()),
+            Origin::Unnamed(_) | Origin::Elsewhere => None,
+        }
     }
 
-    /// Gives the file DEST's own name where a program can find it, and closes it for writing where that can be. Gives
-    /// the name too, relative to DEST's directory; `None` for a file that is elsewhere.
-    pub(crate) fn show(mut self) -> Result<(Self, Option<PathBuf>)> {
-        let destination = self.destination;
-        let (directory, name) = (destination.directory().fd.as_fd(), destination.name());
-        let cannot_show = || format!("cannot show {} to a program", destination.typed());
-        let named = match mem::replace(&mut self.origin, Origin::Elsewhere) {
-            Origin::Elsewhere => return Ok((self, None)),
-            // Its lock would go with the descriptor that can write.
-            Origin::Named(temporary) => temporary.move_private(directory, name),
-            Origin::Unnamed(by) => {
-                if let Ok(reader) = sys::reopen_for_reading(&self.file) {
-                    sys::close(mem::replace(&mut self.file, reader))
-                        .with_context(|| cannot_write(destination))?;
-                }
-                TempName::link_private(&self.file, by, directory, name)
-            }
+    /// Whether the name still is the file's: a program may have put another in its place.
+    pub(crate) fn has_its_name(&self) -> bool {
+        match &self.origin {
+            Origin::Named(name) => name.is_of(&self.file),
+            Origin::Unnamed(_) | Origin::Elsewhere => true,
         }
-        .with_context(cannot_show)?;
-        let path = named.path();
-        self.origin = Origin::Named(named);
-        Ok((self, Some(path)))
     }
 
     /// Copies the content to a file that another program can look at, with the permissions that DEST has.
@@ -269,11 +288,12 @@ impl<'d> Staged<'d, Sealed> {
 }
 
 impl<'d> Staged<'d, Synced> {
-    /// Renames the file to DEST. Until the rename DEST is the old file; after it, the new one.
+    /// Renames the file to DEST. Until the rename DEST is the old file; after it, the new one. `exchange` may do it in
+    /// its own way, by which the old file keeps a name, and then does not give the name back.
     pub(crate) fn commit(
         self,
         overwrite: Overwrite,
-        backup: Option<Backup<'d>>,
+        exchange: impl for<'n> FnOnce(TempName<'n>) -> Result<Option<TempName<'n>>, Failure>,
     ) -> Result<Committed<'d>, Failure> {
         signals::hold()?;
         // One that came while a program ran for us wins over the commit.
@@ -290,24 +310,17 @@ impl<'d> Staged<'d, Synced> {
         let mut parents = Parents::make(destination)?;
         let directory = parents.innermost().fd.as_fd();
         let name = name(origin, &file, phase.sync, directory, destination)?;
-        let (to, cannot_write) = (destination.name(), || cannot_write(destination));
-        match (overwrite, backup) {
-            (Overwrite::Never, _) => match name.rename_to_free(&file, directory, to) {
+        let to = destination.name();
+        match overwrite {
+            Overwrite::Never => match name.rename_to_free(&file, directory, to) {
                 Err(Errno::EXIST) => return Err(checks::exists(destination)),
-                renamed => renamed.with_context(cannot_write)?,
+                renamed => renamed.with_context(|| cannot_write(destination))?,
             },
-            (Overwrite::Writable | Overwrite::Any, None) => {
-                name.rename(&file, directory, to)
-                    .with_context(cannot_write)?;
-            }
-            (Overwrite::Writable | Overwrite::Any, Some(mut backup)) => {
-                if backup.exchange(&name)? {
-                    name.forget();
-                } else {
+            Overwrite::Writable | Overwrite::Any => {
+                if let Some(name) = exchange(name)? {
                     name.rename(&file, directory, to)
-                        .with_context(cannot_write)?;
+                        .with_context(|| cannot_write(destination))?;
                 }
-                backup.confirm();
             }
         }
         parents.keep();
@@ -335,6 +348,10 @@ impl<'d> Staged<'d, Synced> {
 }
 
 impl<'d, Phase> Staged<'d, Phase> {
+    pub(crate) fn metadata(&self) -> Result<Metadata> {
+        sys::metadata(&self.file).with_context(|| cannot_write(self.destination))
+    }
+
     fn split(self) -> (Staged<'d, ()>, Phase) {
         let Self {
             destination,
@@ -435,15 +452,9 @@ impl Committed<'_> {
     }
 
     fn sync_names(&self) -> Result<(), Errno> {
-        for directory in self.parents.changed() {
-            if directory.readable {
-                sys::sync_directory(&directory.fd)?;
-            } else {
-                // It cannot be opened for fsync, but the file in it stands for its filesystem.
-                sys::sync_filesystem(&self.file)?;
-            }
-        }
-        Ok(())
+        self.parents
+            .changed()
+            .try_for_each(|directory| directory.sync(&self.file))
     }
 }
 

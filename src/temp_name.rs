@@ -15,10 +15,10 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use tempfile::TempPath;
 
-use self::acquire::{TRIES, acquire, claim, is_file_at, where_supported};
+use self::acquire::{TRIES, acquire, acquire_random, claim, is_at, is_file_at, where_supported};
 pub(crate) use self::lock_name::LockName;
 use crate::signals::{self, RemoveOnDeath};
-use crate::sys::{self, Errno, LinkBy};
+use crate::sys::{self, Errno, LinkBy, Metadata};
 
 /// A name on the disk, removed when dropped.
 #[derive(Debug)]
@@ -29,6 +29,15 @@ pub(crate) struct TempName<'d> {
     /// Only for a name that is there before the commit; during a commit signals wait.
     on_death: Option<RemoveOnDeath>,
     place: Place<'d>,
+}
+
+/// Which temporary name to take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Choice {
+    /// One that the next write to the same DEST comes upon, and removes if the file is not locked.
+    First,
+    /// One that nobody else comes upon.
+    Random,
 }
 
 /// Where the name is.
@@ -69,18 +78,19 @@ impl<'d> TempName<'d> {
         Ok(Self::beside(directory, guard))
     }
 
-    /// Gives an existing file a second, temporary name. To be called while signals wait.
+    /// Gives an existing file a second, temporary name. To be called while signals wait; with [`Choice::First`], while
+    /// the file is locked.
     pub(crate) fn link_existing(
         existing: &Path,
         directory: BorrowedFd<'d>,
         owner: u32,
+        choice: Choice,
     ) -> io::Result<Self> {
-        let (guard, ()) = acquire(
-            directory,
-            existing,
-            || Some(owner),
-            |name| sys::link(directory, existing, directory, name),
-        )?;
+        let link = |name: &Path| sys::link(directory, existing, directory, name);
+        let (guard, ()) = match choice {
+            Choice::First => acquire(directory, existing, || Some(owner), link)?,
+            Choice::Random => acquire_random(directory, |name| Ok(link(name)?))?,
+        };
         Ok(Self::beside(directory, guard))
     }
 
@@ -163,6 +173,11 @@ impl<'d> TempName<'d> {
         }
     }
 
+    /// Whether the name still is that of the file.
+    pub(crate) fn is_of(&self, file: &OwnedFd) -> bool {
+        is_file_at(file, self.place.directory(), &self.name)
+    }
+
     /// The name and, if it is in one, that of its private directory before it.
     pub(crate) fn path(&self) -> PathBuf {
         match &self.place {
@@ -230,6 +245,15 @@ impl<'d> TempName<'d> {
         sys::exchange(self.place.directory(), &self.name, to, name)
     }
 
+    /// Removes the name if it is that of the file.
+    pub(crate) fn remove_if(&self, file: Option<Metadata>) {
+        let directory = self.place.directory();
+        if file.is_some_and(|file| is_at(directory, &self.name, file.identity)) {
+            // What is left is a second name of a file that has one, and is removed by the next write.
+            let _ = sys::unlink(directory, &self.name);
+        }
+    }
+
     /// Removes nothing: the name is not ours any more.
     pub(crate) fn forget(mut self) {
         if let Some(guard) = &mut self.guard {
@@ -266,34 +290,24 @@ struct PrivateDirectory<'d> {
     name: PathBuf,
     fd: OwnedFd,
     /// Ends with the directory.
-    _on_death: RemoveOnDeath,
+    on_death: Option<RemoveOnDeath>,
 }
 
 impl<'d> PrivateDirectory<'d> {
     fn make(parent: BorrowedFd<'d>, destination: &Path) -> Result<Self> {
         for _ in 0..TRIES {
             let made = signals::without(|| {
-                let (mut guard, ()) = acquire(
-                    parent,
-                    destination,
-                    || None,
-                    |name| sys::make_private_directory(parent, name),
-                )?;
+                let make = |name: &Path| sys::make_private_directory(parent, name);
+                let (mut guard, ()) = acquire(parent, destination, || None, make)?;
                 // It removes files only.
                 guard.disable_cleanup(true);
                 let name = PathBuf::from(guard.file_name().unwrap_or_default());
-                let fd = sys::open_child(parent, &name)?.fd;
-                if !claim(&fd)? {
-                    return Ok(None);
+                let open = Self::open(parent, &name, destination);
+                if open.is_err() {
+                    // The error under way is what the user wants to know.
+                    let _ = sys::remove_directory(parent, &name);
                 }
-                let content = Some((fd.try_clone()?, destination));
-                let on_death = RemoveOnDeath::arm(parent, &name, content)?;
-                Ok(Some(Self {
-                    parent,
-                    name,
-                    fd,
-                    _on_death: on_death,
-                }))
+                open
             })?;
             if let Some(made) = made {
                 return Ok(made);
@@ -301,17 +315,38 @@ impl<'d> PrivateDirectory<'d> {
         }
         Err(Errno::BUSY.into())
     }
+
+    /// `None` if somebody has taken it for a leftover meanwhile.
+    fn open(parent: BorrowedFd<'d>, name: &Path, destination: &Path) -> Result<Option<Self>> {
+        let fd = sys::open_child(parent, name)?.fd;
+        if !claim(&fd)? {
+            return Ok(None);
+        }
+        let content = Some((fd.try_clone()?, destination));
+        let on_death = RemoveOnDeath::arm(parent, name, content)?;
+        Ok(Some(Self {
+            parent,
+            name: name.to_owned(),
+            fd,
+            on_death: Some(on_death),
+        }))
+    }
 }
 
 impl Drop for PrivateDirectory<'_> {
     fn drop(&mut self) {
-        if sys::remove_directory(self.parent, &self.name).is_err()
-            && is_file_at(&self.fd, self.parent, &self.name)
-        {
-            // A program left something in it. The error under way, if any, is what the user wants to know.
-            drop(std::fs::remove_dir_all(
-                sys::proc_path(self.parent).join(&self.name),
-            ));
-        }
+        let remove = || {
+            if sys::remove_directory(self.parent, &self.name).is_err()
+                && is_file_at(&self.fd, self.parent, &self.name)
+            {
+                // A program left something in it. The error under way, if any, is what the user wants to know.
+                let path = sys::proc_path(self.parent).join(&self.name);
+                drop(std::fs::remove_dir_all(path));
+            }
+            self.on_death = None;
+            Ok(())
+        };
+        // As for a name: between the removal and the disarming it may become somebody else's.
+        drop(signals::without(remove));
     }
 }

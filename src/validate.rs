@@ -5,6 +5,7 @@
 //! has the file open for writing, and it has not been written to.
 
 use std::ffi::OsStr;
+use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -14,38 +15,48 @@ use anyhow::{Context, Result, anyhow};
 use crate::command::{Running, describe};
 use crate::destination::Destination;
 use crate::outcome::Failure;
+use crate::signals::{self, Attending};
 use crate::staged::{Sealed, Staged};
-use crate::sys::{self, Time, Writers};
+use crate::sys::{self, Metadata, Writers};
 
-/// Asks the user's program, if there is one. Gives the file back as it was.
-pub(crate) fn validate<'d>(
-    sealed: Staged<'d, Sealed>,
+/// Asks the user's program.
+pub(crate) fn validate(
+    sealed: &Staged<'_, Sealed>,
     destination: &Destination,
-    program: Option<&OsStr>,
-) -> Result<Staged<'d, Sealed>, Failure> {
-    let Some(program) = program else {
-        return Ok(sealed);
-    };
-    let (shown, name) = sealed.show()?;
-    let content = || {
-        shown
-            .file()
-            .try_clone_to_owned()
-            .context("cannot show the content")
-    };
-    let Some(name) = name else {
-        // What will be written in place is not in DEST's directory: there may be no writing to that.
-        let directory = tempfile::tempdir().context("cannot make a temporary directory")?;
-        let path = directory.path().join(destination.name());
-        shown.copy_to(&path)?;
-        ask(program, content()?, &path, destination)?;
-        return Ok(shown);
+    program: &OsStr,
+) -> Result<(), Failure> {
+    let Some(name) = sealed.path() else {
+        return validate_copy(sealed, destination, program);
     };
     let path = absolute(&destination.directory_path().join(name))?;
-    let stamp = Stamp::put_on(shown.file()).context("cannot mark the new file")?;
-    ask(program, content()?, &path, destination)?;
-    stamp.check(shown.file(), destination)?;
-    Ok(shown)
+    let content = sealed
+        .file()
+        .try_clone_to_owned()
+        .context("cannot show the content")?;
+    let stamp = Stamp::put_on(sealed.file()).context("cannot mark the new file")?;
+    ask(program, content, &path, destination)?;
+    stamp.check(sealed, destination)
+}
+
+/// What will be written in place is not in DEST's directory: there may be no writing to that. So the program sees a copy.
+fn validate_copy(
+    sealed: &Staged<'_, Sealed>,
+    destination: &Destination,
+    program: &OsStr,
+) -> Result<(), Failure> {
+    // A signal waits for the copy too, which is then removed.
+    let attending = Attending::begin()?;
+    let directory = tempfile::tempdir().context("cannot make a temporary directory")?;
+    let path = directory.path().join(destination.name());
+    sealed.copy_to(&path)?;
+    let content = File::open(&path).context("cannot show the content")?;
+    if let Some(signal) = signals::caught() {
+        return Err(Failure::Interrupted(signal));
+    }
+    ask(program, content.into(), &path, destination)?;
+    drop(directory);
+    drop(attending);
+    Ok(())
 }
 
 /// Runs the program, with the content on stdin.
@@ -90,36 +101,38 @@ fn absolute(path: &Path) -> Result<PathBuf> {
     std::path::absolute(path).context("cannot find the current directory")
 }
 
-/// A time of modification that the file would not have after a write.
+/// What the file looks like to the program, with a time of modification that it would not have after a write.
 ///
 /// A clock that ticks every 4 ms can give a write that follows another the same time; so the file's is put back by a
 /// second, and checked, and put right.
 struct Stamp {
-    time: Time,
-    size: u64,
+    seen: Metadata,
 }
 
 impl Stamp {
     fn put_on(file: BorrowedFd<'_>) -> Result<Self> {
-        let now = sys::metadata(file)?;
-        sys::set_modified(file, now.modified.second_before())?;
-        Ok(Self {
-            time: now.modified,
-            size: now.size,
-        })
+        let seen = sys::metadata(file)?;
+        sys::set_modified(file, seen.modified.second_before())?;
+        Ok(Self { seen })
     }
 
-    /// Refuses a file that was written to, or may yet be; puts the time right of one that was not.
-    fn check(self, file: BorrowedFd<'_>, destination: &Destination) -> Result<(), Failure> {
+    /// Refuses a file that was changed, exchanged, or may yet be written to; puts the time right of one that was not.
+    fn check(self, sealed: &Staged<'_, Sealed>, destination: &Destination) -> Result<(), Failure> {
+        let file = sealed.file();
         let now = sys::metadata(file).context("cannot look at the new file")?;
-        let untouched = now.modified == self.time.second_before() && now.size == self.size;
-        if !untouched || sys::is_read_only(file) && sys::writers(file) == Writers::Somebody {
+        let expected = Metadata {
+            modified: self.seen.modified.second_before(),
+            ..self.seen
+        };
+        let may_change = || sys::is_read_only(file) && sys::writers(file) == Writers::Somebody;
+        if now != expected || !sealed.has_its_name() || may_change() {
             return Err(Failure::Refused(anyhow!(
-                "cannot write {}: the program that validates it wrote to it",
+                "cannot write {}: the program that validates it changed it",
                 destination.typed()
             )));
         }
-        sys::set_modified(file, self.time).context("cannot set the time of the new file")?;
+        sys::set_modified(file, self.seen.modified)
+            .context("cannot set the time of the new file")?;
         Ok(())
     }
 }

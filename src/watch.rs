@@ -113,6 +113,7 @@ impl<'o> Watch<'o> {
                 if buffer.is_empty() {
                     break;
                 }
+                buffer.truncate(usize::try_from(size - self.seen).unwrap_or(usize::MAX));
                 self.see(self.seen, &buffer).map_err(Broken::ReadingOld)?;
             }
         }

@@ -38,9 +38,10 @@ fn replace(
     request: &Request,
     messages: Messages,
 ) -> Result<Outcome, Failure> {
-    let admit = || checks::admit_destination(destination, request.overwrite, request.in_place);
-    admit()?;
-    let mut backup = Backup::plan(destination, request.backups.as_ref())?;
+    let admit = |in_place| checks::admit_destination(destination, request.overwrite, in_place);
+    let plan_backup = || Backup::plan(destination, request.backups.as_ref(), request.locking);
+    admit(request.in_place)?;
+    drop(plan_backup()?);
     let old = if request.reads_old_content() {
         destination.open()?
     } else {
@@ -52,27 +53,33 @@ fn replace(
     if input.is_typed() {
         messages.notice("reading from the terminal; end with Ctrl-D, give up with Ctrl-C");
     }
-    let filled = draft.fill(
-        &input,
-        watch(request, &input, old.as_ref()),
-        writeback(request),
-    )?;
+    let watch = watch(request, &input, old.as_ref());
+    let filled = draft.fill(&input, watch, writeback(request))?;
     // Hours may have passed.
     let before = destination.existing();
     attributes.take_over(destination)?;
     if destination.existing() != before {
-        admit()?;
+        admit(way.policy(request.in_place))?;
+        checks::still_begins_with(destination, request.start, old.as_ref())?;
     }
     checks::admit_content(destination, &input, filled.content(), &request.guards)?;
-    let sealed = filled.seal(&attributes)?;
-    let sealed = validate(sealed, destination, request.guards.validator.as_deref())?;
-    if checks::is_equal(destination, old.as_ref(), &sealed, &attributes)? {
+    let sealed = match &request.guards.validator {
+        None => filled.seal(&attributes)?,
+        Some(program) => {
+            let sealed = filled.show()?.seal(&attributes)?;
+            validate(&sealed, destination, program)?;
+            checks::still_looks_so(destination)?;
+            sealed
+        }
+    };
+    if checks::is_equal(destination, old.as_ref(), sealed.content(), &attributes)? {
         return checks::leave_equal(destination, old.as_ref(), sealed.content(), request.sync);
     }
+    let mut backup = plan_backup()?;
     match way {
         Way::Overwrite(file) => {
             if let Some(backup) = &mut backup {
-                backup.keep(Spare::ACopy)?;
+                backup.keep(Spare::ACopy(request.sync))?;
             }
             let done = inplace::overwrite(
                 &sealed,
@@ -92,7 +99,13 @@ fn replace(
             if let Some(backup) = &mut backup {
                 backup.keep(Spare::TheFile)?;
             }
-            let committed = synced.commit(request.overwrite, backup)?;
+            let committed = synced.commit(request.overwrite, |name| match &mut backup {
+                Some(backup) => backup.exchange(name),
+                None => Ok(Some(name)),
+            })?;
+            if let Some(backup) = backup {
+                backup.confirm();
+            }
             let warnings = committed.warnings().to_vec();
             let done = committed.make_durable();
             for warning in warnings {

@@ -13,6 +13,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, anyhow, bail};
 
 use crate::message::Quoted;
+use crate::sys;
 
 /// What a name is a name of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,9 +48,8 @@ impl Database {
     pub(super) fn id(self, name: &OsStr) -> Result<u32> {
         let noun = self.noun();
         if name.as_bytes().iter().all(u8::is_ascii_digit) {
-            // The largest number means "none" to chown(2).
-            let id = name.to_str().and_then(|digits| digits.parse().ok());
-            return id.filter(|id| *id != u32::MAX).ok_or_else(|| {
+            let id = name.to_str().and_then(parse);
+            return id.ok_or_else(|| {
                 anyhow!(
                     "cannot use {noun} {}: the number is too large",
                     Quoted(name)
@@ -73,6 +73,7 @@ impl Database {
         if !name.as_bytes()[0].is_ascii_alphabetic() && name.as_bytes()[0] != b'_' {
             return Ok(find(&fs::read(self.file())?, name));
         }
+        sys::hear_of_children();
         let asked = Command::new("getent")
             .args([OsStr::new(self.name()), name])
             .stdin(Stdio::null())
@@ -102,7 +103,12 @@ fn find(lines: &[u8], name: &OsStr) -> Option<u32> {
 /// The number of a line.
 fn number(line: &[u8]) -> Option<u32> {
     let field = line.split(|byte| *byte == b':').nth(2)?;
-    std::str::from_utf8(field).ok()?.parse().ok()
+    std::str::from_utf8(field).ok().and_then(parse)
+}
+
+/// Reads a number; not the largest, which means "none" to chown(2).
+fn parse(digits: &str) -> Option<u32> {
+    digits.parse().ok().filter(|id| *id != u32::MAX)
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! From words to a request.
 
 use std::ffi::OsString;
+use std::mem;
 use std::path::PathBuf;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -26,10 +27,17 @@ pub(crate) enum NoRequest {
 /// Reads the words of the command line, the program's own name first.
 pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Request, NoRequest> {
     let words = Words::split(words);
-    let args = Args::command()
-        .try_get_matches_from(words.before)
-        .and_then(|matches| Args::from_arg_matches(&matches))
-        .map_err(|error| no_request(&error))?;
+    let mut table = Args::command();
+    let args = table
+        .try_get_matches_from_mut(words.before)
+        .and_then(|mut matches| {
+            let args = Args::from_arg_matches_mut(&mut matches);
+            // To free what the process ends with is a tenth of the work before the first byte.
+            mem::forget(matches);
+            args
+        });
+    let args = args.map_err(|error| no_request(&error))?;
+    mem::forget(table);
     request(args, words.after).map_err(|problem| NoRequest::Usage(with_help(&problem)))
 }
 
@@ -57,6 +65,13 @@ impl Words {
 
 fn request(args: Args, after: Option<Vec<OsString>>) -> Result<Request, String> {
     let (source, destination) = operands(args.operands, after)?;
+    if args
+        .validate
+        .as_ref()
+        .is_some_and(|command| command.is_empty())
+    {
+        return Err("--validate needs a command, and got an empty one".to_owned());
+    }
     let sync = match (args.sync, args.fsync, args.no_fsync) {
         (Some(level), ..) => level.into(),
         (None, true, _) => Sync::Full,
@@ -199,7 +214,7 @@ fn no_request(error: &clap::Error) -> NoRequest {
         error.kind(),
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
     ) {
-        return NoRequest::Text(error.render().to_string());
+        return NoRequest::Text(text(&error.render().to_string()));
     }
     let rendered = error.render().to_string();
     // What clap adds on lines of its own; a newline before that is one of the user's.
@@ -210,7 +225,7 @@ fn no_request(error: &clap::Error) -> NoRequest {
         "\n\nFor more information",
     ]
     .into_iter()
-    .filter_map(|addition| rendered.find(addition))
+    .filter_map(|addition| rendered.rfind(addition))
     .min()
     .unwrap_or(rendered.trim_end().len());
     let mut line = rendered[..end].trim_start_matches("error: ").to_owned();
@@ -223,6 +238,25 @@ fn no_request(error: &clap::Error) -> NoRequest {
         }
     }
     NoRequest::Usage(with_help(&Escaped(&line).to_string()))
+}
+
+/// What clap has rendered; the summary of `-h` in its own form.
+fn text(rendered: &str) -> String {
+    if rendered == Args::command().render_help().to_string() {
+        return summary();
+    }
+    rendered.to_owned()
+}
+
+/// One line for each option. The lines name the values that there are to choose from; clap would name them once more.
+pub(super) fn summary() -> String {
+    Args::command()
+        .mut_args(|argument| {
+            let has_value = argument.get_action().takes_values();
+            argument.hide_possible_values(has_value)
+        })
+        .render_help()
+        .to_string()
 }
 
 fn strings(value: Option<&ContextValue>) -> Option<String> {

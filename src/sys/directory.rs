@@ -18,6 +18,18 @@ pub(crate) struct OpenDirectory {
     pub(crate) readable: bool,
 }
 
+impl OpenDirectory {
+    /// Waits until the names in it are on the disk; `inside` is a file on the same filesystem.
+    pub(crate) fn sync(&self, inside: impl AsFd) -> Result<()> {
+        if self.readable {
+            super::sync_directory(&self.fd)
+        } else {
+            // It cannot be opened for fsync, but the file stands for its filesystem.
+            super::sync_filesystem(inside)
+        }
+    }
+}
+
 /// Opens a directory, through any links but the magic ones of /proc (ELOOP, as for a circle of links).
 pub(crate) fn open_directory(at: BorrowedFd<'_>, path: &Path) -> Result<OpenDirectory> {
     let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -90,6 +102,17 @@ pub(crate) fn open_unnamed(directory: BorrowedFd<'_>, mode: u32) -> Result<Optio
             Ok(None)
         }
         Err(errno) => Err(errno),
+    }
+}
+
+/// Makes sure that there is room for a little more in the directory's filesystem (ENOSPC, EDQUOT if not).
+///
+/// In a file of its own: nobody else is to be disturbed. Where that cannot be had, there is no answer, and no error.
+pub(crate) fn probe_room(directory: BorrowedFd<'_>) -> Result<()> {
+    const LITTLE: u64 = 4096;
+    match open_unnamed(directory, 0o600)? {
+        Some(file) => super::reserve(file, 0, LITTLE),
+        None => Ok(()),
     }
 }
 
@@ -234,11 +257,12 @@ pub(crate) fn open_in_place(directory: BorrowedFd<'_>, name: &Path) -> Result<Ow
     retry_on_intr(|| fs::openat(directory, name, flags, Mode::empty()))
 }
 
-/// The names in a directory.
-pub(crate) fn list(directory: BorrowedFd<'_>) -> Result<Vec<OsString>> {
-    fs::Dir::read_from(directory)?
-        .map(|entry| entry.map(|entry| OsString::from_vec(entry.file_name().to_bytes().to_vec())))
-        .collect()
+/// Calls `see` with each name in a directory; there may be many.
+pub(crate) fn for_each_name(directory: BorrowedFd<'_>, mut see: impl FnMut(&[u8])) -> Result<()> {
+    for entry in retry_on_intr(|| fs::Dir::read_from(directory))? {
+        see(entry?.file_name().to_bytes());
+    }
+    Ok(())
 }
 
 /// Reads where a link points to.

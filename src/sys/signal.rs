@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering::SeqCst};
 
 use rustix::fs::{AtFlags, unlinkat};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, getpgid, getpgrp, kill_process};
 use signal_hook::SigId;
 
 use super::{Errno, Result};
@@ -134,6 +134,25 @@ pub(crate) fn pass_on(signal: i32) {
     }
 }
 
+/// Whether the terminal has sent the signal to our whole group (SI_KERNEL), and the program that runs for us is in it: a
+/// second one would be one too many. A hangup goes to the session's leader alone, which may be us.
+fn child_got_it_too(signal: i32, info: &libc::siginfo_t) -> bool {
+    let child = Pid::from_raw(CHILD.load(SeqCst).max(0));
+    info.si_code > libc::SI_USER
+        && signal != libc::SIGHUP
+        && child.is_some_and(|child| getpgid(Some(child)).is_ok_and(|group| group == getpgrp()))
+}
+
+/// Has the ends of programs that we start be kept for us, also where our parent does not want to hear of its own.
+#[expect(
+    unsafe_code,
+    reason = "neither std nor rustix has a stable call for it"
+)]
+pub(crate) fn hear_of_children() {
+    // SAFETY: SIG_DFL is a disposition that needs no function of ours.
+    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
+}
+
 /// What is done on a signal.
 #[derive(Debug, Clone)]
 pub(crate) enum Action {
@@ -156,9 +175,8 @@ pub(crate) fn on_signal(signal: i32, action: Action) -> std::io::Result<SigId> {
             Action::Remove(_) => {}
             Action::End if child_runs => {
                 // The first one counts, and is what the caller sees us die of.
-                let first = CAUGHT.compare_exchange(0, signal, SeqCst, SeqCst);
-                // From the terminal (SI_KERNEL) the program got it too; a second one would be one too many.
-                if info.si_code <= libc::SI_USER || first.is_err() {
+                let _ = CAUGHT.compare_exchange(0, signal, SeqCst, SeqCst);
+                if !child_got_it_too(signal, info) {
                     pass_on(signal);
                 }
             }

@@ -55,11 +55,21 @@ pub(super) fn acquire<T>(
             }
         }
     }
+    acquire_random(directory, |name| make(&base.join(name)))
+}
+
+/// Takes a random name, that nobody else comes upon; and so nobody removes it if we are killed.
+pub(super) fn acquire_random<T>(
+    directory: BorrowedFd<'_>,
+    mut make: impl FnMut(&Path) -> io::Result<T>,
+) -> io::Result<(TempPath, T)> {
     let named = Builder::new()
         .prefix(PREFIX)
         .suffix(SUFFIX)
         .rand_bytes(LETTERS)
-        .make_in(&base, &mut make)?;
+        .make_in(sys::proc_path(directory), |path| {
+            make(Path::new(path.file_name().unwrap_or_default()))
+        })?;
     Ok(parts(named))
 }
 

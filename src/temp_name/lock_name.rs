@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use super::acquire::{claim, first_choice, is_file_at, remove};
 use crate::signals::{self, RemoveOnDeath};
-use crate::sys::{self, Errno};
+use crate::sys::{self, Errno, Kind, Metadata};
 
 /// Each wait is for one writer; a filesystem whose files cannot be told apart must not keep us for ever.
 const MOST_WAITS: usize = 100_000;
@@ -17,8 +17,8 @@ const MOST_WAITS: usize = 100_000;
 pub(crate) struct LockName {
     directory: OwnedFd,
     name: PathBuf,
-    /// Ends with the name.
-    _on_death: RemoveOnDeath,
+    /// Ends with the name. `None` for another user's, which is only borrowed.
+    on_death: Option<RemoveOnDeath>,
 }
 
 impl LockName {
@@ -26,36 +26,27 @@ impl LockName {
     pub(crate) fn make(directory: BorrowedFd<'_>, destination: &Path) -> Result<(Self, OwnedFd)> {
         let name = PathBuf::from(first_choice(destination));
         for _ in 0..MOST_WAITS {
-            // Nothing is in it, so others may see it: they must open it to wait for it.
-            let made = signals::without(|| {
-                let file = match sys::create_new(directory, &name, 0o444) {
-                    Err(Errno::EXIST) => return Ok(None),
-                    created => created?,
-                };
-                if !claim(&file)? {
-                    return Ok(None);
-                }
-                let on_death = RemoveOnDeath::arm(directory, &name, None)?;
-                let directory = directory.try_clone_to_owned()?;
-                Ok(Some((
-                    Self {
-                        directory,
-                        name: name.clone(),
-                        _on_death: on_death,
-                    },
-                    file,
-                )))
-            })?;
-            if let Some(made) = made {
+            if let Some(made) = signals::without(|| Self::create(directory, &name))? {
                 return Ok(made);
             }
             match sys::open_to_lock(directory, &name) {
                 Ok(other) => {
                     sys::lock(&other)?;
-                    // Locked, and the name still is there: its owner is dead.
-                    if is_file_at(&other, directory, &name) {
-                        remove(directory, &name, &other)?;
+                    if !is_file_at(&other, directory, &name) {
+                        continue;
                     }
+                    // Locked, and the name still is there: its owner is dead.
+                    if is_ours(&sys::metadata(&other)?) {
+                        remove(directory, &name, &other)?;
+                        continue;
+                    }
+                    // Not ours to remove, but as good a lock as any: who comes after us waits for the same.
+                    let borrowed = Self {
+                        directory: directory.try_clone_to_owned()?,
+                        name,
+                        on_death: None,
+                    };
+                    return Ok((borrowed, other));
                 }
                 Err(Errno::NOENT) => {}
                 Err(errno) => return Err(errno.into()),
@@ -63,11 +54,63 @@ impl LockName {
         }
         Err(Errno::BUSY.into())
     }
+
+    /// `None` if somebody has the name. To be called without signals.
+    fn create(directory: BorrowedFd<'_>, name: &Path) -> Result<Option<(Self, OwnedFd)>> {
+        let directory = directory.try_clone_to_owned()?;
+        // Nothing is in it, so others may see it: they must open it to wait for it.
+        let file = match sys::create_new(directory.as_fd(), name, 0o444) {
+            Err(Errno::EXIST) => return Ok(None),
+            created => created?,
+        };
+        let arm = || {
+            // Until it is locked, somebody may take it for a leftover.
+            let claimed = claim(&file)?;
+            claimed
+                .then(|| RemoveOnDeath::arm(directory.as_fd(), name, None))
+                .transpose()
+        };
+        match arm() {
+            Ok(None) => Ok(None),
+            Ok(on_death) => {
+                let name = name.to_owned();
+                let made = Self {
+                    directory,
+                    name,
+                    on_death,
+                };
+                Ok(Some((made, file)))
+            }
+            Err(error) => {
+                // The error under way is what the user wants to know.
+                let _ = sys::unlink(directory.as_fd(), name);
+                Err(error)
+            }
+        }
+    }
+}
+
+/// As a run of ours makes them: locks, new files, and the directories of `--validate`.
+fn is_ours(file: &Metadata) -> bool {
+    file.uid == sys::effective_uid()
+        && match file.kind {
+            Kind::Regular => true,
+            Kind::Directory => file.mode & 0o777 == 0o700,
+            _ => false,
+        }
 }
 
 impl Drop for LockName {
     fn drop(&mut self) {
-        // What is left, if anything, is removed by the next write to the same DEST.
-        let _ = sys::unlink(self.directory.as_fd(), &self.name);
+        if self.on_death.is_none() {
+            return;
+        }
+        // A signal between the removal and the disarming would remove the next one's lock.
+        drop(signals::without(|| {
+            // What is left, if anything, is removed by the next write to the same DEST.
+            let _ = sys::unlink(self.directory.as_fd(), &self.name);
+            self.on_death = None;
+            Ok(())
+        }));
     }
 }
