@@ -4,6 +4,7 @@
 //! known to be wrong from the words alone is said here, with status 2, before anything is opened.
 
 mod parse;
+mod quick;
 mod values;
 
 use std::ffi::OsString;
@@ -60,7 +61,7 @@ const MESSAGES: &str = "Messages";
     clippy::struct_excessive_bools,
     reason = "options are; they become enums below"
 )]
-#[derive(Debug, Parser)]
+#[derive(Debug, Default, Parser)]
 #[command(
     name = "atomwrite",
     version,

@@ -8,7 +8,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, FromArgMatches};
 
 use super::values::{backups, sync_of_environment};
-use super::{Args, InPlaceArg, KeepArg};
+use super::{Args, InPlaceArg, KeepArg, quick};
 use crate::message::{Escaped, Quoted, Verbosity};
 use crate::request::{
     Empty, Equal, Guards, InPlace, Keep, Links, Locking, Look, Overwrite, Parents, Request,
@@ -27,18 +27,21 @@ pub(crate) enum NoRequest {
 /// Reads the words of the command line, the program's own name first.
 pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Request, NoRequest> {
     let words = Words::split(words);
-    let mut table = Args::command();
-    let args = table
-        .try_get_matches_from_mut(words.before)
-        .and_then(|mut matches| {
-            let args = Args::from_arg_matches_mut(&mut matches);
-            // To free what the process ends with is a tenth of the work before the first byte.
-            mem::forget(matches);
-            args
-        });
-    let args = args.map_err(|error| no_request(&error))?;
-    mem::forget(table);
+    let args = match quick::read(words.before.get(1..).unwrap_or_default()) {
+        Some(args) => args,
+        None => slow(words.before).map_err(|error| no_request(&error))?,
+    };
     request(args, words.after).map_err(|problem| NoRequest::Usage(with_help(&problem)))
+}
+
+/// Has clap read the words.
+fn slow(words: Vec<OsString>) -> Result<Args, clap::Error> {
+    let mut table = Args::command();
+    let mut matches = table.try_get_matches_from_mut(words)?;
+    let args = Args::from_arg_matches_mut(&mut matches);
+    // To free what the process ends with is a tenth of the work before the first byte.
+    mem::forget((table, matches));
+    args
 }
 
 /// The command line, cut at the first `--`.
