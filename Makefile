@@ -2,6 +2,7 @@
 # make install    installs what was built; PREFIX (/usr/local) and DESTDIR as usual
 # make test       installs what the tests need (Debian packages), and runs them all
 # make lint       what else has to be in order before a commit
+# make bench      measures side by side with other programs; BENCH=quick only tries it
 
 PREFIX ?= /usr/local
 DESTDIR ?=
@@ -43,6 +44,12 @@ lint:
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps --document-private-items
 	mandoc -T lint man/atomwrite.1
 	shellcheck $(SCRIPTS)
+
+# As root also on btrfs and xfs. benches/README.md says what is measured, and how to choose.
+.PHONY: bench
+bench: build
+	tests/setup.sh bench
+	BENCH_PROGRAM='$(BINARY)' $(CARGO) bench --locked --profile dev --bench peers -- $(WORK)
 
 # Does not build: often root installs, who may have no cargo and should leave no files in the tree.
 .PHONY: install

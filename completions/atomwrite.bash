@@ -12,7 +12,35 @@ _atomwrite() {
         prev="${COMP_WORDS[COMP_CWORD-2]}"
     elif [[ ${cur} == "=" ]]; then
         cur=""
+    elif [[ ${prev} == -b || ${prev} == --backup || ${prev} == --inplace ]]; then
+        # Their value comes after an equals sign, or not at all.
+        prev=""
     fi
+    # After DEST and '--' comes COMMAND, with words of its own.
+    local dest=""
+    for ((i = 1; i < COMP_CWORD; i++)); do
+        case "${COMP_WORDS[i]}" in
+            --)
+                [[ ${dest} ]] || break
+                if declare -F _comp_command_offset >/dev/null; then
+                    _comp_command_offset $((i + 1))
+                elif declare -F _command_offset >/dev/null; then
+                    _command_offset $((i + 1))
+                elif ((i + 1 == COMP_CWORD)); then
+                    COMPREPLY=($(compgen -c -- "${cur}"))
+                fi
+                return 0
+                ;;
+            =)
+                ((i++))
+                ;;
+            -*)
+                ;;
+            *)
+                dest="${COMP_WORDS[i]}"
+                ;;
+        esac
+    done
     cmd=""
     opts=""
 
@@ -43,7 +71,7 @@ _atomwrite() {
                     return 0
                     ;;
                 --validate)
-                    COMPREPLY=($(compgen -f "${cur}"))
+                    COMPREPLY=($(compgen -c -- "${cur}"))
                     return 0
                     ;;
                 --unchanged-status)
@@ -94,14 +122,14 @@ _atomwrite() {
                     return 0
                     ;;
                 --backup)
-                    COMPREPLY=("${cur}")
+                    COMPREPLY=($(compgen -W "none simple existing numbered" -- "${cur}"))
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o nospace
                     fi
                     return 0
                     ;;
                 -b)
-                    COMPREPLY=("${cur}")
+                    COMPREPLY=($(compgen -W "none simple existing numbered" -- "${cur}"))
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o nospace
                     fi

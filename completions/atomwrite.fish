@@ -1,25 +1,41 @@
+# After DEST and '--' comes COMMAND, with words of its own.
+function __atomwrite_command
+    set -l words (commandline -opc)
+    set -l at (contains -i -- -- $words)
+    and test $at -gt 2
+    and string match -qr '^[^-]' -- $words[2..(math $at - 1)]
+    or return
+    set -e words[1..$at]
+    # One word alone is no failure.
+    string join ' ' -- (string escape -- $words) (commandline -ct)
+    or true
+end
+complete -c atomwrite -n __atomwrite_command -x -a '(complete -C (__atomwrite_command))'
 complete -c atomwrite -l sha256 -d 'Refuse content with another SHA-256 digest' -r -f
-complete -c atomwrite -l validate -d 'Refuse content for which this command does not exit with 0' -r -f -a "(__fish_complete_command)"
-complete -c atomwrite -l unchanged-status -d 'Exit with N if --compare left DEST alone; implies it' -r -f
-complete -c atomwrite -l keep -d 'Which attributes an old DEST hands on [default: try]' -r -f -a "try\t'What can be kept, with a warning about the rest'
-all\t'All of them; if one cannot be kept, fail'
-none\t'None, as if DEST were new'"
+complete -c atomwrite -l validate -d 'Refuse content unless sh -c CMD exits with 0' -r -f -a "(__fish_complete_command)"
+complete -c atomwrite -l unchanged-status -d 'Exit with N if -C left DEST alone; implies -C' -r -f
+complete -c atomwrite -l keep -d 'Attributes to keep: try (the default), all or none' -r -f -a "try\t'Those that can be kept, with a warning about the rest'
+all\t'All of them; where one cannot be kept, fail'
+none\t'None of them, as if DEST were new'"
 complete -c atomwrite -s m -l mode -d 'Set the mode, octal or symbolic as for chmod(1)' -r -f
 complete -c atomwrite -s o -l owner -d 'Set the owner, by name or number' -r -f -a "(__fish_complete_users)"
 complete -c atomwrite -s g -l group -d 'Set the group, by name or number' -r -f
-complete -c atomwrite -s b -l backup -d 'Keep the old file as a backup [default CONTROL: existing]' -r -f
-complete -c atomwrite -s S -l suffix -d 'End simple backups with SUFFIX, not with ~; implies -b' -r -f
-complete -c atomwrite -l sync -d 'What survives power loss [default: $ATOMWRITE_SYNC or full]' -r -f -a "none\t'No promise; DEST may then be empty, or full of zeros'
+complete -c atomwrite -s b -l backup -d 'Keep the old file under another name' -f -a "none\t'No backup'
+simple\t'DEST~'
+existing\t'Numbered if there are such, else simple'
+numbered\t'DEST.~1~, DEST.~2~ and so on'"
+complete -c atomwrite -s S -l suffix -d 'End a simple backup with SUFFIX, not ~; implies -b' -r -f
+complete -c atomwrite -l sync -d 'What survives power loss: none, file, full (default)' -r -f -a "none\t'No promise; DEST may then be empty, or full of zeros'
 file\t'DEST, as the whole old file or the whole new one'
 full\t'The new file, once atomwrite has ended with status 0'"
-complete -c atomwrite -l inplace -d 'Overwrite DEST where it is: not atomic [default: never]' -r -f -a "never\t'A DEST that cannot be replaced is an error'
-auto\t'Where DEST cannot be replaced'
-always\t'Wherever DEST exists; it keeps its inode, and its hard links'"
+complete -c atomwrite -l inplace -d 'Overwrite a DEST that cannot be replaced; not atomic' -f -a "never\t'Not at all: it is an error (the default)'
+auto\t'Only where DEST cannot be replaced'
+always\t'Wherever DEST exists: it keeps its inode and its hard links'"
 complete -c atomwrite -s a -l append -d 'Put the new content behind what DEST holds now'
 complete -c atomwrite -l lock -d 'Wait for a lock on DEST before reading, and hold it'
-complete -c atomwrite -s n -l no-clobber -d 'Refuse to replace DEST, whatever has that name'
-complete -c atomwrite -l allow-empty -d 'Let an empty standard input replace a DEST with content'
-complete -c atomwrite -l no-empty -d 'Refuse empty content from any input, for a new DEST too'
+complete -c atomwrite -s n -l no-clobber -d 'Refuse if DEST exists, whatever it is'
+complete -c atomwrite -l allow-empty -d 'Let empty standard input replace DEST\'s content'
+complete -c atomwrite -l no-empty -d 'Refuse empty content from any input'
 complete -c atomwrite -s C -l compare -d 'Leave DEST alone if it has this content already'
 complete -c atomwrite -l no-dereference -d 'Replace a symbolic link itself, not what it leads to'
 complete -c atomwrite -s f -l force -d 'Replace a DEST that you may not write to'

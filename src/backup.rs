@@ -155,12 +155,18 @@ impl<'d> Backup<'d> {
             .destination
             .existing()
             .map_or_else(sys::effective_uid, |old| old.uid);
-        match TempName::link_existing(self.destination.name(), directory, owner, choice) {
+        let old = self.destination.name();
+        let mut link = |choice| match TempName::link_existing(old, directory, owner, choice) {
             Ok(second) => self.give_name(second),
             Err(error) if Errno::from_io_error(&error).is_some_and(is_no_link) => {
                 self.leave_to_exchange()
             }
             Err(error) => Err(error.into()),
+        };
+        match link(choice) {
+            // Somebody replaced DEST between the lock and the link, and another took the second name for a leftover.
+            Err(error) if error.downcast_ref() == Some(&Errno::NOENT) => link(Choice::Random),
+            linked => linked,
         }
     }
 
@@ -190,6 +196,16 @@ impl<'d> Backup<'d> {
             Err(Errno::LOOP) => true,
             _ => false,
         }
+    }
+
+    /// Whether nobody takes for a leftover what has a temporary name now.
+    fn is_safe(&self, name: &TempName<'_>) -> bool {
+        name.metadata().is_some_and(|now| {
+            now.kind != Kind::Regular
+                || self.locks.iter().any(|lock| {
+                    sys::metadata(lock).is_ok_and(|locked| locked.identity == now.identity)
+                })
+        })
     }
 
     fn is_numbered(&self) -> bool {
@@ -225,13 +241,23 @@ impl<'d> Backup<'d> {
                 }
                 Err(Errno::EXIST) if self.is_numbered() => self.choose_name()?,
                 Ok(false) | Err(Errno::EXIST) => break,
-                Err(errno) => return Err(errno.into()),
+                Err(errno) => return Err(lost(file, errno).into()),
             }
         }
+        let older = self.name.clone();
+        self.lock(&older);
         match file.exchange(directory, &self.name) {
-            Ok(true) => Ok(Kept::Named(Some(file))),
+            Ok(true) if self.is_safe(&file) => Ok(Kept::Named(Some(file))),
+            Ok(true) => {
+                // Not the one that was locked. It must go at once: in a moment the name may be somebody else's.
+                file.remove_if(file.metadata());
+                file.forget();
+                Ok(Kept::Final)
+            }
             Err(Errno::NOENT) | Ok(false) => {
-                file.move_over(directory, &self.name)?;
+                if let Err(errno) = file.move_over(directory, &self.name) {
+                    return Err(lost(file, errno).into());
+                }
                 file.forget();
                 Ok(Kept::Final)
             }
@@ -297,6 +323,14 @@ impl Drop for Backup<'_> {
             Kept::NotYet | Kept::ByExchange | Kept::Final => {}
         }
     }
+}
+
+/// A name that is not there any more may be somebody else's by now.
+fn lost(name: TempName<'_>, errno: Errno) -> Errno {
+    if errno == Errno::NOENT {
+        name.forget();
+    }
+    errno
 }
 
 /// EPERM: fs.protected_hardlinks, or no links at all; EMLINK: it has as many names as it can have.

@@ -190,7 +190,8 @@ impl Running {
     /// The command is taken and dropped, and with it our copies of what the program writes to.
     pub(crate) fn start(mut command: Command, name: &OsStr) -> Result<Self, Failure> {
         let attending = Attending::begin()?;
-        let child = match command.spawn() {
+        // The mask is inherited: rust-lang/rust#101077.
+        let child = match signals::with_none_held(|| command.spawn())? {
             Ok(child) => child,
             Err(error) => {
                 if let Some(signal) = signals::caught() {

@@ -67,6 +67,14 @@ pub(crate) fn without<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
     done
 }
 
+/// Does something while no signal is held back, not even one that was when we started.
+pub(crate) fn with_none_held<T>(work: impl FnOnce() -> T) -> Result<T> {
+    let before = sys::unblock_signals().context("cannot let signals come")?;
+    let done = work();
+    sys::restore_signals(&before);
+    Ok(done)
+}
+
 /// The signal that we have to die of, if one came while a program ran for us.
 pub(crate) fn caught() -> Option<i32> {
     sys::caught()

@@ -8,9 +8,9 @@
 mod acquire;
 mod lock_name;
 
-use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::{io, iter};
 
 use anyhow::Result;
 use tempfile::TempPath;
@@ -100,14 +100,15 @@ impl<'d> TempName<'d> {
         destination: &Path,
         owner: Option<u32>,
     ) -> Result<(Self, OwnedFd)> {
-        for _ in 0..TRIES {
+        // In a crowd each may take the other's name for a leftover, again and again; a random one meets nobody.
+        let last = iter::once(Choice::Random);
+        for choice in iter::repeat_n(Choice::First, TRIES).chain(last) {
             let made = signals::without(|| {
-                let (guard, file) = acquire(
-                    directory,
-                    destination,
-                    || owner,
-                    |name| sys::create_new(directory, name, 0o600),
-                )?;
+                let create = |name: &Path| sys::create_new(directory, name, 0o600);
+                let (guard, file) = match choice {
+                    Choice::First => acquire(directory, destination, || owner, create)?,
+                    Choice::Random => acquire_random(directory, |name| Ok(create(name)?))?,
+                };
                 let mut name = Self::beside(directory, guard);
                 // Until it is locked, somebody may take it for a leftover; then it is not ours to remove.
                 if !claim(&file)? {
@@ -243,6 +244,11 @@ impl<'d> TempName<'d> {
     /// Has what is under our name and what is under the other one change places. False where that cannot be done.
     pub(crate) fn exchange(&self, to: BorrowedFd<'_>, name: &Path) -> Result<bool, Errno> {
         sys::exchange(self.place.directory(), &self.name, to, name)
+    }
+
+    /// What has the name now.
+    pub(crate) fn metadata(&self) -> Option<Metadata> {
+        sys::metadata_at(self.place.directory(), &self.name).ok()
     }
 
     /// Removes the name if it is that of the file.

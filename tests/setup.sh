@@ -3,31 +3,52 @@
 #
 #   tests/setup.sh         what 'make test' needs
 #   tests/setup.sh lint    what 'make lint' needs
+#   tests/setup.sh bench   what 'make bench' needs
 #
 # Where it cannot install, it says so and goes on: the tests then skip what they cannot do, and say that too.
 set -eu
 
-# program:package
+# program:package. 'ps' stands for kill(1), which a shell has of its own.
 tests='
 bash:bash
 btrfs:btrfs-progs
 chattr:e2fsprogs
 cmp:diffutils
 fish:fish
+flock:util-linux
 getfacl:acl
 getent:libc-bin
+jq:jq
+make:make
+losetup:mount
 mkfs.btrfs:btrfs-progs
 mkfs.ext4:e2fsprogs
 mkfs.xfs:xfsprogs
 mount:mount
+nginx:nginx-light
+ps:procps
+python3:python3
 setfacl:acl
 strace:strace
 unshare:util-linux
+visudo:sudo
 zsh:zsh
 '
 lint='
 mandoc:mandoc
 shellcheck:shellcheck
+'
+bench='
+cat:coreutils
+gcc:gcc
+losetup:mount
+mkfs.btrfs:btrfs-progs
+mkfs.ext4:e2fsprogs
+mkfs.xfs:xfsprogs
+mount:mount
+sponge:moreutils
+strace:strace
+unshare:util-linux
 '
 
 say() {
@@ -37,8 +58,9 @@ say() {
 case ${1-tests} in
     tests) wanted=$tests ;;
     lint) wanted=$lint ;;
+    bench) wanted=$bench ;;
     *)
-        say "what is '$1'? tests or lint" >&2
+        say "what is '$1'? tests, lint or bench" >&2
         exit 2
         ;;
 esac
@@ -81,3 +103,13 @@ if ! as_root apt-get update -q ||
     ! as_root apt-get install -y -q --no-install-recommends $packages; then
     say 'that did not work; the tests that need them say that they are skipped' >&2
 fi
+
+# The tests want the program, and nobody has asked for a server.
+case " $packages " in
+    *' nginx-light '*)
+        if [ -d /run/systemd/system ]; then
+            say 'switching off the web server that came with nginx-light'
+            as_root systemctl disable --now nginx || true
+        fi
+        ;;
+esac

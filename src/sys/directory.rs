@@ -184,8 +184,19 @@ pub(crate) fn proc_path(file: impl AsFd) -> PathBuf {
 }
 
 /// Gives a file a second name; EEXIST if anything by that name is there.
+///
+/// ENOENT also means that the file was replaced while the kernel looked: then there is another one by its name.
 pub(crate) fn link(from: BorrowedFd<'_>, old: &Path, to: BorrowedFd<'_>, new: &Path) -> Result<()> {
-    retry_on_intr(|| fs::linkat(from, old, to, new, AtFlags::empty()))
+    const TRIES: usize = 1000;
+    let link = || retry_on_intr(|| fs::linkat(from, old, to, new, AtFlags::empty()));
+    let is_there = || fs::statat(from, old, AtFlags::SYMLINK_NOFOLLOW).is_ok();
+    for _ in 1..TRIES {
+        match link() {
+            Err(Errno::NOENT) if is_there() => {}
+            linked => return linked,
+        }
+    }
+    link()
 }
 
 /// Moves a name, over whatever has the new one; at no moment is there nothing by the new name.

@@ -29,18 +29,27 @@ pub(crate) const ENDING: [i32; 5] = [
 pub(crate) const FILE_TOO_LARGE: i32 = libc::SIGXFSZ;
 
 /// Holds back all signals that can be held back; gives the mask as it was.
+pub(crate) fn block_signals() -> Result<Mask> {
+    set_mask(libc::sigfillset)
+}
+
+/// Holds back none; gives the mask as it was.
+pub(crate) fn unblock_signals() -> Result<Mask> {
+    set_mask(libc::sigemptyset)
+}
+
 #[expect(
     unsafe_code,
     reason = "neither std nor rustix has a stable call for it"
 )]
-pub(crate) fn block_signals() -> Result<Mask> {
-    let mut all = MaybeUninit::<Mask>::uninit();
+fn set_mask(fill: unsafe extern "C" fn(*mut Mask) -> i32) -> Result<Mask> {
+    let mut new = MaybeUninit::<Mask>::uninit();
     let mut before = MaybeUninit::<Mask>::uninit();
-    // SAFETY: sigfillset initialises `all` before it is read, sigprocmask initialises `before` if it returns 0, and
-    // `before` is taken for initialised only then. This process has one thread.
+    // SAFETY: `fill`, sigfillset or sigemptyset, initialises `new` before it is read, sigprocmask initialises `before` if
+    // it returns 0, and `before` is taken for initialised only then. This process has one thread.
     unsafe {
-        libc::sigfillset(all.as_mut_ptr());
-        if libc::sigprocmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr()) != 0 {
+        fill(new.as_mut_ptr());
+        if libc::sigprocmask(libc::SIG_SETMASK, new.as_ptr(), before.as_mut_ptr()) != 0 {
             return Err(last_errno());
         }
         Ok(before.assume_init())

@@ -565,6 +565,62 @@ fn an_acl_that_cannot_be_kept_does_not_leave_the_directorys_in_its_place() {
     }
 }
 
+/// An ACL that names somebody; what the new file may be without it, given what each could do by it.
+const LISTS: [(&str, u32); 4] = [
+    // Whom the list shuts out would be one of the others, or of the group.
+    ("u::rw,u:1000:-,g::r,o::r,m::rw", 0o600),
+    ("u::rw,g::rw,g:1000:-,o::rw,m::rw", 0o600),
+    ("u::rw,u:1000:rw,g::r,o::r,m::rw", 0o644),
+    // The mask is no right: the owning group had none.
+    ("u::rw,u:1000:rw,g::-,o::-,m::rw", 0o600),
+];
+
+#[test]
+fn without_its_acl_a_file_is_open_to_nobody_who_was_shut_out() {
+    needs_root!();
+    needs_tool!("strace", "setfacl", "unshare");
+    let namespace: &[&str] = &["unshare", "-Ur"];
+    let refusal: &[&str] = &[
+        "strace",
+        "-qq",
+        "-o",
+        "/dev/null",
+        "-e",
+        "trace=fsetxattr",
+        "-e",
+        "inject=fsetxattr:error=EINVAL",
+    ];
+    // In a user namespace that does not know whom the list names, and where the filesystem takes no list.
+    for through in [namespace, refusal] {
+        for (list, mode) in LISTS {
+            let sandbox = Sandbox::new();
+            sandbox.write("out", "old");
+            if !sandbox.setfacl("out", &["--set", list]) {
+                skip!("the filesystem has no ACLs");
+            }
+            sandbox
+                .atomwrite(["out"])
+                .through(through.iter().copied())
+                .stdin("new")
+                .warns("ACL")
+                .succeeds();
+            assert_eq!(sandbox.text("out"), "new");
+            assert_eq!(sandbox.mode("out"), mode, "{list}\n{}", sandbox.acl("out"));
+            assert!(sandbox.xattr("out", "system.posix_acl_access").is_none());
+
+            let sandbox = Sandbox::new();
+            sandbox.write("out", "old");
+            sandbox.setfacl("out", &["--set", list]);
+            sandbox
+                .atomwrite(["--keep=all", "out"])
+                .through(through.iter().copied())
+                .stdin("new")
+                .says("ACL")
+                .fails(1);
+        }
+    }
+}
+
 #[test]
 fn a_set_gid_bit_that_the_kernel_drops_is_told() {
     // chmod(2) drops it in silence where the caller is not in the file's group, and the group can be kept all the same:
@@ -1202,4 +1258,103 @@ fn a_new_owner_on_top_of_an_acl_and_xattrs_leaves_them() {
     assert_eq!(sandbox.owner("out"), (1003, 1004));
     assert_eq!(sandbox.acl("out"), acl);
     assert_eq!(sandbox.xattr("out", "user.origin").unwrap(), b"x");
+}
+
+/// A directory with a getent that does what `script` says, to be put on PATH.
+fn with_getent(sandbox: &Sandbox, script: &str) -> std::path::PathBuf {
+    let directory = sandbox.aside(format!("bin-{}", script.len()));
+    fs::create_dir_all(&directory).unwrap();
+    let program = directory.join("getent");
+    // By a shell, so that no descriptor of ours holds the program open for writing when another thread forks.
+    tool(
+        "sh",
+        [
+            "-c",
+            "printf '#!/bin/sh\\n%s\\n' \"$2\" >\"$1\" && chmod 755 \"$1\"",
+            "sh",
+            program.to_str().unwrap(),
+            script,
+        ],
+    );
+    directory
+}
+
+#[test]
+fn a_name_that_comes_back_in_another_spelling_is_the_one_that_was_asked_for() {
+    needs_root!();
+    let sandbox = Sandbox::new();
+    // As sssd answers for DOMAIN\Name.
+    let getent = with_getent(
+        &sandbox,
+        "case $1 in passwd) echo 'name@domain:*:4321:99::/:' ;; group) echo 'staff@domain:*:4322:' ;; esac",
+    );
+    sandbox
+        .atomwrite(["-o", "DOMAIN\\Name", "-g", "DOMAIN\\Staff", "out"])
+        .env("PATH", getent)
+        .stdin("new")
+        .succeeds();
+    assert_eq!(sandbox.owner("out"), (4321, 4322));
+}
+
+#[test]
+fn a_getent_that_fails_is_replaced_by_the_files() {
+    needs_root!();
+    let sandbox = Sandbox::new();
+    let ((user, uid), (group, gid)) = somebody();
+    for script in ["exit 1", "exit 127; :", "kill -9 $$"] {
+        let getent = with_getent(&sandbox, script);
+        sandbox
+            .atomwrite(["-o", &user, "-g", &group, "out"])
+            .env("PATH", &getent)
+            .stdin("new")
+            .succeeds();
+        assert_eq!(sandbox.owner("out"), (uid, gid), "{script}");
+        fs::remove_file(sandbox.path("out")).unwrap();
+        sandbox
+            .atomwrite(["-o", "no-such-user", "out"])
+            .env("PATH", &getent)
+            .stdin("new")
+            .says("'no-such-user'")
+            .fails(1);
+    }
+}
+
+#[test]
+fn a_getent_that_knows_nobody_has_the_last_word() {
+    needs_root!();
+    let sandbox = Sandbox::new();
+    let ((user, _), _) = somebody();
+    let getent = with_getent(&sandbox, "exit 2");
+    let input = Witness::new();
+    sandbox
+        .atomwrite(["-o", &user, "out"])
+        .env("PATH", getent)
+        .stdin_from(input.input())
+        .says(format!("'{user}'"))
+        .fails(1);
+    input.has_not_been_read();
+}
+
+#[test]
+fn a_getent_that_answers_nonsense_is_not_believed() {
+    needs_root!();
+    let sandbox = Sandbox::new();
+    for script in [
+        "echo",
+        "echo nonsense",
+        "echo a:b:c:d",
+        "echo a:b:99999999999:d",
+        "echo a:b:-1:d",
+        "echo a:b:4294967295:d",
+    ] {
+        let getent = with_getent(&sandbox, script);
+        let done = sandbox
+            .atomwrite(["-o", "somebody", "out"])
+            .env("PATH", getent)
+            .stdin("new")
+            .output();
+        assert_eq!(done.code(), Some(1), "{script} {done:?}");
+        assert!(done.stderr.contains("'somebody'"), "{script} {done:?}");
+        assert!(sandbox.names().is_empty());
+    }
 }

@@ -1,5 +1,5 @@
 //! The completions are scripts that their shells understand, and offer files for operands, values for options that have
-//! some, and nothing else.
+//! some, commands after `DEST --`, and nothing else.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -20,7 +20,8 @@ fn bash_completes() {
             _atomwrite atomwrite "${@: -1}" "${@: -2:1}"
             # Where there is nothing, readline takes files ("complete -o default").
             [[ ${COMPREPLY[*]-} ]] || COMPREPLY=($(compgen -f -- "${@: -1}"))
-            printf '%s\n' "${COMPREPLY[@]}"
+            # Nor does it show one twice.
+            printf '%s\n' "${COMPREPLY[@]}" | uniq
         "#;
         let mut arguments = vec!["--norc", "-c", script, "bash"];
         let file = path("atomwrite.bash");
@@ -39,6 +40,28 @@ fn bash_completes() {
     assert_eq!(offered(&["--no-d"]), ["--no-dereference"]);
     assert_eq!(offered(&["-o", "roo"]), ["root"]);
     assert_eq!(offered(&["-m", "6"]), ["6"]);
+    let controls = ["none", "simple", "existing", "numbered"];
+    assert_eq!(offered(&["--backup", "="]), controls);
+    assert_eq!(offered(&["--backup", "=", "s"]), ["simple"]);
+    assert_eq!(offered(&["--inplace", "="]), ["never", "auto", "always"]);
+    for option in ["--backup", "-b", "--inplace"] {
+        assert_eq!(offered(&[option, "some"]), ["some-file"]);
+    }
+    // Commands; and files again where there was no DEST.
+    assert_eq!(offered(&["some-file", "--", "unshar"]), ["unshare"]);
+    assert_eq!(
+        offered(&["--sync", "=", "none", "f", "--", "unshar"]),
+        ["unshare"]
+    );
+    assert_eq!(
+        offered(&["some-file", "--", "unshare", "some"]),
+        ["some-file"]
+    );
+    assert_eq!(offered(&["--", "some"]), ["some-file"]);
+    assert_eq!(
+        offered(&["--sync", "=", "none", "--", "some"]),
+        ["some-file"]
+    );
 }
 
 #[test]
@@ -62,6 +85,20 @@ fn fish_completes() {
     assert_eq!(offered("atomwrite --no-d"), ["--no-dereference"]);
     assert_eq!(offered("atomwrite -m some"), [""; 0]);
     assert_eq!(offered("atomwrite -o roo"), ["root"]);
+    let controls =
+        ["existing", "none", "numbered", "simple"].map(|word| format!("--backup={word}"));
+    assert_eq!(offered("atomwrite --backup="), controls);
+    assert_eq!(offered("atomwrite --inplace=ne"), ["--inplace=never"]);
+    for option in ["--backup", "-b", "--inplace"] {
+        assert_eq!(offered(&format!("atomwrite {option} some")), ["some-file"]);
+    }
+    // Commands; and files again where there was no DEST.
+    assert_eq!(offered("atomwrite some-file -- unshar"), ["unshare"]);
+    assert_eq!(
+        offered("atomwrite some-file -- unshare some"),
+        ["some-file"]
+    );
+    assert_eq!(offered("atomwrite -- some"), ["some-file"]);
 }
 
 #[test]
@@ -70,6 +107,41 @@ fn zsh_understands_its_script() {
     let sandbox = Sandbox::new();
     let file = path("_atomwrite");
     assert!(lines(&sandbox, "zsh", &["-n", file.to_str().unwrap()]).is_empty());
+}
+
+#[test]
+fn zsh_leaves_the_words_after_dest_to_the_command() {
+    needs_tool!("zsh");
+    let sandbox = Sandbox::new();
+    // Without zsh's own parts, which only a terminal has: what they are called with.
+    let script = r#"
+        autoload() { : }; is-at-least() { : }; compdef() { : }
+        _arguments() { print ours }
+        _normal() { print -r -- $CURRENT $words }
+        source $1; shift
+        words=("$@"); CURRENT=$#
+        _atomwrite
+    "#;
+    let offered = |words: &[&str]| {
+        let file = path("_atomwrite");
+        let mut arguments = vec!["-f", "-c", script, "zsh", file.to_str().unwrap()];
+        arguments.push("atomwrite");
+        arguments.extend(words);
+        lines(&sandbox, "zsh", &arguments)
+    };
+    assert_eq!(offered(&["dest", "--", "unshar"]), ["1 unshar"]);
+    assert_eq!(
+        offered(&["-v", "dest", "--", "unshare", "some"]),
+        ["2 unshare some"]
+    );
+    for ours in [
+        &["dest", "--"][..],
+        &["dest"],
+        &["--", "some"],
+        &["-v", "--", "some"],
+    ] {
+        assert_eq!(offered(ours), ["ours"]);
+    }
 }
 
 fn path(name: &str) -> PathBuf {

@@ -176,6 +176,76 @@ fn a_leftover_that_had_its_owner_already_is_removed() {
     assert_eq!(sandbox.owner("out").0, NOBODY);
 }
 
+/// The 16 digits of a first choice: FNV-1a, which must stay the same from release to release.
+fn digits_of(name: &str) -> String {
+    let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    format!(".atomwrite.{hash:016x}.tmp")
+}
+
+#[test]
+fn a_leftover_under_the_second_choice_is_removed_too() {
+    needs_tool!("strace");
+    let sandbox = Sandbox::new();
+    sandbox.write("out", "old");
+    let first = leave_a_corpse(&sandbox, &[], None);
+    assert_eq!(first, digits_of("out").as_str());
+    // Of one that was killed while another had the first.
+    let second = digits_of(&digits_of("out"));
+    for named in [None, Some(NAMED)] {
+        for left in [&[&*second][..], &[&*second, first.to_str().unwrap()]] {
+            for name in left {
+                sandbox.write(name, "of the dead");
+            }
+            let strace = strace_with(named, None);
+            let mut run = sandbox.atomwrite(["out"]).stdin("new").leaves(["out"]);
+            if named.is_some() {
+                run = run.through(strace.command());
+            }
+            run.succeeds();
+        }
+    }
+}
+
+#[test]
+fn files_that_cannot_be_told_apart_keep_nobody_for_ever() {
+    needs_tool!("strace");
+    for named in [None, Some(NAMED)] {
+        let clean = clean_trace(&["out"], named);
+        let looks = clean.own().iter().filter(|call| call.is("statx"));
+        let looks = looks.map(|call| format!("statx:error=EIO:when={}+", call.nth));
+        // EAGAIN of a file with a name says that somebody else is about to remove it.
+        let locks: &[_] = match named {
+            None => &["flock:error=EAGAIN", "flock:error=EIO"],
+            Some(_) => &["flock:error=EIO"],
+        };
+        let locks = locks.iter().copied().map(String::from);
+        for always in looks.chain(locks) {
+            for arguments in [&["out"][..], &["--lock", "out"], &["-n", "new"]] {
+                let sandbox = Sandbox::new();
+                sandbox.write("out", "old");
+                let strace = strace_with(named, Some(&always));
+                let done = sandbox
+                    .atomwrite(arguments.iter().copied())
+                    .stdin("new")
+                    .through(strace.command())
+                    .output();
+                let last = *arguments.last().unwrap();
+                match done.code() {
+                    Some(0) => assert_eq!(sandbox.text(last), "new", "{always}"),
+                    Some(1) => assert_eq!(sandbox.names(), ["out"], "{always}"),
+                    _ => panic!("{always} {arguments:?} {done:?}"),
+                }
+                if last == "new" || done.code() == Some(1) {
+                    assert_eq!(sandbox.text("out"), "old", "{always} {arguments:?}");
+                }
+                assert!(leftovers(&sandbox).is_empty(), "{always} {arguments:?}");
+            }
+        }
+    }
+}
+
 #[test]
 fn a_kill_while_a_named_file_is_filled_is_healed_too() {
     needs_tool!("strace");

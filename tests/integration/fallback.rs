@@ -10,6 +10,7 @@ use std::path::Path;
 use rustix::process::Signal;
 
 use crate::sandbox::{NOBODY, Sandbox, needs_root, needs_tool, skip, tool, wait_until};
+use crate::strace::Strace;
 
 /// The temporary names in the sandbox.
 fn temporary(sandbox: &Sandbox) -> Vec<String> {
@@ -303,4 +304,38 @@ fn a_name_that_is_taken_is_left_alone_while_its_writer_lives() {
     assert_eq!(second.wait().code(), Some(0));
     assert_eq!(sandbox.text("out"), "second");
     assert_eq!(sandbox.names(), ["out"]);
+}
+
+#[test]
+fn an_acl_never_gives_more_than_the_mode_that_was_asked_for() {
+    // The file has a name: whoever the list names could open it between the list and the mode.
+    needs_tool!("strace", "setfacl", "getfacl");
+    let sandbox = Sandbox::new();
+    sandbox.write("out", "old");
+    if !sandbox.setfacl("out", &["-m", "u:1000:rw,g:1001:rw,m::rw"]) {
+        skip!("the filesystem has no ACLs");
+    }
+    for (option, mode, mask) in [("600", 0o600, "mask::---"), ("g=r", 0o640, "mask::r--")] {
+        // It stops when it has set the list.
+        let strace = Strace::new()
+            .inject("linkat:error=EOPNOTSUPP")
+            .inject("fsetxattr:signal=SIGSTOP:when=1");
+        let running = sandbox
+            .atomwrite(["-m", option, "out"])
+            .stdin("new")
+            .through(strace.command())
+            .start();
+        wait_until("it has set the ACL", || strace.has_stopped());
+        let names = temporary(&sandbox);
+        assert_eq!(names.len(), 1, "{names:?}");
+        let acl = sandbox.acl(&names[0]);
+        assert!(acl.contains("user:1000:rw-"), "{acl}");
+        assert!(acl.lines().any(|line| line.starts_with(mask)), "{acl}");
+        let program = fs::read_to_string(format!("/proc/{0}/task/{0}/children", running.id()));
+        tool("kill", ["-CONT", program.unwrap().trim()]);
+        assert_eq!(running.wait().code(), Some(0));
+        assert_eq!(sandbox.mode("out"), mode);
+        assert_eq!(sandbox.text("out"), "new");
+        sandbox.setfacl("out", &["-m", "m::rw"]);
+    }
 }

@@ -20,18 +20,32 @@ use crate::strace::{Call, Strace, Trace};
 
 /// A way to use the program.
 struct Form {
+    /// Up to DEST.
     arguments: &'static [&'static str],
+    /// What comes behind `--`.
+    command: &'static [&'static str],
     prepare: fn(&Sandbox),
+    errors: Errors,
     /// What is injected in every run of it, the clean one too: `linkat:error=EOPNOTSUPP` gives the named file.
     always: Option<&'static str>,
     /// Whether a warning may stand in for an attribute that was not kept.
     may_warn: bool,
 }
 
+/// Which errors a call is made to have.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Errors {
+    All,
+    /// One of each kind: for what the form has in common with others, that is enough.
+    Few,
+}
+
 /// The form that most others change in one point.
 const PLAIN: Form = Form {
     arguments: &["out"],
+    command: &[],
     prepare: |_| {},
+    errors: Errors::All,
     always: None,
     may_warn: false,
 };
@@ -220,6 +234,210 @@ fn a_replaced_link_survives_every_error() {
     .survives_every_error();
 }
 
+/// The form that those of the other options change.
+const OTHER: Form = Form {
+    prepare: |sandbox| {
+        sandbox.write("out", "old");
+    },
+    errors: Errors::Few,
+    may_warn: true,
+    ..PLAIN
+};
+
+/// What COMMAND prints.
+fn command_source(sandbox: &Sandbox) {
+    sandbox.write("out", "old");
+    sandbox.write("src", input());
+}
+
+#[test]
+fn a_command_survives_every_error() {
+    needs_tool!("strace");
+    Form {
+        command: &["cat", "src"],
+        prepare: command_source,
+        ..OTHER
+    }
+    .survives_every_error();
+}
+
+#[test]
+fn a_command_through_a_pipe_survives_every_error() {
+    needs_tool!("strace");
+    Form {
+        command: &["cat", "src"],
+        prepare: command_source,
+        always: Some("linkat:error=EOPNOTSUPP"),
+        ..OTHER
+    }
+    .survives_every_error();
+}
+
+#[test]
+fn a_command_for_a_new_name_survives_every_error() {
+    needs_tool!("strace");
+    Form {
+        arguments: &["--lock", "one/two/out"],
+        command: &["cat", "src"],
+        prepare: |sandbox| {
+            sandbox.mkdir("one/two");
+            sandbox.write("src", input());
+        },
+        ..OTHER
+    }
+    .survives_every_error();
+}
+
+#[test]
+fn appending_survives_every_error() {
+    needs_tool!("strace");
+    Form {
+        arguments: &["-a", "out"],
+        prepare: |sandbox| {
+            sandbox.write("out", "old");
+        },
+        ..OTHER
+    }
+    .survives_every_error();
+}
+
+#[test]
+fn appending_to_a_large_file_survives_every_error() {
+    needs_tool!("strace");
+    Form {
+        arguments: &["-a", "out"],
+        prepare: |sandbox| {
+            sandbox.write("out", "old\n".repeat(5000));
+        },
+        ..OTHER
+    }
+    .survives_every_error();
+}
+
+#[test]
+fn appending_to_a_new_name_survives_every_error() {
+    needs_tool!("strace");
+    Form {
+        arguments: &["-a", "out"],
+        prepare: |_| {},
+        ..OTHER
+    }
+    .survives_every_error();
+}
+
+#[test]
+fn a_backup_over_an_older_one_survives_every_error() {
+    needs_tool!("strace");
+    Form {
+        arguments: &["-b", "out"],
+        prepare: |sandbox| {
+            sandbox.write("out", "old");
+            sandbox.write("out~", "older");
+        },
+        ..OTHER
+    }
+    .survives_every_error();
+}
+
+#[test]
+fn a_numbered_backup_survives_every_error() {
+    needs_tool!("strace");
+    Form {
+        arguments: &["--backup=numbered", "out"],
+        prepare: |sandbox| {
+            sandbox.write("out", "old");
+            sandbox.write("out.~1~", "older");
+        },
+        ..OTHER
+    }
+    .survives_every_error();
+}
+
+#[test]
+fn a_backup_by_exchange_survives_every_error() {
+    needs_tool!("strace");
+    Form {
+        arguments: &["-b", "out"],
+        // The first is the probe, the second the backup's, the third the new file's.
+        always: Some("linkat:error=EPERM:when=2"),
+        ..OTHER
+    }
+    .survives_every_error();
+}
+
+#[test]
+fn equal_content_survives_every_error() {
+    needs_tool!("strace");
+    Form {
+        arguments: &["-C", "out"],
+        prepare: |sandbox| {
+            sandbox.write("out", input());
+        },
+        ..OTHER
+    }
+    .survives_every_error();
+}
+
+#[test]
+fn unequal_content_survives_every_error() {
+    needs_tool!("strace");
+    Form {
+        arguments: &["-C", "-m", "600", "out"],
+        prepare: |sandbox| {
+            let mut other = input();
+            other[9_000] ^= 1;
+            sandbox.write("out", other);
+        },
+        ..OTHER
+    }
+    .survives_every_error();
+}
+
+#[test]
+fn a_validated_write_survives_every_error() {
+    needs_tool!("strace");
+    Form {
+        arguments: &["--validate", "test -s \"$1\"", "out"],
+        ..OTHER
+    }
+    .survives_every_error();
+}
+
+#[test]
+fn a_validated_file_with_a_name_survives_every_error() {
+    needs_tool!("strace");
+    Form {
+        arguments: &["--validate", "test -s \"$1\"", "out"],
+        always: Some("linkat:error=EOPNOTSUPP"),
+        ..OTHER
+    }
+    .survives_every_error();
+}
+
+#[test]
+fn a_write_in_place_survives_every_error_by_its_own_promise() {
+    needs_tool!("strace");
+    Form {
+        arguments: &["-q", "--inplace=always", "out"],
+        ..OTHER
+    }
+    .survives_every_error();
+}
+
+#[test]
+fn a_write_in_place_with_a_backup_survives_every_error_by_its_own_promise() {
+    needs_tool!("strace");
+    Form {
+        arguments: &["-q", "--inplace=always", "-b", "out"],
+        prepare: |sandbox| {
+            sandbox.write("out", "old");
+            sandbox.write("out~", "older");
+        },
+        ..OTHER
+    }
+    .survives_every_error();
+}
+
 #[test]
 fn a_clean_up_that_fails_does_not_hide_the_error_and_is_made_up_for() {
     needs_tool!("strace");
@@ -349,6 +567,7 @@ impl Form {
     fn survives_every_error_in(&self, make_sandbox: impl Fn() -> Sandbox) {
         let sandbox = make_sandbox();
         (self.prepare)(&sandbox);
+        let old = fs::read(sandbox.path("out")).unwrap_or_default();
         let Done {
             status,
             stderr,
@@ -360,9 +579,13 @@ impl Form {
             known_from: self.first_look(&trace),
             trace,
             look: Look::at(&sandbox).expect("the clean run has made it"),
-            names: sandbox.names(),
+            others: others(&sandbox),
         };
-        assert_eq!(clean.look.content, Content(input_of(&sandbox)));
+        let mut expected = input_of(&sandbox);
+        if self.has("-a") {
+            expected.splice(0..0, old);
+        }
+        assert_eq!(clean.look.content, Content(expected));
         drop(sandbox);
 
         // One entry for all errors of a call that the same can be said of.
@@ -373,13 +596,16 @@ impl Form {
                 continue;
             }
             for errno in errors_of(&call.name) {
+                if self.errors == Errors::Few && !FEW.contains(&errno) {
+                    continue;
+                }
                 runs += 1;
                 let sandbox = make_sandbox();
                 (self.prepare)(&sandbox);
-                let before = (Look::at(&sandbox), sandbox.names());
+                let before = (Look::at(&sandbox), others(&sandbox));
                 let aim = format!("{}:error={errno}:when={}", call.name, call.nth);
                 let done = self.run(&sandbox, Some(&aim));
-                let after = (Look::at(&sandbox), sandbox.names());
+                let after = (Look::at(&sandbox), others(&sandbox));
                 for what in self.judge(place, errno, &clean, &done, &before, &after) {
                     let Call { name, args, .. } = call;
                     let status = done.status;
@@ -419,13 +645,28 @@ impl Form {
         }
         let mut complaints = Vec::new();
         let mut complain = |what: String| complaints.push(what);
-        if let Some(must) = verdict(place, errno, &clean.trace) {
+        if let Some(must) = self.verdict(place, errno, &clean.trace) {
             if done.status != Some(must) {
                 complain(format!("the status must be {must}"));
             }
         }
+        let in_place = self.has("--inplace=always");
         match (done.status, &after.0) {
             (Some(0 | 4), None) => complain("missing".into()),
+            // It broke off.
+            (Some(4), Some(look)) if in_place => {
+                let Some(Look { inode, .. }) = before.0 else {
+                    return vec!["DEST was not there".into()];
+                };
+                let touched = |call: &Call| call.args.contains("/out>") && call.is("write");
+                let written = clean.trace.places(touched).first().copied();
+                if look.inode != inode || written.is_none_or(|written| place < written) {
+                    complain("changed before it was written to".into());
+                }
+                if names_and_content(&after.1) != names_and_content(&clean.others) {
+                    complain(format!("left behind, {:?}", after.1));
+                }
+            }
             (Some(0 | 4), Some(look)) => {
                 if look.content != clean.look.content {
                     complain(format!("torn: {:?}", look.content));
@@ -438,12 +679,23 @@ impl Form {
                         look.attributes
                     ));
                 }
-                if after.1 != clean.names {
-                    complain(format!("left behind, {:?}", after.1));
+                let mut left = after.1.clone();
+                if call.name.starts_with("unlink") {
+                    // What could not be removed is there, and the next write removes it.
+                    left.retain(|other| !other.is_temporary());
+                }
+                if names_and_content(&left) != names_and_content(&clean.others) {
+                    complain(format!("left behind, {left:?}"));
                 }
             }
             (Some(1), _) => {
-                if after.0 != before.0 {
+                // A second name that comes and goes, or space that was reserved, leaves a trace there.
+                let but_for_ctime = self.has("-b") || self.has("--backup=numbered") || in_place;
+                let same = match (&after.0, &before.0) {
+                    (Some(after), Some(before)) if but_for_ctime => after.is_but_for_ctime(before),
+                    (after, before) => after == before,
+                };
+                if !same {
                     complain(format!("DEST has changed, {:?}", after.0));
                 }
                 if after.1 != before.1 {
@@ -481,14 +733,53 @@ impl Form {
         looks.first().copied()
     }
 
+    fn words(&self) -> Vec<&'static str> {
+        let mut words = self.arguments.to_vec();
+        if !self.command.is_empty() {
+            words.push("--");
+            words.extend(self.command);
+        }
+        words
+    }
+
+    fn has(&self, option: &str) -> bool {
+        self.arguments.contains(&option)
+    }
+
+    fn runs_a_program(&self) -> bool {
+        !self.command.is_empty() || self.has("--validate")
+    }
+
+    /// The status that a call which fails must lead to, if only one is right.
+    fn verdict(&self, place: usize, errno: &str, clean: &Trace) -> Option<i32> {
+        let call = &clean.own()[place];
+        if self.has("--inplace=always") {
+            // A spool has nothing to tell when it is closed, and DEST is not renamed to.
+            return (call.is("write") && call.on_draft() && errno != "EINTR").then_some(1);
+        }
+        // Of what a program got, std closes our copies, and what that tells the next close tells too. And one that
+        // injects an error does not close: what stays open for writing is a writer.
+        // And a file that is only locked has nothing to tell.
+        if call.is("close") && (self.runs_a_program() || self.has("-a") || self.has("-b")) {
+            return None;
+        }
+        // The first renames are the backup's.
+        let committing = clean.places(Call::renames).len() > 1;
+        if committing && (call.renames() || call.is("flock")) {
+            return None;
+        }
+        verdict(place, errno, clean)
+    }
+
     fn run(&self, sandbox: &Sandbox, aim: Option<&str>) -> Done {
         let mut strace = Strace::new();
+        if self.runs_a_program() {
+            strace = strace.alone();
+        }
         for injection in self.always.into_iter().chain(aim) {
             strace = strace.inject(injection);
         }
-        let run = sandbox
-            .atomwrite(self.arguments.iter().copied())
-            .through(strace.command());
+        let run = sandbox.atomwrite(self.words()).through(strace.command());
         let stdin = sandbox.aside("stdin");
         let done = if stdin.exists() {
             run.stdin_from(open(stdin)).output()
@@ -496,8 +787,16 @@ impl Form {
             run.stdin(input()).output()
         };
         assert_eq!(done.stdout, "");
+        // COMMAND's form has numbers of its own for the same. A validator that cannot be shown to have left the file alone
+        // is taken for one that has not.
+        let status = match done.code() {
+            Some(3) if self.has("--validate") => Some(1),
+            Some(124) if !self.command.is_empty() => Some(4),
+            Some(125 | 126) if !self.command.is_empty() => Some(1),
+            other => other,
+        };
         Done {
-            status: done.code(),
+            status,
             stderr: done.stderr,
             trace: strace.trace(),
         }
@@ -525,7 +824,11 @@ impl Form {
         let last = self.arguments.last().expect("DEST");
         let names_one = line.contains(&format!("'{last}'"))
             || line.contains("'src'")
-            || line.contains("standard input");
+            || line.contains("standard input")
+            || self
+                .command
+                .iter()
+                .any(|word| line.contains(&format!("'{word}'")));
         if !names_one {
             return Err("names no path".into());
         }
@@ -553,11 +856,54 @@ struct Clean {
     /// The call by which the program learns that DEST exists, if it does.
     known_from: Option<usize>,
     look: Look,
-    names: Vec<OsString>,
+    others: Vec<Other>,
 }
 
-/// DEST, if it is there, and all names in the sandbox.
-type State = (Option<Look>, Vec<OsString>);
+/// DEST, if it is there, and all else in the sandbox.
+type State = (Option<Look>, Vec<Other>);
+
+/// What else has a name in the sandbox.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Other {
+    name: OsString,
+    inode: u64,
+    /// Of a file.
+    content: Option<String>,
+}
+
+impl Other {
+    fn is_temporary(&self) -> bool {
+        self.name.to_string_lossy().contains(".atomwrite.")
+    }
+}
+
+/// A directory that was made anew is another one.
+fn names_and_content(others: &[Other]) -> Vec<(&OsString, Option<&String>)> {
+    let others = others.iter();
+    others
+        .map(|other| (&other.name, other.content.as_ref()))
+        .collect()
+}
+
+fn others(sandbox: &Sandbox) -> Vec<Other> {
+    let names = sandbox.names().into_iter();
+    names
+        .map(|name| {
+            let stat = sandbox.stat(&name);
+            let is_dest = ["out", "far/target", "one/two/out"].contains(&name.to_str().unwrap());
+            let content = (stat.is_file() && !is_dest).then(|| {
+                let mut text = sandbox.text(&name);
+                text.truncate(64);
+                format!("{text} {}", stat.len())
+            });
+            Other {
+                inode: if is_dest { 0 } else { stat.ino() },
+                name,
+                content,
+            }
+        })
+        .collect()
+}
 
 /// The content that the form's run must give.
 fn input_of(sandbox: &Sandbox) -> Vec<u8> {
@@ -566,6 +912,11 @@ fn input_of(sandbox: &Sandbox) -> Vec<u8> {
         .find_map(|file| fs::read(file).ok())
         .unwrap_or_else(input)
 }
+
+/// The kinds of errors: the disk's, the filesystem's, a signal's, a permission's, what cannot be.
+const FEW: [&str; 7] = [
+    "EIO", "ENOSPC", "EINTR", "EPERM", "EINVAL", "EEXIST", "EAGAIN",
+];
 
 /// The errors that a call may have, as far as they differ in what they mean to us.
 fn errors_of(call: &str) -> impl Iterator<Item = &'static str> {
@@ -594,6 +945,11 @@ fn errors_of(call: &str) -> impl Iterator<Item = &'static str> {
         }
         "copy_file_range" => "EIO ENOSPC EDQUOT EINTR ENOSYS EOPNOTSUPP EXDEV EINVAL EPERM",
         "flock" => "EINTR ENOLCK EOPNOTSUPP EAGAIN",
+        "fallocate" => "EIO ENOSPC EDQUOT EINTR EOPNOTSUPP EFBIG",
+        "ftruncate" => "EIO ENOSPC EINTR EPERM",
+        "utimensat" => "EIO EPERM",
+        "poll" | "ppoll" => "EINTR ENOMEM",
+        "pipe2" => "EMFILE ENFILE",
         "mkdir" | "mkdirat" => "EIO ENOSPC EDQUOT EACCES EROFS EEXIST",
         "statx" | "fstat" | "newfstatat" => "EIO ENOMEM EACCES",
         _ => "EIO EINVAL ENOSYS",
@@ -680,6 +1036,11 @@ impl Look {
             attributes: attributes.into(),
             content: Content(sandbox.read(name)),
         })
+    }
+
+    fn is_but_for_ctime(&self, other: &Self) -> bool {
+        let key = |look: &Self| (look.inode, look.links, look.times[0], look.times[1]);
+        key(self) == key(other) && self.content == other.content && self.has_attributes_of(other)
     }
 
     fn has_attributes_of(&self, other: &Self) -> bool {

@@ -201,6 +201,53 @@ fn empty_stdin_replaces_an_empty_dest_and_makes_a_new_one() {
 }
 
 #[test]
+fn stdin_by_another_name_is_guarded_like_stdin() {
+    let sandbox = Sandbox::new();
+    sandbox.write("out", "old");
+    for name in ["/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"] {
+        let run = || sandbox.atomwrite([name, "out"]);
+        run().stdin("").says("empty").fails(3);
+        run().stdin_from(open("/dev/null")).says("empty").fails(3);
+        run().closed(&[0]).says("standard input").fails(1);
+    }
+    sandbox
+        .atomwrite(["--allow-empty", "/dev/stdin", "out"])
+        .stdin("")
+        .succeeds();
+}
+
+#[test]
+fn a_command_that_a_shell_puts_in_sources_place_is_guarded_like_stdin() {
+    needs_tool!("bash");
+    let sandbox = Sandbox::new();
+    sandbox.write("out", "old");
+    let with_source = |command: &str| {
+        let script = format!(r#"exec "$0" <({command}) "$@""#);
+        sandbox
+            .atomwrite(["out"])
+            .through(["bash", "-c", &script].map(str::to_owned))
+    };
+    with_source("false")
+        .says("empty")
+        .says("--allow-empty")
+        .fails(3);
+    with_source("echo new").succeeds();
+    assert_eq!(sandbox.text("out"), "new\n");
+}
+
+#[test]
+fn an_empty_fifo_as_source_is_guarded_like_stdin() {
+    let sandbox = Sandbox::new();
+    sandbox.write("out", "old");
+    let fifo = sandbox.fifo("fifo");
+    let closer = std::thread::spawn(move || {
+        std::fs::OpenOptions::new().write(true).open(fifo).unwrap();
+    });
+    sandbox.atomwrite(["fifo", "out"]).says("empty").fails(3);
+    closer.join().unwrap();
+}
+
+#[test]
 fn allow_empty_lets_empty_stdin_replace() {
     let sandbox = Sandbox::new();
     sandbox.write("out", "old");

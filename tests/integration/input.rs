@@ -143,7 +143,7 @@ fn reads_a_socket() {
 }
 
 /// The two ends of a new terminal; what is written to the first is typed at the second.
-fn terminal() -> (File, OwnedFd) {
+pub(crate) fn terminal() -> (File, OwnedFd) {
     let (mut ours, mut theirs) = (-1, -1);
     #[expect(
         unsafe_code,

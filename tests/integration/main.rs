@@ -8,7 +8,10 @@
     reason = "what the program must not do, its surroundings do"
 )]
 
+mod append;
 mod attributes;
+mod backup;
+mod command;
 mod completions;
 mod crowd;
 mod death;
@@ -18,12 +21,17 @@ mod faults;
 mod figures;
 mod filesystems;
 mod guards;
+mod inplace;
 mod input;
+mod kills;
+mod meanwhile;
 mod messages;
 mod mounts;
 mod options;
+mod progress;
 mod readme;
 mod sandbox;
 mod strace;
 mod sync;
 mod usage;
+mod validate;

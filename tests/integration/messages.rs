@@ -7,10 +7,12 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::os::fd::OwnedFd;
 
 use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::Signal;
 
-use crate::sandbox::{NOBODY, Sandbox, needs_root, os};
+use crate::sandbox::{NOBODY, Sandbox, needs_root, os, wait_until};
 
 #[test]
 fn a_failure_is_told_in_the_form_of_the_contract() {
@@ -230,4 +232,57 @@ fn a_message_is_one_write() {
             .filter(|line| line.contains("write(2,") || line.contains("writev(2,"));
         assert_eq!(writes.count(), 1, "{arguments:?}\n{trace}");
     }
+}
+
+#[test]
+fn a_newline_in_a_mistyped_option_stays_in_one_line() {
+    let sandbox = Sandbox::new();
+    for arguments in [
+        &["--bo\ngus", "out"][..],
+        &["-m", "a\nb", "out"],
+        &["--sync=a\n  [possible values", "out"],
+        &["-\n", "out"],
+    ] {
+        let done = sandbox.atomwrite(arguments.to_vec()).stdin("new").fails(2);
+        assert!(done.stderr.contains("\\n"), "{done:?}");
+    }
+}
+
+/// A pipe that is full, and its reading end.
+fn full_pipe() -> (OwnedFd, OwnedFd) {
+    let (reader, writer) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).unwrap();
+    while rustix::io::write(&writer, &[b'x'; 4096]).is_ok() {}
+    while rustix::io::write(&writer, b"x").is_ok() {}
+    let flags = rustix::fs::fcntl_getfl(&writer).unwrap();
+    rustix::fs::fcntl_setfl(&writer, flags - rustix::fs::OFlags::NONBLOCK).unwrap();
+    (reader, writer)
+}
+
+#[test]
+fn a_reader_that_does_not_read_the_messages_makes_nobody_deaf() {
+    for (arguments, content) in [(&["-v", "out"][..], "new"), (&["missing", "out"], "old")] {
+        for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
+            let sandbox = Sandbox::new();
+            sandbox.write("out", "old");
+            let (_reader, writer) = full_pipe();
+            let run = sandbox
+                .atomwrite(arguments.to_vec())
+                .stdin("new")
+                .stderr_to(writer)
+                .start();
+            wait_until("it has something to say", || waits_to_write(run.id()));
+            run.signal(signal);
+            let done = run.wait();
+            let died_by = Some(signal.as_raw());
+            assert_eq!(done.signal(), died_by, "{arguments:?} {done:?}");
+            assert_eq!(sandbox.text("out"), content);
+            assert_eq!(sandbox.names(), ["out"]);
+        }
+    }
+}
+
+/// Whether a process waits in a call on its stderr.
+fn waits_to_write(id: u32) -> bool {
+    let call = fs::read_to_string(format!("/proc/{id}/syscall")).unwrap();
+    call.split_whitespace().nth(1) == Some("0x2")
 }

@@ -1,8 +1,8 @@
 //! The README's examples do what it says.
 //!
-//! A `console` block is run by bash, in a sandbox of its own: each line that begins with `$ ` is a command, the lines
-//! below it are all that it prints, on stdout and stderr. `(...)` stands for anything in parentheses. A `sh` block sets
-//! up the machine; those few are run by .ci/run.
+//! A `console` block is run by bash, in a sandbox of its own: each line that begins with `$ ` is a command, which lines
+//! with `> ` continue, and the lines below it are all that it prints, on stdout and stderr. `(...)` stands for anything in
+//! parentheses. A `sh` block sets up the machine; those few are run by .ci/run.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -10,7 +10,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::sandbox::{Sandbox, binary, needs_tool};
+use crate::sandbox::{Sandbox, binary, needs_tool, report_skipped};
 
 const README: &str = include_str!("../../README.md");
 
@@ -27,10 +27,14 @@ const BORDER: char = '\u{1}';
 
 #[test]
 fn examples_print_what_the_readme_says() {
-    needs_tool!("bash");
+    needs_tool!("bash", "make", "unshare");
     let examples = blocks("console");
-    assert!(examples.len() > 5, "where have all the examples gone?");
+    assert!(examples.len() > 10, "where have all the examples gone?");
     for (line, block) in examples {
+        if block.contains("$ unshare") && !can_mount() {
+            report_skipped("an example mounts a file, which needs root or user namespaces");
+            continue;
+        }
         let sandbox = Sandbox::new();
         let (commands, expected): (Vec<_>, Vec<_>) = steps(&block).into_iter().unzip();
         let printed = run(&sandbox, &commands);
@@ -77,7 +81,7 @@ fn names_every_option() {
     assert!(options.len() > 10, "{help}");
     for option in options {
         let mut names = option
-            .split([' ', ',', '='])
+            .split([' ', ',', '=', '['])
             .filter(|word| word.starts_with('-'))
             .take(2);
         // Nobody has to be told of these two by a page that names the first of them.
@@ -130,17 +134,29 @@ fn blocks(kind: &str) -> Vec<(usize, String)> {
     blocks
 }
 
+/// Tells whether an example may mount something in a namespace of its own.
+fn can_mount() -> bool {
+    let mut unshare = Command::new("unshare");
+    let file = "/bin/sh";
+    unshare.args(["--map-root-user", "--mount", "mount", "--bind", file, file]);
+    let output = unshare.stdin(Stdio::null()).output().unwrap();
+    output.status.success()
+}
+
 /// Takes a block apart into commands and what they print.
 fn steps(block: &str) -> Vec<(String, String)> {
     let mut steps: Vec<(String, String)> = Vec::new();
     for line in block.lines() {
-        match (line.strip_prefix("$ "), steps.last_mut()) {
-            (Some(command), _) => steps.push((command.to_owned(), String::new())),
-            (None, Some((_, output))) => {
-                output.push_str(line);
-                output.push('\n');
-            }
-            (None, None) => panic!("a block begins with a command, not with: {line}"),
+        if let Some(command) = line.strip_prefix("$ ") {
+            steps.push((command.to_owned(), String::new()));
+            continue;
+        }
+        let Some((command, output)) = steps.last_mut() else {
+            panic!("a block begins with a command, not with: {line}");
+        };
+        match line.strip_prefix("> ") {
+            Some(more) if output.is_empty() => command.extend(["\n", more]),
+            _ => output.extend([line, "\n"]),
         }
     }
     steps
@@ -168,6 +184,11 @@ fn run(sandbox: &Sandbox, commands: &[String]) -> Vec<String> {
         .env("PATH", path)
         .env("LC_ALL", "C")
         .env_remove("ATOMWRITE_SYNC")
+        .env_remove("VERSION_CONTROL")
+        .env_remove("SIMPLE_BACKUP_SUFFIX")
+        // What the make that runs the tests was told is not for the one in an example.
+        .env_remove("MAKEFLAGS")
+        .env_remove("MAKELEVEL")
         .stdin(Stdio::null())
         .output()
         .unwrap();

@@ -5,10 +5,11 @@
 //! * stdout is empty, unless `stdout_says` tells otherwise (`--help`, `--version`);
 //! * stderr is empty after a success; a failure is one line of the form in [`check_message`], and ends by saying that
 //!   DEST is unchanged where a regular DEST was there before. `says` asks for a part of that line (and that there is
-//!   one), `warns` for one more line that is a warning;
-//! * exactly the expected names are in the sandbox, in all its directories: those of before, and DEST (the last
-//!   argument) after a success. `leaves` tells otherwise;
-//! * after a failure (all but status 4) every file is what it was: inode, content, mode, owner, times;
+//!   one), `warns` for one more line that is a warning, `hears` for one more that is not of atomwrite at all;
+//! * exactly the expected names are in the sandbox, in all its directories: those of before, and DEST after a success
+//!   (the last argument, or the one before `-- COMMAND`). `leaves` tells otherwise;
+//! * after a failure (all but status 4, and 124 with COMMAND) every file is what it was: inode, content, mode, owner,
+//!   times; so it is after a success that `leaves_alone`;
 //! * it ends within [`BOUND`].
 
 use std::collections::BTreeMap;
@@ -454,9 +455,11 @@ pub(crate) struct Run<'a> {
     file_size: Option<u64>,
     says: Vec<String>,
     warns: Vec<String>,
+    hears: Vec<String>,
     stdout_says: Vec<String>,
     leaves: Option<Vec<OsString>>,
     reaches_dest: bool,
+    replaces: bool,
 }
 
 /// What stdin is.
@@ -488,9 +491,11 @@ impl<'a> Run<'a> {
             file_size: None,
             says: Vec::new(),
             warns: Vec::new(),
+            hears: Vec::new(),
             stdout_says: Vec::new(),
             leaves: None,
             reaches_dest: true,
+            replaces: true,
         }
     }
 
@@ -596,6 +601,12 @@ impl<'a> Run<'a> {
         self
     }
 
+    /// Expects one more line on stderr, exactly this, from a program that runs for atomwrite.
+    pub(crate) fn hears(mut self, line: impl Into<String>) -> Self {
+        self.hears.push(line.into());
+        self
+    }
+
     /// Expects this on stdout; without, nothing may be there.
     pub(crate) fn stdout_says(mut self, part: impl Into<String>) -> Self {
         self.stdout_says.push(part.into());
@@ -629,15 +640,28 @@ impl<'a> Run<'a> {
         self.ends(status)
     }
 
+    /// Runs, and expects it to find nothing to do: this status, and no file is touched. Not a word, but for `says`.
+    #[track_caller]
+    pub(crate) fn leaves_alone(mut self, status: i32) -> Done {
+        self.replaces = false;
+        self.ends(status)
+    }
+
     #[track_caller]
     fn ends(mut self, status: i32) -> Done {
         let sandbox = self.sandbox;
         let before = sandbox.census();
         let old_destination = self.reaches_dest && self.destination_is_a_file();
-        let last = self.last_name();
+        let with_command = self.dash_before_command().is_some();
+        let replaced = self.replaces
+            && match with_command {
+                false => matches!(status, 0 | 4),
+                true => matches!(status, 0 | 124),
+            };
+        let name = self.destination_name();
         let expected = std::mem::take(&mut self.leaves).unwrap_or_else(|| {
             let mut names: Vec<_> = before.keys().cloned().collect();
-            if let Some(name) = last.filter(|_| status == 0 || status == 4) {
+            if let Some(name) = name.filter(|_| replaced) {
                 names.push(name);
             }
             names.sort();
@@ -646,10 +670,12 @@ impl<'a> Run<'a> {
         });
         let says = std::mem::take(&mut self.says);
         let warns = std::mem::take(&mut self.warns);
+        let hears = std::mem::take(&mut self.hears);
+        let replaces = self.replaces;
         let stdout_says = std::mem::take(&mut self.stdout_says);
         let shown = self.shown();
         let sees_stderr = self.stderr.is_none() && !self.closed.contains(&2);
-        let typed = self.arguments.last().cloned().unwrap_or_default();
+        let typed = self.destination().cloned().unwrap_or_default();
 
         let done = self.output();
         let story = format!("{shown}\n{done:?}");
@@ -665,11 +691,15 @@ impl<'a> Run<'a> {
             );
         }
         if sees_stderr {
-            let (warnings, lines): (Vec<_>, Vec<_>) = done
+            let (warnings, mut lines): (Vec<_>, Vec<_>) = done
                 .stderr
                 .lines()
                 .partition(|line| line.starts_with("atomwrite: warning: "));
-            let one = status != 0 || !says.is_empty();
+            for heard in hears {
+                let place = lines.iter().position(|line| *line == heard);
+                lines.remove(place.unwrap_or_else(|| panic!("no {heard:?} on stderr: {story}")));
+            }
+            let one = status != 0 && replaces || !says.is_empty();
             assert_eq!(
                 lines.len(),
                 usize::from(one),
@@ -699,7 +729,8 @@ impl<'a> Run<'a> {
                     "no warning of {part:?}: {story}"
                 );
             }
-            if old_destination && (status == 1 || status == 3) {
+            let failed = status != 0 && status != 2 && !replaced && replaces;
+            if old_destination && failed {
                 let typed = typed.to_string_lossy();
                 let end =
                     if typed.contains(|c: char| c.is_control() || c == '\'' || c == '\u{fffd}') {
@@ -716,7 +747,7 @@ impl<'a> Run<'a> {
         let after = sandbox.census();
         let names: Vec<_> = after.keys().cloned().collect();
         assert_eq!(names, expected, "the names afterwards: {story}");
-        if status != 0 && status != 4 {
+        if !replaced {
             assert_eq!(after, before, "something has changed: {story}");
         }
         done
@@ -748,6 +779,8 @@ impl<'a> Run<'a> {
             .args(&self.arguments)
             .current_dir(&self.directory)
             .env_remove("ATOMWRITE_SYNC")
+            .env_remove("VERSION_CONTROL")
+            .env_remove("SIMPLE_BACKUP_SUFFIX")
             .env_remove("COLUMNS")
             .env_remove("CLICOLOR_FORCE")
             .env("LC_ALL", "C")
@@ -809,15 +842,30 @@ impl<'a> Run<'a> {
         format!("atomwrite {}", words.join(" "))
     }
 
-    fn destination_is_a_file(&self) -> bool {
-        self.arguments
-            .last()
-            .is_some_and(|last| self.directory.join(last).is_file())
+    /// Where the `--` stands that begins COMMAND: behind a first operand. A test that has options behind DEST, and then
+    /// COMMAND, is not understood.
+    fn dash_before_command(&self) -> Option<usize> {
+        let dash = self.arguments.iter().position(|word| word == "--")?;
+        let before = &self.arguments[dash.checked_sub(1)?];
+        let is_command = !before.as_bytes().starts_with(b"-") && dash + 1 < self.arguments.len();
+        is_command.then_some(dash)
     }
 
-    /// The last argument as a path from the sandbox's root, if it lies there.
-    fn last_name(&self) -> Option<OsString> {
-        let path = self.directory.join(self.arguments.last()?);
+    fn destination(&self) -> Option<&OsString> {
+        match self.dash_before_command() {
+            Some(dash) => self.arguments.get(dash - 1),
+            None => self.arguments.last(),
+        }
+    }
+
+    fn destination_is_a_file(&self) -> bool {
+        self.destination()
+            .is_some_and(|destination| self.directory.join(destination).is_file())
+    }
+
+    /// DEST as a path from the sandbox's root, if it lies there.
+    fn destination_name(&self) -> Option<OsString> {
+        let path = self.directory.join(self.destination()?);
         let mut name = PathBuf::new();
         for component in path.strip_prefix(&self.sandbox.root).ok()?.components() {
             match component {

@@ -11,11 +11,12 @@ use std::path::PathBuf;
 use tempfile::TempDir;
 
 /// All that touches files, names, descriptors or the signal mask.
-const TRACED: &str = "trace=%file,%desc,rt_sigprocmask,sigaltstack";
+const TRACED: &str = "trace=%file,%desc,rt_sigprocmask";
 
 /// strace(1) put before the program, with a place for its trace outside of the sandbox.
 pub(crate) struct Strace {
     dir: TempDir,
+    follow: bool,
     options: Vec<String>,
 }
 
@@ -26,8 +27,15 @@ impl Strace {
         std::fs::set_permissions(dir.path(), Permissions::from_mode(0o777)).unwrap();
         Self {
             dir,
+            follow: true,
             options: Vec::new(),
         }
+    }
+
+    /// Leaves what the program starts alone: otherwise an error meets the same call of COMMAND too.
+    pub(crate) fn alone(mut self) -> Self {
+        self.follow = false;
+        self
     }
 
     /// Adds one of strace's injections, such as `fsync:error=EIO:when=1`.
@@ -38,10 +46,13 @@ impl Strace {
 
     /// Gives the words that stand before the program's own.
     pub(crate) fn command(&self) -> Vec<OsString> {
-        let mut words: Vec<OsString> = ["strace", "-f", "-y", "-qq", "-s", "64", "-e", TRACED]
+        let mut words: Vec<OsString> = ["strace", "-y", "-qq", "-s", "64", "-e", TRACED]
             .iter()
             .map(OsString::from)
             .collect();
+        if self.follow {
+            words.push("-f".into());
+        }
         for option in &self.options {
             words.push("-e".into());
             words.push(option.into());
@@ -55,6 +66,12 @@ impl Strace {
     pub(crate) fn trace(&self) -> Trace {
         let text = std::fs::read(self.file()).expect("strace has written its trace");
         Trace::parse(&String::from_utf8_lossy(&text))
+    }
+
+    /// Tells whether an injected SIGSTOP has stopped the program; it lasts until SIGCONT.
+    pub(crate) fn has_stopped(&self) -> bool {
+        std::fs::read(self.file())
+            .is_ok_and(|text| String::from_utf8_lossy(&text).contains("stopped by SIGSTOP"))
     }
 
     fn file(&self) -> PathBuf {
@@ -121,14 +138,17 @@ impl Trace {
         let mut calls: Vec<Call> = Vec::new();
         let mut first_process = None;
         for line in text.lines() {
-            let Some((process, line)) = line.split_once(' ') else {
-                continue;
-            };
-            // getent and the like: counted by strace for themselves.
-            if *first_process.get_or_insert(process) != process {
-                continue;
+            let mut line = line;
+            if line.starts_with(|digit: char| digit.is_ascii_digit()) {
+                let Some((process, rest)) = line.split_once(' ') else {
+                    continue;
+                };
+                // getent and the like: counted by strace for themselves.
+                if *first_process.get_or_insert(process) != process {
+                    continue;
+                }
+                line = rest.trim_start();
             }
-            let line = line.trim_start();
             if line.starts_with("---") || line.starts_with("+++") || line.starts_with("<...") {
                 continue;
             }
@@ -147,10 +167,10 @@ impl Trace {
                 result: result.to_owned(),
             });
         }
-        // Rust's runtime gives the main thread an alternate signal stack as its last deed before `main`.
+        // `main` begins with a look at the standard streams; before it is the loader's work.
         let start = 1 + calls
             .iter()
-            .rposition(|call| call.is("sigaltstack") && !call.args.contains("SS_DISABLE"))
+            .position(|call| call.name.ends_with("poll") && call.args.contains("events=0}], 3"))
             .unwrap_or_else(|| panic!("no sign of `main` in the trace:\n{text}"));
         Self { calls, start }
     }

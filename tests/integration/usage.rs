@@ -1,7 +1,8 @@
 //! The command line: both forms, `--`, help and version, and no panic on any argument vector.
 //!
-//! `--` before any operand only ends the options. After two operands it is a usage error. Help and version go to
-//! stdout; a usage error is status 2, touches nothing and is told before any input is read.
+//! `--` before any operand only ends the options. After exactly one operand it starts COMMAND. After two operands it is a
+//! usage error. Help and version go to stdout; a usage error is status 2, touches nothing and is told before any input
+//! is read or anything is run.
 
 use std::ffi::OsString;
 use std::fs;
@@ -12,10 +13,16 @@ use rustix::pipe::{PipeFlags, pipe_with};
 
 use crate::sandbox::{Done, Sandbox, Witness, check_message};
 
-const OPTIONS: [&str; 17] = [
+const OPTIONS: [&str; 27] = [
+    "--append",
+    "--lock",
     "--allow-empty",
     "--no-empty",
     "--no-clobber",
+    "--sha256",
+    "--validate",
+    "--compare",
+    "--unchanged-status",
     "--keep",
     "--mode",
     "--owner",
@@ -23,9 +30,13 @@ const OPTIONS: [&str; 17] = [
     "--no-dereference",
     "--force",
     "--create-dirs",
+    "--backup",
+    "--suffix",
     "--sync",
     "--fsync",
     "--no-fsync",
+    "--inplace",
+    "--progress",
     "--verbose",
     "--quiet",
     "--help",
@@ -74,6 +85,90 @@ fn two_dashes_before_an_operand_only_end_the_options() {
 }
 
 #[test]
+fn two_dashes_after_one_operand_start_the_command() {
+    let sandbox = Sandbox::new();
+    let run = |arguments: &[&str]| {
+        sandbox
+            .atomwrite(arguments.to_vec())
+            .leaves(["out"])
+            .output()
+    };
+    for (arguments, content) in [
+        (&["out", "--", "printf", "%s", "x"][..], "x"),
+        (&["-m644", "out", "--", "printf", "%s", "x"], "x"),
+        (&["out", "-m644", "--", "printf", "%s", "x"], "x"),
+        // The options had ended already.
+        (&["--", "out", "--", "printf", "%s", "x"], "x"),
+        (&["-m644", "--", "out", "--", "printf", "%s", "x"], "x"),
+        // What follows is COMMAND's: a word like an option, `--` and what stands for stdin are not ours.
+        (&["out", "--", "printf", "%s", "-m600"], "-m600"),
+        (&["out", "--", "printf", "--", "x"], "x"),
+        (
+            &["out", "--", "printf", "%s", "x", "--", "-", "-h"],
+            "x----h",
+        ),
+        (&["out", "--", "env", "--", "printf", "x"], "x"),
+    ] {
+        let done = run(arguments);
+        assert_eq!(done.code(), Some(0), "{arguments:?} {done:?}");
+        assert_eq!((done.stdout.as_str(), done.stderr.as_str()), ("", ""));
+        assert_eq!(sandbox.text("out"), content, "{arguments:?}");
+        assert_eq!(sandbox.mode("out"), 0o644, "{arguments:?}");
+        assert_eq!(sandbox.names(), ["out"]);
+        fs::remove_file(sandbox.path("out")).unwrap();
+    }
+}
+
+#[test]
+fn a_dest_like_an_option_is_named_behind_two_dashes() {
+    let sandbox = Sandbox::new();
+    let done = sandbox
+        .atomwrite(["--", "-n", "--", "printf", "x"])
+        .output();
+    assert_eq!(done.code(), Some(0), "{done:?}");
+    assert_eq!(sandbox.text("-n"), "x");
+    assert_eq!(sandbox.names(), ["-n"]);
+    // And a COMMAND of that name is one that is not found.
+    sandbox
+        .atomwrite(["out", "--", "--"])
+        .says("'--'")
+        .fails(127);
+}
+
+#[test]
+fn two_dashes_in_the_wrong_place_run_nothing() {
+    let sandbox = Sandbox::new();
+    sandbox.write("in", "new");
+    sandbox.write("out", "old");
+    for (arguments, hint) in [
+        (&["in", "out", "--"][..], "'--'"),
+        (&["in", "out", "--", "touch", "ran"], "--"),
+        (&["-", "out", "--", "touch", "ran"], "--"),
+        (&["in", "out", "more", "--", "touch", "ran"], "--"),
+        (&["--", "in", "out", "--", "touch", "ran"], "too many"),
+        (&["out", "--"], "COMMAND"),
+        (&["--", "out", "--"], "COMMAND"),
+        (&["-", "--", "touch", "ran"], "./-"),
+        (&["", "--", "touch", "ran"], "empty"),
+        (&["--bogus", "out", "--", "touch", "ran"], "--bogus"),
+        (&["-m", "bogus", "out", "--", "touch", "ran"], "bogus"),
+    ] {
+        let input = Witness::new();
+        let done = sandbox
+            .atomwrite(arguments.to_vec())
+            .stdin_from(input.input())
+            .output();
+        assert_eq!(done.code(), Some(2), "{arguments:?} {done:?}");
+        assert!(done.stderr.contains(hint), "{arguments:?} {done:?}");
+        assert_eq!(done.stderr.lines().count(), 1, "{arguments:?} {done:?}");
+        check_message(done.stderr.trim_end_matches('\n'));
+        assert_eq!(sandbox.names(), ["in", "out"], "{arguments:?}");
+        assert_eq!(sandbox.text("out"), "old", "{arguments:?}");
+        input.has_not_been_read();
+    }
+}
+
+#[test]
 fn usage_errors_touch_nothing_and_read_nothing() {
     let sandbox = Sandbox::new();
     sandbox.write("in", "new");
@@ -87,6 +182,16 @@ fn usage_errors_touch_nothing_and_read_nothing() {
         &["out", "--"],
         &["in", "out", "--"],
         &["in", "out", "--", "out"],
+        &["--sha256", "00", "out"],
+        &["--sha256", "", "out"],
+        &["--unchanged-status", "256", "out"],
+        &["--unchanged-status=-1", "out"],
+        &["--unchanged-status", "x", "out"],
+        &["--backup=bogus", "out"],
+        &["-S", "a/b", "out"],
+        &["-S", "", "out"],
+        &["--inplace=bogus", "out"],
+        &["out", "--validate"],
         &["--bogus", "out"],
         &["-Z", "out"],
         &["-nZ", "out"],
@@ -272,7 +377,13 @@ fn is_sane(arguments: &[OsString], done: &Done) -> Result<(), TestCaseError> {
     let Some(code) = done.code() else {
         return Err(TestCaseError::fail(format!("died by a signal: {told}")));
     };
-    prop_assert!((0..=4).contains(&code), "{}", told);
+    // COMMAND is never found: PATH leads to nothing.
+    let with_command = arguments.iter().any(|word| word == "--");
+    let unchanged = done.stderr.is_empty() || done.stderr.starts_with("atomwrite: unchanged ");
+    let allowed = matches!(code, 0..=4)
+        || with_command && matches!(code, 125..=127)
+        || unchanged && mentions(arguments, "--unchanged-status");
+    prop_assert!(allowed, "{}", told);
     // Help and version are the only way to stdout.
     let shown = done.stdout.contains("Usage") || done.stdout.starts_with("atomwrite ");
     prop_assert!(done.stdout.is_empty() || (shown && code == 0), "{}", told);
@@ -281,17 +392,24 @@ fn is_sane(arguments: &[OsString], done: &Done) -> Result<(), TestCaseError> {
         .lines()
         .partition(|line| line.starts_with("atomwrite: warning: "));
     if code == 0 {
+        let said = ["created", "replaced", "unchanged", "written in place"];
         let verbose = errors
             .iter()
-            .all(|line| line.contains("created") || line.contains("replaced"));
+            .all(|line| said.iter().any(|word| line.contains(word)));
         prop_assert!(verbose, "{}", told);
     } else {
-        prop_assert_eq!(errors.len(), 1, "{}", told);
+        let one = usize::from(!unchanged);
+        prop_assert_eq!(errors.len().max(one), one, "{}", told);
     }
     for line in errors.iter().chain(&warnings) {
         check_message(line);
     }
     Ok(())
+}
+
+fn mentions(arguments: &[OsString], option: &str) -> bool {
+    let mut arguments = arguments.iter();
+    arguments.any(|word| word.as_bytes().starts_with(option.as_bytes()))
 }
 
 /// Bytes without NUL, which no argument can have, and without a slash, so that nothing escapes the sandbox.
@@ -300,7 +418,7 @@ fn words() -> impl Strategy<Value = OsString> {
     let options: Vec<String> = OPTIONS
         .iter()
         .map(|&option| option.to_owned())
-        .chain("nmogfDvqhV".chars().map(|letter| format!("-{letter}")))
+        .chain("anCmogfDbSvqhV".chars().map(|letter| format!("-{letter}")))
         .chain(
             [
                 "-",
@@ -311,6 +429,9 @@ fn words() -> impl Strategy<Value = OsString> {
                 "--keep=",
                 "--sync=file",
                 "--mode=+x",
+                "--backup=t",
+                "--inplace=auto",
+                "--unchanged-status=7",
                 "a",
                 ".",
             ]
@@ -338,19 +459,24 @@ fn no_argument_vector_makes_it_panic() {
         ..ProptestConfig::default()
     };
     let vectors = proptest::collection::vec(words(), 0..6);
+    let nowhere = tempfile::tempdir().unwrap();
     proptest!(config, |(arguments in vectors, stdin in proptest::collection::vec(any::<u8>(), 0..3))| {
         let sandbox = Sandbox::new();
         sandbox.write("a", "old");
         let done = sandbox
             .atomwrite(arguments.clone())
             .env("ATOMWRITE_SYNC", "none")
+            // No COMMAND, no validator and no getent is found.
+            .env("PATH", nowhere.path())
             .stdin(stdin)
             .output();
         is_sane(&arguments, &done)?;
         let names = sandbox.names();
         let left = names.iter().any(|name| name.as_bytes().starts_with(b".atomwrite."));
         prop_assert!(!left, "{:?} {:?}", arguments, names);
-        prop_assert!(names.len() <= if done.code() == Some(0) { 2 } else { 1 }, "{:?} {:?}", arguments, names);
+        // DEST, and a backup of what was there.
+        let more = if done.code() == Some(0) { 2 } else { 0 };
+        prop_assert!(names.len() <= 1 + more, "{:?} {:?}", arguments, names);
     });
 }
 
@@ -361,7 +487,19 @@ fn no_value_of_an_option_makes_it_panic() {
         failure_persistence: None,
         ..ProptestConfig::default()
     };
-    let option = proptest::sample::select(vec!["--mode", "--owner", "--group", "--keep", "--sync"]);
+    // Not --validate, of which every value is a program.
+    let option = proptest::sample::select(vec![
+        "--mode",
+        "--owner",
+        "--group",
+        "--keep",
+        "--sync",
+        "--sha256",
+        "--unchanged-status",
+        "--backup",
+        "--suffix",
+        "--inplace",
+    ]);
     let value = proptest::collection::vec(1..=255_u8, 0..20);
     proptest!(config, |(option in option, value in value, joined in any::<bool>())| {
         let sandbox = Sandbox::new();

@@ -1,0 +1,144 @@
+//! A chart: lines over two logarithmic axes, as SVG.
+
+use crate::lines::Who;
+use crate::picture::{circle, class, path, text};
+
+pub(crate) const WIDTH: f64 = 280.0;
+const LEFT: f64 = 52.0;
+const TOP: f64 = 26.0;
+const BOTTOM: f64 = 216.0;
+const LEGEND: f64 = 246.0;
+/// The room that a label of the horizontal axis needs.
+const LABEL: f64 = 44.0;
+const LEGEND_LINE: f64 = 17.0;
+
+/// Where the vertical axis may have a line.
+const DECADES: [(f64, &str); 8] = [
+    (1e-5, "10 µs"),
+    (1e-4, "100 µs"),
+    (1e-3, "1 ms"),
+    (1e-2, "10 ms"),
+    (1e-1, "100 ms"),
+    (1.0, "1 s"),
+    (10.0, "10 s"),
+    (100.0, "100 s"),
+];
+
+/// One program's line.
+#[derive(Debug)]
+pub(crate) struct Series {
+    pub(crate) who: Who,
+    /// How much work, and how many seconds; more than nothing, both.
+    pub(crate) points: Vec<(f64, f64)>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Chart {
+    pub(crate) title: &'static str,
+    /// Where the horizontal axis has a mark, and what is written there.
+    pub(crate) marks: Vec<(f64, String)>,
+    pub(crate) series: Vec<Series>,
+}
+
+/// One axis: what it shows, and where that is.
+#[derive(Debug, Clone, Copy)]
+struct Axis {
+    from: f64,
+    to: f64,
+    begin: f64,
+    end: f64,
+}
+
+impl Axis {
+    fn at(self, value: f64) -> f64 {
+        let part = (value / self.from).ln() / (self.to / self.from).ln();
+        self.begin + (self.end - self.begin) * part
+    }
+}
+
+impl Chart {
+    /// With its legend.
+    pub(crate) fn height(&self) -> f64 {
+        self.series
+            .iter()
+            .fold(LEGEND, |height, _| height + LEGEND_LINE)
+    }
+
+    /// A group with its corner at the place given; nothing where nothing was measured.
+    pub(crate) fn draw(&self, left: f64, top: f64) -> String {
+        let points = || self.series.iter().flat_map(|series| &series.points);
+        let lowest = points().map(|p| p.1).fold(f64::INFINITY, f64::min);
+        let highest = points().map(|p| p.1).fold(0.0, f64::max);
+        let (Some(first), Some(last)) = (self.marks.first(), self.marks.last()) else {
+            return String::new();
+        };
+        if highest <= 0.0 {
+            return String::new();
+        }
+        let across = Axis {
+            from: first.0,
+            to: last.0,
+            begin: LEFT + 8.0,
+            end: WIDTH - 18.0,
+        };
+        let up = Axis {
+            from: lowest / 1.3,
+            to: highest * 1.3,
+            begin: BOTTOM,
+            end: TOP,
+        };
+        let mut svg = format!("<g transform=\"translate({left:.0} {top:.0})\">\n");
+        svg += &text(0.0, 12.0, "head", self.title);
+        self.draw_grid(&mut svg, across, up);
+        for (n, series) in (0_u16..).zip(&self.series) {
+            let y = LEGEND + 8.0 + f64::from(n) * LEGEND_LINE;
+            series.draw(&mut svg, across, up, y);
+        }
+        svg += "</g>\n";
+        svg
+    }
+
+    fn draw_grid(&self, svg: &mut String, across: Axis, up: Axis) {
+        let right = WIDTH - 4.0;
+        for (seconds, label) in DECADES {
+            if (up.from..=up.to).contains(&seconds) {
+                let y = up.at(seconds);
+                *svg += &path("grid", &format!("M{LEFT:.0} {y:.1}H{right:.0}"));
+                *svg += &text(LEFT - 6.0, y + 4.0, "small end", label);
+            }
+        }
+        // From the right, the end of what can be compared, as many as have room.
+        let mut free = f64::INFINITY;
+        for (value, label) in self.marks.iter().rev() {
+            let x = across.at(*value);
+            *svg += &path("grid", &format!("M{x:.1} {BOTTOM:.0}v4"));
+            if free - x > LABEL {
+                *svg += &text(x, BOTTOM + 17.0, "small middle", label);
+                free = x;
+            }
+        }
+        *svg += &path("axis", &format!("M{LEFT:.0} {BOTTOM:.0}H{right:.0}"));
+    }
+}
+
+impl Series {
+    fn draw(&self, svg: &mut String, across: Axis, up: Axis, legend: f64) {
+        let class = class(self.who);
+        let places: Vec<(f64, f64)> = self
+            .points
+            .iter()
+            .map(|(work, seconds)| (across.at(*work), up.at(*seconds)))
+            .collect();
+        for (x, y) in &places {
+            *svg += &circle(*x, *y, 2.5, class);
+        }
+        let places: Vec<String> = places
+            .iter()
+            .map(|(x, y)| format!("{x:.1} {y:.1}"))
+            .collect();
+        let class = format!("line {class}");
+        *svg += &path(&class, &format!("M{}", places.join("L")));
+        *svg += &path(&class, &format!("M{LEFT:.0} {:.1}h22", legend - 4.0));
+        *svg += &text(LEFT + 30.0, legend, "small", &self.who.plain());
+    }
+}

@@ -1,0 +1,127 @@
+//! The ground: directories on the filesystems that are measured.
+//!
+//! ext4 is the machine's own disk where that is ext4, else an image like the others. The mounts are in a namespace of
+//! this program's own, so that nothing stays mounted, however it ends.
+
+use std::env;
+use std::fs::{self, File};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, anyhow};
+use rustix::fs::statfs;
+use rustix::process::geteuid;
+
+use crate::launch::check;
+use crate::work::MIB;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    Disk,
+    Btrfs,
+    Xfs,
+}
+
+/// Set in the program that has mounts of its own.
+const INSIDE: &str = "BENCH_INSIDE";
+const EXT4: i64 = 0xef53;
+
+/// Begins again in a mount namespace, if it may; without it, only the machine's own disk is measured.
+pub(crate) fn have_own_mounts() -> Result<()> {
+    if !geteuid().is_root() || env::var_os(INSIDE).is_some() {
+        return Ok(());
+    }
+    let error = Command::new("unshare")
+        .arg("--mount")
+        .arg(env::current_exe()?)
+        .args(env::args_os().skip(1))
+        .env(INSIDE, "1")
+        .exec();
+    Err(anyhow!(error).context("cannot run unshare"))
+}
+
+/// An empty directory on the machine's own disk, for all that the run makes.
+pub(crate) fn target() -> Result<PathBuf> {
+    let target = env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
+    let target = PathBuf::from(target).join("bench");
+    if target.exists() {
+        fs::remove_dir_all(&target).context("cannot remove what the last run left")?;
+    }
+    fs::create_dir_all(&target)?;
+    Ok(target.canonicalize()?)
+}
+
+#[derive(Debug)]
+pub(crate) struct Ground {
+    disk: PathBuf,
+    words: &'static str,
+    btrfs: Option<PathBuf>,
+    xfs: Option<PathBuf>,
+}
+
+impl Ground {
+    pub(crate) fn prepare(target: &Path) -> Result<Self> {
+        let own = target.join("ext4");
+        fs::create_dir(&own)?;
+        let words = match (statfs(&own)?.f_type == EXT4, geteuid().is_root()) {
+            (true, true) => "ext4 on the machine's own disk, btrfs and xfs on loop devices",
+            (true, false) => "ext4 on the machine's own disk",
+            (false, _) => {
+                mount(target, "ext4", 4096)?
+                    .context("the disk is not ext4, and no image can be mounted without root")?;
+                "ext4, btrfs and xfs on loop devices"
+            }
+        };
+        Ok(Self {
+            disk: own,
+            words,
+            btrfs: mount(target, "btrfs", 1536)?,
+            xfs: mount(target, "xfs", 1536)?,
+        })
+    }
+
+    /// Which disks they are on.
+    pub(crate) fn words(&self) -> &'static str {
+        self.words
+    }
+
+    /// The ext4 one.
+    pub(crate) fn disk(&self) -> &Path {
+        &self.disk
+    }
+
+    /// None if it is not there.
+    pub(crate) fn at(&self, place: Place) -> Option<&Path> {
+        match place {
+            Place::Disk => Some(&self.disk),
+            Place::Btrfs => self.btrfs.as_deref(),
+            Place::Xfs => self.xfs.as_deref(),
+        }
+    }
+}
+
+/// Mounts an image of so many MiB; None without root.
+fn mount(target: &Path, filesystem: &str, size: u64) -> Result<Option<PathBuf>> {
+    if !geteuid().is_root() {
+        return Ok(None);
+    }
+    let image = target.join(format!("{filesystem}.img"));
+    File::create(&image)?.set_len(size * MIB)?;
+    check(
+        Command::new(format!("mkfs.{filesystem}"))
+            .arg("-q")
+            .arg(&image),
+    )?;
+    let place = target.join(filesystem);
+    fs::create_dir_all(&place)?;
+    check(
+        Command::new("mount")
+            .args(["-o", "loop"])
+            .arg(&image)
+            .arg(&place),
+    )?;
+    // It goes when the mount goes.
+    fs::remove_file(&image)?;
+    Ok(Some(place))
+}

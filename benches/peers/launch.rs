@@ -1,0 +1,189 @@
+//! The launcher: builds the C programs, finds the others, and has benches/launch.c run lines and take the time.
+//!
+//! The rule: nothing of this program's own is inside the time or the memory that is measured.
+
+use std::collections::HashMap;
+use std::env;
+use std::ffi::OsStr;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use anyhow::{Context, Result, bail, ensure};
+
+/// What one run of a line took.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sample {
+    /// From before the first process to the end of the last, in seconds.
+    pub(crate) whole: f64,
+    /// From the end of the first process on.
+    pub(crate) wait: f64,
+    /// The largest peak of any process but the producer, in KiB; 0 if he is alone.
+    pub(crate) peak: u64,
+}
+
+/// Whether this atomwrite writes many files in one run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Together {
+    Known,
+    Unknown,
+}
+
+#[derive(Debug)]
+pub(crate) struct Launcher {
+    programs: HashMap<&'static str, PathBuf>,
+}
+
+/// Run for the figures, or to get ready for them.
+const PROGRAMS: [&str; 9] = [
+    "cat", "cp", "dd", "install", "mkdir", "mv", "sponge", "strace", "sync",
+];
+const SOURCES: [&str; 3] = ["floor", "launch", "produce"];
+
+impl Launcher {
+    /// Puts what it compiles into `target`.
+    pub(crate) fn build(target: &Path) -> Result<Self> {
+        let mut programs = HashMap::new();
+        for name in SOURCES {
+            let program = target.join(name);
+            let source = Path::new("benches").join(format!("{name}.c"));
+            let mut compile = Command::new("gcc");
+            compile.args(["-O2", "-static", "-Wall", "-o"]);
+            check(compile.arg(&program).arg(source))?;
+            programs.insert(name, program);
+        }
+        for name in PROGRAMS {
+            programs.insert(name, find(name)?);
+        }
+        let program = env::var_os("BENCH_PROGRAM").unwrap_or_else(|| "target/atomwrite".into());
+        let program = PathBuf::from(program)
+            .canonicalize()
+            .context("there is no atomwrite to measure; run 'make bench'")?;
+        programs.insert("atomwrite", program);
+        Ok(Self { programs })
+    }
+
+    pub(crate) fn program(&self, name: &str) -> &Path {
+        &self.programs[name]
+    }
+
+    /// Runs a line in a directory.
+    pub(crate) fn run(&self, line: &str, place: &Path) -> Result<Sample> {
+        let mut command = Command::new(self.program("launch"));
+        let mut begins = true;
+        for word in line.split_whitespace() {
+            match self.programs.get(word) {
+                Some(program) if begins => command.arg(program),
+                _ => command.arg(word),
+            };
+            begins = matches!(word, "|" | "&&" | "--");
+        }
+        // sponge renames only what is on the same filesystem, and looks for that here.
+        command
+            .current_dir(place)
+            .env_clear()
+            .env("LC_ALL", "C")
+            .env("TMPDIR", ".");
+        let output = check(&mut command)?;
+        self.read(&String::from_utf8(output.stdout)?)
+            .with_context(|| format!("cannot understand what '{line}' gave"))
+    }
+
+    fn read(&self, report: &str) -> Result<Sample> {
+        let mut processes = Vec::new();
+        for line in report.lines() {
+            let mut fields = line.splitn(4, ' ');
+            let mut number = || -> Result<u64> { Ok(fields.next().context("no number")?.parse()?) };
+            let (began, ended, peak) = (number()?, number()?, number()?);
+            let program = Path::new(fields.next().context("no program")?);
+            let peak = if program == self.program("produce") {
+                0
+            } else {
+                peak
+            };
+            processes.push((began, ended, peak));
+        }
+        let first = processes.first().context("no process")?;
+        let ended = processes.iter().map(|p| p.1).max();
+        let ended = ended.context("no end")?;
+        Ok(Sample {
+            whole: seconds(ended - first.0),
+            wait: seconds(ended - first.1),
+            peak: processes.iter().map(|p| p.2).max().unwrap_or(0),
+        })
+    }
+
+    /// Whether atomwrite knows `-t`.
+    pub(crate) fn together(&self, place: &Path) -> Result<Together> {
+        let mut help = Command::new(self.program("atomwrite"));
+        let output = check(help.current_dir(place).arg("--help"))?;
+        let help = String::from_utf8_lossy(&output.stdout).into_owned();
+        let known = help
+            .lines()
+            .any(|line| line.trim_start().starts_with("-t, "));
+        Ok(if known {
+            Together::Known
+        } else {
+            Together::Unknown
+        })
+    }
+
+    /// Counts the system calls of writing 100 bytes from a pipe, execve and exit included.
+    pub(crate) fn count_calls(&self, words: &[&str], place: &Path) -> Result<usize> {
+        let trace = place.join("trace");
+        let mut command = Command::new(self.program("strace"));
+        command
+            .args(["-f", "-qq", "-e", "signal=none", "-o"])
+            .arg(&trace)
+            .arg(self.program(words[0]))
+            .args(&words[1..])
+            .current_dir(place)
+            .env("TMPDIR", ".")
+            .stdin(Stdio::piped());
+        let mut child = command.spawn().context("cannot run strace")?;
+        let mut input = child.stdin.take().context("strace has no stdin")?;
+        input.write_all(&[b'a'; 100])?;
+        drop(input);
+        ensure!(child.wait()?.success(), "strace of '{}' failed", words[0]);
+        let text = std::fs::read_to_string(&trace)?;
+        std::fs::remove_file(&trace)?;
+        Ok(text.lines().count())
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "2^53 ns are a hundred days")]
+fn seconds(nanoseconds: u64) -> f64 {
+    nanoseconds as f64 / 1e9
+}
+
+/// Finds a program as a shell would, so that nobody has to search for it while the clock runs.
+fn find(name: &str) -> Result<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    for directory in env::split_paths(&path) {
+        let program = directory.join(name);
+        if program.is_file() {
+            return Ok(program);
+        }
+    }
+    bail!("there is no '{name}' here; run 'tests/setup.sh bench'")
+}
+
+/// Runs a command that has to succeed.
+pub(crate) fn check(command: &mut Command) -> Result<Output> {
+    let name = Path::new(command.get_program())
+        .file_name()
+        .unwrap_or(OsStr::new("?"))
+        .to_string_lossy()
+        .into_owned();
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("cannot run {name}"))?;
+    ensure!(
+        output.status.success(),
+        "{} failed: {}",
+        name,
+        String::from_utf8_lossy(&output.stderr).trim()
+    );
+    Ok(output)
+}

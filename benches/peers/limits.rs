@@ -1,0 +1,168 @@
+//! The limits: what atomwrite is held to, against whom.
+
+use crate::contest::Results;
+use crate::ground::Place;
+use crate::lines::Who;
+use crate::statistics::Spread;
+use crate::work::{Input, LARGE, PACED, SMALL, Sync, Work};
+
+/// Ours divided by theirs is to be this much at most.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limit {
+    pub(crate) what: &'static str,
+    pub(crate) work: Work,
+    pub(crate) ours: Who,
+    pub(crate) theirs: Who,
+    /// Theirs in words, where the label says too little.
+    pub(crate) against: &'static str,
+    pub(crate) most: f64,
+}
+
+const fn limit(
+    what: &'static str,
+    work: Work,
+    theirs: Who,
+    against: &'static str,
+    most: f64,
+) -> Limit {
+    let ours = Who::Atomwrite;
+    Limit {
+        what,
+        work,
+        ours,
+        theirs,
+        against,
+        most,
+    }
+}
+
+/// Peak memory, in KiB, and system calls for 100 bytes.
+pub(crate) const MEMORY: u64 = 6 * 1024;
+pub(crate) const CALLS: usize = 45;
+
+const fn none(input: Input, size: u64) -> Work {
+    Work::new(input, size, Sync::None)
+}
+
+const fn full(input: Input, size: u64) -> Work {
+    Work::new(input, size, Sync::Full)
+}
+
+const SMALL_NONE: &str = "100 B, no fsync";
+const PIPE_NONE: &str = "256 MiB from a pipe, no fsync";
+const FILE_NONE: &str = "256 MiB file, no fsync";
+
+pub(crate) const LIMITS: [Limit; 14] = [
+    limit(
+        SMALL_NONE,
+        none(Input::Held, SMALL),
+        Who::Sponge,
+        "`sponge`",
+        0.80,
+    ),
+    limit(
+        SMALL_NONE,
+        none(Input::Held, SMALL),
+        Who::Floor,
+        "the static C floor",
+        1.25,
+    ),
+    limit(
+        "100 B, full sync",
+        full(Input::Held, SMALL),
+        Who::Floor,
+        "the static C floor with fsync and directory fsync",
+        1.20,
+    ),
+    limit(
+        PIPE_NONE,
+        none(Input::Produced, LARGE),
+        Who::Cat,
+        "`cat >o`",
+        0.65,
+    ),
+    limit(
+        PIPE_NONE,
+        none(Input::Produced, LARGE),
+        Who::Sponge,
+        "`sponge`",
+        0.25,
+    ),
+    limit(
+        PIPE_NONE,
+        none(Input::Produced, LARGE),
+        Who::Straight,
+        "producer straight into a file",
+        1.55,
+    ),
+    Limit {
+        ours: Who::AtomwriteCommand,
+        ..limit(
+            "256 MiB by COMMAND, no fsync",
+            none(Input::Produced, LARGE),
+            Who::Straight,
+            "producer straight into a file",
+            1.08,
+        )
+    },
+    limit(
+        FILE_NONE,
+        none(Input::File, LARGE),
+        Who::CpMv,
+        "`cp src t && mv t o`",
+        0.98,
+    ),
+    limit(
+        FILE_NONE,
+        none(Input::File, LARGE),
+        Who::Sponge,
+        "`sponge o <src`",
+        0.35,
+    ),
+    limit(
+        "256 MiB file on btrfs",
+        none(Input::File, LARGE).on(Place::Btrfs),
+        Who::CpMv,
+        "`cp --reflink=always src t && mv t o`",
+        0.55,
+    ),
+    limit(
+        "256 MiB file on xfs",
+        none(Input::File, LARGE).on(Place::Xfs),
+        Who::CpMv,
+        "`cp --reflink=always src t && mv t o`",
+        0.55,
+    ),
+    limit(
+        "256 MiB from a pipe, full sync",
+        full(Input::Produced, LARGE),
+        Who::Dd,
+        "`dd of=o bs=1M iflag=fullblock conv=fsync`",
+        0.40,
+    ),
+    limit(
+        "256 MiB file, full sync",
+        full(Input::File, LARGE),
+        Who::CpMv,
+        "`cp src t && sync t && mv t o && sync .`",
+        0.70,
+    ),
+    limit(
+        "wait after the last byte, 96 MiB at 250 MiB/s, full sync",
+        full(Input::Paced, PACED),
+        Who::Dd,
+        "`dd of=o bs=1M iflag=fullblock conv=fsync`",
+        0.60,
+    ),
+];
+
+impl Limit {
+    /// None where it was not measured.
+    pub(crate) fn ratio(&self, results: &Results) -> Option<Spread> {
+        results.of(self.work)?.ratio(self.ours, self.theirs)
+    }
+
+    pub(crate) fn is_kept(&self, ratio: Spread) -> bool {
+        ratio.median <= self.most
+    }
+}

@@ -1,0 +1,95 @@
+//! Side by side with what a user would run instead: times, memory and system calls, from one run.
+//!
+//! The rule: what it measures, it writes itself. The table, the picture and the README's section come from the same
+//! samples, and nothing in them is edited by hand. benches/README.md says how it measures.
+
+mod chart;
+mod contest;
+mod ground;
+mod launch;
+mod limits;
+mod lines;
+mod machine;
+mod page;
+mod picture;
+mod statistics;
+mod table;
+mod work;
+
+use std::env;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+
+use crate::contest::{Effort, Results};
+use crate::ground::Ground;
+use crate::launch::Launcher;
+
+fn main() -> ExitCode {
+    match measure() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(&format!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn measure() -> Result<()> {
+    // Cargo puts `--bench` among the arguments; the others choose what is measured.
+    let wanted: Vec<String> = env::args().skip(1).filter(|a| a != "--bench").collect();
+    let effort = Effort::from_environment()?;
+    ground::have_own_mounts()?;
+    let target = ground::target()?;
+    let launcher = Launcher::build(&target)?;
+    let ground = Ground::prepare(&target)?;
+    let description = machine::describe(&launcher, ground.words())?;
+    say(&description);
+    let load = machine::load()?;
+    if load > 0.5 {
+        say(&format!(
+            "the machine is busy (load {load}): the figures will be worse than they are"
+        ));
+    }
+
+    let started = Instant::now();
+    let mut results = Results::default();
+    for work in work::all(effort) {
+        let name = work.to_string();
+        if !wanted.iter().all(|word| name.contains(word)) {
+            continue;
+        }
+        let Some(place) = ground.at(work.place) else {
+            say(&format!("{name}: not measured, needs root for its mount"));
+            continue;
+        };
+        let outcome = contest::run(work, place, &launcher, effort)
+            .with_context(|| format!("cannot measure {name}"))?;
+        say(&outcome.summary());
+        results.add(outcome);
+    }
+    results.calls = contest::count_calls(&launcher, ground.disk())?;
+
+    let table = table::draw(&results, &description);
+    let picture = picture::draw(&results);
+    let took = format!("{:.0} s", started.elapsed().as_secs_f64());
+    if wanted.is_empty() && effort == Effort::Full {
+        page::publish(&launcher, &table, &picture)?;
+        say(&format!(
+            "{took}; wrote benches/results/ and the section of README.md"
+        ));
+    } else {
+        page::try_out(&launcher, &target, &table, &picture)?;
+        say(&format!(
+            "{took}; wrote {}/table.md and speed.svg",
+            target.display()
+        ));
+    }
+    Ok(())
+}
+
+#[expect(clippy::print_stderr, reason = "the one place that prints")]
+fn say(line: &str) {
+    eprintln!("bench: {line}");
+}

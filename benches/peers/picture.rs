@@ -1,0 +1,235 @@
+//! The picture: the limits as dots, and below them how the cost grows. SVG with colours for a light and a dark page.
+
+use crate::chart::{self, Chart, Series};
+use crate::contest::Results;
+use crate::limits::LIMITS;
+use crate::lines::Who;
+use crate::work::{COUNTS, EACH, Input, SIZES, Sync, Work, human};
+
+const WIDTH: f64 = 900.0;
+const MARGIN: f64 = 16.0;
+const ROW: f64 = 22.0;
+/// Where the dots' scale begins and ends, and what it shows.
+const BEGIN: f64 = 480.0;
+const END: f64 = 815.0;
+const LEAST: f64 = 0.1;
+const MOST: f64 = 2.0;
+
+const STYLE: &str = "\
+text{font:13px system-ui,-apple-system,'Segoe UI',Helvetica,Arial,sans-serif;fill:#1f2328}
+.head{font-weight:600}.small{font-size:12px}.faint{fill:#656d76}.end{text-anchor:end}.middle{text-anchor:middle}
+.page{fill:#fff}.grid{stroke:#d8dee4;fill:none}.axis{stroke:#8c959f;fill:none}.limit{stroke:#1f2328;stroke-width:2}
+.line{fill:none;stroke-width:1.6}.spread{stroke-width:4;stroke-opacity:.45}
+.ours{color:#0969da;stroke-width:3}.command{color:#1b9ab0;stroke-width:3}.together{color:#8250df;stroke-width:3}
+.floor{color:#8c959f;stroke-dasharray:2 3}.straight{color:#57606a;stroke-dasharray:6 3}
+.sponge{color:#cf222e}.cat{color:#bc4c00}.cp{color:#1a7f37}.install{color:#7d4e00}.dd{color:#bf3989}.batch{color:#9a6700}
+.kept{color:#0969da}.missed{color:#cf222e}
+.line,.spread{stroke:currentColor}.dot{fill:currentColor;stroke:none}
+@media (prefers-color-scheme:dark){
+text{fill:#e6edf3}.faint{fill:#9198a1}
+.page{fill:#0d1117}.grid{stroke:#30363d}.axis{stroke:#6e7681}.limit{stroke:#e6edf3}
+.ours{color:#58a6ff}.command{color:#56d4dd}.together{color:#bc8cff}.floor{color:#6e7681}.straight{color:#b1bac4}
+.sponge{color:#ff7b72}.cat{color:#ffa657}.cp{color:#56d364}.install{color:#e3b341}.dd{color:#f778ba}.batch{color:#d29922}
+.kept{color:#58a6ff}.missed{color:#ff7b72}
+}";
+
+pub(crate) fn draw(results: &Results) -> String {
+    let mut body = text(
+        MARGIN,
+        26.0,
+        "head",
+        "Time of atomwrite, divided by that of others",
+    );
+    let mut y = 46.0;
+    body += &text(
+        MARGIN,
+        y,
+        "small faint",
+        "dot: median of the rounds; bar: half of the rounds; mark: what it is to be at most",
+    );
+    y += 14.0;
+    y = draw_limits(&mut body, y, results);
+
+    let charts = charts(results);
+    y += 28.0;
+    let mut height: f64 = 0.0;
+    for (n, chart) in (0_u16..).zip(&charts) {
+        let left = MARGIN + f64::from(n) * (chart::WIDTH + 14.0);
+        body += &chart.draw(left, y);
+        height = height.max(chart.height());
+    }
+    let height = y + height + MARGIN;
+    format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH:.0} {height:.0}\" width=\"{WIDTH:.0}\" \
+         height=\"{height:.0}\" role=\"img\" aria-label=\"Time of atomwrite, divided by that of others\">\n\
+         <style>\n{STYLE}\n</style>\n\
+         <rect class=\"page\" width=\"100%\" height=\"100%\" rx=\"6\"/>\n{body}</svg>\n"
+    )
+}
+
+/// Gives where they end.
+fn draw_limits(body: &mut String, top: f64, results: &Results) -> f64 {
+    let at = |ratio: f64| {
+        let part = (ratio.clamp(LEAST, MOST) / LEAST).ln() / (MOST / LEAST).ln();
+        BEGIN + (END - BEGIN) * part
+    };
+    let mut rows = String::new();
+    let mut y = top + 6.0;
+    for limit in &LIMITS {
+        let Some(ratio) = limit.ratio(results) else {
+            continue;
+        };
+        y += ROW;
+        let middle = y - 4.0;
+        rows += &text(MARGIN, y, "small", limit.what);
+        rows += &text(BEGIN - 14.0, y, "small faint end", &limit.theirs.plain());
+        let class = if limit.is_kept(ratio) {
+            "kept"
+        } else {
+            "missed"
+        };
+        let (low, high) = (at(ratio.low), at(ratio.high));
+        let (x, mark) = (at(ratio.median), at(limit.most));
+        rows += &path(
+            &format!("spread {class}"),
+            &format!("M{low:.1} {middle:.1}H{high:.1}"),
+        );
+        rows += &circle(x, middle, 5.0, class);
+        rows += &path("limit", &format!("M{mark:.1} {:.1}v14", middle - 7.0));
+        rows += &text(
+            WIDTH - MARGIN,
+            y,
+            "small end",
+            &format!("{:.2}", ratio.median),
+        );
+    }
+    for tick in [0.1, 0.2, 0.5, 1.0, 2.0] {
+        let x = at(tick);
+        let class = if (0.9..1.1).contains(&tick) {
+            "axis"
+        } else {
+            "grid"
+        };
+        let (from, to) = (top + 8.0, y + 8.0);
+        *body += &path(class, &format!("M{x:.1} {from:.1}V{to:.1}"));
+        *body += &text(x, top + 2.0, "small faint middle", &tick.to_string());
+    }
+    *body += &rows;
+    y + 8.0
+}
+
+fn charts(results: &Results) -> Vec<Chart> {
+    let sizes = |sync| SIZES.map(|size| (size, Work::new(Input::Produced, size, sync)));
+    let files = COUNTS.map(|count| {
+        (
+            count as u64,
+            Work::new(Input::Files(count), EACH, Sync::Full),
+        )
+    });
+    let charts = [
+        (
+            "From a producer, no fsync",
+            sizes(Sync::None).to_vec(),
+            vec![
+                Who::Atomwrite,
+                Who::AtomwriteCommand,
+                Who::Straight,
+                Who::Floor,
+                Who::CatMv,
+                Who::Sponge,
+            ],
+        ),
+        (
+            "From a producer, full sync",
+            sizes(Sync::Full).to_vec(),
+            vec![
+                Who::Atomwrite,
+                Who::AtomwriteCommand,
+                Who::Straight,
+                Who::Dd,
+                Who::CatMv,
+                Who::Sponge,
+            ],
+        ),
+        (
+            "Files of 4 KiB, full sync",
+            files.to_vec(),
+            vec![
+                Who::Atomwrite,
+                Who::AtomwriteTogether,
+                Who::CpMv,
+                Who::CpTogether,
+            ],
+        ),
+    ];
+    charts
+        .into_iter()
+        .map(|(title, works, everybody)| chart(title, &works, &everybody, results))
+        .collect()
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a place in a picture")]
+fn chart(
+    title: &'static str,
+    works: &[(u64, Work)],
+    everybody: &[Who],
+    results: &Results,
+) -> Chart {
+    let measured: Vec<_> = works
+        .iter()
+        .filter_map(|(much, work)| Some((*much, results.of(*work)?)))
+        .collect();
+    let label = |much: u64, work: Work| match work.input {
+        Input::Files(count) => count.to_string(),
+        _ => human(much),
+    };
+    let marks = measured.iter();
+    let marks = marks.map(|(much, outcome)| (*much as f64, label(*much, outcome.work)));
+    let series = everybody.iter().map(|who| {
+        let points = measured.iter();
+        let points =
+            points.filter_map(|(much, outcome)| Some((*much as f64, outcome.times(*who)?.median)));
+        Series {
+            who: *who,
+            points: points.collect(),
+        }
+    });
+    Chart {
+        title,
+        marks: marks.collect(),
+        series: series.filter(|series| !series.points.is_empty()).collect(),
+    }
+}
+
+/// What a program's line looks like.
+pub(crate) fn class(who: Who) -> &'static str {
+    match who {
+        Who::Atomwrite => "ours",
+        Who::AtomwriteCommand => "command",
+        Who::AtomwriteTogether => "together",
+        Who::Floor => "floor",
+        Who::Straight => "straight",
+        Who::Sponge => "sponge",
+        Who::Cat | Who::CatMv => "cat",
+        Who::CpMv => "cp",
+        Who::Install => "install",
+        Who::Dd => "dd",
+        Who::CpTogether => "batch",
+    }
+}
+
+pub(crate) fn text(x: f64, y: f64, class: &str, words: &str) -> String {
+    let words = words
+        .replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;");
+    format!("<text class=\"{class}\" x=\"{x:.1}\" y=\"{y:.1}\">{words}</text>\n")
+}
+
+pub(crate) fn path(class: &str, steps: &str) -> String {
+    format!("<path class=\"{class}\" d=\"{steps}\"/>\n")
+}
+
+pub(crate) fn circle(x: f64, y: f64, radius: f64, class: &str) -> String {
+    format!("<circle class=\"dot {class}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"{radius}\"/>\n")
+}

@@ -1,0 +1,190 @@
+//! The table, in Markdown: first the limits, then every size.
+
+use crate::contest::{Calls, Outcome, Results};
+use crate::limits::{CALLS, LIMITS, Limit, MEMORY};
+use crate::lines::Who;
+use crate::statistics::Spread;
+use crate::work::{Input, Old, SIZES, SMALL, Sync, Work, human};
+
+/// Everything below the picture.
+pub(crate) fn draw(results: &Results, machine: &str) -> String {
+    let limits = limits(results);
+    let sizes = sizes(results);
+    format!(
+        "{machine}\n\n\
+         {limits}\n\
+         <details>\n<summary>All sizes</summary>\n\n\
+         In the columns of the others: the time of `atomwrite` divided by theirs (quartiles), and their peak memory.\n\n\
+         {sizes}\n</details>\n"
+    )
+}
+
+fn limits(results: &Results) -> String {
+    let mut table = "\
+        | work | against | `atomwrite` | theirs | ratio (quartiles) | at most | reached | memory | rounds |\n\
+        |---|---|--:|--:|--:|--:|---|--:|--:|\n"
+        .to_owned();
+    for limit in &LIMITS {
+        table += &row(limit, results).unwrap_or_default();
+    }
+    if let Some(peak) = results.peak() {
+        let kept = reached(peak <= MEMORY);
+        let (peak, most) = (memory(peak), memory(MEMORY));
+        let what = "peak memory, any size";
+        table += &join(&[what, "", &peak, "", "", &most, kept, "", ""]);
+    }
+    for old in [Old::Removed, Old::Replaced] {
+        table += &calls(&results.calls, old).unwrap_or_default();
+    }
+    table
+}
+
+fn row(limit: &Limit, results: &Results) -> Option<String> {
+    let outcome = results.of(limit.work)?;
+    let ratio = limit.ratio(results)?;
+    Some(format!(
+        "| {} | {} | {} | {} | {} | {:.2} | {} | {} / {} | {} |\n",
+        limit.what,
+        limit.against,
+        duration(outcome.times(limit.ours)?.median),
+        duration(outcome.times(limit.theirs)?.median),
+        spread(ratio),
+        limit.most,
+        reached(limit.is_kept(ratio)),
+        memory(outcome.peak(limit.ours)?),
+        memory(outcome.peak(limit.theirs)?),
+        outcome.rounds(),
+    ))
+}
+
+fn calls(calls: &[Calls], old: Old) -> Option<String> {
+    let of = |who| {
+        Some(
+            calls
+                .iter()
+                .find(|one| one.who == who && one.old == old)?
+                .count,
+        )
+    };
+    let count = of(Who::Atomwrite)?;
+    let what = match old {
+        Old::Removed => "a new file",
+        Old::Replaced => "over an old file",
+    };
+    Some(format!(
+        "| system calls, 100 B, no fsync, {what} | `sponge`, the floor | {count} | {}, {} | | {CALLS} | {} | | |\n",
+        of(Who::Sponge)?,
+        of(Who::Floor)?,
+        reached(count <= CALLS),
+    ))
+}
+
+const OTHERS: [Who; 7] = [
+    Who::Floor,
+    Who::Straight,
+    Who::Sponge,
+    Who::CatMv,
+    Who::CpMv,
+    Who::Install,
+    Who::Dd,
+];
+
+fn sizes(results: &Results) -> String {
+    let mut head = vec!["input", "size", "sync", "`atomwrite`", "memory", "rounds"];
+    head.extend(OTHERS.iter().map(|who| who.label()));
+    let mut table = join(&head);
+    table += "|---|--:|---|--:|--:|--:|";
+    table += &"--:|".repeat(OTHERS.len());
+    table.push('\n');
+    for sync in [Sync::None, Sync::Full] {
+        for size in SIZES {
+            let from = if size == SMALL {
+                Input::Held
+            } else {
+                Input::Produced
+            };
+            let pipe = Work::new(from, size, sync);
+            table += &line("pipe", pipe, Who::Atomwrite, results).unwrap_or_default();
+            if size == SMALL {
+                let work = pipe.over_an_old_one();
+                table += &line("pipe, over an old file", work, Who::Atomwrite, results)
+                    .unwrap_or_default();
+            }
+        }
+        for size in SIZES {
+            let work = Work::new(Input::File, size, sync);
+            table += &line("file", work, Who::Atomwrite, results).unwrap_or_default();
+        }
+        for size in SIZES {
+            let work = Work::new(Input::Produced, size, sync);
+            table += &line("COMMAND", work, Who::AtomwriteCommand, results).unwrap_or_default();
+        }
+    }
+    table
+}
+
+fn line(input: &str, work: Work, ours: Who, results: &Results) -> Option<String> {
+    let outcome = results.of(work)?;
+    let mut cells = vec![
+        input.to_owned(),
+        human(work.size),
+        work.sync.to_string(),
+        duration(outcome.times(ours)?.median),
+        memory(outcome.peak(ours)?),
+        outcome.rounds().to_string(),
+    ];
+    let others = OTHERS.iter();
+    cells.extend(others.map(|theirs| cell(outcome, ours, *theirs).unwrap_or_default()));
+    Some(join(&cells))
+}
+
+fn cell(outcome: &Outcome, ours: Who, theirs: Who) -> Option<String> {
+    let ratio = outcome.ratio(ours, theirs)?;
+    let peak = outcome.peak(theirs)?;
+    Some(format!("{}, {}", spread(ratio), memory(peak)))
+}
+
+fn join<S: AsRef<str>>(cells: &[S]) -> String {
+    let cells: Vec<&str> = cells.iter().map(AsRef::as_ref).collect();
+    format!("| {} |\n", cells.join(" | "))
+}
+
+fn reached(kept: bool) -> &'static str {
+    if kept { "yes" } else { "**no**" }
+}
+
+fn spread(spread: Spread) -> String {
+    let Spread { low, median, high } = spread;
+    format!("{median:.2} ({low:.2} to {high:.2})")
+}
+
+/// As in "3.1 ms".
+pub(crate) fn duration(seconds: f64) -> String {
+    let (value, unit) = if seconds < 1e-3 {
+        (seconds * 1e6, "µs")
+    } else if seconds < 1.0 {
+        (seconds * 1e3, "ms")
+    } else {
+        (seconds, "s")
+    };
+    let digits = if value < 9.995 {
+        2
+    } else {
+        usize::from(value < 99.95)
+    };
+    format!("{value:.digits$} {unit}")
+}
+
+/// As in "1.6 MiB".
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "2^53 KiB are no machine's memory"
+)]
+fn memory(kib: u64) -> String {
+    if kib == 0 {
+        return "–".to_owned();
+    }
+    let mib = kib as f64 / 1024.0;
+    let digits = usize::from(mib < 99.95);
+    format!("{mib:.digits$} MiB")
+}

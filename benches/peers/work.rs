@@ -1,0 +1,154 @@
+//! Work: what is measured, each kind once for every size, and in which order.
+
+use std::fmt;
+
+use crate::contest::Effort;
+use crate::ground::Place;
+
+pub(crate) const KIB: u64 = 1024;
+pub(crate) const MIB: u64 = 1024 * KIB;
+
+/// The sizes, in bytes. The limits stand at the first and the fourth.
+pub(crate) const SIZES: [u64; 5] = [100, MIB, 64 * MIB, 256 * MIB, 512 * MIB];
+pub(crate) const SMALL: u64 = SIZES[0];
+pub(crate) const LARGE: u64 = SIZES[3];
+
+/// What comes slowly: so much of it, and so much a second.
+pub(crate) const PACED: u64 = 96 * MIB;
+pub(crate) const PACE: u64 = 250 * MIB;
+
+/// The size of each of many files.
+pub(crate) const EACH: u64 = 4 * KIB;
+pub(crate) const COUNTS: [usize; 4] = [1, 10, 100, 1000];
+
+/// Where the content comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Input {
+    /// A pipe that already holds all of it: nobody waits for another process.
+    Held,
+    /// A program that writes it as fast as it can, into a pipe or as COMMAND.
+    Produced,
+    /// The same program, at `PACE`; the clock runs from its end.
+    Paced,
+    /// A file.
+    File,
+    /// So many files, each of them to be written under its own name.
+    Files(usize),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sync {
+    None,
+    Full,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Old {
+    /// DEST is removed before each run, and the clock does not see it.
+    Removed,
+    /// Each run replaces what the last one wrote.
+    Replaced,
+}
+
+/// One kind of work, which several programs do in turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Work {
+    pub(crate) input: Input,
+    pub(crate) size: u64,
+    pub(crate) sync: Sync,
+    pub(crate) place: Place,
+    pub(crate) old: Old,
+}
+
+impl Work {
+    pub(crate) const fn new(input: Input, size: u64, sync: Sync) -> Self {
+        Self {
+            input,
+            size,
+            sync,
+            place: Place::Disk,
+            old: Old::Removed,
+        }
+    }
+
+    pub(crate) const fn on(self, place: Place) -> Self {
+        Self { place, ..self }
+    }
+
+    pub(crate) const fn over_an_old_one(self) -> Self {
+        Self {
+            old: Old::Replaced,
+            ..self
+        }
+    }
+}
+
+/// All that is measured; the small work first, as large work leaves the machine warm.
+pub(crate) fn all(effort: Effort) -> Vec<Work> {
+    let (sizes, counts) = match effort {
+        Effort::Full => (&SIZES[..], &COUNTS[..]),
+        Effort::Quick => (&SIZES[..4], &COUNTS[..3]),
+    };
+    let mut all = Vec::new();
+    for sync in [Sync::None, Sync::Full] {
+        let held = Work::new(Input::Held, SMALL, sync);
+        all.extend([held, held.over_an_old_one()]);
+    }
+    for &count in counts {
+        all.push(Work::new(Input::Files(count), EACH, Sync::Full));
+    }
+    for place in [Place::Btrfs, Place::Xfs] {
+        all.push(Work::new(Input::File, LARGE, Sync::None).on(place));
+    }
+    all.push(Work::new(Input::Paced, PACED, Sync::Full));
+    for &size in sizes {
+        for sync in [Sync::None, Sync::Full] {
+            all.push(Work::new(Input::Produced, size, sync));
+            all.push(Work::new(Input::File, size, sync));
+        }
+    }
+    all
+}
+
+/// As in "256 MiB".
+pub(crate) fn human(bytes: u64) -> String {
+    if bytes < KIB {
+        format!("{bytes} B")
+    } else if bytes < MIB {
+        format!("{} KiB", bytes / KIB)
+    } else {
+        format!("{} MiB", bytes / MIB)
+    }
+}
+
+impl fmt::Display for Sync {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "no fsync",
+            Self::Full => "full sync",
+        })
+    }
+}
+
+impl fmt::Display for Work {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let size = human(self.size);
+        match self.input {
+            Input::Held => write!(f, "{size} from a full pipe")?,
+            Input::Produced => write!(f, "{size} from a producer")?,
+            Input::Paced => write!(f, "{size} at {}/s", human(PACE))?,
+            Input::File => write!(f, "{size} from a file")?,
+            Input::Files(count) => write!(f, "{count} files of {size}")?,
+        }
+        write!(f, ", {}", self.sync)?;
+        match self.place {
+            Place::Disk => {}
+            Place::Btrfs => f.write_str(", btrfs")?,
+            Place::Xfs => f.write_str(", xfs")?,
+        }
+        match self.old {
+            Old::Removed => Ok(()),
+            Old::Replaced => f.write_str(", over an old file"),
+        }
+    }
+}
