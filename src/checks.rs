@@ -163,12 +163,18 @@ pub(crate) fn still_begins_with(
 }
 
 /// Refuses to give DEST a mode or an owner that it has not any more: to validate content may take a while.
-pub(crate) fn still_looks_so(destination: &Destination) -> Result<(), Failure> {
+pub(crate) fn still_looks_so(
+    destination: &Destination,
+    overwrite: Overwrite,
+) -> Result<(), Failure> {
     let look = |seen: Option<Metadata>| seen.map(|seen| (seen.kind, seen.mode, seen.uid, seen.gid));
     let before = look(destination.existing());
     destination.look_again()?;
     if look(destination.existing()) == before {
         return Ok(());
+    }
+    if overwrite == Overwrite::Never && destination.existing().is_some() {
+        return Err(exists(destination));
     }
     Err(anyhow!(
         "cannot write {}: its mode or owner has changed while the content was validated",

@@ -213,9 +213,13 @@ impl Running {
     /// Waits for the end. A signal that came meanwhile ends us too.
     pub(crate) fn wait(mut self) -> Result<ExitStatus, Failure> {
         // Seen, but not collected: its process id is its own until signals are not passed on any more.
-        sys::wait_for_end(self.child.id()).context("cannot wait for the command")?;
+        sys::wait_for_end(self.child.id())
+            .context("cannot wait for the program that was started")?;
         drop(self.attending);
-        let status = self.child.wait().context("cannot wait for the command")?;
+        let status = self
+            .child
+            .wait()
+            .context("cannot wait for the program that was started")?;
         match signals::caught() {
             Some(signal) => Err(Failure::Interrupted(signal)),
             None => Ok(status),
@@ -223,7 +227,8 @@ impl Running {
     }
 
     fn ends_within(&self, time: Duration) -> Result<bool, Failure> {
-        Ok(sys::ends_within(self.child.id(), time).context("cannot wait for the command")?)
+        Ok(sys::ends_within(self.child.id(), time)
+            .context("cannot wait for the program that was started")?)
     }
 }
 

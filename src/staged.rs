@@ -268,7 +268,7 @@ impl<'d> Staged<'d, Sealed> {
                 .map_or(0o600, |old| old.mode & 0o777);
             to.set_permissions(Permissions::from_mode(mode))
         };
-        copy().context("cannot copy the content to a temporary file")
+        copy().context("the content cannot be copied to a temporary file")
     }
 
     /// Puts the file on the disk, as far as that was asked for, and takes what errors are left to be told.

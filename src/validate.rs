@@ -25,15 +25,30 @@ pub(crate) fn validate(
     destination: &Destination,
     program: &OsStr,
 ) -> Result<(), Failure> {
-    let Some(name) = sealed.path() else {
-        return validate_copy(sealed, destination, program);
+    let done = match sealed.path() {
+        Some(name) => validate_itself(sealed, &name, destination, program),
+        None => validate_copy(sealed, destination, program),
     };
+    done.map_err(|failure| match failure {
+        Failure::Failed(error) => {
+            Failure::Failed(error.context(format!("cannot validate {}", destination.typed())))
+        }
+        other => other,
+    })
+}
+
+fn validate_itself(
+    sealed: &Staged<'_, Sealed>,
+    name: &Path,
+    destination: &Destination,
+    program: &OsStr,
+) -> Result<(), Failure> {
     let path = absolute(&destination.directory_path().join(name))?;
     let content = sealed
         .file()
         .try_clone_to_owned()
-        .context("cannot show the content")?;
-    let stamp = Stamp::put_on(sealed.file()).context("cannot mark the new file")?;
+        .context("the new file cannot be shown")?;
+    let stamp = Stamp::put_on(sealed.file()).context("the new file's time cannot be set")?;
     ask(program, content, &path, destination)?;
     stamp.check(sealed, destination)
 }
@@ -46,10 +61,10 @@ fn validate_copy(
 ) -> Result<(), Failure> {
     // A signal waits for the copy too, which is then removed.
     let attending = Attending::begin()?;
-    let directory = tempfile::tempdir().context("cannot make a temporary directory")?;
+    let directory = tempfile::tempdir().context("there is no temporary directory for it")?;
     let path = directory.path().join(destination.name());
     sealed.copy_to(&path)?;
-    let content = File::open(&path).context("cannot show the content")?;
+    let content = File::open(&path).context("the new file cannot be shown")?;
     if let Some(signal) = signals::caught() {
         return Err(Failure::Interrupted(signal));
     }
@@ -66,7 +81,7 @@ fn ask(
     path: &Path,
     destination: &Destination,
 ) -> Result<(), Failure> {
-    sys::seek(content.as_fd(), 0).context("cannot show the content")?;
+    sys::seek(content.as_fd(), 0).context("the new file cannot be shown")?;
     let mut command = Command::new("sh");
     command
         .arg("-c")
@@ -79,7 +94,7 @@ fn ask(
         std::io::stderr()
             .as_fd()
             .try_clone_to_owned()
-            .context("cannot pass on stderr")?,
+            .context("stderr cannot be passed on")?,
     );
     let running = Running::start(command, OsStr::new("sh")).map_err(|failure| match failure {
         // Not COMMAND, and so none of its statuses.
@@ -98,7 +113,7 @@ fn ask(
 }
 
 fn absolute(path: &Path) -> Result<PathBuf> {
-    std::path::absolute(path).context("cannot find the current directory")
+    std::path::absolute(path).context("the current directory cannot be found")
 }
 
 /// What the file looks like to the program, with a time of modification that it would not have after a write.
@@ -119,7 +134,7 @@ impl Stamp {
     /// Refuses a file that was changed, exchanged, or may yet be written to; puts the time right of one that was not.
     fn check(self, sealed: &Staged<'_, Sealed>, destination: &Destination) -> Result<(), Failure> {
         let file = sealed.file();
-        let now = sys::metadata(file).context("cannot look at the new file")?;
+        let now = sys::metadata(file).context("the new file cannot be looked at")?;
         let expected = Metadata {
             modified: self.seen.modified.second_before(),
             ..self.seen
@@ -131,8 +146,7 @@ impl Stamp {
                 destination.typed()
             )));
         }
-        sys::set_modified(file, self.seen.modified)
-            .context("cannot set the time of the new file")?;
+        sys::set_modified(file, self.seen.modified).context("the new file's time cannot be set")?;
         Ok(())
     }
 }

@@ -68,7 +68,7 @@ fn replace(
         Some(program) => {
             let sealed = filled.show()?.seal(&attributes)?;
             validate(&sealed, destination, program)?;
-            checks::still_looks_so(destination)?;
+            checks::still_looks_so(destination, request.overwrite)?;
             sealed
         }
     };

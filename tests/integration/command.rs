@@ -13,6 +13,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -150,7 +151,6 @@ fn holes_that_the_command_leaves_stay_holes() {
     let sandbox = Sandbox::new();
     let command = "truncate -s 64M /proc/self/fd/1";
     script(&sandbox, &[], Way::Straight, command).succeeds();
-    use std::os::unix::fs::MetadataExt;
     let stat = sandbox.stat("out");
     assert_eq!(stat.len(), 64 << 20);
     assert!(stat.blocks() < 2048, "{} blocks", stat.blocks());
@@ -598,12 +598,12 @@ fn the_command_inherits_no_descriptor_of_ours() {
             // On stderr, for the cases that are refused.
             let command = "exec ls /proc/self/fd >&2";
             let done = script(&sandbox, options, way, command).output();
-            let seen: String = done
+            let seen: Vec<_> = done
                 .stderr
                 .lines()
                 .take_while(|line| line.bytes().all(|byte| byte.is_ascii_digit()))
-                .map(|line| format!("{line}\n"))
                 .collect();
+            let without_us: Vec<_> = without_us.lines().collect();
             assert_eq!(seen, without_us, "{way:?} {options:?} {done:?}");
         }
     }

@@ -214,14 +214,14 @@ fn files_that_cannot_be_told_apart_keep_nobody_for_ever() {
     for named in [None, Some(NAMED)] {
         let clean = clean_trace(&["out"], named);
         let looks = clean.own().iter().filter(|call| call.is("statx"));
-        let looks = looks.map(|call| format!("statx:error=EIO:when={}+", call.nth));
+        let at_looks = looks.map(|call| format!("statx:error=EIO:when={}+", call.nth));
         // EAGAIN of a file with a name says that somebody else is about to remove it.
-        let locks: &[_] = match named {
+        let at_flock: &[_] = match named {
             None => &["flock:error=EAGAIN", "flock:error=EIO"],
             Some(_) => &["flock:error=EIO"],
         };
-        let locks = locks.iter().copied().map(String::from);
-        for always in looks.chain(locks) {
+        let at_flock = at_flock.iter().copied().map(String::from);
+        for always in at_looks.chain(at_flock) {
             for arguments in [&["out"][..], &["--lock", "out"], &["-n", "new"]] {
                 let sandbox = Sandbox::new();
                 sandbox.write("out", "old");

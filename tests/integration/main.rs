@@ -12,6 +12,7 @@ mod append;
 mod attributes;
 mod backup;
 mod command;
+mod compare;
 mod completions;
 mod crowd;
 mod death;

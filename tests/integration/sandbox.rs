@@ -652,12 +652,7 @@ impl<'a> Run<'a> {
         let sandbox = self.sandbox;
         let before = sandbox.census();
         let old_destination = self.reaches_dest && self.destination_is_a_file();
-        let with_command = self.dash_before_command().is_some();
-        let replaced = self.replaces
-            && match with_command {
-                false => matches!(status, 0 | 4),
-                true => matches!(status, 0 | 124),
-            };
+        let replaced = self.replaces && self.means_replaced(status);
         let name = self.destination_name();
         let expected = std::mem::take(&mut self.leaves).unwrap_or_else(|| {
             let mut names: Vec<_> = before.keys().cloned().collect();
@@ -671,7 +666,7 @@ impl<'a> Run<'a> {
         let says = std::mem::take(&mut self.says);
         let warns = std::mem::take(&mut self.warns);
         let hears = std::mem::take(&mut self.hears);
-        let replaces = self.replaces;
+        let may_change = self.replaces;
         let stdout_says = std::mem::take(&mut self.stdout_says);
         let shown = self.shown();
         let sees_stderr = self.stderr.is_none() && !self.closed.contains(&2);
@@ -699,7 +694,7 @@ impl<'a> Run<'a> {
                 let place = lines.iter().position(|line| *line == heard);
                 lines.remove(place.unwrap_or_else(|| panic!("no {heard:?} on stderr: {story}")));
             }
-            let one = status != 0 && replaces || !says.is_empty();
+            let one = status != 0 && may_change || !says.is_empty();
             assert_eq!(
                 lines.len(),
                 usize::from(one),
@@ -729,7 +724,7 @@ impl<'a> Run<'a> {
                     "no warning of {part:?}: {story}"
                 );
             }
-            let failed = status != 0 && status != 2 && !replaced && replaces;
+            let failed = status != 0 && status != 2 && !replaced && may_change;
             if old_destination && failed {
                 let typed = typed.to_string_lossy();
                 let end =
@@ -849,6 +844,13 @@ impl<'a> Run<'a> {
         let before = &self.arguments[dash.checked_sub(1)?];
         let is_command = !before.as_bytes().starts_with(b"-") && dash + 1 < self.arguments.len();
         is_command.then_some(dash)
+    }
+
+    fn means_replaced(&self, status: i32) -> bool {
+        match self.dash_before_command() {
+            None => matches!(status, 0 | 4),
+            Some(_) => matches!(status, 0 | 124),
+        }
     }
 
     fn destination(&self) -> Option<&OsString> {

@@ -11,7 +11,9 @@ use std::os::unix::fs::PermissionsExt;
 
 use rustix::process::Signal;
 
-use crate::sandbox::{NOBODY, Run, Running, Sandbox, Witness, needs_root, needs_tool, tool, wait_until};
+use crate::sandbox::{
+    NOBODY, Run, Running, Sandbox, Witness, needs_root, needs_tool, tool, wait_until,
+};
 
 /// The way that the new file takes to its name.
 const WAYS: [bool; 2] = [false, true];
@@ -78,9 +80,15 @@ fn content_with_another_digest_is_refused() {
     let wrong = sum(b"other");
     for dest in ["out", "new"] {
         let refused = |run: Run<'_>, status| run.says("SHA-256").says(sum(b"new")).fails(status);
-        refused(sandbox.atomwrite(["--sha256", &wrong, dest]).stdin("new"), 3);
+        refused(
+            sandbox.atomwrite(["--sha256", &wrong, dest]).stdin("new"),
+            3,
+        );
         refused(sandbox.atomwrite(["--sha256", &wrong, "in", dest]), 3);
-        refused(sandbox.atomwrite(["--sha256", &wrong, dest, "--", "cat", "in"]), 125);
+        refused(
+            sandbox.atomwrite(["--sha256", &wrong, dest, "--", "cat", "in"]),
+            125,
+        );
     }
 }
 
@@ -99,7 +107,15 @@ fn the_digest_is_that_of_the_whole_new_content() {
         .stdin("new")
         .succeeds();
     sandbox
-        .atomwrite(["-a", "--sha256", &sum(b"oldnew!"), "out", "--", "printf", "!"])
+        .atomwrite([
+            "-a",
+            "--sha256",
+            &sum(b"oldnew!"),
+            "out",
+            "--",
+            "printf",
+            "!",
+        ])
         .succeeds();
     assert_eq!(sandbox.text("out"), "oldnew!");
 }
@@ -150,11 +166,15 @@ fn the_validator_sees_the_content_by_stdin_and_by_path() {
         let sandbox = Sandbox::new();
         sandbox.write("in", "new");
         let check = "cmp - \"$1\" && test \"$(cat \"$1\")\" = new && test $# = 2";
-        validated(&sandbox, named, &[], check, &["out"]).stdin("new").succeeds();
+        validated(&sandbox, named, &[], check, &["out"])
+            .stdin("new")
+            .succeeds();
         validated(&sandbox, named, &[], check, &["in", "b"]).succeeds();
         validated(&sandbox, named, &[], check, &["c", "--", "cat", "in"]).succeeds();
         sandbox.write("d", "n");
-        validated(&sandbox, named, &["-a"], check, &["d"]).stdin("ew").succeeds();
+        validated(&sandbox, named, &["-a"], check, &["d"])
+            .stdin("ew")
+            .succeeds();
         for name in ["out", "b", "c", "d"] {
             assert_eq!(sandbox.text(name), "new", "{named} {name}");
         }
@@ -221,7 +241,10 @@ fn mode_and_owner_are_in_place_and_nobody_else_may_look() {
             .hears("640 1000 1001")
             .hears("700")
             .succeeds();
-        assert_eq!((sandbox.mode("out"), sandbox.owner("out")), (0o640, (1000, 1001)));
+        assert_eq!(
+            (sandbox.mode("out"), sandbox.owner("out")),
+            (0o640, (1000, 1001))
+        );
         validated(&sandbox, named, &["-m", "444", "-o", "0"], look, &["out"])
             .stdin("new")
             .hears("444 0 1001")
@@ -236,10 +259,16 @@ fn mode_and_owner_are_in_place_and_nobody_else_may_look() {
         // By whoever runs it, even where the file will be closed to him.
         let sandbox = Sandbox::new();
         sandbox.give_to(NOBODY, NOBODY);
-        validated(&sandbox, false, &["-m", "0"], "test \"$(cat)\" = new", &["out"])
-            .user(NOBODY, NOBODY, &[])
-            .stdin("new")
-            .succeeds();
+        validated(
+            &sandbox,
+            false,
+            &["-m", "0"],
+            "test \"$(cat)\" = new",
+            &["out"],
+        )
+        .user(NOBODY, NOBODY, &[])
+        .stdin("new")
+        .succeeds();
         assert_eq!(sandbox.mode("out"), 0);
     }
 }
@@ -259,12 +288,18 @@ fn the_umask_does_not_close_the_validators_directory() {
 #[test]
 fn the_validators_stdout_goes_to_stderr() {
     let sandbox = Sandbox::new();
-    validated(&sandbox, false, &["-v"], "echo said; echo complained >&2", &["out"])
-        .stdin("new")
-        .hears("said")
-        .hears("complained")
-        .says("created")
-        .succeeds();
+    validated(
+        &sandbox,
+        false,
+        &["-v"],
+        "echo said; echo complained >&2",
+        &["out"],
+    )
+    .stdin("new")
+    .hears("said")
+    .hears("complained")
+    .says("created")
+    .succeeds();
 }
 
 #[test]
@@ -318,7 +353,9 @@ fn what_the_validator_does_not_approve_is_refused() {
                 .stdin("new")
                 .output();
             assert_eq!(done.code(), Some(3), "{done:?}");
-            let done = validated(&sandbox, named, &[], "'", &[dest]).stdin("new").output();
+            let done = validated(&sandbox, named, &[], "'", &[dest])
+                .stdin("new")
+                .output();
             assert_eq!(done.code(), Some(3), "{done:?}");
             assert_eq!(sandbox.names(), ["in", "link", "out"]);
             assert_eq!(sandbox.text("out"), "old");
@@ -332,11 +369,16 @@ fn other_guards_come_first() {
     let sandbox = Sandbox::new();
     sandbox.write("out", "old");
     let ran = "touch \"$ASIDE/ran\"";
-    validated(&sandbox, false, &[], ran, &["out"]).stdin("").says("empty").fails(3);
+    validated(&sandbox, false, &[], ran, &["out"])
+        .stdin("")
+        .says("empty")
+        .fails(3);
     validated(&sandbox, false, &["--sha256", &sum(b"x")], ran, &["out"])
         .stdin("new")
         .fails(3);
-    validated(&sandbox, false, &["-n"], ran, &["out"]).stdin("new").fails(3);
+    validated(&sandbox, false, &["-n"], ran, &["out"])
+        .stdin("new")
+        .fails(3);
     assert!(!sandbox.aside("ran").exists());
 }
 
@@ -392,8 +434,15 @@ fn a_validator_that_keeps_the_file_open_for_writing_is_refused() {
     tool("mkfifo", [sandbox.aside("go")]);
     let validator = "(exec 5>>\"$1\"; : >\"$ASIDE/open\"; read _ <\"$ASIDE/go\"; echo late >&5) >/dev/null 2>&1 &
         while test ! -e \"$ASIDE/open\"; do :; done";
-    validated(&sandbox, false, &[], validator, &["out"]).stdin("new").fails(3);
-    drop(OpenOptions::new().write(true).open(sandbox.aside("go")).unwrap());
+    validated(&sandbox, false, &[], validator, &["out"])
+        .stdin("new")
+        .fails(3);
+    drop(
+        OpenOptions::new()
+            .write(true)
+            .open(sandbox.aside("go"))
+            .unwrap(),
+    );
     assert_eq!(sandbox.text("out"), "old");
 }
 
@@ -403,8 +452,15 @@ fn a_validator_that_only_reads_may_leave_somebody_behind() {
     tool("mkfifo", [sandbox.aside("go")]);
     let validator = "(exec 5<\"$1\"; : >\"$ASIDE/open\"; read _ <\"$ASIDE/go\") >/dev/null 2>&1 &
         while test ! -e \"$ASIDE/open\"; do :; done";
-    validated(&sandbox, false, &[], validator, &["out"]).stdin("new").succeeds();
-    drop(OpenOptions::new().write(true).open(sandbox.aside("go")).unwrap());
+    validated(&sandbox, false, &[], validator, &["out"])
+        .stdin("new")
+        .succeeds();
+    drop(
+        OpenOptions::new()
+            .write(true)
+            .open(sandbox.aside("go"))
+            .unwrap(),
+    );
     assert_eq!(sandbox.text("out"), "new");
 }
 
@@ -433,7 +489,9 @@ fn the_time_of_the_file_is_when_it_was_written() {
     use std::os::unix::fs::MetadataExt;
     let sandbox = Sandbox::new();
     let before = fs::metadata(sandbox.write("clock", "x")).unwrap();
-    validated(&sandbox, false, &[], ":", &["out"]).stdin("new").succeeds();
+    validated(&sandbox, false, &[], ":", &["out"])
+        .stdin("new")
+        .succeeds();
     let written = sandbox.stat("out");
     assert!((written.mtime(), written.mtime_nsec()) >= (before.mtime(), before.mtime_nsec()));
 }
@@ -443,11 +501,20 @@ fn a_validator_may_change_what_is_not_the_file() {
     // A change of DEST itself meanwhile is lost, as ever.
     let sandbox = Sandbox::new();
     sandbox.write("out", "old");
-    validated(&sandbox, false, &[], "cp \"$2\" kept; echo x >>\"$2\"", &["out"])
-        .stdin("new")
-        .leaves(["kept", "out"])
-        .succeeds();
-    assert_eq!((&*sandbox.text("kept"), &*sandbox.text("out")), ("old", "new"));
+    validated(
+        &sandbox,
+        false,
+        &[],
+        "cp \"$2\" kept; echo x >>\"$2\"",
+        &["out"],
+    )
+    .stdin("new")
+    .leaves(["kept", "out"])
+    .succeeds();
+    assert_eq!(
+        (&*sandbox.text("kept"), &*sandbox.text("out")),
+        ("old", "new")
+    );
 }
 
 // ---- With other options -----------------------------------------------------------------------------------------
@@ -458,7 +525,9 @@ fn missing_parents_are_made_when_it_has_approved() {
     for named in WAYS {
         let sandbox = Sandbox::new();
         let check = "test ! -e a && test \"${1##*/}\" = out.json";
-        validated(&sandbox, named, &["-D"], "exit 1", &["a/b/out.json"]).stdin("new").fails(3);
+        validated(&sandbox, named, &["-D"], "exit 1", &["a/b/out.json"])
+            .stdin("new")
+            .fails(3);
         validated(&sandbox, named, &["-D"], check, &["a/b/out.json"])
             .stdin("new")
             .leaves(["a", "a/b", "a/b/out.json"])
@@ -484,7 +553,18 @@ fn the_guards_at_the_commit_hold() {
 fn backups_links_and_locks_go_with_it() {
     needs_tool!("strace");
     for named in WAYS {
-        for option in ["-b", "--lock", "-a", "-C", "--sync=none", "--no-dereference"] {
+        for option in [
+            "-b",
+            "--lock",
+            "-a",
+            "-C",
+            "--sync=none",
+            "--no-dereference",
+        ] {
+            if named && option == "-b" {
+                // The backup would need the linkat that is made to fail here.
+                continue;
+            }
             let sandbox = Sandbox::new();
             sandbox.write("out", "old");
             let mut names = vec!["out"];
@@ -508,7 +588,9 @@ fn backups_links_and_locks_go_with_it() {
 
 /// Starts a run whose validator waits for a signal, or for ever.
 fn start_waiting(sandbox: &Sandbox, named: bool, trap: &str) -> Running {
-    let validator = format!("{trap}; : >\"$ASIDE/up\"; while :; do read _ <\"$ASIDE/go\"; done");
+    let validator = format!(
+        "exec 2>/dev/null; {trap}; : >\"$ASIDE/up\"; while :; do read _ <\"$ASIDE/go\"; done"
+    );
     tool("mkfifo", [sandbox.aside("go")]);
     let running = validated(sandbox, named, &[], &validator, &["out"])
         .stdin("new")
@@ -545,7 +627,11 @@ fn a_signal_while_the_validator_runs_is_passed_on_and_leaves_nothing() {
                     wait_for(&sandbox, "got");
                 }
                 let done = running.wait();
-                assert_eq!(done.signal(), Some(signal.as_raw()), "{named} {trap} {done:?}");
+                assert_eq!(
+                    done.signal(),
+                    Some(signal.as_raw()),
+                    "{named} {trap} {done:?}"
+                );
                 assert_eq!(done.stderr, "");
                 assert_eq!(sandbox.text("out"), "old");
                 assert_eq!(sandbox.names(), ["out"]);
@@ -572,7 +658,9 @@ fn a_kill_while_the_validator_runs_is_healed_by_the_next_write() {
             let left = sandbox.names();
             assert!(left.len() > 1, "{left:?}");
             let private = left[0].to_str().unwrap();
-            assert!(private.starts_with(".atomwrite.") && private.ends_with(".tmp"), "{left:?}");
+            let name = private.strip_prefix(".atomwrite.");
+            let digits = name.and_then(|name| name.strip_suffix(".tmp"));
+            assert_eq!(digits.map(str::len), Some(16), "{left:?}");
             let mode = sandbox.stat(private).permissions().mode() & 0o777;
             assert_eq!(mode, 0o700);
             let run = match next {
@@ -611,7 +699,12 @@ fn the_directory_of_a_live_validator_is_not_touched() {
                 .leaves(names.clone())
                 .succeeds();
         }
-        drop(OpenOptions::new().write(true).open(sandbox.aside("go")).unwrap());
+        drop(
+            OpenOptions::new()
+                .write(true)
+                .open(sandbox.aside("go"))
+                .unwrap(),
+        );
         let done = running.wait();
         assert_eq!(done.code(), Some(0), "{done:?}");
         assert_eq!(sandbox.text("out"), "slow");
@@ -643,7 +736,13 @@ fn visudo_validates_sudoers() {
     needs_root!();
     needs_tool!("visudo");
     let good = "root ALL=(ALL:ALL) ALL\n";
-    tries("sudoers", &["-m", "440"], "visudo -cf \"$1\"", good, "root ALL=(ALL\n");
+    tries(
+        "sudoers",
+        &["-m", "440"],
+        "visudo -cf \"$1\"",
+        good,
+        "root ALL=(ALL\n",
+    );
 }
 
 #[test]
@@ -653,7 +752,13 @@ fn nginx_validates_its_configuration() {
     let good = "events {}\nhttp { server { return 204; listen unix:/nonexistent/socket; } }\n";
     let good = good.replace(" listen unix:/nonexistent/socket;", "");
     let validator = "nginx -t -e stderr -g \"pid $ASIDE/pid;\" -c \"$1\"";
-    tries("nginx.conf", &[], validator, &good, "events {}\nhttp { server {\n");
+    tries(
+        "nginx.conf",
+        &[],
+        validator,
+        &good,
+        "events {}\nhttp { server {\n",
+    );
 }
 
 #[test]
@@ -674,7 +779,13 @@ fn python_validates_json() {
 #[test]
 fn sh_validates_scripts_by_their_extension() {
     let validator = "case $1 in *.sh) sh -n \"$1\" ;; *) exit 9 ;; esac";
-    tries("run.sh", &["-m", "+x"], validator, "if :; then :; fi\n", "if :; then\n");
+    tries(
+        "run.sh",
+        &["-m", "+x"],
+        validator,
+        "if :; then :; fi\n",
+        "if :; then\n",
+    );
     let sandbox = Sandbox::new();
     validated(&sandbox, false, &[], validator, &["run.txt"])
         .stdin(":\n")
