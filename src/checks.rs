@@ -191,8 +191,11 @@ pub(crate) fn is_equal(
     content: &Content,
     attributes: &Attributes,
 ) -> Result<bool> {
+    if !content.same {
+        return Ok(false);
+    }
     destination.look_again()?;
-    let Some(existing) = destination.existing().filter(|_| content.same) else {
+    let Some(existing) = destination.existing() else {
         return Ok(false);
     };
     // What was compared must still be DEST.
