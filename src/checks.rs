@@ -87,6 +87,14 @@ pub(crate) fn exists(destination: &Destination) -> Failure {
     ))
 }
 
+/// What was validated is not what would be committed.
+pub(crate) fn was_changed_by_validator(destination: &Destination) -> Failure {
+    Failure::Refused(anyhow!(
+        "cannot write {}: the program that validates it changed it",
+        destination.typed()
+    ))
+}
+
 /// Refuses content that the user does not want.
 pub(crate) fn admit_content(
     destination: &Destination,

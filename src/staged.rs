@@ -310,6 +310,9 @@ impl<'d> Staged<'d, Synced> {
         let mut parents = Parents::make(destination)?;
         let directory = parents.innermost().fd.as_fd();
         let name = name(origin, &file, phase.sync, directory, destination)?;
+        if name.was_shown() && !name.is_of(&file) {
+            return Err(checks::was_changed_by_validator(destination));
+        }
         let to = destination.name();
         match overwrite {
             Overwrite::Never => match name.rename_to_free(&file, directory, to) {

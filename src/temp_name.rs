@@ -174,6 +174,11 @@ impl<'d> TempName<'d> {
         }
     }
 
+    /// Whether programs of the user's were shown the file under this name; they may have put another in its place.
+    pub(crate) fn was_shown(&self) -> bool {
+        matches!(self.place, Place::Private(_))
+    }
+
     /// Whether the name still is that of the file.
     pub(crate) fn is_of(&self, file: &OwnedFd) -> bool {
         is_file_at(file, self.place.directory(), &self.name)

@@ -12,6 +12,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, anyhow};
 
+use crate::checks;
 use crate::command::{Running, describe};
 use crate::destination::Destination;
 use crate::outcome::Failure;
@@ -141,10 +142,7 @@ impl Stamp {
         };
         let may_change = || sys::is_read_only(file) && sys::writers(file) == Writers::Somebody;
         if now != expected || !sealed.has_its_name() || may_change() {
-            return Err(Failure::Refused(anyhow!(
-                "cannot write {}: the program that validates it changed it",
-                destination.typed()
-            )));
+            return Err(checks::was_changed_by_validator(destination));
         }
         sys::set_modified(file, self.seen.modified).context("the new file's time cannot be set")?;
         Ok(())

@@ -14,6 +14,7 @@ use rustix::process::Signal;
 use crate::sandbox::{
     NOBODY, Run, Running, Sandbox, Witness, needs_root, needs_tool, tool, wait_until,
 };
+use crate::strace::Strace;
 
 /// The way that the new file takes to its name.
 const WAYS: [bool; 2] = [false, true];
@@ -443,6 +444,22 @@ fn a_validator_that_keeps_the_file_open_for_writing_is_refused() {
             .open(sandbox.aside("go"))
             .unwrap(),
     );
+    assert_eq!(sandbox.text("out"), "old");
+}
+
+#[test]
+fn a_file_that_the_validator_has_exchanged_after_its_end_is_not_committed() {
+    needs_tool!("strace");
+    let sandbox = Sandbox::new();
+    sandbox.write("out", "old");
+    // Whoever waits for the validator's end acts between the look at the file and the rename: the fsync takes its time.
+    let validator = "(while kill -0 $$; do :; done; echo evil >\"$1.evil\"; mv -f \"$1.evil\" \"$1\") \
+        </dev/null >/dev/null 2>&1 &";
+    let strace = Strace::new().alone().inject("fsync:delay_enter=1000000");
+    validated(&sandbox, false, &[], validator, &["out"])
+        .through(strace.command())
+        .stdin("new")
+        .fails(3);
     assert_eq!(sandbox.text("out"), "old");
 }
 
