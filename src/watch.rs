@@ -70,6 +70,11 @@ impl<'o> Watch<'o> {
         self
     }
 
+    /// Whether the bytes themselves matter, and not only how many there are.
+    pub(crate) fn looks(&self) -> bool {
+        self.digest.is_some() || self.comparison.is_some()
+    }
+
     pub(crate) fn is_shown(&self) -> bool {
         self.progress.is_some()
     }

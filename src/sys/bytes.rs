@@ -6,6 +6,7 @@ use rustix::buffer::spare_capacity;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{self, FallocateFlags, FlockOperation, Mode, OFlags, SeekFrom};
 use rustix::io::{fcntl_dupfd_cloexec, retry_on_intr};
+use rustix::pipe::SpliceFlags;
 
 use super::{Errno, Result};
 
@@ -40,10 +41,16 @@ fn wait_for(file: BorrowedFd<'_>, event: PollFlags) -> Result<()> {
     retry_on_intr(|| poll(&mut [PollFd::from_borrowed_fd(file, event)], None)).map(|_| ())
 }
 
-/// Makes a pipe hold `size` bytes, if it is one and if the user's share allows it: only speed depends on it.
-pub(crate) fn enlarge_pipe(pipe: BorrowedFd<'_>, size: usize) {
+/// Makes a pipe hold `size` bytes, if it is one and if the user's share allows it; says whether it does. Only speed
+/// depends on it.
+pub(crate) fn enlarge_pipe(pipe: BorrowedFd<'_>, size: usize) -> bool {
     // EBADF: no pipe; EPERM: beyond fs.pipe-max-size or the user's share; EBUSY: it holds more than that.
-    let _ = rustix::pipe::fcntl_setpipe_size(pipe, size);
+    rustix::pipe::fcntl_setpipe_size(pipe, size).is_ok()
+}
+
+/// Moves up to `length` bytes from a pipe to a pipe or a file, inside the kernel; says how many, 0 at the end.
+pub(crate) fn splice(from: BorrowedFd<'_>, to: BorrowedFd<'_>, length: usize) -> Result<usize> {
+    retry_on_intr(|| rustix::pipe::splice(from, None, to, None, length, SpliceFlags::MOVE))
 }
 
 /// Makes `to` share all of `from`'s blocks. Fails where the filesystem cannot; then nothing has happened.

@@ -483,7 +483,7 @@ fn calls_that_are_interrupted_again_and_again_are_made_again() {
         .through(clean.command())
         .succeeds();
     let trace = clean.trace();
-    for name in ["read", "write", "flock", "openat"] {
+    for name in ["read", "write", "splice", "flock", "openat"] {
         let first = trace
             .own()
             .iter()
@@ -943,6 +943,7 @@ fn errors_of(call: &str) -> impl Iterator<Item = &'static str> {
         "rename" | "renameat" | "renameat2" => {
             "EIO ENOSPC EDQUOT EPERM EACCES ENOMEM EINVAL ENOSYS EBUSY EXDEV EROFS EINTR"
         }
+        "splice" => "EIO ENOSPC EDQUOT EINTR EAGAIN EINVAL ENOMEM ENOSYS EPERM",
         "copy_file_range" => "EIO ENOSPC EDQUOT EINTR ENOSYS EOPNOTSUPP EXDEV EINVAL EPERM",
         "flock" => "EINTR ENOLCK EOPNOTSUPP EAGAIN",
         "fallocate" => "EIO ENOSPC EDQUOT EINTR EOPNOTSUPP EFBIG",
@@ -962,7 +963,10 @@ fn verdict(place: usize, errno: &str, clean: &Trace) -> Option<i32> {
     let call = &clean.own()[place];
     let committed = clean.places(Call::renames).last().copied()? < place;
     let written = clean
-        .places(|call| call.on_draft() && (call.is("write") || call.is("copy_file_range")))
+        .places(|call| {
+            call.on_draft() && (call.is("write") || call.is("copy_file_range"))
+                || call.is("splice") && call.args.contains("/.atomwrite.")
+        })
         .last()
         .copied();
     let full = matches!(errno, "EIO" | "ENOSPC" | "EDQUOT");
@@ -974,6 +978,8 @@ fn verdict(place: usize, errno: &str, clean: &Trace) -> Option<i32> {
         }
         // After the commit only the directory's fsync counts.
         "fsync" if errno == "EINTR" => None,
+        // What it moves, read and write can carry too, and whose error it is they find out.
+        "splice" => Some(0),
         "fsync" if committed => Some(if full { 4 } else { 0 }),
         _ if committed => Some(0),
         "write" if call.on_draft() => Some(1),
