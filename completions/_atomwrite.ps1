@@ -21,6 +21,9 @@ Register-ArgumentCompleter -Native -CommandName 'atomwrite' -ScriptBlock {
 
     $completions = @(switch ($command) {
         'atomwrite' {
+            [CompletionResult]::new('-t', '-t', [CompletionResultType]::ParameterName, 'Write every SOURCE into DIR, in one commit')
+            [CompletionResult]::new('--target-directory', '--target-directory', [CompletionResultType]::ParameterName, 'Write every SOURCE into DIR, in one commit')
+            [CompletionResult]::new('--files0-from', '--files0-from', [CompletionResultType]::ParameterName, 'With -t, read the SOURCEs'' names from F')
             [CompletionResult]::new('--sha256', '--sha256', [CompletionResultType]::ParameterName, 'Refuse content with another SHA-256 digest')
             [CompletionResult]::new('--validate', '--validate', [CompletionResultType]::ParameterName, 'Refuse content unless sh -c CMD exits with 0')
             [CompletionResult]::new('--unchanged-status', '--unchanged-status', [CompletionResultType]::ParameterName, 'Exit with N if -C left DEST alone; implies -C')

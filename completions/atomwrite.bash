@@ -16,7 +16,7 @@ _atomwrite() {
         # Their value comes after an equals sign, or not at all.
         prev=""
     fi
-    # After DEST and '--' comes COMMAND, with words of its own.
+    # After DEST and '--' comes COMMAND, with words of its own; but not with -t.
     local dest=""
     for ((i = 1; i < COMP_CWORD; i++)); do
         case "${COMP_WORDS[i]}" in
@@ -30,6 +30,9 @@ _atomwrite() {
                     COMPREPLY=($(compgen -c -- "${cur}"))
                 fi
                 return 0
+                ;;
+            -t*|--target-directory*)
+                break
                 ;;
             =)
                 ((i++))
@@ -57,12 +60,41 @@ _atomwrite() {
 
     case "${cmd}" in
         atomwrite)
-            opts="-a -n -C -m -o -g -f -D -b -S -v -q -h -V --append --lock --no-clobber --allow-empty --no-empty --sha256 --validate --compare --unchanged-status --keep --mode --owner --group --no-dereference --force --create-dirs --backup --suffix --sync --fsync --no-fsync --inplace --progress --verbose --quiet --help --version"
+            opts="-a -t -n -C -m -o -g -f -D -b -S -v -q -h -V --append --lock --target-directory --files0-from --no-clobber --allow-empty --no-empty --sha256 --validate --compare --unchanged-status --keep --mode --owner --group --no-dereference --force --create-dirs --backup --suffix --sync --fsync --no-fsync --inplace --progress --verbose --quiet --help --version"
             if [[ ${cur} == -* ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --target-directory)
+                    local IFS=$'\n'
+                    COMPREPLY=($(compgen -d -- "${cur}"))
+                    [[ ${COMPREPLY[*]} ]] || compopt +o default
+                    compopt -o filenames
+                    return 0
+                    ;;
+                -t)
+                    local IFS=$'\n'
+                    COMPREPLY=($(compgen -d -- "${cur}"))
+                    [[ ${COMPREPLY[*]} ]] || compopt +o default
+                    compopt -o filenames
+                    return 0
+                    ;;
+                --files0-from)
+                    local oldifs
+                    if [ -n "${IFS+x}" ]; then
+                        oldifs="$IFS"
+                    fi
+                    IFS=$'\n'
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    if [ -n "${oldifs+x}" ]; then
+                        IFS="$oldifs"
+                    fi
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o filenames
+                    fi
+                    return 0
+                    ;;
                 --sha256)
                     COMPREPLY=("${cur}")
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then

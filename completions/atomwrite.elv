@@ -18,6 +18,9 @@ set edit:completion:arg-completer[atomwrite] = {|@words|
     }
     var completions = [
         &'atomwrite'= {
+            cand -t 'Write every SOURCE into DIR, in one commit'
+            cand --target-directory 'Write every SOURCE into DIR, in one commit'
+            cand --files0-from 'With -t, read the SOURCEs'' names from F'
             cand --sha256 'Refuse content with another SHA-256 digest'
             cand --validate 'Refuse content unless sh -c CMD exits with 0'
             cand --unchanged-status 'Exit with N if -C left DEST alone; implies -C'

@@ -1,9 +1,10 @@
-# After DEST and '--' comes COMMAND, with words of its own.
+# After DEST and '--' comes COMMAND, with words of its own; but not with -t.
 function __atomwrite_command
     set -l words (commandline -opc)
     set -l at (contains -i -- -- $words)
     and test $at -gt 2
     and string match -qr '^[^-]' -- $words[2..(math $at - 1)]
+    and not string match -qr '^(-t|--target-directory)' -- $words[2..(math $at - 1)]
     or return
     set -e words[1..$at]
     # One word alone is no failure.
@@ -11,6 +12,8 @@ function __atomwrite_command
     or true
 end
 complete -c atomwrite -n __atomwrite_command -x -a '(complete -C (__atomwrite_command))'
+complete -c atomwrite -s t -l target-directory -d 'Write every SOURCE into DIR, in one commit' -r -f -a "(__fish_complete_directories)"
+complete -c atomwrite -l files0-from -d 'With -t, read the SOURCEs\' names from F' -r -F
 complete -c atomwrite -l sha256 -d 'Refuse content with another SHA-256 digest' -r -f
 complete -c atomwrite -l validate -d 'Refuse content unless sh -c CMD exits with 0' -r -f -a "(__fish_complete_command)"
 complete -c atomwrite -l unchanged-status -d 'Exit with N if -C left DEST alone; implies -C' -r -f

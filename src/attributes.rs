@@ -38,6 +38,26 @@ pub(crate) struct Attributes {
     change: Option<ModeChange>,
 }
 
+/// The owner and the group that the user asked for, as numbers.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Owners {
+    user: Option<u32>,
+    group: Option<u32>,
+}
+
+impl Owners {
+    /// Looks up the names that the user gave.
+    pub(crate) fn look_up(look: &Look) -> Result<Self> {
+        let number = |database: Database, name: &Option<_>| -> Result<Option<u32>> {
+            name.as_deref().map(|name| database.id(name)).transpose()
+        };
+        Ok(Self {
+            user: number(Database::User, &look.owner)?,
+            group: number(Database::Group, &look.group)?,
+        })
+    }
+}
+
 /// What the old file looks like.
 #[derive(Debug)]
 struct Old {
@@ -69,19 +89,16 @@ impl Birth {
 }
 
 impl Attributes {
-    /// Looks up the names that the user gave.
-    pub(crate) fn plan(look: &Look, input: &Input<'_>) -> Result<Self> {
-        let lookup = |database: Database, name: &Option<_>| -> Result<Option<u32>> {
-            name.as_deref().map(|name| database.id(name)).transpose()
-        };
-        Ok(Self {
+    /// Those that the user asked for.
+    pub(crate) fn plan(look: &Look, owners: Owners, input: &Input<'_>) -> Self {
+        Self {
             keep: look.keep,
             old: None,
             mode_of_new: input.mode(),
-            owner: lookup(Database::User, &look.owner)?,
-            group: lookup(Database::Group, &look.group)?,
+            owner: owners.user,
+            group: owners.group,
             change: look.mode.clone(),
-        })
+        }
     }
 
     /// Those of the old file, for a copy of it.

@@ -185,7 +185,7 @@ pub(crate) fn still_looks_so(
         return Err(exists(destination));
     }
     Err(anyhow!(
-        "cannot write {}: its mode or owner has changed while the content was validated",
+        "cannot write {}: its mode or owner has changed meanwhile",
         destination.typed()
     )
     .into())

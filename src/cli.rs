@@ -19,7 +19,8 @@ use crate::watch::Sum;
 
 const USAGE: &str = "\
 atomwrite [OPTIONS] [SOURCE] DEST
-       atomwrite [OPTIONS] DEST -- COMMAND [ARG]...";
+       atomwrite [OPTIONS] DEST -- COMMAND [ARG]...
+       atomwrite [OPTIONS] -t DIR SOURCE...";
 
 /// The order of the help. The operands are one argument to clap, and two to people.
 const TEMPLATE: &str = "\
@@ -30,6 +31,7 @@ Arguments:
   SOURCE   The file to read; '-' or none: standard input
   DEST     The file to write
   COMMAND  What to run; its output is the content, if it exits with 0
+  DIR      The directory to write files into, each under its own name
 
 {all-args}{after-help}";
 
@@ -40,12 +42,14 @@ const EXAMPLES: &str = r#"Examples:
   atomwrite --validate 'visudo -cf "$1"' new /etc/sudoers
                                         Replace it only if a program approves
   atomwrite -a log -- date              Add to it, one writer after the other
+  atomwrite -t conf.d new/*.conf        Replace many files, all or none
 
 Exit status: 0 done; 1 failed, 2 usage, 3 refused by a guard: DEST is untouched;
-4 DEST was changed, but cannot be vouched for. With COMMAND: its own if it
-fails, 125 for 1 and 3, 124 for 4."#;
+4 DEST was changed, but cannot be vouched for, or only some of many files are
+new. With COMMAND: its own if it fails, 125 for 1 and 3, 124 for 4."#;
 
 const INPUT: &str = "Input";
+const MANY: &str = "Many files";
 const GUARDS: &str = "Guards (DEST stays as it is; a refusal is status 3)";
 const LOOKS: &str = "What DEST looks like";
 const WRITING: &str = "How it is written";
@@ -93,6 +97,22 @@ pub(crate) struct Args {
     /// binds only those who ask for it: atomwrite with --lock or --append, and flock(1) on DEST.
     #[arg(long, help_heading = INPUT)]
     lock: bool,
+
+    /// Write every SOURCE into DIR, in one commit
+    ///
+    /// Each gets its own base name. All new files are complete, judged and on the disk before the first name in DIR changes; what fails until then
+    /// leaves DIR as it was. Then they are renamed, one right after the other, and the disk is flushed once for all. If a
+    /// rename fails after others have been done, the exit status is 4, and a line for each file says whether it is new or
+    /// old. The other options hold for each file; -a, --lock, --sha256, --inplace, standard input and COMMAND do not go
+    /// with -t.
+    #[arg(short, long, value_name = "DIR", value_hint = ValueHint::DirPath, help_heading = MANY)]
+    target_directory: Option<OsString>,
+
+    /// With -t, read the SOURCEs' names from F
+    ///
+    /// F is a file, in which each name is ended by a NUL, as find -print0 writes them. "-" is standard input.
+    #[arg(long, value_name = "F", value_hint = ValueHint::FilePath, help_heading = MANY)]
+    files0_from: Option<OsString>,
 
     /// Refuse if DEST exists, whatever it is
     ///
@@ -150,6 +170,8 @@ pub(crate) struct Args {
     compare: bool,
 
     /// Exit with N if -C left DEST alone; implies -C
+    ///
+    /// With -t, if it left all files alone.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8), value_hint = ValueHint::Other, help_heading = GUARDS)]
     unchanged_status: Option<u8>,
 

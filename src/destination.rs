@@ -10,10 +10,11 @@ use std::cell::Cell;
 use std::ffi::OsString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use anyhow::{Context, Result, bail};
 
-use self::walk::Walk;
+use self::walk::{Aim, Walk};
 use crate::message::Quoted;
 use crate::outcome::Failure;
 use crate::request::{Links, Parents};
@@ -23,11 +24,17 @@ use crate::sys::{self, Errno, Kind, Metadata, OpenDirectory};
 #[derive(Debug)]
 pub(crate) struct Destination {
     typed: PathBuf,
-    directory: OpenDirectory,
-    directory_path: PathBuf,
-    missing: Vec<OsString>,
+    place: Rc<Place>,
     name: PathBuf,
     existing: Cell<Option<Metadata>>,
+}
+
+/// The directory that DEST is in, or will be. Many files share one.
+#[derive(Debug)]
+pub(crate) struct Place {
+    directory: OpenDirectory,
+    path: PathBuf,
+    missing: Vec<OsString>,
 }
 
 /// The file that has DEST's name, open. It is better closed before the commit: on NFS a file that is open is renamed out
@@ -48,7 +55,41 @@ enum Handle {
 impl Destination {
     /// Finds the directory and the name that `typed` leads to.
     pub(crate) fn resolve(typed: &Path, links: Links, parents: Parents) -> Result<Self> {
-        Walk { typed, parents }.follow(links)
+        let aim = Aim::File;
+        let walk = Walk {
+            typed,
+            parents,
+            aim,
+        };
+        walk.follow(None, typed.to_owned(), links)
+    }
+
+    /// Finds the directory that many files shall be in.
+    pub(crate) fn resolve_directory(typed: &Path, parents: Parents) -> Result<Rc<Place>> {
+        let aim = Aim::Directory;
+        let walk = Walk {
+            typed,
+            parents,
+            aim,
+        };
+        walk.open_directory()
+    }
+
+    /// Finds what the name of a file in that directory leads to.
+    pub(crate) fn resolve_in(
+        place: &Rc<Place>,
+        name: &Path,
+        typed: &Path,
+        links: Links,
+        parents: Parents,
+    ) -> Result<Self> {
+        let aim = Aim::File;
+        let walk = Walk {
+            typed,
+            parents,
+            aim,
+        };
+        walk.follow(Some(Rc::clone(place)), name.to_owned(), links)
     }
 
     /// A failure to find it, and that it still is what it was, if there is anything by that name.
@@ -70,17 +111,31 @@ impl Destination {
 
     /// The directory that is there already: DEST's own, or the nearest above it if that is still to be made.
     pub(crate) fn directory(&self) -> &OpenDirectory {
-        &self.directory
+        &self.place.directory
+    }
+
+    /// The same for all files whose directory was opened once.
+    pub(crate) fn place(&self) -> &Rc<Place> {
+        &self.place
+    }
+
+    /// Takes a directory that is open already, if it is the same.
+    pub(crate) fn share(&mut self, open: &Rc<Place>) -> bool {
+        if self.place.is_same(open) {
+            self.place = Rc::clone(open);
+            return true;
+        }
+        false
     }
 
     /// By which path that directory was found, for programs that need one; somebody may have moved it since.
     pub(crate) fn directory_path(&self) -> &Path {
-        &self.directory_path
+        &self.place.path
     }
 
     /// The names of the directories that are still to be made, from the outermost on.
     pub(crate) fn missing(&self) -> &[OsString] {
-        &self.missing
+        &self.place.missing
     }
 
     /// The last component: DEST's own name, after all links.
@@ -90,9 +145,7 @@ impl Destination {
 
     /// Whether both are the same name in the same directory, whatever has the name.
     pub(crate) fn is_same_place(&self, other: &Self) -> bool {
-        let identity = |place: &Self| sys::metadata(&place.directory.fd).map(|seen| seen.identity);
-        (&self.name, &self.missing) == (&other.name, &other.missing)
-            && matches!((identity(self), identity(other)), (Ok(one), Ok(other)) if one == other)
+        self.name == other.name && self.place.is_same(&other.place)
     }
 
     /// What has DEST's name, as it was when last looked at.
@@ -103,15 +156,15 @@ impl Destination {
     /// Looks what has DEST's name now.
     pub(crate) fn look_again(&self) -> Result<()> {
         // Its directories may have been made meanwhile, and it too.
-        let mut place: PathBuf = self.missing.iter().collect();
-        place.push(&self.name);
-        let seen = match sys::metadata_at(self.directory.fd.as_fd(), &place) {
+        let mut path: PathBuf = self.missing().iter().collect();
+        path.push(&self.name);
+        let seen = match sys::metadata_at(self.directory().fd.as_fd(), &path) {
             Ok(metadata) => Some(metadata),
             Err(Errno::NOENT) => None,
             Err(errno) => return Err(errno).with_context(|| self.cannot("look at")),
         };
         self.existing.set(seen);
-        if seen.is_some() && !self.missing.is_empty() {
+        if seen.is_some() && !self.missing().is_empty() {
             bail!(
                 "{}: somebody else has made it, and its directory, meanwhile",
                 self.cannot("write")
@@ -150,7 +203,7 @@ impl Destination {
 
     /// `None` if what was there has gone, or is a link now, or a socket.
     fn handle(&self) -> Result<Option<Handle>> {
-        let directory = self.directory.fd.as_fd();
+        let directory = self.directory().fd.as_fd();
         let opened = match sys::open_existing(directory, &self.name) {
             // EAGAIN: somebody has a lease on it.
             Err(Errno::ACCESS | Errno::PERM | Errno::AGAIN) => {
@@ -174,6 +227,19 @@ impl Destination {
 
     fn cannot(&self, verb: &str) -> String {
         format!("cannot {verb} {}", self.typed())
+    }
+}
+
+impl Place {
+    /// Whether it need not be made first.
+    pub(crate) fn is_there(&self) -> bool {
+        self.missing.is_empty()
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        let identity = |place: &Self| sys::metadata(&place.directory.fd).map(|seen| seen.identity);
+        self.missing == other.missing
+            && matches!((identity(self), identity(other)), (Ok(one), Ok(other)) if one == other)
     }
 }
 

@@ -8,7 +8,10 @@
 mod cli;
 mod request;
 
+mod many;
 mod write;
+
+mod prepare;
 
 mod attributes;
 mod backup;
@@ -39,8 +42,8 @@ use std::io::ErrorKind;
 
 use cli::NoRequest;
 use message::Messages;
-use outcome::{Change, Failure, Form};
-use request::{Equal, Request, Source};
+use outcome::{Failure, Outcome};
+use request::{Equal, Files, Request};
 
 #[cfg_attr(not(test), unsafe(no_mangle))]
 #[cfg_attr(
@@ -68,14 +71,25 @@ extern "C" fn main(count: c_int, values: *const *const c_char) -> c_int {
 fn run(request: &Request) -> u8 {
     let messages = Messages::new(request.verbosity);
     signals::survive_file_size_limit();
-    match write::write(request, messages) {
-        Ok(outcome) => {
+    let done = match &request.files {
+        Files::One {
+            source,
+            destination,
+        } => write::write(source, destination, request, messages).map(|outcome| vec![outcome]),
+        Files::Into { directory, sources } => {
+            many::write_all(directory, sources, request, messages)
+        }
+    };
+    match done {
+        Ok(outcomes) => {
             if messages.are_verbose() {
                 signals::release_if_nobody_listens();
             }
-            messages.report(&outcome);
-            match (outcome.change, request.equal) {
-                (Change::Unchanged, Equal::Leave(status)) => status,
+            for outcome in &outcomes {
+                messages.report(outcome);
+            }
+            match request.equal {
+                Equal::Leave(status) if outcomes.iter().all(Outcome::is_unchanged) => status,
                 _ => 0,
             }
         }
@@ -85,10 +99,11 @@ fn run(request: &Request) -> u8 {
             }
             signals::release_if_nobody_listens();
             message::error(&failure);
-            failure.exit_status(match request.source {
-                Source::Command(_) => Form::Command,
-                Source::Stdin | Source::File(_) => Form::Plain,
-            })
+            if let Failure::Partly { new, old, .. } = &failure {
+                message::list("new", new);
+                message::list("old", old);
+            }
+            failure.exit_status(request.form())
         }
     }
 }

@@ -67,6 +67,13 @@ pub(crate) fn error(error: impl Display) {
     say(format_args!("{error}"));
 }
 
+/// Says of each file what it is now, one to a line.
+pub(crate) fn list(what: &str, files: &[impl AsRef<OsStr>]) {
+    for file in files {
+        say(format_args!("{what}: {}", Quoted::new(file)));
+    }
+}
+
 fn say(text: fmt::Arguments<'_>) {
     let mut line = String::with_capacity(128);
     line.push_str("atomwrite: ");

@@ -43,6 +43,12 @@ pub(crate) enum Form {
     Command,
 }
 
+impl Outcome {
+    pub(crate) fn is_unchanged(&self) -> bool {
+        self.change == Change::Unchanged
+    }
+}
+
 impl Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let verb = match self.change {
@@ -74,12 +80,21 @@ pub(crate) enum Failure {
     Command { status: u8, error: anyhow::Error },
     /// A signal came, of which we have to die; DEST is untouched.
     Interrupted(i32),
+    /// The words make no sense, which could only be seen later; nothing was touched.
+    Usage(anyhow::Error),
+    /// Some of many files are new, and the others are not.
+    Partly {
+        error: anyhow::Error,
+        /// As the user would type them.
+        new: Vec<PathBuf>,
+        old: Vec<PathBuf>,
+    },
     /// DEST was changed, but it cannot be vouched for: it may not survive power loss, or it is half of an in-place write.
     Changed(anyhow::Error),
 }
 
 impl Failure {
-    /// The status for arguments that make no sense; it is decided before there is a request that could fail.
+    /// The status for arguments that make no sense.
     pub(crate) const USAGE: u8 = 2;
 
     /// Adds that the file which was there still is as it was. For failures before the commit.
@@ -94,17 +109,34 @@ impl Failure {
                 status,
                 error: unchanged(&error),
             },
-            other @ (Self::Interrupted(_) | Self::Changed(_)) => other,
+            other @ (Self::Interrupted(_)
+            | Self::Usage(_)
+            | Self::Partly { .. }
+            | Self::Changed(_)) => other,
+        }
+    }
+
+    /// The error alone, where what it means for DEST is told in another way.
+    pub(crate) fn into_error(self) -> anyhow::Error {
+        match self {
+            Self::Failed(error)
+            | Self::Refused(error)
+            | Self::Usage(error)
+            | Self::Changed(error)
+            | Self::Partly { error, .. }
+            | Self::Command { error, .. } => error,
+            Self::Interrupted(_) => anyhow::anyhow!("{self}"),
         }
     }
 
     pub(crate) fn exit_status(&self, form: Form) -> u8 {
         match (self, form) {
             (Self::Command { status, .. }, _) => *status,
+            (Self::Usage(_), _) => Self::USAGE,
             (Self::Failed(_), Form::Plain) => 1,
             (Self::Refused(_), Form::Plain) => 3,
-            (Self::Changed(_), Form::Plain) => 4,
-            (Self::Changed(_), Form::Command) => 124,
+            (Self::Changed(_) | Self::Partly { .. }, Form::Plain) => 4,
+            (Self::Changed(_) | Self::Partly { .. }, Form::Command) => 124,
             (Self::Failed(_) | Self::Refused(_), Form::Command) => 125,
             // Only if the signal could not kill us.
             (Self::Interrupted(signal), _) => 128 + u8::try_from(*signal).unwrap_or(0),
@@ -123,7 +155,9 @@ impl Display for Failure {
         match self {
             Self::Failed(error)
             | Self::Refused(error)
+            | Self::Usage(error)
             | Self::Changed(error)
+            | Self::Partly { error, .. }
             | Self::Command { error, .. } => Chain(error).fmt(f),
             Self::Interrupted(signal) => write!(f, "interrupted by signal {signal}"),
         }

@@ -5,13 +5,13 @@ use std::path::PathBuf;
 
 use crate::attributes::ModeChange;
 use crate::message::Verbosity;
+use crate::outcome::Form;
 use crate::watch::Sum;
 
 /// One run.
 #[derive(Debug)]
 pub(crate) struct Request {
-    pub(crate) destination: PathBuf,
-    pub(crate) source: Source,
+    pub(crate) files: Files,
     pub(crate) start: Start,
     pub(crate) locking: Locking,
     pub(crate) overwrite: Overwrite,
@@ -28,10 +28,52 @@ pub(crate) struct Request {
 }
 
 impl Request {
+    /// What to do where DEST is a link. Whatever has DEST's name is in the way of --no-clobber, a link too, wherever it
+    /// points.
+    pub(crate) fn links(&self) -> Links {
+        match self.overwrite {
+            Overwrite::Never => Links::Replace,
+            Overwrite::Writable | Overwrite::Any => self.links,
+        }
+    }
+
+    /// Whose exit statuses count.
+    pub(crate) fn form(&self) -> Form {
+        match &self.files {
+            Files::One {
+                source: Source::Command(_),
+                ..
+            } => Form::Command,
+            Files::One { .. } | Files::Into { .. } => Form::Plain,
+        }
+    }
+
     /// Whether the old content is needed: to begin with, or to compare with.
     pub(crate) fn reads_old_content(&self) -> bool {
         self.start == Start::Old || self.equal != Equal::Replace
     }
+}
+
+/// What is to be written, and from what.
+#[derive(Debug)]
+pub(crate) enum Files {
+    One {
+        source: Source,
+        destination: PathBuf,
+    },
+    /// Each source under its own base name.
+    Into {
+        directory: PathBuf,
+        sources: Sources,
+    },
+}
+
+/// The files that go into a directory.
+#[derive(Debug)]
+pub(crate) enum Sources {
+    Named(Vec<OsString>),
+    /// Their names are in this file, each ended by NUL; `None` for standard input.
+    ListedIn(Option<PathBuf>),
 }
 
 /// Where the new content comes from.

@@ -90,20 +90,17 @@ pub(crate) fn die(signal: i32) {
 pub(crate) struct RemoveOnDeath(Arc<Doomed>);
 
 impl RemoveOnDeath {
-    /// To be called [`without`] signals, in the same breath as the call that makes the name. With `content`, the name is
-    /// a directory's, and that one file in it goes first.
+    /// To be called [`without`] signals, in the same breath as the call that makes the name. With `inside`, the name is
+    /// that directory's, and the files in it go first.
     pub(crate) fn arm(
         directory: BorrowedFd<'_>,
         name: &Path,
-        content: Option<(OwnedFd, &Path)>,
+        inside: Option<OwnedFd>,
     ) -> Result<Self> {
-        let in_c = |path: &Path| CString::new(path.as_os_str().as_bytes());
         let doomed = Arc::new(Doomed {
             directory: directory.try_clone_to_owned()?,
-            name: in_c(name)?,
-            content: content
-                .map(|(inside, name)| Ok::<_, anyhow::Error>((inside, in_c(name)?)))
-                .transpose()?,
+            name: CString::new(name.as_os_str().as_bytes())?,
+            inside,
             armed: AtomicBool::new(true),
         });
         handle(Some(&doomed))?;

@@ -13,6 +13,9 @@
 //! committed that is not on the disk. The file has no name until `commit`, where the filesystem can do that (O_TMPFILE);
 //! otherwise it has a temporary one from the start, with mode 0600 until it is sealed.
 
+mod commit;
+mod shelf;
+
 use std::fs::{File, Permissions};
 use std::io::{self, Seek};
 use std::mem;
@@ -22,17 +25,15 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
 
+pub(crate) use self::shelf::{Flush, Shelved};
 use crate::attributes::{Attributes, Birth};
-use crate::checks;
 use crate::command::{self, Output};
 use crate::destination::Destination;
-use crate::outcome::{Change, Failure, Outcome};
-use crate::parents::Parents;
-use crate::request::{Overwrite, Sync};
-use crate::signals;
+use crate::outcome::Failure;
+use crate::request::Sync;
 use crate::source::{self, Input};
-use crate::sys::{self, Errno, FileSystem, LinkBy, Metadata};
-use crate::temp_name::TempName;
+use crate::sys::{self, Errno, LinkBy, Metadata};
+use crate::temp_name::{PrivateDirectory, TempName};
 use crate::transfer::{Broken, Transfer, Writeback};
 use crate::watch::{Content, Watch};
 
@@ -100,6 +101,24 @@ impl<'d> Staged<'d, Open> {
         Ok(Self {
             destination,
             origin,
+            file,
+            birth,
+            phase: Open,
+        })
+    }
+
+    /// Makes the file in a directory with others, all of which get their names together.
+    pub(crate) fn among_others(
+        destination: &'d Destination,
+        attributes: &Attributes,
+        directory: &'d PrivateDirectory<'d>,
+    ) -> Result<Self> {
+        let birth = attributes.birth(destination);
+        let (name, file) = TempName::create_in(directory, destination.name(), birth.mode())
+            .with_context(|| cannot_create(destination))?;
+        Ok(Self {
+            destination,
+            origin: Origin::Named(name),
             file,
             birth,
             phase: Open,
@@ -287,69 +306,6 @@ impl<'d> Staged<'d, Sealed> {
     }
 }
 
-impl<'d> Staged<'d, Synced> {
-    /// Renames the file to DEST. Until the rename DEST is the old file; after it, the new one. `exchange` may do it in
-    /// its own way, by which the old file keeps a name, and then does not give the name back.
-    pub(crate) fn commit(
-        self,
-        overwrite: Overwrite,
-        exchange: impl for<'n> FnOnce(TempName<'n>) -> Result<Option<TempName<'n>>, Failure>,
-    ) -> Result<Committed<'d>, Failure> {
-        signals::hold()?;
-        // One that came while a program ran for us wins over the commit.
-        if let Some(signal) = signals::caught() {
-            return Err(Failure::Interrupted(signal));
-        }
-        let Self {
-            destination,
-            origin,
-            file,
-            phase,
-            ..
-        } = self;
-        let mut parents = Parents::make(destination)?;
-        let directory = parents.innermost().fd.as_fd();
-        let name = name(origin, &file, phase.sync, directory, destination)?;
-        if name.was_shown() && !name.is_of(&file) {
-            return Err(checks::was_changed_by_validator(destination));
-        }
-        let to = destination.name();
-        match overwrite {
-            Overwrite::Never => match name.rename_to_free(&file, directory, to) {
-                Err(Errno::EXIST) => return Err(checks::exists(destination)),
-                renamed => renamed.with_context(|| cannot_write(destination))?,
-            },
-            Overwrite::Writable | Overwrite::Any => {
-                if let Some(name) = exchange(name)? {
-                    name.rename(&file, directory, to)
-                        .with_context(|| cannot_write(destination))?;
-                }
-            }
-        }
-        parents.keep();
-        Ok(Committed {
-            destination,
-            parents,
-            file,
-            phase,
-        })
-    }
-
-    /// Gives the file a temporary name, and no more; it is locked as long as it is open.
-    pub(crate) fn into_name(self) -> Result<(TempName<'d>, OwnedFd)> {
-        let Self {
-            destination,
-            origin,
-            file,
-            phase,
-            ..
-        } = self;
-        let directory = destination.directory().fd.as_fd();
-        let name = name(origin, &file, phase.sync, directory, destination)?;
-        Ok((name, file))
-    }
-}
-
 impl<'d, Phase> Staged<'d, Phase> {
     pub(crate) fn metadata(&self) -> Result<Metadata> {
         sys::metadata(&self.file).with_context(|| cannot_write(self.destination))
@@ -393,88 +349,12 @@ impl<'d, Phase> Staged<'d, Phase> {
     }
 }
 
-/// Gives a file a temporary name, if it has none.
-fn name<'d>(
-    origin: Origin<'d>,
-    file: &OwnedFd,
-    sync: Sync,
-    directory: BorrowedFd<'d>,
-    destination: &Destination,
-) -> Result<TempName<'d>> {
-    let by = match origin {
-        Origin::Named(name) => return Ok(name),
-        Origin::Unnamed(by) => by,
-        Origin::Elsewhere => unreachable!("a file elsewhere is written in place"),
-    };
-    let cannot_write = || cannot_write(destination);
-    let name =
-        TempName::link(file, by, directory, destination.name()).with_context(cannot_write)?;
-    if sync != Sync::None && !is_durable_without_a_name(file) {
-        sys::sync_file(file).with_context(cannot_write)?;
-    }
-    Ok(name)
-}
-
-/// DEST is the new file.
-#[derive(Debug)]
-#[must_use = "the rename is durable only after make_durable"]
-pub(crate) struct Committed<'d> {
-    destination: &'d Destination,
-    parents: Parents<'d>,
-    file: OwnedFd,
-    phase: Synced,
-}
-
-impl Committed<'_> {
-    /// What could not be done as the user might expect.
-    pub(crate) fn warnings(&self) -> &[String] {
-        &self.phase.warnings
-    }
-
-    /// Puts the new name on the disk, where that was asked for. An error leaves DEST new.
-    pub(crate) fn make_durable(self) -> Result<Outcome, Failure> {
-        if self.phase.sync == Sync::Full {
-            self.sync_names().map_err(|errno| {
-                let typed = self.destination.typed();
-                Failure::Changed(anyhow!(errno).context(format!(
-                    "cannot sync the directory of {typed}, which is new but may not survive power loss"
-                )))
-            })?;
-        }
-        let existing = self.destination.existing();
-        Ok(Outcome {
-            change: if existing.is_some() {
-                Change::Replaced
-            } else {
-                Change::Created
-            },
-            destination: self.destination.path().to_owned(),
-            size: self.phase.content.size,
-            split_links: existing.map_or(0, |existing| existing.links.saturating_sub(1)),
-        })
-    }
-
-    fn sync_names(&self) -> Result<(), Errno> {
-        self.parents
-            .changed()
-            .try_for_each(|directory| directory.sync(&self.file))
-    }
-}
-
 /// Opens a file without a name and makes sure that it can get one; `None` where either cannot be had.
 fn unnamed(directory: BorrowedFd<'_>, mode: u32) -> Result<Option<(LinkBy, OwnedFd)>, Errno> {
     let Some(file) = sys::open_unnamed(directory, mode)? else {
         return Ok(None);
     };
     Ok(sys::probe_link(file.as_fd(), directory).map(|by| (by, file)))
-}
-
-/// An answer that we do not get is a no: to sync once more is never wrong.
-fn is_durable_without_a_name(file: &OwnedFd) -> bool {
-    matches!(
-        sys::filesystem(file),
-        Ok(FileSystem::Journaling | FileSystem::Memory)
-    )
 }
 
 fn cannot_create(destination: &Destination) -> String {

@@ -7,6 +7,7 @@
 
 mod acquire;
 mod lock_name;
+mod private;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -17,8 +18,9 @@ use tempfile::TempPath;
 
 use self::acquire::{TRIES, acquire, acquire_random, claim, is_at, is_file_at, where_supported};
 pub(crate) use self::lock_name::LockName;
+pub(crate) use self::private::PrivateDirectory;
 use crate::signals::{self, RemoveOnDeath};
-use crate::sys::{self, Errno, LinkBy, Metadata};
+use crate::sys::{self, Errno, Identity, LinkBy, Metadata};
 
 /// A name on the disk, removed when dropped.
 #[derive(Debug)]
@@ -40,6 +42,23 @@ pub(crate) enum Choice {
     Random,
 }
 
+/// What can be told to be at a place, or not: a file that is open, or one that was.
+pub(crate) trait Identify {
+    fn is_at(&self, directory: BorrowedFd<'_>, name: &Path) -> bool;
+}
+
+impl Identify for OwnedFd {
+    fn is_at(&self, directory: BorrowedFd<'_>, name: &Path) -> bool {
+        is_file_at(self, directory, name)
+    }
+}
+
+impl Identify for Option<Identity> {
+    fn is_at(&self, directory: BorrowedFd<'_>, name: &Path) -> bool {
+        self.is_some_and(|identity| is_at(directory, name, identity))
+    }
+}
+
 /// Where the name is.
 #[derive(Debug)]
 enum Place<'d> {
@@ -47,6 +66,15 @@ enum Place<'d> {
     Beside(BorrowedFd<'d>),
     /// In a directory of its own, in that one.
     Private(PrivateDirectory<'d>),
+    /// In a directory with others, with which it goes.
+    Shared(&'d PrivateDirectory<'d>, Shown),
+}
+
+/// Whether programs of the user's have seen the file under its name; they may have put another in its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shown {
+    No,
+    Yes,
 }
 
 impl Place<'_> {
@@ -54,6 +82,7 @@ impl Place<'_> {
         match self {
             Self::Beside(directory) => *directory,
             Self::Private(private) => private.fd.as_fd(),
+            Self::Shared(shared, _) => shared.fd.as_fd(),
         }
     }
 }
@@ -147,12 +176,33 @@ impl<'d> TempName<'d> {
         Ok(Self::private(private, destination))
     }
 
+    /// Makes a file that has DEST's own name from the start, in a directory where nobody else can look at it.
+    pub(crate) fn create_in(
+        directory: &'d PrivateDirectory<'d>,
+        destination: &Path,
+        mode: u32,
+    ) -> Result<(Self, OwnedFd), Errno> {
+        let name = directory.next_room()?.join(destination);
+        let file = sys::create_new(directory.fd.as_fd(), &name, mode)?;
+        let name = Self {
+            name,
+            guard: None,
+            on_death: None,
+            place: Place::Shared(directory, Shown::No),
+        };
+        Ok((name, file))
+    }
+
     /// Moves a file that has a name to DEST's own name, in a directory of its own, where others can look at it.
     pub(crate) fn move_private(
-        self,
+        mut self,
         directory: BorrowedFd<'d>,
         destination: &Path,
     ) -> Result<Self> {
+        if let Place::Shared(_, shown) = &mut self.place {
+            *shown = Shown::Yes;
+            return Ok(self);
+        }
         let private = PrivateDirectory::make(directory, destination)?;
         sys::rename(
             self.place.directory(),
@@ -176,12 +226,12 @@ impl<'d> TempName<'d> {
 
     /// Whether programs of the user's were shown the file under this name; they may have put another in its place.
     pub(crate) fn was_shown(&self) -> bool {
-        matches!(self.place, Place::Private(_))
+        matches!(self.place, Place::Private(_) | Place::Shared(_, Shown::Yes))
     }
 
     /// Whether the name still is that of the file.
-    pub(crate) fn is_of(&self, file: &OwnedFd) -> bool {
-        is_file_at(file, self.place.directory(), &self.name)
+    pub(crate) fn is_of(&self, file: &impl Identify) -> bool {
+        file.is_at(self.place.directory(), &self.name)
     }
 
     /// The name and, if it is in one, that of its private directory before it.
@@ -189,13 +239,14 @@ impl<'d> TempName<'d> {
         match &self.place {
             Place::Beside(_) => self.name.clone(),
             Place::Private(private) => private.name.join(&self.name),
+            Place::Shared(shared, _) => shared.name.join(&self.name),
         }
     }
 
     /// Moves the file to its last name, over whatever has that.
     pub(crate) fn rename(
         self,
-        file: &OwnedFd,
+        file: &impl Identify,
         to: BorrowedFd<'_>,
         destination: &Path,
     ) -> Result<(), Errno> {
@@ -206,14 +257,14 @@ impl<'d> TempName<'d> {
     /// Moves the file to its last name if nothing has that (EEXIST).
     pub(crate) fn rename_to_free(
         self,
-        file: &OwnedFd,
+        file: &impl Identify,
         to: BorrowedFd<'_>,
         destination: &Path,
     ) -> Result<(), Errno> {
         match self.move_to_free(to, destination) {
             // A second name in place of the first: just as atomic, and the first goes when we are dropped.
             Ok(false) => match sys::link(self.place.directory(), &self.name, to, destination) {
-                Err(errno) if !is_file_at(file, to, destination) => Err(errno),
+                Err(errno) if !file.is_at(to, destination) => Err(errno),
                 _ => Ok(()),
             },
             moved => self.ended(moved.map(|_| ()), file, to, destination),
@@ -225,11 +276,11 @@ impl<'d> TempName<'d> {
     fn ended(
         self,
         moved: Result<(), Errno>,
-        file: &OwnedFd,
+        file: &impl Identify,
         to: BorrowedFd<'_>,
         destination: &Path,
     ) -> Result<(), Errno> {
-        if moved.is_ok() || is_file_at(file, to, destination) {
+        if moved.is_ok() || file.is_at(to, destination) {
             self.forget();
             return Ok(());
         }
@@ -289,75 +340,6 @@ impl Drop for TempName<'_> {
             Ok(())
         };
         // A signal between the removal and the disarming would remove what somebody else has made by that name.
-        drop(signals::without(remove));
-    }
-}
-
-/// A directory in which the new file has DEST's own name, for programs that choose by it what to make of a file. Nobody
-/// else may look into it. Removed when dropped, with all that a program may have left in it.
-#[derive(Debug)]
-struct PrivateDirectory<'d> {
-    parent: BorrowedFd<'d>,
-    name: PathBuf,
-    fd: OwnedFd,
-    /// Ends with the directory.
-    on_death: Option<RemoveOnDeath>,
-}
-
-impl<'d> PrivateDirectory<'d> {
-    fn make(parent: BorrowedFd<'d>, destination: &Path) -> Result<Self> {
-        for _ in 0..TRIES {
-            let made = signals::without(|| {
-                let make = |name: &Path| sys::make_private_directory(parent, name);
-                let (mut guard, ()) = acquire(parent, destination, || None, make)?;
-                // It removes files only.
-                guard.disable_cleanup(true);
-                let name = PathBuf::from(guard.file_name().unwrap_or_default());
-                let open = Self::open(parent, &name, destination);
-                if open.is_err() {
-                    // The error under way is what the user wants to know.
-                    let _ = sys::remove_directory(parent, &name);
-                }
-                open
-            })?;
-            if let Some(made) = made {
-                return Ok(made);
-            }
-        }
-        Err(Errno::BUSY.into())
-    }
-
-    /// `None` if somebody has taken it for a leftover meanwhile.
-    fn open(parent: BorrowedFd<'d>, name: &Path, destination: &Path) -> Result<Option<Self>> {
-        let fd = sys::open_child(parent, name)?.fd;
-        if !claim(&fd)? {
-            return Ok(None);
-        }
-        let content = Some((fd.try_clone()?, destination));
-        let on_death = RemoveOnDeath::arm(parent, name, content)?;
-        Ok(Some(Self {
-            parent,
-            name: name.to_owned(),
-            fd,
-            on_death: Some(on_death),
-        }))
-    }
-}
-
-impl Drop for PrivateDirectory<'_> {
-    fn drop(&mut self) {
-        let remove = || {
-            if sys::remove_directory(self.parent, &self.name).is_err()
-                && is_file_at(&self.fd, self.parent, &self.name)
-            {
-                // A program left something in it. The error under way, if any, is what the user wants to know.
-                let path = sys::proc_path(self.parent).join(&self.name);
-                drop(std::fs::remove_dir_all(path));
-            }
-            self.on_death = None;
-            Ok(())
-        };
-        // As for a name: between the removal and the disarming it may become somebody else's.
         drop(signals::without(remove));
     }
 }

@@ -115,8 +115,9 @@ impl<'f, 'o> Transfer<'f, 'o> {
     pub(crate) fn take(&mut self, from: BorrowedFd<'_>, what: &Metadata) -> Result<(), Broken> {
         match what.kind {
             // A size of 0 means nothing: files of /proc and /sys say so, and have content. A small file is read and
-            // written sooner than the kernel is asked what it could do.
-            Kind::Regular if what.size > FIRST as u64 => self.take_file(from)?,
+            // written sooner than the kernel is asked what it could do; but a block that is shared need not be written
+            // to the disk at all.
+            Kind::Regular if what.size >= FIRST as u64 => self.take_file(from, what.size)?,
             _ => {}
         }
         let mut pipe = what.kind == Kind::Fifo;
@@ -259,7 +260,7 @@ impl<'f, 'o> Transfer<'f, 'o> {
 
     /// Has the kernel copy what it can, from where `from` stands, and keeps the holes. Leaves both files where the rest
     /// is to be read and written.
-    fn take_file(&mut self, from: BorrowedFd<'_>) -> Result<(), Broken> {
+    fn take_file(&mut self, from: BorrowedFd<'_>, size: u64) -> Result<(), Broken> {
         // A regular file that cannot seek is none that can be copied by ranges.
         let Ok(start) = sys::position(from) else {
             return Ok(());
@@ -271,8 +272,10 @@ impl<'f, 'o> Transfer<'f, 'o> {
         if start == 0 && span.base == 0 && sys::clone_file(from, self.file).is_ok() {
             let size = sys::metadata(self.file).map_err(Broken::Writing)?.size;
             self.grew_to(size);
-        } else {
+        } else if size > FIRST as u64 {
             self.take_ranges(from, span)?;
+        } else {
+            return Ok(());
         }
         sys::seek(from, span.start + (self.size - span.base)).map_err(Broken::Reading)?;
         sys::seek(self.file, self.size).map_err(Broken::Writing)

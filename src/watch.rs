@@ -96,7 +96,7 @@ impl<'o> Watch<'o> {
 
     /// The file has `size` bytes now.
     pub(crate) fn passed(&mut self, size: u64) {
-        if let Some(progress) = &mut self.progress {
+        if let Some(progress) = &self.progress {
             progress.at(size);
         }
     }

@@ -1,33 +1,29 @@
 //! The story of one write. Every step but the last but one leaves DEST as it is.
 
 use std::mem;
+use std::path::Path;
 
-use crate::attributes::Attributes;
 use crate::backup::{Backup, Spare};
-use crate::checks;
-use crate::destination::{Destination, Opened};
+use crate::destination::Destination;
 use crate::inplace::{self, Way};
 use crate::lock::Lock;
 use crate::message::{Messages, Progress};
 use crate::outcome::{Failure, Outcome};
-use crate::request::{Equal, Links, Overwrite, Request, ShowProgress, Sync};
-use crate::source::Input;
-use crate::transfer::Writeback;
-use crate::validate::validate;
-use crate::watch::Watch;
+use crate::prepare::{Ready, Terms, prepare};
+use crate::request::{Request, ShowProgress, Source};
 
 /// Writes DEST.
-pub(crate) fn write(request: &Request, messages: Messages) -> Result<Outcome, Failure> {
-    // Whatever has DEST's name is in the way of --no-clobber, a link too, wherever it points.
-    let links = match request.overwrite {
-        Overwrite::Never => Links::Replace,
-        Overwrite::Writable | Overwrite::Any => request.links,
-    };
-    let resolve = || Destination::resolve(&request.destination, links, request.parents);
+pub(crate) fn write(
+    source: &Source,
+    typed: &Path,
+    request: &Request,
+    messages: Messages,
+) -> Result<Outcome, Failure> {
+    let resolve = || Destination::resolve(typed, request.links(), request.parents);
     let (_lock, destination) = Lock::take(request.locking, resolve)
-        .map_err(|error| Destination::unresolved(&request.destination, error))?;
-    let done =
-        replace(&destination, request, messages).map_err(|failure| destination.unchanged(failure));
+        .map_err(|error| Destination::unresolved(typed, error))?;
+    let done = replace(&destination, source, request, messages)
+        .map_err(|failure| destination.unchanged(failure));
     // The directory is closed when the process ends, without a call for it.
     mem::forget(destination);
     done
@@ -35,47 +31,27 @@ pub(crate) fn write(request: &Request, messages: Messages) -> Result<Outcome, Fa
 
 fn replace(
     destination: &Destination,
+    source: &Source,
     request: &Request,
     messages: Messages,
 ) -> Result<Outcome, Failure> {
-    let admit = |in_place| checks::admit_destination(destination, request.overwrite, in_place);
-    let plan_backup = || Backup::plan(destination, request.backups.as_ref(), request.locking);
-    admit(request.in_place)?;
-    drop(plan_backup()?);
-    let old = if request.reads_old_content() {
-        destination.open()?
-    } else {
-        None
+    let progress = match request.progress {
+        ShowProgress::No => None,
+        ShowProgress::Yes => Progress::on_terminal(),
     };
-    let input = Input::open(&request.source, request.start, destination, old.as_ref())?;
-    let mut attributes = Attributes::plan(&request.look, &input)?;
-    let (way, draft) = inplace::stage(destination, &attributes, request.in_place)?;
-    if input.is_typed() {
-        messages.notice("reading from the terminal; end with Ctrl-D, give up with Ctrl-C");
-    }
-    let watch = watch(request, &input, old.as_ref());
-    let filled = draft.fill(&input, watch, writeback(request))?;
-    // Hours may have passed.
-    let before = destination.existing();
-    attributes.take_over(destination)?;
-    if destination.existing() != before {
-        admit(way.policy(request.in_place))?;
-        checks::still_begins_with(destination, request.start, old.as_ref())?;
-    }
-    checks::admit_content(destination, &input, filled.content(), &request.guards)?;
-    let sealed = match &request.guards.validator {
-        None => filled.seal(&attributes)?,
-        Some(program) => {
-            let sealed = filled.show()?.seal(&attributes)?;
-            validate(&sealed, destination, program)?;
-            checks::still_looks_so(destination, request.overwrite)?;
-            sealed
-        }
+    let stage = |attributes: &_| inplace::stage(destination, attributes, request.in_place);
+    let ready = prepare(
+        destination,
+        source,
+        &Terms::of(request, messages)?,
+        stage,
+        progress,
+    )?;
+    let (attributes, way, sealed) = match ready {
+        Ready::Unchanged(outcome) => return Ok(outcome),
+        Ready::New(attributes, way, sealed) => (attributes, way, sealed),
     };
-    if checks::is_equal(destination, old.as_ref(), sealed.content(), &attributes)? {
-        return checks::leave_equal(destination, old.as_ref(), sealed.content(), request.sync);
-    }
-    let mut backup = plan_backup()?;
+    let mut backup = Backup::plan(destination, request.backups.as_ref(), request.locking)?;
     match way {
         Way::Overwrite(file) => {
             if let Some(backup) = &mut backup {
@@ -113,30 +89,5 @@ fn replace(
             }
             done
         }
-    }
-}
-
-/// What is to be known of the content when it has come.
-fn watch<'o>(request: &Request, input: &Input<'_>, old: Option<&'o Opened>) -> Watch<'o> {
-    let mut watch = Watch::default();
-    if request.guards.sum.is_some() {
-        watch = watch.digest();
-    }
-    if let (Equal::Leave(_), Some(old)) = (request.equal, old) {
-        if let Some(content) = old.content() {
-            watch = watch.compare(content, old.metadata.size);
-        }
-    }
-    match request.progress {
-        ShowProgress::No => watch,
-        ShowProgress::Yes => watch.show(Progress::on_terminal(input.size())),
-    }
-}
-
-/// Content that may turn out to be there already is not worth the disk's work before that is known.
-fn writeback(request: &Request) -> Writeback {
-    match (request.sync, request.equal) {
-        (Sync::None, _) | (_, Equal::Leave(_)) => Writeback::Late,
-        (Sync::File | Sync::Full, Equal::Replace) => Writeback::Early,
     }
 }

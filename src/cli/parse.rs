@@ -11,8 +11,8 @@ use super::values::{backups, sync_of_environment};
 use super::{Args, InPlaceArg, KeepArg, quick};
 use crate::message::{Escaped, Quoted, Verbosity};
 use crate::request::{
-    Empty, Equal, Guards, InPlace, Keep, Links, Locking, Look, Overwrite, Parents, Request,
-    ShowProgress, Source, Start, Sync,
+    Empty, Equal, Files, Guards, InPlace, Keep, Links, Locking, Look, Overwrite, Parents, Request,
+    ShowProgress, Source, Sources, Start, Sync,
 };
 
 /// Why there is no request: the user asked for a text, or the words make no sense.
@@ -66,8 +66,14 @@ impl Words {
     }
 }
 
-fn request(args: Args, after: Option<Vec<OsString>>) -> Result<Request, String> {
-    let (source, destination) = operands(args.operands, after)?;
+fn request(mut args: Args, after: Option<Vec<OsString>>) -> Result<Request, String> {
+    let files = match args.target_directory.take() {
+        Some(directory) => many(directory, &mut args, after)?,
+        None if args.files0_from.is_some() => {
+            return Err("--files0-from needs --target-directory".to_owned());
+        }
+        None => one(mem::take(&mut args.operands), after)?,
+    };
     if args
         .validate
         .as_ref()
@@ -82,8 +88,7 @@ fn request(args: Args, after: Option<Vec<OsString>>) -> Result<Request, String> 
         _ => sync_of_environment()?,
     };
     Ok(Request {
-        destination: PathBuf::from(destination),
-        source,
+        files,
         start: if args.append {
             Start::Old
         } else {
@@ -153,12 +158,50 @@ fn request(args: Args, after: Option<Vec<OsString>>) -> Result<Request, String> 
     })
 }
 
+/// Takes all operands for SOURCEs.
+fn many(
+    directory: OsString,
+    args: &mut Args,
+    after: Option<Vec<OsString>>,
+) -> Result<Files, String> {
+    let wrong = [
+        (args.append, "--append"),
+        (args.lock, "--lock"),
+        (args.sha256.is_some(), "--sha256"),
+        (
+            matches!(args.inplace, Some(InPlaceArg::Auto | InPlaceArg::Always)),
+            "--inplace",
+        ),
+    ];
+    if let Some((_, option)) = wrong.iter().find(|(given, _)| *given) {
+        return Err(format!("{option} does not go with --target-directory"));
+    }
+    if directory.is_empty() {
+        return Err("DIR is empty: this directory is '.'".to_owned());
+    }
+    let mut operands = mem::take(&mut args.operands);
+    operands.extend(after.unwrap_or_default());
+    let sources = match (args.files0_from.take(), operands.first()) {
+        (None, None) => return Err("SOURCE is missing: which files shall be written?".to_owned()),
+        (None, Some(_)) => Sources::Named(operands),
+        (Some(list), None) if list == "-" => Sources::ListedIn(None),
+        (Some(list), None) => Sources::ListedIn(Some(PathBuf::from(list))),
+        (Some(_), Some(extra)) => {
+            return Err(format!(
+                "operand {} does not go with --files0-from",
+                Quoted(extra)
+            ));
+        }
+    };
+    Ok(Files::Into {
+        directory: PathBuf::from(directory),
+        sources,
+    })
+}
+
 /// Tells SOURCE, DEST and COMMAND apart. A `--` before any operand only ends the options; after one it starts COMMAND;
 /// after two it is a mistake.
-fn operands(
-    before: Vec<OsString>,
-    after: Option<Vec<OsString>>,
-) -> Result<(Source, OsString), String> {
+fn one(before: Vec<OsString>, after: Option<Vec<OsString>>) -> Result<Files, String> {
     let (source, destination) = match (before.len(), after) {
         (_, None) => source_and_destination(before)?,
         // The options had ended already: `-- -DEST -- COMMAND`.
@@ -184,7 +227,10 @@ fn operands(
     if destination == "-" {
         return Err("DEST cannot be '-': a file of that name is './-'".to_owned());
     }
-    Ok((source, destination))
+    Ok(Files::One {
+        source,
+        destination: PathBuf::from(destination),
+    })
 }
 
 fn command(words: Vec<OsString>) -> Result<Source, String> {

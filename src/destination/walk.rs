@@ -5,13 +5,14 @@ use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use anyhow::{Context, Result, anyhow, bail};
 
-use super::Destination;
+use super::{Destination, Place};
 use crate::message::Quoted;
 use crate::request::{Links, Parents};
-use crate::sys::{self, Errno, FileSystem, Kind, Metadata, OpenDirectory};
+use crate::sys::{self, Errno, FileSystem, Kind, Metadata};
 
 /// As many links as the kernel follows in one path (path_resolution(7)).
 const MOST_LINKS: usize = 40;
@@ -20,34 +21,44 @@ const MOST_LINKS: usize = 40;
 pub(super) struct Walk<'t> {
     pub(super) typed: &'t Path,
     pub(super) parents: Parents,
+    pub(super) aim: Aim,
+}
+
+/// What the path that was typed names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Aim {
+    /// DEST.
+    File,
+    /// The directory of many files.
+    Directory,
 }
 
 impl Walk<'_> {
-    pub(super) fn follow(&self, links: Links) -> Result<Destination> {
-        let mut from: Option<OpenDirectory> = None;
-        let mut from_path = PathBuf::new();
-        let mut path = self.typed.to_owned();
+    /// Follows `path`, from a directory that is open already or from the current one.
+    pub(super) fn follow(
+        &self,
+        mut from: Option<Rc<Place>>,
+        mut path: PathBuf,
+        links: Links,
+    ) -> Result<Destination> {
         for _ in 0..=MOST_LINKS {
             let (parent, name) = self.split(&path)?;
-            let at = from
-                .as_ref()
-                .map_or(sys::CWD, |directory| directory.fd.as_fd());
-            let (directory, directory_path, missing) = self.open_parent(at, &parent)?;
+            let place = match from {
+                Some(same) if parent == Path::new(".") => same,
+                from => Rc::new(self.open_parent(from.as_deref(), &parent)?),
+            };
             let destination = Destination {
                 typed: self.typed.to_owned(),
-                directory,
-                directory_path: from_path.join(directory_path),
-                missing,
+                place,
                 name,
                 existing: Cell::new(None),
             };
             destination.look_again()?;
             match destination.existing() {
                 Some(link) if link.kind == Kind::Symlink && links == Links::Follow => {
-                    let at = destination.directory.fd.as_fd();
+                    let at = destination.directory().fd.as_fd();
                     path = self.target(at, &destination.name, &link)?;
-                    from = Some(destination.directory);
-                    from_path = destination.directory_path;
+                    from = Some(destination.place);
                 }
                 _ => return Ok(destination),
             }
@@ -56,6 +67,13 @@ impl Walk<'_> {
             "{}: too many levels of symbolic links",
             self.cannot("follow")
         );
+    }
+
+    /// Opens the directory that was typed.
+    pub(super) fn open_directory(&self) -> Result<Rc<Place>> {
+        let mut path = self.typed.as_os_str().to_owned();
+        path.push("/.");
+        Ok(Rc::new(self.open_parent(None, Path::new(&path))?))
     }
 
     /// Cuts a path into its directory and the last component.
@@ -81,18 +99,23 @@ impl Walk<'_> {
     }
 
     /// Opens DEST's directory, or with `Parents::Create` the nearest one above it that is there.
-    fn open_parent(
-        &self,
-        at: BorrowedFd<'_>,
-        parent: &Path,
-    ) -> Result<(OpenDirectory, PathBuf, Vec<OsString>)> {
+    fn open_parent(&self, from: Option<&Place>, parent: &Path) -> Result<Place> {
+        let at = from.map_or(sys::CWD, |place| place.directory.fd.as_fd());
         let mut missing = Vec::new();
         let mut path = parent.to_owned();
         loop {
             match sys::open_directory(at, &path) {
                 Ok(directory) => {
                     missing.reverse();
-                    return Ok((directory, path, missing));
+                    let path = match from {
+                        Some(from) => from.path.join(path),
+                        None => path,
+                    };
+                    return Ok(Place {
+                        directory,
+                        path,
+                        missing,
+                    });
                 }
                 Err(Errno::NOENT) if self.parents == Parents::Create => {
                     let Some((above, name)) = split_directory(&path) else {
@@ -106,10 +129,7 @@ impl Walk<'_> {
                     path = above;
                 }
                 Err(Errno::NOENT) => {
-                    bail!(
-                        "{}: its directory does not exist; --create-dirs makes it",
-                        self.cannot("write")
-                    );
+                    bail!("{}; --create-dirs makes it", self.does_not_exist());
                 }
                 // A circle of links cannot be opened in any way; a path through a magic link can, but for our ban.
                 Err(Errno::LOOP) if sys::metadata_through_links(at, &path).is_ok() => {
@@ -153,7 +173,17 @@ impl Walk<'_> {
     }
 
     fn cannot_open_parent(&self) -> String {
-        format!("cannot open the directory of {}", Quoted::new(self.typed))
+        match self.aim {
+            Aim::File => format!("cannot open the directory of {}", Quoted::new(self.typed)),
+            Aim::Directory => format!("cannot open directory {}", Quoted::new(self.typed)),
+        }
+    }
+
+    fn does_not_exist(&self) -> String {
+        match self.aim {
+            Aim::File => format!("{}: its directory does not exist", self.cannot("write")),
+            Aim::Directory => format!("{}: it does not exist", self.cannot_open_parent()),
+        }
     }
 }
 

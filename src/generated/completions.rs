@@ -73,7 +73,7 @@ fn better_bash(mut script: String) -> String {
         # Their value comes after an equals sign, or not at all.
         prev=""
     fi
-    # After DEST and '--' comes COMMAND, with words of its own.
+    # After DEST and '--' comes COMMAND, with words of its own; but not with -t.
     local dest=""
     for ((i = 1; i < COMP_CWORD; i++)); do
         case "${COMP_WORDS[i]}" in
@@ -87,6 +87,9 @@ fn better_bash(mut script: String) -> String {
                     COMPREPLY=($(compgen -c -- "${cur}"))
                 fi
                 return 0
+                ;;
+            -t*|--target-directory*)
+                break
                 ;;
             =)
                 ((i++))
@@ -113,6 +116,27 @@ fn better_bash(mut script: String) -> String {
         };
         replace(&mut script, &offering("-f "), &offering("-u -- "));
     }
+    // Directories and nothing else: without a match, bash would offer files.
+    for option in ["-t", "--target-directory"] {
+        let case = |offer: &str| format!("                {option})\n{offer}");
+        replace(
+            &mut script,
+            &case(
+                r#"                    COMPREPLY=()
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o plusdirs
+                    fi
+"#,
+            ),
+            &case(
+                r#"                    local IFS=$'\n'
+                    COMPREPLY=($(compgen -d -- "${cur}"))
+                    [[ ${COMPREPLY[*]} ]] || compopt +o default
+                    compopt -o filenames
+"#,
+            ),
+        );
+    }
     replace(
         &mut script,
         "--validate)\n                    COMPREPLY=($(compgen -f \"${cur}\"))",
@@ -127,9 +151,10 @@ fn better_zsh(mut script: String) -> String {
         &mut script,
         "_atomwrite() {\n",
         r#"_atomwrite() {
-    # After DEST and '--' comes COMMAND, with words of its own.
+    # After DEST and '--' comes COMMAND, with words of its own; but not with -t.
     local -i at=${words[(i)--]}
-    if (( at < CURRENT )) && [[ -n ${(M)words[2,at-1]:#[^-]*} ]]; then
+    if (( at < CURRENT )) && [[ -n ${(M)words[2,at-1]:#[^-]*} ]] &&
+        [[ -z ${(M)words[2,at-1]:#(-t|--target-directory)*} ]]; then
         words=("${(@)words[at+1,-1]}")
         (( CURRENT -= at ))
         _normal
@@ -161,12 +186,13 @@ fn better_fish(mut script: String) -> String {
     }
     script.insert_str(
         0,
-        r"# After DEST and '--' comes COMMAND, with words of its own.
+        r"# After DEST and '--' comes COMMAND, with words of its own; but not with -t.
 function __atomwrite_command
     set -l words (commandline -opc)
     set -l at (contains -i -- -- $words)
     and test $at -gt 2
     and string match -qr '^[^-]' -- $words[2..(math $at - 1)]
+    and not string match -qr '^(-t|--target-directory)' -- $words[2..(math $at - 1)]
     or return
     set -e words[1..$at]
     # One word alone is no failure.

@@ -2,7 +2,9 @@
 //!
 //! The rule: only on a terminal, not before a moment has passed, and gone at the end.
 
+use std::cell::RefCell;
 use std::io::{self, IsTerminal};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -10,30 +12,86 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 /// What ends sooner needs no bar: it would only flicker.
 const PATIENCE: Duration = Duration::from_millis(400);
 
-const KNOWN: &str = "{bytes} of {total_bytes} [{wide_bar}] {bytes_per_sec}, {eta} left";
+const KNOWN: &str = "{prefix}{bytes} of {total_bytes} [{wide_bar}] {bytes_per_sec}, {eta} left";
 const UNKNOWN: &str = "{bytes}, {bytes_per_sec}, {elapsed}";
+
+/// What is shown, of one input or of many.
+#[derive(Debug, Clone)]
+pub(crate) struct Progress {
+    line: Rc<RefCell<Line>>,
+    /// Bytes of the files before this one.
+    before: u64,
+}
 
 /// A line on the terminal, drawn again and again. Cleared when dropped.
 #[derive(Debug)]
-pub(crate) struct Progress {
+struct Line {
     /// Bytes, if that is known.
     total: Option<u64>,
+    /// How many files there are, if there are many.
+    files: Option<usize>,
     begun: Instant,
     bar: Option<ProgressBar>,
 }
 
 impl Progress {
     /// `None` where stderr is no terminal.
-    pub(crate) fn on_terminal(total: Option<u64>) -> Option<Self> {
+    pub(crate) fn on_terminal() -> Option<Self> {
         io::stderr().is_terminal().then(|| Self {
-            total,
-            begun: Instant::now(),
-            bar: None,
+            line: Rc::new(RefCell::new(Line {
+                total: None,
+                files: None,
+                begun: Instant::now(),
+                bar: None,
+            })),
+            before: 0,
         })
     }
 
-    /// So many bytes have come.
-    pub(crate) fn at(&mut self, bytes: u64) {
+    /// There are many inputs, of so many bytes in all.
+    pub(crate) fn of_many(self, files: usize, total: u64) -> Self {
+        let mut line = self.line.borrow_mut();
+        (line.files, line.total) = (Some(files), Some(total));
+        drop(line);
+        self
+    }
+
+    /// So many of the many have come, of so many bytes.
+    pub(crate) fn behind(&self, files: usize, before: u64) -> Self {
+        let mut line = self.line.borrow_mut();
+        line.at(before);
+        line.count(files);
+        drop(line);
+        Self {
+            line: Rc::clone(&self.line),
+            before,
+        }
+    }
+
+    /// The next input has so many bytes, if that is known.
+    pub(crate) fn of_input(self, size: Option<u64>) -> Self {
+        let mut line = self.line.borrow_mut();
+        if line.files.is_none() {
+            line.total = size;
+        }
+        drop(line);
+        self
+    }
+
+    /// So many bytes have come of this input.
+    pub(crate) fn at(&self, bytes: u64) {
+        self.line.borrow_mut().at(self.before + bytes);
+    }
+}
+
+impl Line {
+    fn count(&self, files: usize) {
+        if let (Some(bar), Some(all)) = (&self.bar, self.files) {
+            bar.set_prefix(format!("{files} of {all} files, "));
+        }
+    }
+
+    fn at(&mut self, bytes: u64) {
         if self.bar.is_none() {
             if self.begun.elapsed() < PATIENCE {
                 return;
@@ -67,7 +125,7 @@ extern "C" fn pow(base: f64, exponent: f64) -> f64 {
     libm::pow(base, exponent)
 }
 
-impl Drop for Progress {
+impl Drop for Line {
     fn drop(&mut self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();

@@ -1,11 +1,14 @@
 //! Names: all relative to a directory that is open already, so that nothing is resolved twice.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStringExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{self, Access, AtFlags, Mode, OFlags, RenameFlags, ResolveFlags};
+use rustix::fs::{
+    self, Access, AtFlags, Mode, OFlags, RawDir, RenameFlags, ResolveFlags, SeekFrom,
+};
 use rustix::io::retry_on_intr;
 
 use super::{CWD, Errno, Result};
@@ -233,6 +236,41 @@ pub(crate) fn unlink(directory: BorrowedFd<'_>, name: &Path) -> Result<()> {
 /// Removes an empty directory.
 pub(crate) fn remove_directory(parent: BorrowedFd<'_>, name: &Path) -> Result<()> {
     fs::unlinkat(parent, name, AtFlags::REMOVEDIR)
+}
+
+/// Removes the files in a directory, and in the directories in it. Allocates nothing: it may run in the handler of a
+/// signal. There is no error; what is left shows.
+pub(crate) fn empty_directory(directory: BorrowedFd<'_>) {
+    remove_all_in(directory, |name| {
+        if let Ok(inner) = open_child(directory, name) {
+            remove_all_in(inner.fd.as_fd(), |_| {});
+            let _ = remove_directory(directory, name);
+        }
+    });
+}
+
+/// Removes the files in a directory; for each that is none, calls `other`.
+fn remove_all_in(directory: BorrowedFd<'_>, mut other: impl FnMut(&Path)) {
+    loop {
+        // From the start again, until nothing goes any more: a removal may move what comes after it.
+        if fs::seek(directory, SeekFrom::Start(0)).is_err() {
+            return;
+        }
+        let mut removed = false;
+        let mut buffer = [MaybeUninit::<u8>::uninit(); 8192];
+        let mut entries = RawDir::new(directory, &mut buffer);
+        while let Some(Ok(entry)) = entries.next() {
+            let name = entry.file_name();
+            match fs::unlinkat(directory, name, AtFlags::empty()) {
+                Ok(()) => removed = true,
+                Err(_) if matches!(name.to_bytes(), b"." | b"..") => {}
+                Err(_) => other(Path::new(OsStr::from_bytes(name.to_bytes()))),
+            }
+        }
+        if !removed {
+            return;
+        }
+    }
 }
 
 /// Makes a directory, 0777 less the umask.

@@ -90,12 +90,13 @@ pub(crate) fn is_ignored(signal: i32) -> bool {
     }
 }
 
-/// A name that a signal shall remove, while it is armed; with it, perhaps, the one file in the directory of that name.
+/// A name that a signal shall remove, while it is armed.
 #[derive(Debug)]
 pub(crate) struct Doomed {
     pub(crate) directory: OwnedFd,
     pub(crate) name: CString,
-    pub(crate) content: Option<(OwnedFd, CString)>,
+    /// The name is this directory's, and what is in it goes first.
+    pub(crate) inside: Option<OwnedFd>,
     pub(crate) armed: AtomicBool,
 }
 
@@ -105,10 +106,10 @@ impl Doomed {
         if !self.armed.swap(false, SeqCst) {
             return;
         }
-        let flags = match &self.content {
+        let flags = match &self.inside {
             None => AtFlags::empty(),
-            Some((inside, name)) => {
-                let _ = unlinkat(inside.as_fd(), name.as_c_str(), AtFlags::empty());
+            Some(inside) => {
+                super::empty_directory(inside.as_fd());
                 AtFlags::REMOVEDIR
             }
         };

@@ -186,6 +186,30 @@ pub(crate) enum FileSystem {
     Other,
 }
 
+/// Whether one syncfs puts files and names on the disk as surely as an fsync of each, and tells of every error.
+///
+/// It tells of errors since Linux 5.8 (syncfs(2)). On FUSE it may do nothing at all; of network filesystems we do not
+/// know.
+pub(crate) fn flushes_at_once(file: impl AsFd) -> bool {
+    const BTRFS: u64 = 0x9123_683e;
+    let tells = || {
+        let name = rustix::system::uname();
+        let mut numbers = name
+            .release()
+            .to_bytes()
+            .split(|byte| !byte.is_ascii_digit());
+        let mut number =
+            || -> Option<u32> { std::str::from_utf8(numbers.next()?).ok()?.parse().ok() };
+        (number(), number()) >= (Some(5), Some(8))
+    };
+    let is_known = matches!(magic(&file), Ok(BTRFS))
+        || matches!(
+            filesystem(&file),
+            Ok(FileSystem::Journaling | FileSystem::Memory)
+        );
+    is_known && tells()
+}
+
 /// Tells what filesystem the open file is on.
 pub(crate) fn filesystem(file: impl AsFd) -> Result<FileSystem> {
     const EXT: u64 = 0xef53;
@@ -193,13 +217,18 @@ pub(crate) fn filesystem(file: impl AsFd) -> Result<FileSystem> {
     const TMPFS: u64 = 0x0102_1994;
     const RAMFS: u64 = 0x8584_58f6;
     const PROC: u64 = 0x9fa0;
-    // The field's type differs between architectures; the magic numbers are 32 bits wide on all.
-    #[expect(clippy::cast_sign_loss, reason = "compared as the 32 bits that it is")]
-    let magic = fs::fstatfs(file)?.f_type as u64 & 0xffff_ffff;
-    Ok(match magic {
+    Ok(match magic(file)? {
         EXT | XFS => FileSystem::Journaling,
         TMPFS | RAMFS => FileSystem::Memory,
         PROC => FileSystem::Proc,
         _ => FileSystem::Other,
     })
+}
+
+/// The number by which a filesystem is known (statfs(2)).
+fn magic(file: impl AsFd) -> Result<u64> {
+    // The field's type differs between architectures; the magic numbers are 32 bits wide on all.
+    #[expect(clippy::cast_sign_loss, reason = "compared as the 32 bits that it is")]
+    let magic = fs::fstatfs(file)?.f_type as u64 & 0xffff_ffff;
+    Ok(magic)
 }

@@ -62,6 +62,15 @@ fn bash_completes() {
         offered(&["--sync", "=", "none", "--", "some"]),
         ["some-file"]
     );
+    sandbox.mkdir("some-directory");
+    for option in ["-t", "--target-directory"] {
+        assert_eq!(offered(&[option, "some"]), ["some-directory"]);
+    }
+    assert_eq!(offered(&["-t", "some-directory", "some-f"]), ["some-file"]);
+    assert_eq!(
+        offered(&["-t", "some-directory", "--", "some-f"]),
+        ["some-file"]
+    );
 }
 
 #[test]
@@ -99,6 +108,16 @@ fn fish_completes() {
         ["some-file"]
     );
     assert_eq!(offered("atomwrite -- some"), ["some-file"]);
+    sandbox.mkdir("some-directory");
+    for option in ["-t ", "--target-directory "] {
+        let line = format!("atomwrite {option}some");
+        assert_eq!(offered(&line), ["some-directory/"]);
+    }
+    assert_eq!(offered("atomwrite -t some-directory some-f"), ["some-file"]);
+    assert_eq!(
+        offered("atomwrite -t some-directory -- some-f"),
+        ["some-file"]
+    );
 }
 
 #[test]
@@ -139,6 +158,8 @@ fn zsh_leaves_the_words_after_dest_to_the_command() {
         &["dest"],
         &["--", "some"],
         &["-v", "--", "some"],
+        &["-t", "directory", "--", "some"],
+        &["--target-directory=directory", "--", "some"],
     ] {
         assert_eq!(offered(ours), ["ours"]);
     }

@@ -1,0 +1,124 @@
+//! Which files go into the directory, and by which names.
+//!
+//! The rule: whatever can be seen to be wrong from the names alone is a usage error, also where they come from a list.
+
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
+use std::io::{self, Read};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow};
+
+use crate::message::Quoted;
+use crate::outcome::Failure;
+use crate::request::Sources;
+use crate::sys;
+
+/// A file to be written, and from what.
+#[derive(Debug)]
+pub(super) struct Listed {
+    pub(super) source: PathBuf,
+    /// Its base name.
+    pub(super) name: PathBuf,
+}
+
+/// Reads the list, if there is one.
+pub(super) fn read(sources: &Sources) -> Result<Vec<Listed>, Failure> {
+    let names = match sources {
+        Sources::Named(names) => names.clone(),
+        Sources::ListedIn(list) => split(&content(list.as_deref())?),
+    };
+    let mut files = Vec::with_capacity(names.len());
+    for (at, name) in names.into_iter().enumerate() {
+        if name.is_empty() {
+            return Err(Failure::Usage(anyhow!(
+                "SOURCE {} has an empty name",
+                at + 1
+            )));
+        }
+        files.push(Listed::new(name)?);
+    }
+    match twice(&files) {
+        None => Ok(files),
+        Some((one, other)) => Err(Failure::Usage(anyhow!(
+            "{} and {} have the same base name",
+            Quoted::new(&one.source),
+            Quoted::new(&other.source)
+        ))),
+    }
+}
+
+impl Listed {
+    fn new(source: OsString) -> Result<Self, Failure> {
+        let bytes = source.as_bytes();
+        let start = bytes
+            .iter()
+            .rposition(|byte| *byte == b'/')
+            .map_or(0, |slash| slash + 1);
+        let problem = match &bytes[start..] {
+            b"-" if start == 0 => "standard input has no name; a file of that name is './-'",
+            b"" | b"." | b".." => "it names a directory, not a file",
+            name => {
+                let name = PathBuf::from(OsStr::from_bytes(name));
+                let source = PathBuf::from(source);
+                return Ok(Self { source, name });
+            }
+        };
+        Err(Failure::Usage(anyhow!(
+            "SOURCE {}: {problem}",
+            Quoted(&source)
+        )))
+    }
+}
+
+fn content(list: Option<&Path>) -> Result<Vec<u8>> {
+    let mut content = Vec::new();
+    match list {
+        None => {
+            let cannot = "cannot read the list of files from standard input";
+            if sys::stdin_was_closed() {
+                return Err(anyhow!("{cannot}: it is closed"));
+            }
+            io::stdin().read_to_end(&mut content).context(cannot)?;
+        }
+        Some(path) => {
+            let cannot = || format!("cannot read the list of files {}", Quoted::new(path));
+            content = std::fs::read(path).with_context(cannot)?;
+        }
+    }
+    Ok(content)
+}
+
+/// Each name is ended by NUL; the last one may be ended by the end.
+fn split(list: &[u8]) -> Vec<OsString> {
+    let list = list.strip_suffix(b"\0").unwrap_or(list);
+    if list.is_empty() {
+        return Vec::new();
+    }
+    list.split(|byte| *byte == 0)
+        .map(|name| OsString::from_vec(name.to_vec()))
+        .collect()
+}
+
+/// Two files that would have one name.
+fn twice(files: &[Listed]) -> Option<(&Listed, &Listed)> {
+    let mut seen = HashMap::with_capacity(files.len());
+    files
+        .iter()
+        .find_map(|file| Some((seen.insert(&file.name, file)?, file)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn splits_a_list_as_other_programs_do() {
+        let names = |list: &[u8]| split(list);
+        assert_eq!(names(b""), [""; 0]);
+        assert_eq!(names(b"a"), ["a"]);
+        assert_eq!(names(b"a\0"), ["a"]);
+        assert_eq!(names(b"a\0\0b\n\0"), ["a", "", "b\n"]);
+    }
+}

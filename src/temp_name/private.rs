@@ -1,0 +1,104 @@
+//! A directory that nobody else can look into, beside DEST.
+//!
+//! The rule: as for a name, who has it has its lock; it is removed when dropped, or by a signal, with all that is in it.
+
+use std::cell::Cell;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+
+use super::acquire::{TRIES, acquire, claim, is_file_at};
+use crate::signals::{self, RemoveOnDeath};
+use crate::sys::{self, Errno};
+
+/// A directory in which new files have the names that they will have: for programs that choose by it what to make of a
+/// file, and for many files that wait for one another.
+#[derive(Debug)]
+pub(crate) struct PrivateDirectory<'d> {
+    parent: BorrowedFd<'d>,
+    pub(super) name: PathBuf,
+    pub(super) fd: OwnedFd,
+    /// Ends with the directory.
+    on_death: Option<RemoveOnDeath>,
+    /// How many files were given a room.
+    files: Cell<usize>,
+}
+
+/// How many files wait in one directory. To add a name to a small one and to take it away again costs ext4 and xfs less:
+/// half of what is paid for a rename between directories of thousands.
+const ROOM: usize = 64;
+
+impl<'d> PrivateDirectory<'d> {
+    /// Makes it in `parent`. The next one for the same `destination` meets it, if we are killed.
+    pub(crate) fn make(parent: BorrowedFd<'d>, destination: &Path) -> Result<Self> {
+        for _ in 0..TRIES {
+            let made = signals::without(|| {
+                let make = |name: &Path| sys::make_private_directory(parent, name);
+                let (mut guard, ()) = acquire(parent, destination, || None, make)?;
+                // It removes files only.
+                guard.disable_cleanup(true);
+                let name = PathBuf::from(guard.file_name().unwrap_or_default());
+                let open = Self::open(parent, &name);
+                if open.is_err() {
+                    // The error under way is what the user wants to know.
+                    let _ = sys::remove_directory(parent, &name);
+                }
+                open
+            })?;
+            if let Some(made) = made {
+                return Ok(made);
+            }
+        }
+        Err(Errno::BUSY.into())
+    }
+
+    /// `None` if somebody has taken it for a leftover meanwhile.
+    fn open(parent: BorrowedFd<'d>, name: &Path) -> Result<Option<Self>> {
+        let fd = sys::open_child(parent, name)?.fd;
+        if !claim(&fd)? {
+            return Ok(None);
+        }
+        let on_death = RemoveOnDeath::arm(parent, name, Some(fd.try_clone()?))?;
+        Ok(Some(Self {
+            parent,
+            name: name.to_owned(),
+            fd,
+            on_death: Some(on_death),
+            files: Cell::new(0),
+        }))
+    }
+
+    /// Where in it the next one of many files goes.
+    pub(super) fn next_room(&self) -> Result<PathBuf, Errno> {
+        let files = self.files.replace(self.files.get() + 1);
+        let room = PathBuf::from((files / ROOM).to_string());
+        if files % ROOM == 0 {
+            sys::make_private_directory(self.fd.as_fd(), &room)?;
+        }
+        Ok(room)
+    }
+
+    pub(crate) fn as_file(&self) -> &OwnedFd {
+        &self.fd
+    }
+}
+
+impl Drop for PrivateDirectory<'_> {
+    fn drop(&mut self) {
+        let remove = || {
+            sys::empty_directory(self.fd.as_fd());
+            if sys::remove_directory(self.parent, &self.name).is_err()
+                && is_file_at(&self.fd, self.parent, &self.name)
+            {
+                // A program made a directory in it. The error under way, if any, is what the user wants to know.
+                let path = sys::proc_path(self.parent).join(&self.name);
+                drop(std::fs::remove_dir_all(path));
+            }
+            self.on_death = None;
+            Ok(())
+        };
+        // As for a name: between the removal and the disarming it may become somebody else's.
+        drop(signals::without(remove));
+    }
+}
