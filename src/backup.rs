@@ -351,6 +351,21 @@ fn highest_number(directory: BorrowedFd<'_>, base: &OsStr) -> Result<Option<u64>
     Ok(highest)
 }
 
+/// The names of which this one may be a backup's.
+pub(crate) fn originals<'n>(name: &'n Path, backups: &Backups) -> impl Iterator<Item = &'n Path> {
+    let bytes = name.as_os_str().as_bytes();
+    let simple = bytes.strip_suffix(backups.suffix.as_bytes());
+    let numbered = bytes
+        .windows(2)
+        .rposition(|two| two == b".~")
+        .map(|end| &bytes[..end])
+        .filter(|base| number_of(base, bytes).is_some());
+    [simple, numbered]
+        .into_iter()
+        .flatten()
+        .map(|base| Path::new(OsStr::from_bytes(base)))
+}
+
 /// The N of NAME.~N~. A longer number than fits is none, as one with leading zeros is.
 fn number_of(base: &[u8], name: &[u8]) -> Option<u64> {
     let digits = name

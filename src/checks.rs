@@ -184,11 +184,12 @@ pub(crate) fn still_looks_so(
     if overwrite == Overwrite::Never && destination.existing().is_some() {
         return Err(exists(destination));
     }
-    Err(anyhow!(
-        "cannot write {}: its mode or owner has changed meanwhile",
-        destination.typed()
-    )
-    .into())
+    let what = match (before, destination.existing()) {
+        (None, _) => "somebody has made it meanwhile",
+        (_, None) => "somebody has removed it meanwhile",
+        _ => "its mode or owner has changed meanwhile",
+    };
+    Err(anyhow!("cannot write {}: {what}", destination.typed()).into())
 }
 
 /// Tells whether DEST is already what it would become: it has the content, and the mode, owner and group that were

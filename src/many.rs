@@ -27,7 +27,7 @@ use crate::prepare::{Ready, Terms, prepare};
 use crate::request::{Request, ShowProgress, Source, Sources, Sync};
 use crate::signals;
 use crate::staged::{Flush, Shelved, Staged};
-use crate::sys;
+use crate::sys::{self, Kind};
 
 /// Writes files into a directory.
 pub(crate) fn write_all(
@@ -57,6 +57,11 @@ fn replace(
     let destinations = resolve(directory, place, files, request)?;
     let shelves = Shelf::beside(&destinations, request.sync)?;
     let steps = stage(files, &destinations, &shelves, request, messages)?;
+    for step in &steps {
+        if let Step::Rename(file) = step {
+            file.still_as_judged()?;
+        }
+    }
     shelf::flush(&shelves)?;
     let Committed {
         outcomes,
@@ -92,7 +97,7 @@ fn resolve(
         }
         destinations.push(destination);
     }
-    shelf::find_same(&destinations)?;
+    shelf::find_same(&destinations, request.backups.as_ref())?;
     Ok(destinations)
 }
 
@@ -140,12 +145,12 @@ fn stage<'d>(
             .as_ref()
             .map(|progress| progress.behind(steps.len(), bytes));
         let source = Source::File(file.source.clone());
+        if progress.is_some() {
+            bytes += size(file).unwrap_or(0);
+        }
         let step = match prepare(destination, &source, &terms, stage, progress)? {
             Ready::Unchanged(outcome) => Step::None(outcome),
-            Ready::New(_, _, sealed) => {
-                bytes += sealed.content().size;
-                Step::Rename(sealed.shelve(shelf.flush)?)
-            }
+            Ready::New(_, _, sealed) => Step::Rename(sealed.shelve(shelf.flush)?),
         };
         steps.push(step);
     }
@@ -158,10 +163,13 @@ fn show(files: &[Listed], request: &Request) -> Option<Progress> {
         ShowProgress::No => None,
         ShowProgress::Yes => Progress::on_terminal(),
     }?;
-    let size = |file: &Listed| {
-        sys::metadata_through_links(sys::CWD, &file.source).map_or(0, |seen| seen.size)
-    };
     Some(progress.of_many(files.len(), files.iter().map(size).sum()))
+}
+
+/// Bytes; `None` for what does not tell.
+fn size(file: &Listed) -> Option<u64> {
+    let seen = sys::metadata_through_links(sys::CWD, &file.source).ok()?;
+    (seen.kind == Kind::Regular).then_some(seen.size)
 }
 
 /// Renames all files. An error before the first rename leaves all as they were; a later one says what is new.
@@ -180,9 +188,9 @@ fn commit<'d>(
             checks::still_looks_so(file.destination(), request.overwrite)?;
         }
     }
-    let mut parents = Vec::with_capacity(shelves.len());
+    let mut parents_of_all = Vec::with_capacity(shelves.len());
     for shelf in shelves {
-        parents.push(shelf.make_parents()?);
+        parents_of_all.push(shelf.make_parents()?);
     }
     let mut outcomes = Vec::with_capacity(steps.len());
     let mut warnings = Vec::new();
@@ -197,19 +205,23 @@ fn commit<'d>(
         };
         let destination = file.destination();
         warnings.extend_from_slice(file.warnings());
-        let parents = &mut parents[Shelf::position(shelves, destination)];
+        let parents = &mut parents_of_all[Shelf::position(shelves, destination)];
         match rename(file, parents.innermost().fd.as_fd(), request) {
             Ok(outcome) => {
                 parents.keep();
                 outcomes.push(outcome);
             }
-            Err(failure) => return Err(partly(failure, outcomes, destination, steps)),
+            Err(failure) => {
+                // What was made last goes first.
+                parents_of_all.into_iter().rev().for_each(drop);
+                return Err(partly(failure, outcomes, destination, steps));
+            }
         }
     }
     Ok(Committed {
         outcomes,
         warnings,
-        parents,
+        parents: parents_of_all,
     })
 }
 

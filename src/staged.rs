@@ -221,6 +221,8 @@ impl<'d> Staged<'d, Filled> {
     pub(crate) fn show(mut self) -> Result<Self> {
         let destination = self.destination;
         let (directory, name) = (destination.directory().fd.as_fd(), destination.name());
+        // What is told only once is not to be told to somebody who opens and closes it in passing.
+        sys::close_error(&self.file).with_context(|| cannot_write(destination))?;
         let named = match mem::replace(&mut self.origin, Origin::Elsewhere) {
             Origin::Elsewhere => return Ok(self),
             Origin::Named(temporary) => temporary.move_private(directory, name),

@@ -20,7 +20,7 @@ use self::acquire::{TRIES, acquire, acquire_random, claim, is_at, is_file_at, wh
 pub(crate) use self::lock_name::LockName;
 pub(crate) use self::private::PrivateDirectory;
 use crate::signals::{self, RemoveOnDeath};
-use crate::sys::{self, Errno, Identity, LinkBy, Metadata};
+use crate::sys::{self, Errno, Identity, LinkBy, Metadata, Time};
 
 /// A name on the disk, removed when dropped.
 #[derive(Debug)]
@@ -100,7 +100,7 @@ impl<'d> TempName<'d> {
         let (guard, ()) = acquire(directory, destination, owner, |name| {
             match sys::link_open_file(file.as_fd(), by, directory, name) {
                 // A call that was interrupted after its work was done, and made again.
-                Err(Errno::EXIST) if is_file_at(file, directory, name) => Ok(()),
+                Err(_) if is_file_at(file, directory, name) => Ok(()),
                 linked => linked,
             }
         })?;
@@ -227,6 +227,21 @@ impl<'d> TempName<'d> {
     /// Whether programs of the user's were shown the file under this name; they may have put another in its place.
     pub(crate) fn was_shown(&self) -> bool {
         matches!(self.place, Place::Private(_) | Place::Shared(_, Shown::Yes))
+    }
+
+    /// Whether it was there for so long that somebody may have put another file in its place.
+    pub(crate) fn is_old(&self) -> bool {
+        self.was_shown() || self.on_death.is_some()
+    }
+
+    /// Opens what has the name now, to read from it.
+    pub(crate) fn open(&self) -> Result<OwnedFd, Errno> {
+        sys::open_existing(self.place.directory(), &self.name)
+    }
+
+    /// Sets the time of the last write of what has the name now.
+    pub(crate) fn set_modified(&self, time: Time) -> Result<(), Errno> {
+        sys::set_modified_at(self.place.directory(), &self.name, time)
     }
 
     /// Whether the name still is that of the file.

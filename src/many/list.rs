@@ -13,6 +13,7 @@ use anyhow::{Context, Result, anyhow};
 use crate::message::Quoted;
 use crate::outcome::Failure;
 use crate::request::Sources;
+use crate::source::is_stdin;
 use crate::sys;
 
 /// A file to be written, and from what.
@@ -57,6 +58,7 @@ impl Listed {
             .rposition(|byte| *byte == b'/')
             .map_or(0, |slash| slash + 1);
         let problem = match &bytes[start..] {
+            _ if is_stdin(Path::new(&source)) => "standard input does not go with -t",
             b"-" if start == 0 => "standard input has no name; a file of that name is './-'",
             b"" | b"." | b".." => "it names a directory, not a file",
             name => {

@@ -10,11 +10,12 @@ use std::rc::Rc;
 
 use anyhow::{Context, Result, anyhow, bail};
 
+use crate::backup::originals;
 use crate::destination::Destination;
 use crate::message::Quoted;
 use crate::outcome::Failure;
 use crate::parents::Parents;
-use crate::request::Sync;
+use crate::request::{Backups, Sync};
 use crate::staged::Flush;
 use crate::sys;
 use crate::temp_name::PrivateDirectory;
@@ -72,8 +73,8 @@ impl<'d> Shelf<'d> {
     }
 }
 
-/// Refuses two names that lead to one file.
-pub(super) fn find_same(destinations: &[Destination]) -> Result<()> {
+/// Refuses two names that lead to one file, and a file that has the name of another one's backup.
+pub(super) fn find_same(destinations: &[Destination], backups: Option<&Backups>) -> Result<()> {
     let mut seen = HashMap::with_capacity(destinations.len());
     for destination in destinations {
         let key = (Rc::as_ptr(destination.place()), destination.name());
@@ -83,6 +84,20 @@ pub(super) fn find_same(destinations: &[Destination]) -> Result<()> {
                 destination.typed(),
                 Destination::typed(other)
             );
+        }
+    }
+    let Some(backups) = backups else {
+        return Ok(());
+    };
+    for destination in destinations {
+        for original in originals(destination.name(), backups) {
+            if let Some(other) = seen.get(&(Rc::as_ptr(destination.place()), original)) {
+                bail!(
+                    "cannot write {}: its name is that of a backup of {}",
+                    destination.typed(),
+                    Destination::typed(other)
+                );
+            }
         }
     }
     Ok(())

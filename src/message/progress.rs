@@ -13,7 +13,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 const PATIENCE: Duration = Duration::from_millis(400);
 
 const KNOWN: &str = "{prefix}{bytes} of {total_bytes} [{wide_bar}] {bytes_per_sec}, {eta} left";
-const UNKNOWN: &str = "{bytes}, {bytes_per_sec}, {elapsed}";
+const UNKNOWN: &str = "{prefix}{bytes}, {bytes_per_sec}, {elapsed}";
 
 /// What is shown, of one input or of many.
 #[derive(Debug, Clone)]
@@ -30,6 +30,8 @@ struct Line {
     total: Option<u64>,
     /// How many files there are, if there are many.
     files: Option<usize>,
+    /// How many of them have come.
+    done: usize,
     begun: Instant,
     bar: Option<ProgressBar>,
 }
@@ -41,6 +43,7 @@ impl Progress {
             line: Rc::new(RefCell::new(Line {
                 total: None,
                 files: None,
+                done: 0,
                 begun: Instant::now(),
                 bar: None,
             })),
@@ -49,9 +52,9 @@ impl Progress {
     }
 
     /// There are many inputs, of so many bytes in all.
-    pub(crate) fn of_many(self, files: usize, total: u64) -> Self {
+    pub(crate) fn of_many(self, files: usize, total: Option<u64>) -> Self {
         let mut line = self.line.borrow_mut();
-        (line.files, line.total) = (Some(files), Some(total));
+        (line.files, line.total) = (Some(files), total);
         drop(line);
         self
     }
@@ -85,9 +88,17 @@ impl Progress {
 }
 
 impl Line {
-    fn count(&self, files: usize) {
-        if let (Some(bar), Some(all)) = (&self.bar, self.files) {
-            bar.set_prefix(format!("{files} of {all} files, "));
+    fn count(&mut self, files: usize) {
+        self.done = files;
+        if let Some(bar) = &self.bar {
+            bar.set_prefix(self.prefix());
+        }
+    }
+
+    fn prefix(&self) -> String {
+        match self.files {
+            Some(all) => format!("{} of {all} files, ", self.done),
+            None => String::new(),
         }
     }
 
@@ -110,6 +121,7 @@ impl Line {
         ProgressBar::with_draw_target(self.total, target)
             .with_style(style.progress_chars("=> "))
             .with_elapsed(self.begun.elapsed())
+            .with_prefix(self.prefix())
     }
 }
 

@@ -111,8 +111,16 @@ pub(super) fn give_name<'d>(
     overwrite: Overwrite,
     exchange: impl FnOnce(TempName<'d>) -> Result<Option<TempName<'d>>, Failure>,
 ) -> Result<(), Failure> {
-    if name.was_shown() && !name.is_of(file) {
-        return Err(checks::was_changed_by_validator(destination));
+    if name.is_old() && !name.is_of(file) {
+        return Err(if name.was_shown() {
+            checks::was_changed_by_validator(destination)
+        } else {
+            anyhow!(
+                "{}: somebody has removed the new file",
+                cannot_write(destination)
+            )
+            .into()
+        });
     }
     let to = destination.name();
     match overwrite {

@@ -6,10 +6,11 @@ use anyhow::{Context, Result};
 
 use super::commit::{give_name, outcome};
 use super::{Origin, Sealed, Staged, cannot_write};
+use crate::checks;
 use crate::destination::Destination;
 use crate::outcome::{Failure, Outcome};
 use crate::request::Overwrite;
-use crate::sys::{self, Identity};
+use crate::sys::{self, Identity, Metadata, Writers};
 use crate::temp_name::TempName;
 
 /// Who puts the content on the disk.
@@ -30,6 +31,9 @@ pub(crate) struct Shelved<'d> {
     name: TempName<'d>,
     /// `None` where nobody else saw the file, and the answer to a rename cannot get lost.
     identity: Option<Identity>,
+    /// What a file was that a program of the user's has judged. Its time is set back by a second while it waits, so that
+    /// a write shows however fast it follows.
+    judged: Option<Metadata>,
     size: u64,
     warnings: Vec<String>,
 }
@@ -46,17 +50,22 @@ impl<'d> Staged<'d, Sealed> {
         let Origin::Named(name) = staged.origin else {
             unreachable!("only a file with a name can wait without being open");
         };
-        let identity = if flush == Flush::Once && !name.was_shown() {
-            None
-        } else {
+        let (mut identity, mut judged) = (None, None);
+        if flush != Flush::Once || name.was_shown() {
             let seen = sys::metadata(&staged.file).with_context(cannot_write)?;
-            Some(seen.identity)
-        };
+            identity = Some(seen.identity);
+            if name.was_shown() {
+                sys::set_modified(&staged.file, seen.modified.second_before())
+                    .with_context(cannot_write)?;
+                judged = Some(seen);
+            }
+        }
         sys::close(staged.file).with_context(cannot_write)?;
         Ok(Shelved {
             destination,
             name,
             identity,
+            judged,
             size: content.size,
             warnings,
         })
@@ -66,6 +75,27 @@ impl<'d> Staged<'d, Sealed> {
 impl<'d> Shelved<'d> {
     pub(crate) fn destination(&self) -> &'d Destination {
         self.destination
+    }
+
+    /// Refuses a file that somebody has changed, or may yet change, since it was judged. To be called when the last of the
+    /// user's programs has ended.
+    pub(crate) fn still_as_judged(&self) -> Result<(), Failure> {
+        let Some(judged) = self.judged else {
+            return Ok(());
+        };
+        let expected = Metadata {
+            modified: judged.modified.second_before(),
+            ..judged
+        };
+        let may_change = || {
+            let file = self.name.open();
+            file.is_ok_and(|file| sys::writers(file) == Writers::Somebody)
+        };
+        if self.name.metadata() != Some(expected) || may_change() {
+            return Err(checks::was_changed_by_validator(self.destination));
+        }
+        let put_right = self.name.set_modified(judged.modified);
+        Ok(put_right.with_context(|| cannot_write(self.destination))?)
     }
 
     /// What could not be done as the user might expect.

@@ -181,7 +181,11 @@ pub(crate) fn on_signal(signal: i32, action: Action) -> std::io::Result<SigId> {
     let act = move |info: &libc::siginfo_t| {
         let child_runs = CHILD.load(SeqCst) != 0;
         match &action {
-            Action::Remove(doomed) if !child_runs => doomed.remove(),
+            Action::Remove(doomed) if !child_runs => {
+                // A second signal would find the removal begun, and kill us before it is done. The first one kills.
+                let _ = block_signals();
+                doomed.remove();
+            }
             Action::Remove(_) => {}
             Action::End if child_runs => {
                 // The first one counts, and is what the caller sees us die of.

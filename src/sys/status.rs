@@ -46,21 +46,30 @@ impl Time {
 
 /// Sets the time of the last write.
 pub(crate) fn set_modified(file: impl AsFd, time: Time) -> Result<()> {
-    let omit = Timespec {
-        tv_sec: 0,
-        tv_nsec: UTIME_OMIT,
-    };
-    let time = Timespec {
-        tv_sec: time.seconds,
-        tv_nsec: time.nanoseconds,
-    };
-    fs::futimens(
-        file,
-        &Timestamps {
-            last_access: omit,
-            last_modification: time,
-        },
+    fs::futimens(file, &modified_at(time))
+}
+
+/// Sets the time of the last write of what has a name, a link itself and not what it points to.
+pub(crate) fn set_modified_at(directory: BorrowedFd<'_>, name: &Path, time: Time) -> Result<()> {
+    fs::utimensat(
+        directory,
+        name,
+        &modified_at(time),
+        AtFlags::SYMLINK_NOFOLLOW,
     )
+}
+
+fn modified_at(time: Time) -> Timestamps {
+    Timestamps {
+        last_access: Timespec {
+            tv_sec: 0,
+            tv_nsec: UTIME_OMIT,
+        },
+        last_modification: Timespec {
+            tv_sec: time.seconds,
+            tv_nsec: time.nanoseconds,
+        },
+    }
 }
 
 /// What is known of a file.

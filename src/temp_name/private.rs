@@ -55,7 +55,10 @@ impl<'d> PrivateDirectory<'d> {
 
     /// `None` if somebody has taken it for a leftover meanwhile.
     fn open(parent: BorrowedFd<'d>, name: &Path) -> Result<Option<Self>> {
-        let fd = sys::open_child(parent, name)?.fd;
+        let fd = match sys::open_child(parent, name) {
+            Err(Errno::NOENT) => return Ok(None),
+            opened => opened?.fd,
+        };
         if !claim(&fd)? {
             return Ok(None);
         }
