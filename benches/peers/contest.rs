@@ -1,7 +1,9 @@
 //! A contest: several programs do the same work in turn, many times over, and each round gives a pair for every two.
 
+use std::cell::Cell;
 use std::env;
 use std::fs::{self, File};
+use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -36,7 +38,10 @@ impl Effort {
     /// The time for a contest, and how many rounds there are at least and at most.
     fn rounds(self, work: Work) -> (Duration, usize, usize) {
         let (seconds, least, most) = match (self, work.size * count(work)) {
+            // What they write stays until the end.
+            (_, LARGE..) if count(work) > 1 => (20, 2, 3),
             (Self::Quick, _) => (2, 3, 100),
+            _ if count(work) > 1 => (20, 5, 11),
             // A clone costs the same at any size.
             _ if work.place != Place::Disk => (10, 20, 400),
             (Self::Full, ..KIB) => (15, 20, 400),
@@ -71,11 +76,13 @@ pub(crate) fn run(
     launcher: &Launcher,
     effort: Effort,
 ) -> Result<Outcome> {
-    let lines = lines::of(work, launcher.together(place)?);
+    let lines = lines::of(work);
     prepare(work, place, launcher)?;
     let directory = File::open(place)?;
+    let runs = Cell::new(0);
     let one = |line: &str| -> Result<Sample> {
-        clear(work, place)?;
+        runs.set(runs.get() + 1);
+        clear(work, place, runs.get())?;
         // What the last one left for the disk is not for the next one to wait for.
         if work.sync == Sync::Full || work.size > MIB {
             rustix::fs::syncfs(&directory)?;
@@ -122,18 +129,23 @@ fn prepare(work: Work, place: &Path, launcher: &Launcher) -> Result<()> {
         }
         Input::Files(count) => {
             fs::create_dir_all(place.join("s"))?;
-            for n in 1..=count {
-                launcher.run(&format!("produce {} > s/{n}", work.size), place)?;
+            launcher.run(&format!("produce {} > s/1", work.size), place)?;
+            let mut list = b"s/1\0".to_vec();
+            for n in 2..=count {
+                fs::copy(place.join("s/1"), place.join(format!("s/{n}")))?;
+                list.extend(format!("s/{n}\0").bytes());
             }
+            File::create(place.join("list"))?.write_all(&list)?;
         }
         Input::Held | Input::Produced | Input::Paced => {}
     }
     Ok(())
 }
 
-fn clear(work: Work, place: &Path) -> Result<()> {
+fn clear(work: Work, place: &Path, run: usize) -> Result<()> {
     if matches!(work.input, Input::Files(_)) {
-        fs::remove_dir_all(place.join("d"))?;
+        // Not removed: see `Fresh`.
+        rustix::fs::rename(place.join("d"), place.join(format!("d{run}")))?;
         fs::create_dir(place.join("d"))?;
     }
     match work.old {
@@ -236,11 +248,7 @@ impl Results {
 
     /// The largest peak of atomwrite in any contest, in KiB.
     pub(crate) fn peak(&self) -> Option<u64> {
-        let ours = [
-            Who::Atomwrite,
-            Who::AtomwriteCommand,
-            Who::AtomwriteTogether,
-        ];
+        let ours = [Who::Atomwrite, Who::AtomwriteCommand];
         let each = |outcome: &Outcome| ours.iter().filter_map(|who| outcome.peak(*who)).max();
         self.outcomes.iter().filter_map(each).max()
     }

@@ -19,6 +19,8 @@ use crate::work::MIB;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Place {
     Disk,
+    /// One of its own, on which nothing was ever removed.
+    Ext4,
     Btrfs,
     Xfs,
 }
@@ -94,10 +96,42 @@ impl Ground {
     /// None if it is not there.
     pub(crate) fn at(&self, place: Place) -> Option<&Path> {
         match place {
-            Place::Disk => Some(&self.disk),
+            Place::Disk | Place::Ext4 => Some(&self.disk),
             Place::Btrfs => self.btrfs.as_deref(),
             Place::Xfs => self.xfs.as_deref(),
         }
+    }
+}
+
+/// A filesystem for one contest alone. ext4 looks through the inodes that were freed in the last minutes for each new
+/// one, so that who begins later would pay for the files that were removed before.
+#[derive(Debug)]
+pub(crate) struct Fresh {
+    path: PathBuf,
+}
+
+impl Fresh {
+    /// None without root.
+    pub(crate) fn mount(place: Place, target: &Path) -> Result<Option<Self>> {
+        let filesystem = match place {
+            Place::Disk | Place::Ext4 => "ext4",
+            Place::Btrfs => "btrfs",
+            Place::Xfs => "xfs",
+        };
+        let target = target.join("fresh");
+        fs::create_dir_all(&target)?;
+        Ok(mount(&target, filesystem, 8192)?.map(|path| Self { path }))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Fresh {
+    fn drop(&mut self) {
+        // The mount goes with the namespace at the latest.
+        drop(Command::new("umount").arg(&self.path).status());
     }
 }
 
@@ -108,11 +142,12 @@ fn mount(target: &Path, filesystem: &str, size: u64) -> Result<Option<PathBuf>> 
     }
     let image = target.join(format!("{filesystem}.img"));
     File::create(&image)?.set_len(size * MIB)?;
-    check(
-        Command::new(format!("mkfs.{filesystem}"))
-            .arg("-q")
-            .arg(&image),
-    )?;
+    let mut make = Command::new(format!("mkfs.{filesystem}"));
+    if filesystem == "ext4" {
+        // Inodes for small files.
+        make.args(["-i", "4096"]);
+    }
+    check(make.arg("-q").arg(&image))?;
     let place = target.join(filesystem);
     fs::create_dir_all(&place)?;
     check(

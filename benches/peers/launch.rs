@@ -22,13 +22,6 @@ pub(crate) struct Sample {
     pub(crate) peak: u64,
 }
 
-/// Whether this atomwrite writes many files in one run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Together {
-    Known,
-    Unknown,
-}
-
 #[derive(Debug)]
 pub(crate) struct Launcher {
     programs: HashMap<&'static str, PathBuf>,
@@ -110,21 +103,6 @@ impl Launcher {
             whole: seconds(ended - first.0),
             wait: seconds(ended - first.1),
             peak: processes.iter().map(|p| p.2).max().unwrap_or(0),
-        })
-    }
-
-    /// Whether atomwrite knows `-t`.
-    pub(crate) fn together(&self, place: &Path) -> Result<Together> {
-        let mut help = Command::new(self.program("atomwrite"));
-        let output = check(help.current_dir(place).arg("--help"))?;
-        let help = String::from_utf8_lossy(&output.stdout).into_owned();
-        let known = help
-            .lines()
-            .any(|line| line.trim_start().starts_with("-t, "));
-        Ok(if known {
-            Together::Known
-        } else {
-            Together::Unknown
         })
     }
 

@@ -4,7 +4,7 @@ use crate::contest::Results;
 use crate::ground::Place;
 use crate::lines::Who;
 use crate::statistics::Spread;
-use crate::work::{Input, LARGE, PACED, SMALL, Sync, Work};
+use crate::work::{EACH, Input, LARGE, MANY, PACED, SMALL, Sync, Work};
 
 /// Ours divided by theirs is to be this much at most.
 #[derive(Debug, Clone, Copy)]
@@ -52,7 +52,25 @@ const SMALL_NONE: &str = "100 B, no fsync";
 const PIPE_NONE: &str = "256 MiB from a pipe, no fsync";
 const FILE_NONE: &str = "256 MiB file, no fsync";
 
-pub(crate) const LIMITS: [Limit; 14] = [
+const MANY_FULL: &str = "2,000 files of 4 KiB, full sync";
+const MANY_XFS: &str = "the same on xfs";
+
+/// Many files, in one run.
+const fn together(
+    what: &'static str,
+    place: Place,
+    theirs: Who,
+    against: &'static str,
+    most: f64,
+) -> Limit {
+    let work = full(Input::Files(MANY), EACH).on(place);
+    Limit {
+        ours: Who::AtomwriteTogether,
+        ..limit(what, work, theirs, against, most)
+    }
+}
+
+pub(crate) const LIMITS: [Limit; 18] = [
     limit(
         SMALL_NONE,
         none(Input::Held, SMALL),
@@ -153,6 +171,34 @@ pub(crate) const LIMITS: [Limit; 14] = [
         Who::Dd,
         "`dd of=o bs=1M iflag=fullblock conv=fsync`",
         0.60,
+    ),
+    together(
+        MANY_FULL,
+        Place::Ext4,
+        Who::CpTogether,
+        "`cp -t d s/* && sync -f d`",
+        1.30,
+    ),
+    together(
+        MANY_FULL,
+        Place::Ext4,
+        Who::Atomwrite,
+        "a loop of `atomwrite`",
+        0.20,
+    ),
+    together(
+        MANY_XFS,
+        Place::Xfs,
+        Who::CpTogether,
+        "`cp -t d s/* && sync -f d`",
+        1.30,
+    ),
+    together(
+        MANY_XFS,
+        Place::Xfs,
+        Who::Atomwrite,
+        "a loop of `atomwrite`",
+        0.20,
     ),
 ];
 

@@ -4,7 +4,6 @@
 //! and so on become `d/1`. Everybody who can gets the large blocks and the single call that a careful user would give.
 
 use crate::ground::Place;
-use crate::launch::Together;
 use crate::work::{Input, PACE, Sync, Work};
 
 /// Somebody who does the work.
@@ -56,7 +55,7 @@ impl Who {
 }
 
 /// Everybody who can do this work, with his line.
-pub(crate) fn of(work: Work, together: Together) -> Vec<(Who, String)> {
+pub(crate) fn of(work: Work) -> Vec<(Who, String)> {
     match work.input {
         Input::Held => from_pipe(work, "", &format!("<< {}", work.size)),
         Input::Produced => {
@@ -75,7 +74,7 @@ pub(crate) fn of(work: Work, together: Together) -> Vec<(Who, String)> {
         }
         Input::Paced => from_pipe(work, &format!("produce {} {PACE} | ", work.size), ""),
         Input::File => from_file(work),
-        Input::Files(count) => many(count, together),
+        Input::Files(count) => many(count),
     }
 }
 
@@ -135,27 +134,34 @@ fn from_file(work: Work) -> Vec<(Who, String)> {
         .collect()
 }
 
-fn many(count: usize, together: Together) -> Vec<(Who, String)> {
+/// The words of more files than these would not fit on a command line.
+const ON_A_LINE: usize = 2000;
+
+fn many(count: usize) -> Vec<(Who, String)> {
+    if count > ON_A_LINE {
+        return vec![
+            (
+                Who::AtomwriteTogether,
+                "atomwrite --sync=full -t d --files0-from=list".to_owned(),
+            ),
+            (Who::CpTogether, "cp -r s/. d && sync -f d".to_owned()),
+        ];
+    }
     let each = |line: fn(usize) -> String| {
         let lines: Vec<String> = (1..=count).map(line).collect();
         lines.join(" && ")
     };
     let sources: Vec<String> = (1..=count).map(|n| format!("s/{n}")).collect();
     let sources = sources.join(" ");
-    let mut all = vec![
+    vec![
+        (
+            Who::AtomwriteTogether,
+            format!("atomwrite --sync=full -t d {sources}"),
+        ),
         (
             Who::Atomwrite,
             each(|n| format!("atomwrite --sync=full s/{n} d/{n}")),
         ),
-        (
-            Who::CpMv,
-            each(|n| format!("cp s/{n} t && sync t && mv t d/{n} && sync d")),
-        ),
         (Who::CpTogether, format!("cp -t d {sources} && sync -f d")),
-    ];
-    if together == Together::Known {
-        let line = format!("atomwrite --sync=full -t d {sources}");
-        all.push((Who::AtomwriteTogether, line));
-    }
-    all
+    ]
 }

@@ -23,8 +23,9 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 
 use crate::contest::{Effort, Results};
-use crate::ground::Ground;
+use crate::ground::{Fresh, Ground};
 use crate::launch::Launcher;
+use crate::work::Input;
 
 fn main() -> ExitCode {
     match measure() {
@@ -60,7 +61,16 @@ fn measure() -> Result<()> {
         if !wanted.iter().all(|word| name.contains(word)) {
             continue;
         }
-        let Some(place) = ground.at(work.place) else {
+        let fresh = match work.input {
+            Input::Files(_) => Fresh::mount(work.place, &target)?,
+            _ => None,
+        };
+        let place = match (&fresh, work.input) {
+            (Some(fresh), _) => Some(fresh.path()),
+            (None, Input::Files(_)) => None,
+            (None, _) => ground.at(work.place),
+        };
+        let Some(place) = place else {
             say(&format!("{name}: not measured, needs root for its mount"));
             continue;
         };

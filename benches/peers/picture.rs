@@ -2,6 +2,7 @@
 
 use crate::chart::{self, Chart, Series};
 use crate::contest::Results;
+use crate::ground::Place;
 use crate::limits::LIMITS;
 use crate::lines::Who;
 use crate::work::{COUNTS, EACH, Input, SIZES, Sync, Work, human};
@@ -123,7 +124,7 @@ fn charts(results: &Results) -> Vec<Chart> {
     let files = COUNTS.map(|count| {
         (
             count as u64,
-            Work::new(Input::Files(count), EACH, Sync::Full),
+            Work::new(Input::Files(count), EACH, Sync::Full).on(Place::Ext4),
         )
     });
     let charts = [
@@ -154,12 +155,7 @@ fn charts(results: &Results) -> Vec<Chart> {
         (
             "Files of 4 KiB, full sync",
             files.to_vec(),
-            vec![
-                Who::Atomwrite,
-                Who::AtomwriteTogether,
-                Who::CpMv,
-                Who::CpTogether,
-            ],
+            vec![Who::Atomwrite, Who::AtomwriteTogether, Who::CpTogether],
         ),
     ];
     charts

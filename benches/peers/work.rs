@@ -19,7 +19,9 @@ pub(crate) const PACE: u64 = 250 * MIB;
 
 /// The size of each of many files.
 pub(crate) const EACH: u64 = 4 * KIB;
-pub(crate) const COUNTS: [usize; 4] = [1, 10, 100, 1000];
+pub(crate) const COUNTS: [usize; 5] = [10, 100, 2000, 10_000, 100_000];
+/// So many the limits are for.
+pub(crate) const MANY: usize = COUNTS[2];
 
 /// Where the content comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,7 +97,10 @@ pub(crate) fn all(effort: Effort) -> Vec<Work> {
         all.extend([held, held.over_an_old_one()]);
     }
     for &count in counts {
-        all.push(Work::new(Input::Files(count), EACH, Sync::Full));
+        all.push(Work::new(Input::Files(count), EACH, Sync::Full).on(Place::Ext4));
+    }
+    for place in [Place::Xfs, Place::Btrfs] {
+        all.push(Work::new(Input::Files(MANY), EACH, Sync::Full).on(place));
     }
     for place in [Place::Btrfs, Place::Xfs] {
         all.push(Work::new(Input::File, LARGE, Sync::None).on(place));
@@ -143,6 +148,7 @@ impl fmt::Display for Work {
         write!(f, ", {}", self.sync)?;
         match self.place {
             Place::Disk => {}
+            Place::Ext4 => f.write_str(", ext4")?,
             Place::Btrfs => f.write_str(", btrfs")?,
             Place::Xfs => f.write_str(", xfs")?,
         }
