@@ -2,6 +2,7 @@
 # make install    installs what was built; PREFIX (/usr/local) and DESTDIR as usual
 # make test       installs what the tests need (Debian packages), and runs them all
 # make lint       what else has to be in order before a commit
+# make torture    tries to break the promise, as root; TORTURE='--short' for a few minutes
 # make bench      measures side by side with other programs; BENCH=quick only tries it
 
 PREFIX ?= /usr/local
@@ -39,11 +40,17 @@ test:
 .PHONY: lint
 lint:
 	tests/setup.sh lint
-	$(CARGO) fmt --check
-	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps --document-private-items
 	mandoc -T lint man/atomwrite.1
 	shellcheck $(SCRIPTS)
+
+# torture/README.md says what each part does, and how to choose.
+.PHONY: torture
+torture: build
+	tests/setup.sh torture
+	TORTURE_PROGRAM='$(BINARY)' $(CARGO) run --locked -q -p atomwrite-torture -- $(TORTURE)
 
 # As root also on btrfs and xfs. benches/README.md says what is measured, and how to choose.
 .PHONY: bench

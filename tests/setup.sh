@@ -4,6 +4,7 @@
 #   tests/setup.sh         what 'make test' needs
 #   tests/setup.sh lint    what 'make lint' needs
 #   tests/setup.sh bench   what 'make bench' needs
+#   tests/setup.sh torture what 'make torture' needs
 #
 # Where it cannot install, it says so and goes on: the tests then skip what they cannot do, and say that too.
 set -eu
@@ -51,6 +52,23 @@ strace:strace
 unshare:util-linux
 '
 
+torture='
+btrfs:btrfs-progs
+chattr:e2fsprogs
+dd:coreutils
+losetup:mount
+mkfs.btrfs:btrfs-progs
+mkfs.ext4:e2fsprogs
+mkfs.xfs:xfsprogs
+mount:mount
+python3:python3
+setfacl:acl
+sponge:moreutils
+strace:strace
+unshare:util-linux
+xfs_io:xfsprogs
+'
+
 say() {
     printf 'tests/setup.sh: %s\n' "$*"
 }
@@ -59,8 +77,9 @@ case ${1-tests} in
     tests) wanted=$tests ;;
     lint) wanted=$lint ;;
     bench) wanted=$bench ;;
+    torture) wanted=$torture ;;
     *)
-        say "what is '$1'? tests, lint or bench" >&2
+        say "what is '$1'? tests, lint, bench or torture" >&2
         exit 2
         ;;
 esac

@@ -1,0 +1,142 @@
+//! A program that runs for a test, with a limit of time.
+//!
+//! The rule: every child has its own process group, and what does not end in time is killed with all that it has
+//! started. Its words go to files in memory, so that it never waits for us to read them.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::os::fd::OwnedFd;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Child, ChildStdin, Command, ExitStatus};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
+
+/// What nothing that a test starts takes, on a machine that is busy with other tests.
+pub(crate) const LONGEST: Duration = Duration::from_secs(60);
+
+/// One that has been started.
+#[derive(Debug)]
+pub(crate) struct Running {
+    child: Child,
+    pid: Pid,
+    pidfd: OwnedFd,
+    stdout: File,
+    stderr: File,
+}
+
+/// One that has ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    /// `None`: it did not end in time, and was killed.
+    pub(crate) status: Option<ExitStatus>,
+    pub(crate) stdout: Vec<u8>,
+    pub(crate) stderr: Vec<u8>,
+}
+
+impl Running {
+    /// Starts it; what its stdin and its directory are is the caller's to say.
+    pub(crate) fn start(command: &mut Command) -> Result<Self> {
+        let (stdout, stderr) = (words()?, words()?);
+        let child = command
+            .process_group(0)
+            .stdout(stdout.try_clone()?)
+            .stderr(stderr.try_clone()?)
+            .spawn()
+            .with_context(|| format!("cannot start {}", command.get_program().to_string_lossy()))?;
+        let pid = Pid::from_child(&child);
+        let pidfd = pidfd_open(pid, PidfdFlags::empty()).context("cannot open a process")?;
+        Ok(Self {
+            child,
+            pid,
+            pidfd,
+            stdout,
+            stderr,
+        })
+    }
+
+    /// What it reads, if that was to be a pipe; once.
+    pub(crate) fn stdin(&mut self) -> Result<ChildStdin> {
+        self.child.stdin.take().context("its stdin is no pipe")
+    }
+
+    /// The pipe again, for who goes on with it later.
+    pub(crate) fn give_back(&mut self, stdin: ChildStdin) {
+        self.child.stdin = Some(stdin);
+    }
+
+    /// Waits for its end, but no longer than so. It can still be killed then: nobody else has its number.
+    pub(crate) fn ends_within(&self, limit: Duration) -> Result<bool> {
+        let limit = Timespec::try_from(limit).context("too long a time")?;
+        loop {
+            match poll(&mut [PollFd::new(&self.pidfd, PollFlags::IN)], Some(&limit)) {
+                Ok(ready) => return Ok(ready > 0),
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(errno).context("cannot wait for a process"),
+            }
+        }
+    }
+
+    /// SIGKILL for it alone: what it has started goes on.
+    pub(crate) fn kill(&mut self) -> Result<()> {
+        self.child.kill().context("cannot kill a process")
+    }
+
+    /// Waits for its end.
+    pub(crate) fn end(self) -> Result<Ended> {
+        self.end_within(LONGEST)
+    }
+
+    /// Waits for its end, and kills it if that takes longer than so.
+    pub(crate) fn end_within(mut self, limit: Duration) -> Result<Ended> {
+        drop(self.child.stdin.take());
+        let in_time = self.ends_within(limit)?;
+        if !in_time {
+            // It may just have ended.
+            let _ = kill_process_group(self.pid, Signal::KILL);
+        }
+        let status = self.child.wait().context("cannot wait for a process")?;
+        Ok(Ended {
+            status: in_time.then_some(status),
+            stdout: contents(self.stdout)?,
+            stderr: contents(self.stderr)?,
+        })
+    }
+}
+
+impl Ended {
+    /// Its exit status, if it has one.
+    pub(crate) fn code(&self) -> Option<i32> {
+        self.status.and_then(|status| status.code())
+    }
+
+    pub(crate) fn was_killed(&self) -> bool {
+        self.status.is_some_and(|status| status.signal() == Some(9))
+    }
+
+    /// For an example: how it ended, and its last words.
+    pub(crate) fn told(&self) -> String {
+        let words = String::from_utf8_lossy(&self.stderr);
+        match self.status {
+            Some(status) => format!("{status}, stderr {:?}", words.trim_end()),
+            None => "no end".to_owned(),
+        }
+    }
+}
+
+fn words() -> Result<File> {
+    Ok(memfd_create(c"words", MFdFlags::MFD_CLOEXEC)
+        .context("cannot have a file in memory")?
+        .into())
+}
+
+fn contents(mut file: File) -> Result<Vec<u8>> {
+    let mut contents = Vec::new();
+    file.seek(SeekFrom::Start(0))?;
+    file.read_to_end(&mut contents)?;
+    Ok(contents)
+}

@@ -1,0 +1,228 @@
+//! When a crowd is gone: one more write, and then a look at what has been left.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use rand::Rng;
+use rand::rngs::StdRng;
+use tempfile::TempDir;
+
+use super::content::{AFTER, BEFORE, SMALLEST, Stamp, make, read};
+use super::crowd::{Done, Job, Moment, Writer, perform};
+use crate::ground::Ground;
+use crate::programs::{Program, choices, is_temporary};
+use crate::report::{Harm, Tally};
+
+/// A directory for a crowd, and one beside it for temporary files.
+#[derive(Debug)]
+pub(crate) struct Place {
+    _above: TempDir,
+    pub(crate) directory: PathBuf,
+    tmp: PathBuf,
+}
+
+impl Place {
+    /// With the file `o`, unless nobody wants it.
+    pub(crate) fn make(ground: &Ground, old: Option<&[u8]>) -> Result<Self> {
+        let above = ground.directory("crowd.")?;
+        let (directory, tmp) = (above.path().join("work"), above.path().join("tmp"));
+        fs::create_dir(&directory)?;
+        fs::create_dir(&tmp)?;
+        if let Some(old) = old {
+            fs::write(directory.join("o"), old)?;
+        }
+        Ok(Self {
+            _above: above,
+            directory,
+            tmp,
+        })
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+
+    pub(crate) fn names(&self) -> Result<Vec<String>> {
+        names(&self.directory)
+    }
+}
+
+fn names(directory: &Path) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(directory).context("cannot read the directory")? {
+        names.push(entry?.file_name().to_string_lossy().into_owned());
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// What a run is, in an example: its writer, its number, when it was to be killed.
+pub(crate) fn told(done: &Done) -> String {
+    let Stamp { writer, number } = done.job.stamp;
+    let kill = done
+        .job
+        .kill
+        .map(|moment| format!(", to be killed {moment:?}"))
+        .unwrap_or_default();
+    format!("writer {writer}, run {number}{kill}: {}", done.ended.told())
+}
+
+/// For a fourth of all runs, a moment to be killed at: mostly a time of which short ones are as likely as long ones.
+pub(crate) fn fate(chance: &mut StdRng) -> Option<Moment> {
+    let is_victim = chance.random_ratio(1, 4);
+    let at_name = chance.random_ratio(1, 4);
+    let doubled = chance.random_range(6..18);
+    let micros = chance.random_range(1 << doubled..2 << doubled);
+    is_victim.then(|| {
+        if at_name {
+            Moment::AtName
+        } else {
+            Moment::After(std::time::Duration::from_micros(micros))
+        }
+    })
+}
+
+/// Counts a run that hung, or that failed though nothing but the crowd was in its way. Gives whether it was done.
+pub(crate) fn judge(done: &Done, allowed: &[i32], seen_as: &str, tally: &mut Tally) -> bool {
+    tally.tried();
+    match done.ended.code() {
+        Some(0) => return true,
+        Some(code) if allowed.contains(&code) => {}
+        None if done.ended.was_killed() && done.job.kill.is_some() => {}
+        _ => {
+            let harm = if done.ended.status.is_none() {
+                Harm::Hung
+            } else {
+                Harm::Answer
+            };
+            tally.harmed(harm, || format!("{seen_as}: {}", told(done)));
+        }
+    }
+    false
+}
+
+/// The words of a program that writes `o`, with a file of its own to read, if it reads one.
+pub(crate) fn words_for(program: Program, ground: &Ground, source: &str) -> Vec<OsString> {
+    let own = |word: OsString| if word == "src" { source.into() } else { word };
+    program.words(ground).into_iter().map(own).collect()
+}
+
+/// One more write of `o`, and then: is there anything that is not `expected`?
+///
+/// Gives how many names with random letters there are. The manual says of them that a crowd which was killed can leave
+/// them, and that nobody removes them; without a kill they are litter as all else.
+pub(crate) fn clear_up(
+    ground: &Ground,
+    place: &Place,
+    program: Program,
+    killed: bool,
+    expected: impl Fn(&str) -> bool,
+    told_as: &str,
+    tally: &mut Tally,
+) -> Result<usize> {
+    if !killed {
+        litter(
+            place,
+            program,
+            &expected,
+            &format!("{told_as}: before one more write"),
+            false,
+            tally,
+        )?;
+    }
+    let content = make(AFTER, 1000);
+    fs::write(place.path("src"), &content)?;
+    let job = Job {
+        words: program.words(ground),
+        stdin: program.reads_stdin().then(|| content.clone()),
+        stamp: AFTER,
+        kill: None,
+    };
+    let (done, _) = perform(
+        &place.directory,
+        vec![Writer {
+            jobs: vec![job],
+            unnamed_files: true,
+        }],
+        Vec::new(),
+        told_as,
+    )?;
+    for done in &done {
+        let told_as = format!("{told_as}: one more write");
+        if judge(done, &[], &told_as, tally)
+            && fs::read(place.path("o")).ok().as_ref() != Some(&content)
+        {
+            tally.harmed(Harm::Lost, || format!("{told_as}: it is not there"));
+        }
+    }
+    litter(
+        place,
+        program,
+        &expected,
+        &format!("{told_as}: after one more write"),
+        killed,
+        tally,
+    )
+}
+
+fn litter(
+    place: &Place,
+    program: Program,
+    expected: &impl Fn(&str) -> bool,
+    told_as: &str,
+    killed: bool,
+    tally: &mut Tally,
+) -> Result<usize> {
+    let choices = choices("o");
+    let mut random = 0;
+    let in_directory = names(&place.directory)?;
+    let unexpected = in_directory
+        .iter()
+        .filter(|name| *name != "o" && !name.starts_with("src") && !expected(name));
+    for name in unexpected.chain(&names(&place.tmp)?) {
+        if killed
+            && program == Program::Atomwrite
+            && is_temporary(Path::new(name))
+            && !choices.contains(name)
+        {
+            random += 1;
+            continue;
+        }
+        tally.harmed(Harm::Left, || format!("{told_as}: {name}"));
+    }
+    Ok(random)
+}
+
+/// Counts an `o` that is not there or not whole. Gives whose it is.
+pub(crate) fn last(place: &Place, told_as: &str, tally: &mut Tally) -> Option<Stamp> {
+    let Ok(content) = fs::read(place.path("o")) else {
+        tally.harmed(Harm::Missing, || {
+            format!("{told_as}: at the end there is no file")
+        });
+        return None;
+    };
+    let stamp = read(&content);
+    if stamp.is_none() {
+        tally.harmed(Harm::Torn, || {
+            format!("{told_as}: at the end it is {}", shown(&content))
+        });
+    }
+    stamp
+}
+
+/// Content that is not whole, for an example.
+pub(crate) fn shown(content: &[u8]) -> String {
+    let head: Vec<String> = content
+        .iter()
+        .take(16)
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    format!("{} bytes, {}", content.len(), head.join(" "))
+}
+
+/// What is there before.
+pub(crate) fn before() -> Vec<u8> {
+    make(BEFORE, SMALLEST)
+}

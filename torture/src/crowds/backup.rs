@@ -1,0 +1,215 @@
+//! Writers that keep what they replace: a backup is whole, and with `--lock` nothing that was written is lost.
+//!
+//! Without `--lock` two may keep the same old file and replace each other's new one: then only the number of the backups
+//! is known, and that each is whole.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs;
+
+use anyhow::Result;
+use rand::Rng;
+
+use super::aftermath::{Place, before, clear_up, fate, judge, last, shown};
+use super::content::{BEFORE, Stamp, make, read};
+use super::crowd::{Done, Job, READERS, WRITERS, Watch, Writer, perform};
+use super::plain::some_sync;
+use super::{Crowd, Kills};
+use crate::ground::Ground;
+use crate::programs::Program;
+use crate::report::{Harm, Tally};
+
+/// What is kept, and whether they wait for one another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    Numbered,
+    NumberedLocked,
+    Simple,
+    SimpleLocked,
+}
+
+impl Form {
+    pub(super) const ALL: [Self; 4] = [
+        Self::Numbered,
+        Self::NumberedLocked,
+        Self::Simple,
+        Self::SimpleLocked,
+    ];
+
+    fn is_numbered(self) -> bool {
+        matches!(self, Self::Numbered | Self::NumberedLocked)
+    }
+
+    fn words(self) -> &'static [&'static str] {
+        match self {
+            Self::Numbered => &["--backup=numbered"],
+            Self::NumberedLocked => &["--backup=numbered", "--lock"],
+            Self::Simple => &["--backup=simple"],
+            Self::SimpleLocked => &["--backup=simple", "--lock"],
+        }
+    }
+}
+
+/// Whole, and once it is there, always there. A simple backup is not there from the beginning.
+fn watch(mut was_there: bool) -> Watch {
+    Box::new(
+        move |content| match content.map(|content| (content, read(content))) {
+            None if was_there => Some((Harm::Missing, "no such file".to_owned())),
+            None => None,
+            Some((content, None)) => Some((Harm::Torn, shown(content))),
+            Some((_, Some(_))) => {
+                was_there = true;
+                None
+            }
+        },
+    )
+}
+
+pub(super) fn crowd(ground: &Ground, form: Form, round: usize, kills: Kills) -> Result<Crowd> {
+    let told_as = format!(
+        "-b, {form:?}, round {round}, {kills:?}, seed {}",
+        ground.seed
+    );
+    let mut chance = ground.chance(&format!("backup {form:?} {round} {kills:?}"));
+    let place = Place::make(ground, Some(&before()))?;
+    let mut writers = Vec::new();
+    for writer in 0..WRITERS {
+        let stamp = Stamp { writer, number: 0 };
+        let content = make(stamp, chance.random_range(0..20_000));
+        let sync = some_sync(&mut chance);
+        let kill = fate(&mut chance).filter(|_| kills == Kills::Some);
+        let mut words: Vec<OsString> = vec![ground.binary.clone().into(), sync.into()];
+        words.extend(form.words().iter().map(OsString::from));
+        words.push("o".into());
+        let job = Job {
+            words,
+            stdin: Some(content),
+            stamp,
+            kill,
+        };
+        writers.push(Writer {
+            jobs: vec![job],
+            unnamed_files: writer % 4 > 0,
+        });
+    }
+    let readers = (0..READERS)
+        .map(|reader| match reader % 2 {
+            1 if !form.is_numbered() => ("o~", watch(false)),
+            _ => ("o", watch(true)),
+        })
+        .collect();
+    let (done, seen) = perform(&place.directory, writers, readers, &told_as)?;
+    let mut runs = Tally::default();
+    let mut written = vec![BEFORE];
+    let mut killed = Vec::new();
+    for done in &done {
+        if judge(done, &[], &told_as, &mut runs) {
+            written.push(done.job.stamp);
+        } else if done.ended.was_killed() {
+            killed.push(done.job.stamp);
+        }
+    }
+    let kept = kept(&place, form, &told_as, &mut runs)?;
+    if form.is_numbered() {
+        let backups = kept.values().sum::<usize>();
+        // Who was killed may have made one already.
+        let right = written.len() - 1..=written.len() - 1 + killed.len();
+        if !right.contains(&backups) {
+            runs.harmed(Harm::Lost, || {
+                format!("{told_as}: {backups} backups, and there should be {right:?}")
+            });
+        }
+    } else if kept.is_empty() && written.len() > 1 {
+        runs.harmed(Harm::Lost, || format!("{told_as}: there is no backup"));
+    }
+    let now = last(&place, &told_as, &mut runs);
+    if form == Form::NumberedLocked {
+        every_one_once(kept, now, &written, &killed, &done, &told_as, &mut runs);
+    } else if form == Form::SimpleLocked
+        && kills == Kills::None
+        && now.is_some_and(|now| kept.contains_key(&now))
+    {
+        runs.harmed(Harm::Lost, || {
+            format!("{told_as}: the backup is the file itself")
+        });
+    }
+    let expected = |name: &str| name == "o~" || name.starts_with("o.~");
+    let killed = kills == Kills::Some;
+    let random = clear_up(
+        ground,
+        &place,
+        Program::Atomwrite,
+        killed,
+        expected,
+        &told_as,
+        &mut runs,
+    )?;
+    Ok(Crowd { runs, seen, random })
+}
+
+/// Whose contents the backups are, and how often; one that is not whole is counted.
+fn kept(
+    place: &Place,
+    form: Form,
+    told_as: &str,
+    runs: &mut Tally,
+) -> Result<BTreeMap<Stamp, usize>> {
+    let mut kept = BTreeMap::new();
+    for name in place.names()? {
+        let is_backup = if form.is_numbered() {
+            name.starts_with("o.~")
+        } else {
+            name == "o~"
+        };
+        if !is_backup {
+            continue;
+        }
+        let content = fs::read(place.path(&name))?;
+        match read(&content) {
+            Some(stamp) => *kept.entry(stamp).or_default() += 1,
+            None => runs.harmed(Harm::Torn, || {
+                format!("{told_as}: {name} is {}", shown(&content))
+            }),
+        }
+    }
+    Ok(kept)
+}
+
+/// With a lock, each content that was there is in one backup or still there. Each run that was killed may have made one
+/// backup more.
+fn every_one_once(
+    mut kept: BTreeMap<Stamp, usize>,
+    now: Option<Stamp>,
+    written: &[Stamp],
+    killed: &[Stamp],
+    done: &[Done],
+    told_as: &str,
+    runs: &mut Tally,
+) {
+    if let Some(now) = now {
+        *kept.entry(now).or_default() += 1;
+    }
+    for stamp in written.iter().filter(|stamp| !kept.contains_key(stamp)) {
+        runs.harmed(Harm::Lost, || {
+            format!("{told_as}: {stamp:?}'s is in no backup")
+        });
+    }
+    let twice: usize = kept.values().map(|times| times - 1).sum();
+    if twice > killed.len() {
+        runs.harmed(Harm::Answer, || {
+            format!(
+                "{told_as}: {twice} backups too many, {} were killed",
+                killed.len()
+            )
+        });
+    }
+    for stamp in kept
+        .keys()
+        .filter(|stamp| !written.contains(stamp) && !killed.contains(stamp))
+    {
+        let known = done.iter().any(|done| done.job.stamp == *stamp);
+        runs.harmed(Harm::Answer, || {
+            format!("{told_as}: a backup of {stamp:?}'s, known: {known}")
+        });
+    }
+}

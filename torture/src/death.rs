@@ -1,0 +1,89 @@
+//! Death at every step: SIGKILL, SIGTERM, SIGINT and SIGHUP at every system call of every form.
+//!
+//! The rule: after each, DEST is the whole old file or the whole new one, and looks as it should. What SIGKILL leaves is
+//! what the manual allows, and the next write to the same DEST removes it; the other signals leave nothing, and the
+//! program dies by them. A backup holds the old content from the moment on at which DEST is new.
+//!
+//! What it cannot see: a death within a call (the kernel does one of ours whole or not at all, and power cuts are another
+//! part), and the death of the machine. A signal is sent at the entry of a call and arrives at its end, or breaks it off
+//! if it waits.
+
+mod judge;
+
+use anyhow::Result;
+use nix::sys::signal::Signal;
+
+use self::judge::judge;
+use crate::forms::{self, Case, Form, Kit};
+use crate::ground::Ground;
+use crate::programs::Program;
+use crate::report::{Promise, Report};
+use crate::tracer::{Act, Call};
+
+/// A row of the report: its name, and what is done at a call.
+type Kind = (&'static str, fn(&Form, &Call) -> Vec<Act>);
+
+const KINDS: [Kind; 2] = [
+    ("SIGKILL at every system call", kills_at),
+    ("SIGTERM, SIGINT, SIGHUP at every system call", signals_at),
+];
+
+/// How many deaths of each form and kind are tried if time is short.
+const SHORT: usize = 30;
+
+pub(crate) fn run(ground: &Ground, report: &mut Report) -> Result<()> {
+    let kit = Kit::make(ground)?;
+    for program in Program::ALL {
+        let forms = forms::rehearsed(program, ground, &kit)?;
+        for (row, acts) in KINDS {
+            let mut chance = ground.chance(&format!("{row} {program:?}"));
+            let mut cases = Vec::new();
+            for (form, calls) in &forms {
+                cases.extend(Case::of(
+                    form,
+                    calls,
+                    acts,
+                    ground.length,
+                    SHORT,
+                    &mut chance,
+                ));
+            }
+            let tally = Case::try_all(&cases, ground, &kit, |case, run, before, after| {
+                judge(case, &kit, run, before, after)
+            })?;
+            report.add(row, Promise::Made, program, tally);
+        }
+    }
+    Ok(())
+}
+
+/// Between fork and exec the C library sets each signal's disposition anew, two calls for each: every eighth will do.
+fn is_repetition(call: &Call) -> bool {
+    !call.by_main() && call.name() == "rt_sigaction" && call.nth() % 8 != 0
+}
+
+fn kills_at(form: &Form, call: &Call) -> Vec<Act> {
+    if is_repetition(call) {
+        return Vec::new();
+    }
+    let mut acts = vec![Act::Kill];
+    // What it has started lives on.
+    if form.starts_others() {
+        acts.push(Act::KillMain);
+    }
+    if call.names() {
+        acts.push(Act::KillAfter);
+    }
+    acts
+}
+
+fn signals_at(_form: &Form, call: &Call) -> Vec<Act> {
+    if is_repetition(call) {
+        return Vec::new();
+    }
+    vec![
+        Act::Signal(Signal::SIGTERM),
+        Act::SignalAll(Signal::SIGINT),
+        Act::SignalAll(Signal::SIGHUP),
+    ]
+}

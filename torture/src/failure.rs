@@ -1,0 +1,131 @@
+//! Failure at every step: each system call on files, with each error that it may have, and short reads and writes.
+//!
+//! The rule: the exit status and DEST agree. Status 0 means new, whole and with all that it should have; a failure means
+//! untouched, with the same inode and time, or, with its own status, new; nothing is left; and the one line that is said
+//! is in the form that was promised. A read or write that does less than was asked for, or is interrupted, is no error.
+//!
+//! What it cannot see: what a call does that fails half-way: here it does nothing at all, only close does its work. Real
+//! faults of real filesystems are another part.
+
+mod errors;
+mod judge;
+
+use anyhow::Result;
+use nix::errno::Errno;
+
+use self::errors::errors_of;
+use self::judge::judge;
+use crate::forms::{self, Case, Form, Kit};
+use crate::ground::Ground;
+use crate::programs::Program;
+use crate::report::{Promise, Report};
+use crate::tracer::{Act, Call};
+
+/// A kind of failure.
+#[derive(Debug, Clone, Copy)]
+struct Kind {
+    row: &'static str,
+    /// What is done at a call.
+    acts: fn(&Call) -> Vec<Act>,
+    /// How many of each form are tried if time is short.
+    short: usize,
+}
+
+const KINDS: [Kind; 3] = [
+    Kind {
+        row: "Every error at every system call",
+        acts: errors_at,
+        short: 60,
+    },
+    Kind {
+        row: "Short reads and writes at every call",
+        acts: shortened,
+        short: 20,
+    },
+    Kind {
+        row: "A disk that is gone, from every call on",
+        acts: gone_at,
+        short: 20,
+    },
+];
+
+/// Whether it is no error, and all must be done.
+fn is_harmless(case: &Case<'_>) -> bool {
+    match case.act {
+        Act::Shorten(_) => true,
+        Act::Fail(errno) => errno == Errno::EINTR && case.call.asks_for().is_some(),
+        _ => false,
+    }
+}
+
+/// Whether names could not be removed.
+fn may_leave(case: &Case<'_>) -> bool {
+    match case.act {
+        Act::Fail(_) => matches!(&*case.call.name(), "unlink" | "unlinkat" | "rmdir"),
+        Act::FailEver(_) => true,
+        _ => false,
+    }
+}
+
+fn errors_at(call: &Call) -> Vec<Act> {
+    errors_of(&call.name())
+        .iter()
+        .copied()
+        .map(Act::Fail)
+        .collect()
+}
+
+fn shortened(call: &Call) -> Vec<Act> {
+    let Some(asked) = call.asks_for() else {
+        return Vec::new();
+    };
+    let mut acts = vec![Act::Fail(Errno::EINTR)];
+    if asked > 1 {
+        acts.push(Act::Shorten(1));
+    }
+    if asked > 3 {
+        acts.push(Act::Shorten(asked / 2));
+    }
+    acts
+}
+
+fn gone_at(call: &Call) -> Vec<Act> {
+    if call.changes() {
+        vec![Act::FailEver(Errno::EIO), Act::FailEver(Errno::EROFS)]
+    } else {
+        Vec::new()
+    }
+}
+
+pub(crate) fn run(ground: &Ground, report: &mut Report) -> Result<()> {
+    let kit = Kit::make(ground)?;
+    for program in Program::ALL {
+        let forms = forms::rehearsed(program, ground, &kit)?;
+        for Kind { row, acts, short } in KINDS {
+            let mut chance = ground.chance(&format!("{row} {program:?}"));
+            let mut cases = Vec::new();
+            for (form, calls) in &forms {
+                let acts = |form: &Form, call: &Call| {
+                    if form.lacks(call) {
+                        Vec::new()
+                    } else {
+                        acts(call)
+                    }
+                };
+                cases.extend(Case::of(
+                    form,
+                    calls,
+                    acts,
+                    ground.length,
+                    short,
+                    &mut chance,
+                ));
+            }
+            let tally = Case::try_all(&cases, ground, &kit, |case, run, before, after| {
+                judge(case, &kit, run, before, after)
+            })?;
+            report.add(row, Promise::Made, program, tally);
+        }
+    }
+    Ok(())
+}

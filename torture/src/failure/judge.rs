@@ -1,0 +1,139 @@
+//! Whether what was said after a failure agrees with what is there.
+
+use super::{is_harmless, may_leave};
+use crate::forms::{Case, Harms, Kit, Look, Seen, State, is_temporary_path};
+use crate::programs::Program;
+use crate::report::Harm;
+use crate::tracer::{End, Run};
+
+/// What an exit status says about DEST.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Said {
+    Done,
+    Untouched,
+    /// Changed, and not vouched for.
+    Doubtful,
+}
+
+pub(super) fn judge(case: &Case<'_>, kit: &Kit, run: &Run, before: &Seen, after: &Seen) -> Harms {
+    if run.end == End::Hung {
+        return vec![(Harm::Hung, "it does not end".into())];
+    }
+    let form = case.form;
+    let state = form.state(kit, before, after);
+    if form.program != Program::Atomwrite {
+        let mut harms = form.harms_to_destination(state, before, after);
+        if run.end == End::Exited(0) && !form.is_done(state) {
+            harms.push((Harm::Lost, "status 0, and DEST is not new".into()));
+        }
+        return harms;
+    }
+    // A warning may stand in for what could not be kept; --keep=all is for those who do not want that.
+    let warned = run.stderr.contains("atomwrite: warning: ");
+    let mut harms = form.harms_to_destination(state, before, after);
+    harms.retain(|(harm, _)| !(*harm == Harm::Looks && warned && state == State::New));
+    let Some(said) = said(case, run.end) else {
+        harms.push((
+            Harm::Answer,
+            format!("it ends with {:?}: {}", run.end, run.stderr),
+        ));
+        return harms;
+    };
+    let agrees = match said {
+        Said::Done => form.is_done(state),
+        Said::Untouched => state == State::Old,
+        Said::Doubtful => state == State::New,
+    };
+    if !agrees {
+        let harm = if said == Said::Done {
+            Harm::Lost
+        } else {
+            Harm::Answer
+        };
+        harms.push((
+            harm,
+            format!("{:?}, and DEST is {state:?}: {}", run.end, run.stderr),
+        ));
+    }
+    if is_harmless(case) && said != Said::Done {
+        harms.push((
+            Harm::Answer,
+            format!("that is no reason to fail: {}", run.stderr),
+        ));
+    }
+    harms.extend(wrong_words(said, &run.stderr));
+    harms.extend(left(case, kit, said, state, before, after));
+    harms
+}
+
+fn said(case: &Case<'_>, end: End) -> Option<Said> {
+    let End::Exited(status) = end else {
+        return None;
+    };
+    match (status, case.form.has_command()) {
+        (0, _) => Some(Said::Done),
+        (1 | 3, false) | (125 | 126, true) => Some(Said::Untouched),
+        (4, false) | (124, true) => Some(Said::Doubtful),
+        _ => None,
+    }
+}
+
+/// One line for a failure, and none for a success but warnings; none that is for programmers.
+fn wrong_words(said: Said, stderr: &str) -> Harms {
+    let expected = usize::from(said != Said::Done);
+    let lines = stderr
+        .lines()
+        .filter(|line| !line.starts_with("atomwrite: warning: "))
+        .count();
+    let mut harms = Vec::new();
+    if lines != expected {
+        harms.push((Harm::Answer, format!("{lines} lines: {stderr:?}")));
+    }
+    if stderr.lines().any(|line| {
+        !line.starts_with("atomwrite: ") || line.contains("os error") || line.ends_with('.')
+    }) {
+        harms.push((Harm::Answer, format!("out of form: {stderr:?}")));
+    }
+    harms
+}
+
+/// Nothing is left but what was asked for. What could not be removed is looked at after the next write.
+fn left(
+    case: &Case<'_>,
+    kit: &Kit,
+    said: Said,
+    state: State,
+    before: &Seen,
+    after: &Seen,
+) -> Harms {
+    let form = case.form;
+    let may = if state == State::New {
+        form.expected_names()
+    } else {
+        &[]
+    };
+    let mut harms = Harms::new();
+    for name in after.beyond(before, may) {
+        let inside = name.parent().is_some_and(is_temporary_path);
+        if !(may_leave(case) && (is_temporary_path(&name) || inside || form.is_expected(&name))) {
+            harms.push((Harm::Left, format!("{} is left", name.display())));
+        }
+    }
+    for name in after.harmed(before) {
+        if !form.is_expected(&name) || (state != State::New && !may_leave(case)) {
+            harms.push((Harm::Stranger, format!("{} has changed", name.display())));
+        }
+    }
+    // Where the old file could not get the backup's name, status 4 and the message say which name it has.
+    let kept = |look: &Look| look.is_file() && look.content == kit.old();
+    if may_leave(case) && said == Said::Doubtful && after.others.values().any(kept) {
+        return harms;
+    }
+    for name in may
+        .iter()
+        .filter(|name| !after.others.contains_key(std::path::Path::new(name)))
+    {
+        harms.push((Harm::Lost, format!("{name} is missing")));
+    }
+    harms
+}

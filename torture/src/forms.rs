@@ -1,0 +1,369 @@
+//! The forms of the command line: what is there before, what is run, and what must be there after.
+//!
+//! The rule: a form is plain data, and what it must lead to is written down here, not learnt from a run of the program.
+//! A form is run once undisturbed before it is tortured, and that run must do what stands here.
+
+mod case;
+mod scene;
+mod state;
+mod table;
+
+use std::borrow::Cow;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use anyhow::{Context, Result, anyhow, ensure};
+use nix::errno::Errno;
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::unistd::Pid;
+
+pub(crate) use self::case::{Case, Harms};
+pub(crate) use self::scene::{Kit, Look, Scene, Seen};
+pub(crate) use self::state::State;
+use self::table::of_program;
+use crate::ground::Ground;
+use crate::programs::{Program, is_temporary};
+use crate::report::Tally;
+use crate::tracer::{self, Aim, Call, End, Line, Run, Scope, Standing};
+
+/// A way to use a program.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Form {
+    pub(crate) program: Program,
+    pub(crate) name: &'static str,
+    /// What follows the program's name; only for atomwrite, the others have their own.
+    words: &'static [&'static str],
+    /// The file that is written, where the words' DEST leads to.
+    pub(crate) destination: &'static str,
+    pub(crate) old: Old,
+    size: Size,
+    stdin: Stdin,
+    /// What every run of it lacks.
+    lacks: Lacks,
+    /// Mode, user and group of the new file, where they are asked for.
+    wanted: Option<(u32, u32, u32)>,
+    /// Names that a run makes beside DEST, and those that it gives to another file.
+    adds: &'static [&'static str],
+    /// Where the old content is once DEST is new.
+    pub(crate) backup: Option<&'static str>,
+    /// An older backup, which it replaces.
+    older: Option<&'static str>,
+    /// How many temporary names SIGKILL may leave, as the manual has it.
+    pub(crate) leaves: usize,
+    /// The next write to the same DEST.
+    heals: &'static [&'static str],
+}
+
+/// What DEST is before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Old {
+    Nothing,
+    /// Another's file, with a mode that nobody gets by chance.
+    File,
+    /// The same with an ACL and attributes.
+    Rich,
+    /// It has the new content already.
+    Equal,
+    /// It differs from the new content in the last byte.
+    Similar,
+    /// A link, which is itself replaced.
+    Link,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Size {
+    Small,
+    /// 3 MiB.
+    Large,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stdin {
+    Pipe,
+    File,
+    Nothing,
+}
+
+/// What the kernel and the filesystem do not know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lacks {
+    Nothing,
+    /// Files without a name.
+    Unnamed,
+    /// A way to give them one, which is found out later.
+    Linking,
+    /// Second names for another's file.
+    HardLinks,
+    /// That, and a way to exchange two names.
+    HardLinksAndExchange,
+    /// `RENAME_NOREPLACE`.
+    NoReplace,
+    /// Leases, so that COMMAND gets a pipe.
+    Leases,
+    /// Leases, and splice.
+    LeasesAndSplice,
+    /// Ways to move bytes within the kernel.
+    Moving,
+}
+
+impl Form {
+    /// The content that DEST must have in the end.
+    pub(crate) fn new_content<'k>(&self, kit: &'k Kit) -> Cow<'k, [u8]> {
+        let input = kit.input(self.size);
+        if self.words.contains(&"-a") && self.old != Old::Nothing {
+            return Cow::Owned([kit.old(), input].concat());
+        }
+        Cow::Borrowed(input)
+    }
+
+    /// The line that is run, for the report.
+    pub(crate) fn shown(&self) -> String {
+        format!(
+            "{} ({}; {})",
+            self.program.shown(),
+            self.words.join(" "),
+            self.name
+        )
+    }
+
+    /// Whether COMMAND's exit statuses are in force.
+    pub(crate) fn has_command(&self) -> bool {
+        self.words.contains(&"--")
+    }
+
+    /// Whether there are other processes than the one that is started.
+    pub(crate) fn starts_others(&self) -> bool {
+        self.has_command()
+            || self.words.contains(&"--validate")
+            || self.program == Program::CatAndMove
+    }
+
+    pub(crate) fn expected_names(&self) -> &'static [&'static str] {
+        self.adds
+    }
+
+    /// How the new file must look: mode, user, group.
+    pub(crate) fn expected_look(&self) -> (u32, u32, u32) {
+        let as_old = (0o640, scene::SOMEBODY, scene::SOMEBODY);
+        match (self.wanted, self.old) {
+            (Some(wanted), _) => wanted,
+            (None, Old::Nothing | Old::Link) => (0o644, 0, 0),
+            (None, Old::File | Old::Rich | Old::Equal | Old::Similar) => as_old,
+        }
+    }
+
+    /// Runs the form in a scene that was made for it.
+    pub(crate) fn run(&self, scene: &Scene<'_>, ground: &Ground, aim: Option<Aim>) -> Result<Run> {
+        let scope = if self.program == Program::Atomwrite {
+            Scope::Own
+        } else {
+            Scope::Tree
+        };
+        let (stdin, feed) = scene.stdin(self)?;
+        let line = Line {
+            words: &self.all_words(ground, self.words),
+            directory: scene.directory(),
+            environment: &[("TMPDIR", scene.temporary().into())],
+            stdin,
+            feed,
+            scope,
+            standing: self.lacks.standing(),
+        };
+        tracer::run(line, aim).with_context(|| format!("with {}", self.shown()))
+    }
+
+    /// The next write to the same DEST: with the same words where another program has no others.
+    pub(crate) fn heal(&self, scene: &Scene<'_>, ground: &Ground) -> Result<Run> {
+        let (stdin, feed) = scene.healing_stdin()?;
+        let line = Line {
+            words: &self.all_words(ground, self.heals),
+            directory: scene.directory(),
+            environment: &[("TMPDIR", scene.temporary().into())],
+            stdin,
+            feed,
+            scope: Scope::Own,
+            // The filesystem is what it was.
+            standing: self.lacks.standing(),
+        };
+        tracer::run(line, None).with_context(|| format!("healing after {}", self.shown()))
+    }
+
+    fn all_words(&self, ground: &Ground, words: &[&str]) -> Vec<OsString> {
+        match self.program {
+            Program::Atomwrite => std::iter::once(ground.binary.clone().into())
+                .chain(words.iter().map(OsString::from))
+                .collect(),
+            other => other.words(ground),
+        }
+    }
+
+    /// Runs it undisturbed, which must do what the form says; gives the calls that it made.
+    fn rehearse(&self, ground: &Ground, kit: &Kit, above: &Path) -> Result<Vec<Call>> {
+        let scene = Scene::make(self, kit, above)?;
+        let before = scene.look()?;
+        let run = self.run(&scene, ground, None)?;
+        let after = scene.look()?;
+        ensure!(
+            run.end == End::Exited(0),
+            "{} ends undisturbed with {:?}: {}",
+            self.shown(),
+            run.end,
+            run.stderr
+        );
+        let content = after.destination.as_ref().map(|file| &*file.content);
+        ensure!(
+            content == Some(&*self.new_content(kit)),
+            "{} does not write what it should",
+            self.shown()
+        );
+        if self.program == Program::Atomwrite {
+            ensure!(
+                run.stderr.is_empty(),
+                "{} says {}",
+                self.shown(),
+                run.stderr
+            );
+            let look = after.destination.as_ref().map(Look::appearance);
+            ensure!(
+                look == Some(self.expected_look()),
+                "{} makes a file with {look:?}",
+                self.shown()
+            );
+            let expected: Vec<PathBuf> = self.adds.iter().map(PathBuf::from).collect();
+            let made = after.beyond(&before, &[]);
+            ensure!(
+                expected.iter().all(|name| after.others.contains_key(name))
+                    && made.iter().all(|name| expected.contains(name)),
+                "{} makes {made:?}, and should make {expected:?}",
+                self.shown()
+            );
+        }
+        Ok(run.calls)
+    }
+
+    /// Whether the call fails in every run of the form.
+    pub(crate) fn lacks(&self, call: &Call) -> bool {
+        (self.lacks.standing())(call).is_some()
+    }
+}
+
+impl Lacks {
+    fn standing(self) -> Standing {
+        match self {
+            Self::Nothing => |_| None,
+            Self::Unnamed => |call| opens_unnamed(call).then_some(Errno::EOPNOTSUPP),
+            Self::Linking => |call| is(call, libc::SYS_linkat).then_some(Errno::EOPNOTSUPP),
+            Self::HardLinks => |call| links_a_name(call).then_some(Errno::EPERM),
+            Self::HardLinksAndExchange => |call| match () {
+                () if links_a_name(call) => Some(Errno::EPERM),
+                () if renames_with(call, libc::RENAME_EXCHANGE) => Some(Errno::EINVAL),
+                () => None,
+            },
+            Self::NoReplace => {
+                |call| renames_with(call, libc::RENAME_NOREPLACE).then_some(Errno::EINVAL)
+            }
+            Self::Leases => |call| sets_lease(call).then_some(Errno::EINVAL),
+            Self::LeasesAndSplice => {
+                |call| (sets_lease(call) || is(call, libc::SYS_splice)).then_some(Errno::EINVAL)
+            }
+            Self::Moving => |call| {
+                let moves = is(call, libc::SYS_splice) || is(call, libc::SYS_copy_file_range);
+                moves.then_some(Errno::EINVAL)
+            },
+        }
+    }
+}
+
+fn is(call: &Call, number: i64) -> bool {
+    u64::try_from(number) == Ok(call.number())
+}
+
+fn has(argument: u64, flags: i32) -> bool {
+    let flags = u64::from(flags.unsigned_abs());
+    argument & flags == flags
+}
+
+fn opens_unnamed(call: &Call) -> bool {
+    is(call, libc::SYS_openat) && has(call.argument(2), libc::O_TMPFILE)
+}
+
+/// A file that has no name yet is linked with a flag.
+fn links_a_name(call: &Call) -> bool {
+    is(call, libc::SYS_linkat) && call.argument(4) == 0
+}
+
+fn renames_with(call: &Call, flag: u32) -> bool {
+    is(call, libc::SYS_renameat2) && call.argument(4) & u64::from(flag) != 0
+}
+
+fn sets_lease(call: &Call) -> bool {
+    is(call, libc::SYS_fcntl) && call.argument(1) == u64::from(libc::F_SETLEASE.unsigned_abs())
+}
+
+/// The forms of a program, each with the calls that it makes undisturbed.
+pub(crate) fn rehearsed(
+    program: Program,
+    ground: &Ground,
+    kit: &Kit,
+) -> Result<Vec<(Form, Vec<Call>)>> {
+    let directory = ground.directory("rehearsals.")?;
+    let forms = of_program(program).into_iter();
+    forms
+        .map(|form| Ok((form, form.rehearse(ground, kit, directory.path())?)))
+        .collect()
+}
+
+/// Whether the last part of a path is a temporary name of atomwrite's.
+pub(crate) fn is_temporary_path(path: &Path) -> bool {
+    path.file_name()
+        .is_some_and(|name| is_temporary(Path::new(name)))
+}
+
+/// Does `work` with each case, on all processors; gives what all have counted.
+fn with_each<C: Sync>(
+    ground: &Ground,
+    cases: &[C],
+    work: impl Fn(&C, &Path, &mut Tally) -> Result<()> + Sync,
+) -> Result<Tally> {
+    let next = AtomicUsize::new(0);
+    let worker = |processor: usize| -> Result<Tally> {
+        stay_on(processor)?;
+        let directory = ground.directory("scenes.")?;
+        let mut tally = Tally::default();
+        while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
+            work(case, directory.path(), &mut tally)?;
+        }
+        Ok(tally)
+    };
+    let worker = &worker;
+    thread::scope(|scope| {
+        let workers: Vec<_> = processors()?
+            .into_iter()
+            .map(|processor| scope.spawn(move || worker(processor)))
+            .collect();
+        let mut all = Tally::default();
+        for worker in workers {
+            let tally = worker
+                .join()
+                .map_err(|_| anyhow!("a worker has panicked"))?;
+            all.add(tally?);
+        }
+        Ok(all)
+    })
+}
+
+fn processors() -> Result<Vec<usize>> {
+    let ours = sched_getaffinity(Pid::from_raw(0)).context("cannot count the processors")?;
+    Ok((0..CpuSet::count())
+        .filter(|processor| ours.is_set(*processor) == Ok(true))
+        .collect())
+}
+
+/// A tracer and what it traces run by turns, and on one processor a turn takes a fraction of the time.
+fn stay_on(processor: usize) -> Result<()> {
+    let mut one = CpuSet::new();
+    one.set(processor)?;
+    sched_setaffinity(Pid::from_raw(0), &one).context("cannot choose a processor")
+}

@@ -1,0 +1,330 @@
+//! A directory as it was made for one run, and what is seen in it.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, Permissions};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use nix::sys::stat::{Mode, umask};
+use rustix::fs::{XattrFlags, lgetxattr, llistxattr, lsetxattr};
+use tempfile::TempDir;
+
+use super::{Form, Old, Size, Stdin};
+use crate::ground::Ground;
+use crate::tracer::Feed;
+
+/// Whom an old DEST belongs to (nobody).
+pub(super) const SOMEBODY: u32 = 65_534;
+
+/// The directory for temporary files, on the same filesystem: the best case for those who rename from there.
+const TEMPORARY: &str = "tmp";
+
+/// What all runs share: the contents, and files that hold the new one.
+#[derive(Debug)]
+pub(crate) struct Kit {
+    old: Vec<u8>,
+    small: Vec<u8>,
+    large: Vec<u8>,
+    files: TempDir,
+}
+
+impl Kit {
+    pub(crate) fn make(ground: &Ground) -> Result<Self> {
+        // What a new file gets depends on it.
+        umask(Mode::from_bits_truncate(0o022));
+        let kit = Self {
+            old: lines("old", 20_000),
+            small: lines("new", 600),
+            large: lines("new", 3 << 20),
+            files: ground.directory("kit.")?,
+        };
+        for size in [Size::Small, Size::Large] {
+            fs::write(kit.file(size), kit.input(size)).context("cannot write a source")?;
+        }
+        Ok(kit)
+    }
+
+    pub(super) fn input(&self, size: Size) -> &[u8] {
+        match size {
+            Size::Small => &self.small,
+            Size::Large => &self.large,
+        }
+    }
+
+    pub(crate) fn old(&self) -> &[u8] {
+        &self.old
+    }
+
+    fn file(&self, size: Size) -> PathBuf {
+        self.files.path().join(format!("{size:?}"))
+    }
+}
+
+/// Lines that tell where they belong, so that no part of it looks like another.
+fn lines(word: &str, length: usize) -> Vec<u8> {
+    let mut content: Vec<u8> = (0..=length / 12)
+        .flat_map(|number| format!("{word} {number:07}\n").into_bytes())
+        .collect();
+    content.truncate(length);
+    content
+}
+
+/// Removed when dropped.
+pub(crate) struct Scene<'k> {
+    kit: &'k Kit,
+    destination: &'static str,
+    directory: TempDir,
+}
+
+impl<'k> Scene<'k> {
+    pub(crate) fn make(form: &Form, kit: &'k Kit, above: &Path) -> Result<Self> {
+        let directory = tempfile::Builder::new()
+            .prefix("scene.")
+            .tempdir_in(above)?;
+        let scene = Self {
+            kit,
+            destination: form.destination,
+            directory,
+        };
+        scene
+            .furnish(form)
+            .with_context(|| format!("cannot prepare {}", form.shown()))?;
+        Ok(scene)
+    }
+
+    fn furnish(&self, form: &Form) -> Result<()> {
+        let at = |name: &str| self.directory.path().join(name);
+        fs::create_dir(self.temporary())?;
+        fs::hard_link(self.kit.file(form.size), at("src"))?;
+        if form.destination.starts_with("far/") {
+            fs::create_dir(at("far"))?;
+            symlink(form.destination, at("o"))?;
+        }
+        if let Some(older) = form.older {
+            fs::write(at(older), "older")?;
+        }
+        let destination = at(form.destination);
+        let content = match form.old {
+            Old::Nothing => return Ok(()),
+            Old::Link => {
+                fs::write(at("target"), "another's")?;
+                return Ok(symlink("target", destination)?);
+            }
+            Old::File | Old::Rich => self.kit.old.clone(),
+            Old::Equal => self.kit.input(form.size).to_vec(),
+            Old::Similar => {
+                let mut content = self.kit.input(form.size).to_vec();
+                *content.last_mut().context("there is no input")? ^= 1;
+                content
+            }
+        };
+        fs::write(&destination, content)?;
+        chown(&destination, Some(SOMEBODY), Some(SOMEBODY))?;
+        fs::set_permissions(&destination, Permissions::from_mode(0o640))?;
+        if form.old == Old::Rich {
+            for (name, value) in [("user.one", &b"1"[..]), ("user.two", b"2"), (ACL, &acl())] {
+                lsetxattr(&destination, name, value, XattrFlags::empty()).with_context(|| name)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    pub(super) fn temporary(&self) -> PathBuf {
+        self.directory.path().join(TEMPORARY)
+    }
+
+    pub(super) fn stdin(&self, form: &Form) -> Result<(File, Option<Feed<'k>>)> {
+        match form.stdin {
+            Stdin::Pipe => self.piped(form.size),
+            Stdin::File => {
+                let file = self.kit.file(form.size);
+                Ok((File::open(file).context("cannot open the input")?, None))
+            }
+            Stdin::Nothing => {
+                let nothing = File::open("/dev/null").context("cannot open /dev/null")?;
+                Ok((nothing, None))
+            }
+        }
+    }
+
+    /// A small one: it fits into the pipe at once.
+    pub(super) fn healing_stdin(&self) -> Result<(File, Option<Feed<'k>>)> {
+        self.piped(Size::Small)
+    }
+
+    fn piped(&self, size: Size) -> Result<(File, Option<Feed<'k>>)> {
+        let (feed, reader) = Feed::through_pipe(self.kit.input(size))?;
+        Ok((reader, Some(feed)))
+    }
+
+    /// Looks at all that is there.
+    pub(crate) fn look(&self) -> Result<Seen> {
+        let mut others = BTreeMap::new();
+        look_into(self.directory.path(), Path::new(""), &mut others)
+            .context("cannot look at the scene")?;
+        let destination = others.remove(Path::new(self.destination));
+        Ok(Seen {
+            destination,
+            others,
+        })
+    }
+}
+
+/// What is seen of a scene.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    pub(crate) destination: Option<Look>,
+    /// All else, by its path; the directory for temporary files itself too.
+    pub(crate) others: BTreeMap<PathBuf, Look>,
+}
+
+impl Seen {
+    /// The names that are there now, were not there before, and are not among those that may be there.
+    pub(crate) fn beyond(&self, before: &Self, may: &[&str]) -> Vec<PathBuf> {
+        let new = self
+            .others
+            .keys()
+            .filter(|name| !before.others.contains_key(*name));
+        new.filter(|name| !may.iter().any(|may| Path::new(may) == name.as_path()))
+            .cloned()
+            .collect()
+    }
+
+    /// The names that were there before, and are not there or are another file now.
+    pub(crate) fn harmed(&self, before: &Self) -> Vec<PathBuf> {
+        let same = |name: &PathBuf, look: &Look| {
+            self.others
+                .get(name)
+                .is_some_and(|now| now.inode == look.inode && now.content == look.content)
+        };
+        before
+            .others
+            .iter()
+            .filter(|(name, look)| !same(name, look))
+            .map(|(name, _)| name.clone())
+            .collect()
+    }
+}
+
+/// What can be told of a file from outside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Look {
+    inode: u64,
+    /// With the kind.
+    mode: u32,
+    owner: (u32, u32),
+    modified: (i64, i64),
+    attributes: Vec<(String, Vec<u8>)>,
+    /// Of a link, what it points to.
+    pub(crate) content: Vec<u8>,
+}
+
+impl Look {
+    /// Mode, user and group.
+    pub(crate) fn appearance(&self) -> (u32, u32, u32) {
+        (self.mode & 0o7777, self.owner.0, self.owner.1)
+    }
+
+    pub(crate) fn attributes(&self) -> &[(String, Vec<u8>)] {
+        &self.attributes
+    }
+
+    /// Whether a user sees no difference: but for inode and time.
+    pub(crate) fn seems(&self, other: &Self) -> bool {
+        let with_our_own = Self {
+            inode: self.inode,
+            modified: self.modified,
+            ..other.clone()
+        };
+        *self == with_our_own
+    }
+
+    pub(crate) fn is_same_as(&self, other: &Self) -> bool {
+        self.inode == other.inode && self.content == other.content
+    }
+
+    pub(crate) fn size(&self) -> usize {
+        self.content.len()
+    }
+
+    pub(crate) fn is_file(&self) -> bool {
+        self.mode & libc::S_IFMT == libc::S_IFREG
+    }
+}
+
+fn look_into(directory: &Path, inside: &Path, all: &mut BTreeMap<PathBuf, Look>) -> Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        let (path, name) = (entry.path(), inside.join(entry.file_name()));
+        let seen = fs::symlink_metadata(&path)?;
+        let content = match seen.file_type() {
+            // A source is the same for all, and is not read each time.
+            kind if kind.is_file() && name == Path::new("src") => {
+                seen.len().to_string().into_bytes()
+            }
+            kind if kind.is_file() => fs::read(&path)?,
+            kind if kind.is_symlink() => fs::read_link(&path)?.as_os_str().as_bytes().to_vec(),
+            kind if kind.is_dir() => {
+                look_into(&path, &name, all)?;
+                Vec::new()
+            }
+            _ => Vec::new(),
+        };
+        let look = Look {
+            inode: seen.ino(),
+            mode: seen.mode(),
+            owner: (seen.uid(), seen.gid()),
+            modified: (seen.mtime(), seen.mtime_nsec()),
+            attributes: attributes(&path)?,
+            content,
+        };
+        all.insert(name, look);
+    }
+    Ok(())
+}
+
+fn attributes(path: &Path) -> Result<Vec<(String, Vec<u8>)>> {
+    let mut names = vec![0; 4096];
+    let length = llistxattr(path, &mut names).context("cannot list attributes")?;
+    let mut all = Vec::new();
+    for name in names[..length]
+        .split(|byte| *byte == 0)
+        .filter(|name| !name.is_empty())
+    {
+        let mut value = vec![0; 4096];
+        let length = lgetxattr(path, name, &mut value).context("cannot read an attribute")?;
+        value.truncate(length);
+        all.push((String::from_utf8_lossy(name).into_owned(), value));
+    }
+    all.sort();
+    Ok(all)
+}
+
+const ACL: &str = "system.posix_acl_access";
+
+/// `u::rw-,u:1:rw-,g::r--,m::r--,o::---` as the kernel takes it. The mask is the mode's group bits.
+fn acl() -> Vec<u8> {
+    let entry = |tag: u16, may: u16, whom: u32| {
+        [
+            &tag.to_le_bytes()[..],
+            &may.to_le_bytes(),
+            &whom.to_le_bytes(),
+        ]
+        .concat()
+    };
+    let nobody = u32::MAX;
+    let entries = [
+        entry(0x01, 6, nobody),
+        entry(0x02, 6, 1),
+        entry(0x04, 4, nobody),
+        entry(0x10, 4, nobody),
+        entry(0x20, 0, nobody),
+    ];
+    [&2_u32.to_le_bytes()[..], &entries.concat()].concat()
+}

@@ -1,0 +1,403 @@
+//! The table of the forms.
+
+use super::{Form, Lacks, Old, Size, Stdin};
+use crate::programs::Program;
+
+/// What most forms change in a point or two: a small input from a pipe, over a file.
+const PLAIN: Form = Form {
+    program: Program::Atomwrite,
+    name: "over a file",
+    words: &["o"],
+    destination: "o",
+    old: Old::File,
+    size: Size::Small,
+    stdin: Stdin::Pipe,
+    lacks: Lacks::Nothing,
+    wanted: None,
+    adds: &[],
+    backup: None,
+    older: None,
+    leaves: 1,
+    heals: &["o"],
+};
+
+const LARGE: Form = Form {
+    size: Size::Large,
+    ..PLAIN
+};
+const COMMAND: Form = Form {
+    name: "COMMAND",
+    words: &["o", "--", "cat", "src"],
+    stdin: Stdin::Nothing,
+    ..PLAIN
+};
+const SOURCE: Form = Form {
+    name: "SOURCE",
+    words: &["src", "o"],
+    stdin: Stdin::Nothing,
+    ..PLAIN
+};
+const APPEND: Form = Form {
+    name: "-a",
+    words: &["-a", "o"],
+    ..PLAIN
+};
+const BACKUP: Form = Form {
+    name: "-b",
+    words: &["-b", "o"],
+    adds: &["o~"],
+    backup: Some("o~"),
+    ..PLAIN
+};
+const VALIDATE: Form = Form {
+    name: "--validate",
+    words: &["--validate", "cat >/dev/null", "o"],
+    ..PLAIN
+};
+const CREATE: Form = Form {
+    name: "-D",
+    words: &["-D", "one/two/o"],
+    destination: "one/two/o",
+    old: Old::Nothing,
+    adds: &["one", "one/two"],
+    heals: &["-D", "one/two/o"],
+    ..PLAIN
+};
+
+/// All forms of atomwrite. `--inplace` is not among them: it promises less.
+const ATOMWRITE: &[Form] = &[
+    PLAIN,
+    Form {
+        name: "new",
+        old: Old::Nothing,
+        ..PLAIN
+    },
+    Form {
+        name: "named",
+        lacks: Lacks::Unnamed,
+        ..PLAIN
+    },
+    Form {
+        name: "named, as there is no linking",
+        lacks: Lacks::Linking,
+        ..PLAIN
+    },
+    Form {
+        name: "new, named",
+        old: Old::Nothing,
+        lacks: Lacks::Unnamed,
+        ..PLAIN
+    },
+    Form {
+        name: "3 MiB",
+        ..LARGE
+    },
+    Form {
+        name: "3 MiB, new, named",
+        old: Old::Nothing,
+        lacks: Lacks::Unnamed,
+        ..LARGE
+    },
+    Form {
+        name: "3 MiB without splice",
+        lacks: Lacks::Moving,
+        ..LARGE
+    },
+    Form {
+        name: "3 MiB from a file",
+        stdin: Stdin::File,
+        ..LARGE
+    },
+    SOURCE,
+    Form {
+        name: "SOURCE, new",
+        old: Old::Nothing,
+        ..SOURCE
+    },
+    Form {
+        name: "SOURCE of 3 MiB",
+        size: Size::Large,
+        ..SOURCE
+    },
+    Form {
+        name: "SOURCE of 3 MiB, named",
+        size: Size::Large,
+        lacks: Lacks::Unnamed,
+        ..SOURCE
+    },
+    Form {
+        name: "SOURCE of 3 MiB by hand",
+        size: Size::Large,
+        lacks: Lacks::Moving,
+        ..SOURCE
+    },
+    COMMAND,
+    Form {
+        name: "COMMAND, new",
+        old: Old::Nothing,
+        ..COMMAND
+    },
+    Form {
+        name: "COMMAND of 3 MiB",
+        size: Size::Large,
+        ..COMMAND
+    },
+    Form {
+        name: "COMMAND through a pipe",
+        lacks: Lacks::Leases,
+        ..COMMAND
+    },
+    Form {
+        name: "COMMAND of 3 MiB through a pipe",
+        size: Size::Large,
+        lacks: Lacks::Leases,
+        ..COMMAND
+    },
+    Form {
+        name: "COMMAND of 3 MiB through a pipe without splice",
+        size: Size::Large,
+        lacks: Lacks::LeasesAndSplice,
+        ..COMMAND
+    },
+    Form {
+        name: "COMMAND, named",
+        lacks: Lacks::Unnamed,
+        ..COMMAND
+    },
+    APPEND,
+    Form {
+        name: "-a, new",
+        old: Old::Nothing,
+        leaves: 2,
+        ..APPEND
+    },
+    Form {
+        name: "-a, named",
+        lacks: Lacks::Unnamed,
+        ..APPEND
+    },
+    Form {
+        name: "-a without copying",
+        lacks: Lacks::Moving,
+        ..APPEND
+    },
+    Form {
+        name: "-a, COMMAND",
+        words: &["-a", "o", "--", "cat", "src"],
+        stdin: Stdin::Nothing,
+        ..APPEND
+    },
+    Form {
+        name: "-a -b",
+        words: &["-a", "-b", "o"],
+        ..BACKUP
+    },
+    BACKUP,
+    Form {
+        name: "-b over an older one",
+        older: Some("o~"),
+        leaves: 2,
+        ..BACKUP
+    },
+    Form {
+        name: "-b over an older one, named",
+        older: Some("o~"),
+        leaves: 2,
+        lacks: Lacks::Unnamed,
+        ..BACKUP
+    },
+    Form {
+        name: "-b by exchange",
+        lacks: Lacks::HardLinks,
+        leaves: 2,
+        ..BACKUP
+    },
+    Form {
+        name: "-b by exchange over an older one",
+        older: Some("o~"),
+        lacks: Lacks::HardLinks,
+        leaves: 2,
+        ..BACKUP
+    },
+    Form {
+        name: "-b as a copy",
+        lacks: Lacks::HardLinksAndExchange,
+        leaves: 2,
+        ..BACKUP
+    },
+    Form {
+        name: "-b, numbered",
+        words: &["--backup=numbered", "o"],
+        adds: &["o.~2~"],
+        backup: Some("o.~2~"),
+        older: Some("o.~1~"),
+        ..BACKUP
+    },
+    Form {
+        name: "-C, equal",
+        words: &["-C", "o"],
+        old: Old::Equal,
+        ..PLAIN
+    },
+    Form {
+        name: "-C, another",
+        words: &["-C", "o"],
+        ..PLAIN
+    },
+    Form {
+        name: "-C, similar",
+        words: &["-C", "o"],
+        old: Old::Similar,
+        ..PLAIN
+    },
+    Form {
+        name: "-C, equal, 3 MiB",
+        words: &["-C", "o"],
+        old: Old::Equal,
+        ..LARGE
+    },
+    Form {
+        name: "-C, similar, 3 MiB",
+        words: &["-C", "o"],
+        old: Old::Similar,
+        ..LARGE
+    },
+    Form {
+        name: "-n",
+        words: &["-n", "o"],
+        old: Old::Nothing,
+        ..PLAIN
+    },
+    Form {
+        name: "-n, named",
+        words: &["-n", "o"],
+        old: Old::Nothing,
+        lacks: Lacks::Unnamed,
+        ..PLAIN
+    },
+    Form {
+        name: "-n by a link",
+        words: &["-n", "o"],
+        old: Old::Nothing,
+        lacks: Lacks::NoReplace,
+        ..PLAIN
+    },
+    CREATE,
+    Form {
+        name: "-D, named",
+        lacks: Lacks::Unnamed,
+        ..CREATE
+    },
+    VALIDATE,
+    Form {
+        name: "--validate, new",
+        old: Old::Nothing,
+        ..VALIDATE
+    },
+    Form {
+        name: "--validate, named",
+        lacks: Lacks::Unnamed,
+        leaves: 2,
+        ..VALIDATE
+    },
+    Form {
+        name: "through a link",
+        destination: "far/o",
+        ..PLAIN
+    },
+    Form {
+        name: "through a dangling link",
+        destination: "far/o",
+        old: Old::Nothing,
+        ..PLAIN
+    },
+    Form {
+        name: "a link itself",
+        words: &["--no-dereference", "o"],
+        old: Old::Link,
+        heals: &["--no-dereference", "o"],
+        ..PLAIN
+    },
+    Form {
+        name: "--sync=none",
+        words: &["--sync=none", "o"],
+        ..PLAIN
+    },
+    Form {
+        name: "--sync=file",
+        words: &["--sync=file", "o"],
+        ..PLAIN
+    },
+    Form {
+        name: "--lock",
+        words: &["--lock", "o"],
+        ..PLAIN
+    },
+    Form {
+        name: "--lock, new",
+        words: &["--lock", "o"],
+        old: Old::Nothing,
+        leaves: 2,
+        ..PLAIN
+    },
+    Form {
+        name: "--keep=all of all",
+        words: &["--keep=all", "o"],
+        old: Old::Rich,
+        ..PLAIN
+    },
+    Form {
+        name: "--keep=all of all, named",
+        words: &["--keep=all", "o"],
+        old: Old::Rich,
+        lacks: Lacks::Unnamed,
+        ..PLAIN
+    },
+    Form {
+        name: "an ACL and attributes",
+        old: Old::Rich,
+        ..PLAIN
+    },
+    Form {
+        name: "-m -o -g",
+        words: &["-m", "600", "-o", "1", "-g", "1", "o"],
+        wanted: Some((0o600, 1, 1)),
+        // A file of somebody else than DEST's owner is only touched by who gives it to the same one.
+        heals: &["-m", "600", "-o", "1", "-g", "1", "o"],
+        ..PLAIN
+    },
+];
+
+/// The forms of a program: of others than atomwrite, over a file and to a new name, small and large.
+pub(super) fn of_program(program: Program) -> Vec<Form> {
+    if program == Program::Atomwrite {
+        return ATOMWRITE.to_vec();
+    }
+    let stdin = if program.reads_stdin() {
+        Stdin::Pipe
+    } else {
+        Stdin::Nothing
+    };
+    // It is told so.
+    let wanted = (program == Program::Install).then_some((0o644, 0, 0));
+    let plain = Form {
+        program,
+        words: &[],
+        stdin,
+        wanted,
+        ..PLAIN
+    };
+    vec![
+        plain,
+        Form {
+            name: "new",
+            old: Old::Nothing,
+            ..plain
+        },
+        Form {
+            name: "3 MiB",
+            size: Size::Large,
+            ..plain
+        },
+    ]
+}

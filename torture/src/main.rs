@@ -1,0 +1,85 @@
+//! Tries to break the promise that atomwrite makes, in every way that a machine can, and counts.
+//!
+//! Each part is a room with one entrance, `run`, which adds rows to the report. The same test, in the same run, is done
+//! with what people use in place of atomwrite, where that makes sense. A harm that atomwrite has promised not to do fails
+//! the run; README.md tells what each test does and what it cannot see.
+
+mod crowds;
+mod death;
+mod failure;
+mod power;
+mod reality;
+mod strangers;
+
+mod child;
+mod forms;
+mod ground;
+mod page;
+mod programs;
+mod report;
+mod tracer;
+mod unnamed;
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+
+use crate::ground::{Ground, Length};
+use crate::report::Report;
+
+type Part = fn(&Ground, &mut Report) -> Result<()>;
+
+const PARTS: [(&str, Part); 6] = [
+    ("death", death::run),
+    ("failure", failure::run),
+    ("power", power::run),
+    ("reality", reality::run),
+    ("crowds", crowds::run),
+    ("strangers", strangers::run),
+];
+
+const USAGE: &str =
+    "torture [--short] [--seed N] [death|failure|power|reality|crowds|strangers]...";
+
+fn main() -> ExitCode {
+    match torture() {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("torture: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Gives whether atomwrite has kept its promise.
+fn torture() -> Result<bool> {
+    let mut length = Length::Long;
+    let mut seed = 1;
+    let mut wanted = Vec::new();
+    let mut words = std::env::args().skip(1);
+    while let Some(word) = words.next() {
+        match word.as_str() {
+            "--short" => length = Length::Short,
+            "--seed" => match words.next().map(|number| number.parse()) {
+                Some(Ok(number)) => seed = number,
+                _ => bail!("--seed needs a number; usage: {USAGE}"),
+            },
+            name => match PARTS.iter().find(|(part, _)| *part == name) {
+                Some(part) => wanted.push(*part),
+                None => bail!("what is '{name}'? usage: {USAGE}"),
+            },
+        }
+    }
+    let whole = wanted.is_empty();
+    if whole {
+        wanted.extend(PARTS);
+    }
+    let ground = Ground::prepare(seed, length)?;
+    let mut report = Report::begin(&ground);
+    for (name, part) in wanted {
+        report.enter(name);
+        part(&ground, &mut report)?;
+    }
+    report.end(whole)
+}

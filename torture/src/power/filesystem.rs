@@ -1,0 +1,132 @@
+//! The filesystems that lose power.
+//!
+//! The rule: each is made small, with a small journal, so that blocks are used again soon and the journal wraps around;
+//! and each is mounted as people mount it, but for the one option that its name tells.
+
+use std::fs::File;
+use std::os::fd::AsRawFd;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+
+/// A kind of filesystem, and how it is mounted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Filesystem {
+    Ext4,
+    Ext4NoAutoDaAlloc,
+    Ext4Writeback,
+    Xfs,
+    Btrfs,
+}
+
+impl Filesystem {
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Ext4,
+        Self::Ext4NoAutoDaAlloc,
+        Self::Ext4Writeback,
+        Self::Xfs,
+        Self::Btrfs,
+    ];
+
+    pub(crate) fn shown(self) -> &'static str {
+        match self {
+            Self::Ext4 => "ext4",
+            Self::Ext4NoAutoDaAlloc => "ext4 `noauto_da_alloc`",
+            Self::Ext4Writeback => "ext4 `data=writeback`",
+            Self::Xfs => "xfs",
+            Self::Btrfs => "btrfs",
+        }
+    }
+
+    /// A word for names of files.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Ext4 => "ext4",
+            Self::Ext4NoAutoDaAlloc => "ext4-noauto",
+            Self::Ext4Writeback => "ext4-writeback",
+            Self::Xfs => "xfs",
+            Self::Btrfs => "btrfs",
+        }
+    }
+
+    /// As mount(2) knows it.
+    pub(crate) fn kind(self) -> &'static str {
+        match self {
+            Self::Ext4 | Self::Ext4NoAutoDaAlloc | Self::Ext4Writeback => "ext4",
+            Self::Xfs => "xfs",
+            Self::Btrfs => "btrfs",
+        }
+    }
+
+    pub(crate) fn options(self) -> &'static str {
+        match self {
+            Self::Ext4 | Self::Btrfs => "",
+            Self::Ext4NoAutoDaAlloc => "noauto_da_alloc",
+            Self::Ext4Writeback => "data=writeback",
+            // It may have to be mounted while another cut of the same filesystem still is.
+            Self::Xfs => "nouuid",
+        }
+    }
+
+    /// Whether an old version that has just been replaced may be torn: its blocks can be used again before the rename is
+    /// on the disk. The manual says so.
+    pub(crate) fn tears_what_was_replaced(self) -> bool {
+        self == Self::Ext4Writeback
+    }
+
+    /// A command, given a new name, that has all names put on the disk, and not the data: what the kernel does by itself
+    /// every 30 seconds, which is too long to wait for. On the others, everybody's fsync does it.
+    pub(crate) fn commit(self) -> Option<&'static [&'static str]> {
+        match self {
+            Self::Btrfs => Some(&["btrfs", "subvolume", "create"]),
+            _ => None,
+        }
+    }
+
+    /// In bytes; xfs takes no less, and on a smaller one btrfs writes back early.
+    fn size(self) -> u64 {
+        match self {
+            Self::Ext4 | Self::Ext4NoAutoDaAlloc | Self::Ext4Writeback => 96 << 20,
+            Self::Xfs => 300 << 20,
+            Self::Btrfs => 8 << 30,
+        }
+    }
+
+    /// Makes an empty one.
+    pub(crate) fn make(self) -> Result<File> {
+        let image =
+            File::from(memfd_create(c"disk", MFdFlags::MFD_CLOEXEC).context("memfd_create")?);
+        image.set_len(self.size())?;
+        let words: &[&str] = match self {
+            Self::Ext4 | Self::Ext4NoAutoDaAlloc | Self::Ext4Writeback => &[
+                "mkfs.ext4",
+                "-q",
+                "-F",
+                "-b",
+                "4096",
+                "-N",
+                "4096",
+                "-J",
+                "size=4",
+                "-E",
+                "nodiscard,lazy_itable_init=0,lazy_journal_init=0",
+            ],
+            Self::Xfs => &["mkfs.xfs", "-q", "-f", "-K", "-s", "size=4096"],
+            Self::Btrfs => &["mkfs.btrfs", "-q", "-f", "-K"],
+        };
+        let path = format!("/proc/{}/fd/{}", std::process::id(), image.as_raw_fd());
+        let made = Command::new(words[0])
+            .args(&words[1..])
+            .arg(path)
+            .output()
+            .with_context(|| format!("cannot run {}", words[0]))?;
+        ensure!(
+            made.status.success(),
+            "{}: {}",
+            words[0],
+            String::from_utf8_lossy(&made.stderr)
+        );
+        Ok(image)
+    }
+}

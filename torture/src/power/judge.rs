@@ -1,0 +1,269 @@
+//! What is found on a filesystem after a power cut, and what that means.
+//!
+//! The rule: each file is judged twice. Is it whole: one of the versions that it was to have, and is it there at all if
+//! it has to be? And is it the one that the last program which has returned had written, or a later one? Then what
+//! nobody asked for is looked for, before and after the next write to each DEST.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use super::filesystem::Filesystem;
+use super::history::{Author, Expected, Found, History, Record, Sync, describe};
+use super::run::run;
+use crate::ground::Ground;
+use crate::report::{Harm, Tally};
+
+/// What an author did on one filesystem.
+#[derive(Debug, Default)]
+pub(crate) struct Verdict {
+    /// Torn, empty, zeroed, missing, or with another mode. For `--sync=none`, older as well.
+    pub(crate) whole: Tally,
+    /// Not what the last program that had returned had written.
+    pub(crate) kept: Tally,
+    /// Whether the next write removes what is left.
+    pub(crate) left: Tally,
+    pub(crate) harms: Harms,
+}
+
+/// How often each was seen, for those who want to know whether the test sees anything.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Harms {
+    pub(crate) torn: usize,
+    pub(crate) lost: usize,
+    /// Temporary names that were there after a cut, and then removed.
+    pub(crate) names: usize,
+}
+
+/// One power cut, mounted again.
+pub(crate) struct Scene<'a> {
+    pub(crate) ground: &'a Ground,
+    pub(crate) filesystem: Filesystem,
+    pub(crate) record: &'a Record,
+    pub(crate) position: usize,
+    pub(crate) root: &'a Path,
+    /// How to see it again.
+    pub(crate) shown: &'a str,
+}
+
+/// By author, in an order.
+pub(crate) type Verdicts = BTreeMap<String, (Author, Verdict)>;
+
+/// Gives what an author did so far.
+pub(crate) fn of(verdicts: &mut Verdicts, author: Author) -> &mut Verdict {
+    &mut verdicts
+        .entry(format!("{author:?}"))
+        .or_insert_with(|| (author, Verdict::default()))
+        .1
+}
+
+impl Scene<'_> {
+    /// Judges all files. Gives whether one of those is harmed for which a promise was made.
+    pub(crate) fn judge(&self, verdicts: &mut Verdicts) -> Result<bool> {
+        let mut broken = false;
+        for history in &self.record.histories {
+            if let Some(expected) = history.expected(self.position, &self.record.synced) {
+                broken |= self.judge_file(history, expected, of(verdicts, history.author))?;
+            }
+        }
+        let mut desks: BTreeMap<&Path, Vec<&History>> = BTreeMap::new();
+        for history in &self.record.histories {
+            // DEST may be in a directory that was made for it.
+            let desk: &Path = desk(&history.path);
+            desks.entry(desk).or_default().push(history);
+        }
+        for (desk, histories) in desks {
+            broken |= self.judge_names(desk, &histories, verdicts)?;
+        }
+        Ok(broken)
+    }
+
+    fn judge_file(
+        &self,
+        history: &History,
+        expected: Expected,
+        verdict: &mut Verdict,
+    ) -> Result<bool> {
+        let path = self.root.join(&history.path);
+        let (content, trouble) = match fs::read(&path) {
+            Ok(content) => (Some(content), None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => (None, None),
+            Err(error) => (None, Some(error)),
+        };
+        let found = match &trouble {
+            Some(_) => Found::Torn,
+            None => history.find(expected, content.as_deref()),
+        };
+        let tell = || {
+            let what = match (&trouble, &content) {
+                (Some(error), _) => error.to_string(),
+                (None, None) => "missing".to_owned(),
+                (None, Some(content)) => describe(content),
+            };
+            let newest = &history.versions[expected.begun - 1];
+            format!(
+                "{}: {} is {what} ({found:?}, {expected:?}, {} bytes by '{}')",
+                self.shown,
+                history.path.display(),
+                newest.content.len(),
+                newest.by
+            )
+        };
+        let full_or_file = matches!(history.author, Author::Atomwrite(Sync::File | Sync::Full));
+        let mut broken = false;
+        verdict.whole.tried();
+        match found {
+            Found::Torn => {
+                verdict.harms.torn += 1;
+                verdict.whole.harmed(Harm::Torn, tell);
+                broken |= full_or_file;
+            }
+            Found::Nothing if expected.synced.is_some() => {
+                verdict.whole.harmed(Harm::Missing, tell);
+                broken |= full_or_file;
+            }
+            Found::Version(number) => {
+                if full_or_file && expected.synced.is_some_and(|synced| number < synced) {
+                    verdict.whole.harmed(Harm::Lost, tell);
+                    broken = true;
+                }
+                if let Some(mode) = history.mode {
+                    let now = fs::metadata(&path)
+                        .context("cannot look at what was read")?
+                        .permissions()
+                        .mode();
+                    if now & 0o7777 != mode {
+                        verdict
+                            .whole
+                            .harmed(Harm::Looks, || format!("{:o}: {}", now & 0o7777, tell()));
+                        broken |= full_or_file;
+                    }
+                }
+            }
+            Found::Nothing => {}
+        }
+        if let Some(returned) = expected.returned {
+            verdict.kept.tried();
+            let lost = match found {
+                Found::Version(number) => number < returned,
+                Found::Nothing => true,
+                // What was replaced, and that is not on the disk yet, is another matter.
+                Found::Torn => {
+                    !(self.filesystem.tears_what_was_replaced() && expected.is_being_written())
+                }
+            };
+            if lost {
+                verdict.harms.lost += 1;
+                if history.author == Author::Atomwrite(Sync::None) && found != Found::Torn {
+                    verdict.whole.harmed(Harm::Lost, tell);
+                }
+                verdict.kept.harmed(Harm::Lost, tell);
+                broken |= history.author == Author::Atomwrite(Sync::Full);
+            }
+        }
+        Ok(broken)
+    }
+
+    /// Looks for names that nobody asked for, and whether they go with the next write to each DEST.
+    fn judge_names(
+        &self,
+        desk: &Path,
+        histories: &[&History],
+        verdicts: &mut Verdicts,
+    ) -> Result<bool> {
+        let Some(author) = histories.first().map(|history| history.author) else {
+            return Ok(false);
+        };
+        let known: BTreeSet<PathBuf> = histories
+            .iter()
+            .map(|history| history.path.clone())
+            .chain([desk.join("src")])
+            .collect();
+        let strange = || strangers(self.root, desk, &known);
+        let before = strange()?;
+        let verdict = of(verdicts, author);
+        verdict.left.tried();
+        if before.is_empty() {
+            return Ok(false);
+        }
+        verdict.harms.names += before.len();
+        let is_atomwrite = matches!(author, Author::Atomwrite(_));
+        let aside = self.root.join(desk.parent().unwrap_or(desk)).join("aside");
+        let mut broken = false;
+        // One run was under way, and the second name is that of --backup or --lock.
+        if is_atomwrite && before.len() > 2 {
+            verdict
+                .left
+                .harmed(Harm::Left, || format!("{}: {before:?} at once", self.shown));
+            broken = true;
+        }
+        for history in histories {
+            // A backup is nobody's DEST.
+            if history.path.to_string_lossy().ends_with('~') {
+                continue;
+            }
+            let path = self.root.join(&history.path);
+            let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
+                continue;
+            };
+            if !directory.exists() {
+                continue;
+            }
+            let words = match author {
+                Author::Atomwrite(_) => vec![
+                    self.ground.binary.clone().into(),
+                    "--sync=none".into(),
+                    name.to_owned(),
+                ],
+                Author::Other(program) => program.words(self.ground),
+            };
+            fs::write(self.root.join(desk).join("src"), "next")?;
+            let ended = run(&words, directory, &aside, b"next")?;
+            if let Some(harm) = ended.harm() {
+                verdict.left.harmed(harm, || {
+                    format!("{}: the next write: {ended:?}", self.shown)
+                });
+            }
+        }
+        let after = strange()?;
+        if !after.is_empty() {
+            verdict
+                .left
+                .harmed(Harm::Left, || format!("{}: {after:?}", self.shown));
+            broken |= is_atomwrite;
+        }
+        Ok(broken)
+    }
+}
+
+/// The author's directory: the second on the path.
+fn desk(path: &Path) -> &Path {
+    let depth = path.components().count();
+    path.ancestors()
+        .nth(depth.saturating_sub(2))
+        .unwrap_or(path)
+}
+
+/// Files in a directory, and in those below it, that are not known.
+fn strangers(root: &Path, directory: &Path, known: &BTreeSet<PathBuf>) -> Result<Vec<PathBuf>> {
+    let mut strangers = Vec::new();
+    let entries = match fs::read_dir(root.join(directory)) {
+        // What is gone is told when its files are judged.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(strangers),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        let path = directory.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            strangers.extend(self::strangers(root, &path, known)?);
+        } else if !known.contains(&path) {
+            strangers.push(path);
+        }
+    }
+    Ok(strangers)
+}

@@ -1,0 +1,430 @@
+//! The order of the system calls, since a power cut made by chance hardly sees an fsync that comes a moment late.
+//!
+//! The rule: the last change of the new file, its fsync, its name, the rename, the fsync of the directory, and of each
+//! directory that was made for it. btrfs forgets a file that was synced before it had a name, so there one more fsync is
+//! between the name and the rename. `--sync=file` leaves the directories alone, `--sync=none` syncs nothing.
+//!
+//! What it cannot see: whether the kernel does what it is told.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+
+use super::filesystem::Filesystem;
+use super::history::Sync;
+use super::loop_device::Mounted;
+use super::run::run as run_program;
+use super::workload::Form;
+use crate::ground::Ground;
+use crate::programs::Program;
+use crate::report::{Harm, Promise, Report, Tally};
+
+const TEST: &str = "Order of the calls: write, fsync, rename, fsync of the directory";
+
+/// All that changes a file, names one, or puts one on the disk.
+const CALLS: &str = "trace=write,pwrite64,writev,pwritev,pwritev2,copy_file_range,sendfile,splice,vmsplice,ioctl,\
+ftruncate,fallocate,fchmod,fchmodat,fchown,fchownat,fsetxattr,fremovexattr,openat,linkat,rename,renameat,renameat2,\
+fsync,fdatasync,syncfs,sync,sync_file_range,msync";
+
+pub(crate) fn run(ground: &Ground, report: &mut Report) -> Result<()> {
+    for filesystem in [Filesystem::Ext4, Filesystem::Xfs, Filesystem::Btrfs] {
+        let place = ground.directory("order")?;
+        let image = filesystem.make()?;
+        let on = place.path().join("fs");
+        let mounted = Mounted::new(&image, &on, filesystem.kind(), filesystem.options())?;
+        let stage = Stage {
+            ground,
+            filesystem,
+            place: place.path(),
+            root: mounted.path(),
+        };
+        report.add(
+            TEST,
+            Promise::Made,
+            Program::Atomwrite,
+            stage.try_atomwrite()?,
+        );
+        for program in Program::OTHERS {
+            report.add(TEST, Promise::Made, program, stage.try_other(program)?);
+        }
+        mounted.unmount()?;
+    }
+    Ok(())
+}
+
+/// How the new file gets its first name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Birth {
+    /// By its descriptor.
+    Unnamed,
+    /// Through /proc, since linkat takes no descriptor.
+    ThroughProc,
+    /// From the start, since nothing can be linked. So a backup is made by exchanging names.
+    Named,
+}
+
+struct Stage<'a> {
+    ground: &'a Ground,
+    filesystem: Filesystem,
+    place: &'a Path,
+    root: &'a Path,
+}
+
+impl Stage<'_> {
+    fn try_atomwrite(&self) -> Result<Tally> {
+        let mut tally = Tally::default();
+        for (form, birth, sync) in Form::ALL.into_iter().flat_map(|form| {
+            let births = [Birth::Unnamed, Birth::ThroughProc, Birth::Named];
+            births
+                .into_iter()
+                .flat_map(move |birth| Sync::ALL.map(|sync| (form, birth, sync)))
+        }) {
+            let words = form.words("new/er/o");
+            let shown = format!(
+                "{}, {birth:?}, {} {}",
+                self.filesystem.shown(),
+                sync.option(),
+                words.join(" ")
+            );
+            let words = [
+                self.ground.binary.clone().into_os_string(),
+                sync.option().into(),
+            ]
+            .into_iter()
+            .chain(words.into_iter().map(OsString::from));
+            let calls = self
+                .trace(words.collect(), birth, form)
+                .with_context(|| shown.clone())?;
+            let expected = Expected {
+                sync,
+                directories: match form {
+                    Form::CreateDirs => ["", "new", "new/er"]
+                        .map(|name| self.directory().join(name))
+                        .to_vec(),
+                    Form::NoClobber => vec![self.directory().join("new/er")],
+                    _ => vec![self.directory()],
+                },
+                forgets_unnamed: self.filesystem == Filesystem::Btrfs,
+            };
+            tally.tried();
+            if let Some((harm, what)) = expected.broken(&calls) {
+                tally.harmed(harm, || format!("{shown}: {what}"));
+            }
+            // What would be wrong if more had been asked for has to be seen.
+            for more in Sync::ALL.into_iter().filter(|more| *more > sync) {
+                let seen = Expected {
+                    sync: more,
+                    ..expected.clone()
+                }
+                .broken(&calls);
+                ensure!(
+                    seen.is_some(),
+                    "{shown} passes for {}: the test sees nothing",
+                    more.option()
+                );
+            }
+        }
+        Ok(tally)
+    }
+
+    /// None of them syncs anything; if one begins to, its order has to be looked at as well.
+    fn try_other(&self, program: Program) -> Result<Tally> {
+        let mut tally = Tally::default();
+        let calls = self.trace(program.words(self.ground), Birth::Unnamed, Form::Stdin)?;
+        tally.tried();
+        if !calls.iter().any(Call::syncs) {
+            tally.harmed(Harm::Torn, || {
+                format!("{}: no fsync", self.filesystem.shown())
+            });
+        }
+        Ok(tally)
+    }
+
+    fn directory(&self) -> PathBuf {
+        self.root.join("d")
+    }
+
+    fn trace(&self, words: Vec<OsString>, birth: Birth, form: Form) -> Result<Vec<Call>> {
+        let directory = self.directory();
+        if directory.exists() {
+            fs::remove_dir_all(&directory)?;
+        }
+        fs::create_dir(&directory)?;
+        fs::write(directory.join("o"), "old")?;
+        fs::write(directory.join("src"), "new")?;
+        if form == Form::NoClobber {
+            fs::create_dir_all(directory.join("new/er"))?;
+        }
+        let to = self.place.join("trace");
+        let mut strace: Vec<OsString> = ["strace", "-f", "-y", "-q", "-s", "64", "-e", CALLS]
+            .map(OsString::from)
+            .to_vec();
+        let inject = match birth {
+            Birth::Unnamed => None,
+            Birth::ThroughProc => Some("inject=linkat:error=EOPNOTSUPP:when=1"),
+            Birth::Named => Some("inject=linkat:error=EOPNOTSUPP"),
+        };
+        strace.extend(
+            inject
+                .into_iter()
+                .flat_map(|inject| ["-e", inject])
+                .map(OsString::from),
+        );
+        strace.extend(["-o".into(), to.clone().into_os_string(), "--".into()]);
+        strace.extend(words);
+        let aside = self.place;
+        let ended = run_program(&strace, &directory, aside, b"new")?;
+        ensure!(ended.harm().is_none(), "it should have worked: {ended:?}");
+        parse(&fs::read_to_string(&to).context("cannot read what strace has written")?)
+    }
+}
+
+/// A system call that has worked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Call {
+    name: String,
+    arguments: String,
+}
+
+impl Call {
+    /// Whether it is about the file that a descriptor of its shows.
+    fn is_on(&self, path: &str) -> bool {
+        self.arguments.contains(&format!("<{path}>"))
+    }
+
+    fn syncs(&self) -> bool {
+        matches!(
+            self.name.as_str(),
+            "fsync" | "fdatasync" | "syncfs" | "sync" | "sync_file_range" | "msync"
+        )
+    }
+
+    fn syncs_file(&self, path: &str) -> bool {
+        matches!(self.name.as_str(), "fsync" | "fdatasync") && self.is_on(path)
+    }
+
+    fn renames(&self) -> bool {
+        self.name.starts_with("rename")
+    }
+
+    fn changes(&self, path: &str) -> bool {
+        let neither =
+            self.syncs() || self.renames() || matches!(self.name.as_str(), "linkat" | "openat");
+        !neither && self.is_on(path)
+    }
+
+    /// What stands in quotation marks.
+    fn names(&self) -> Vec<&str> {
+        self.arguments.split('"').skip(1).step_by(2).collect()
+    }
+}
+
+/// Reads what strace has written: `PID name(arguments) = result`, and calls that were broken off by another's.
+fn parse(trace: &str) -> Result<Vec<Call>> {
+    let mut begun: HashMap<&str, &str> = HashMap::new();
+    let mut calls = Vec::new();
+    for line in trace.lines() {
+        let (pid, rest) = line
+            .split_once(' ')
+            .with_context(|| format!("no call: {line}"))?;
+        let rest = rest.trim_start();
+        let whole = if let Some(first) = rest.strip_suffix(" <unfinished ...>") {
+            begun.insert(pid, first);
+            continue;
+        } else if rest.starts_with("<... ") {
+            let (_, last) = rest
+                .split_once("resumed>")
+                .with_context(|| format!("no call: {line}"))?;
+            let first = begun
+                .remove(pid)
+                .with_context(|| format!("no beginning: {line}"))?;
+            format!("{first}{last}")
+        } else {
+            rest.to_owned()
+        };
+        // Signals and ends of processes have no result.
+        let Some((call, result)) = whole.rsplit_once(" = ") else {
+            continue;
+        };
+        let (Some((name, arguments)), false) = (call.split_once('('), result.starts_with('-'))
+        else {
+            continue;
+        };
+        calls.push(Call {
+            name: name.to_owned(),
+            arguments: arguments.trim_end().trim_end_matches(')').to_owned(),
+        });
+    }
+    Ok(calls)
+}
+
+#[derive(Debug, Clone)]
+struct Expected {
+    sync: Sync,
+    /// That have a new name in them.
+    directories: Vec<PathBuf>,
+    /// Whether a file that was synced without a name must be synced again when it has one.
+    forgets_unnamed: bool,
+}
+
+impl Expected {
+    /// What is wrong with the calls, and what it can do.
+    fn broken(&self, calls: &[Call]) -> Option<(Harm, String)> {
+        let torn = |what: &str| Some((Harm::Torn, what.to_owned()));
+        let Some(rename) = calls
+            .iter()
+            .position(|call| call.renames() && call.names().last() == Some(&"o"))
+        else {
+            return torn("no rename");
+        };
+        // With --backup there may be one more, of the old file.
+        let last_rename = calls.iter().rposition(Call::renames).unwrap_or(rename);
+        let temporary = calls[rename].names()[0];
+        let link = calls[..rename]
+            .iter()
+            .rposition(|call| call.name == "linkat" && call.names().last() == Some(&temporary));
+        let draft = match link {
+            Some(link) => linked_path(&calls[..=link]),
+            None => shown_path(&calls[rename].arguments)
+                .map(|directory| format!("{directory}/{temporary}")),
+        };
+        let Some(draft) = draft else {
+            return torn("the new file is not found");
+        };
+        let Some(change) = calls.iter().rposition(|call| call.changes(&draft)) else {
+            return torn("nothing is written");
+        };
+        if self.sync == Sync::None {
+            let sync = calls.iter().find(|call| call.syncs());
+            return sync.map(|call| (Harm::Answer, format!("{}({})", call.name, call.arguments)));
+        }
+        let synced_between = |from: usize, to: usize| {
+            from < to
+                && calls[from + 1..to]
+                    .iter()
+                    .any(|call| call.syncs_file(&draft))
+        };
+        if change > rename {
+            return torn("it is changed after the rename");
+        }
+        if !synced_between(change, rename) {
+            return torn("it is not synced between the last change and the rename");
+        }
+        if let Some(link) = link.filter(|_| self.forgets_unnamed) {
+            if !synced_between(link, rename) {
+                return torn("it is not synced after it has a name");
+            }
+        }
+        let after = &calls[last_rename + 1..];
+        if self.sync == Sync::File {
+            let more = after.iter().find(|call| call.syncs());
+            return more.map(|call| (Harm::Answer, format!("{}({})", call.name, call.arguments)));
+        }
+        let lost = self.directories.iter().find(|directory| {
+            let path = directory.to_string_lossy();
+            !after
+                .iter()
+                .any(|call| call.syncs_file(path.trim_end_matches('/')))
+        });
+        lost.map(|directory| (Harm::Lost, format!("{} is not synced", directory.display())))
+    }
+}
+
+/// The path of the file that the last call gives a name: `4</d/#12>(deleted), "", 3</d>, "name"` or
+/// `AT_FDCWD</>, "/proc/self/fd/4", 3</d>, "name"`, where an earlier call shows what 4 is.
+fn linked_path(calls: &[Call]) -> Option<String> {
+    let (link, before) = calls.split_last()?;
+    match link.names().first()?.strip_prefix("/proc/self/fd/") {
+        None => shown_path(&link.arguments),
+        Some(descriptor) => {
+            let descriptor = format!("{descriptor}<");
+            before
+                .iter()
+                .rev()
+                .find(|call| call.arguments.starts_with(&descriptor))
+                .and_then(|call| shown_path(&call.arguments))
+        }
+    }
+}
+
+/// The path of the first descriptor.
+fn shown_path(arguments: &str) -> Option<String> {
+    let (_, rest) = arguments.split_once('<')?;
+    Some(rest.split_once('>')?.0.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: [&str; 6] = [
+        "7 write(4</d/#12>(deleted), \"hi\", 2) = 2",
+        "7 fsync(4</d/#12>(deleted)) = 0",
+        "7 linkat(4</d/#12>(deleted), \"\", 3</d>, \".x.tmp\", AT_EMPTY_PATH) = 0",
+        "7 fsync(4</d/#12>(deleted)) = 0",
+        "7 renameat(3</d>, \".x.tmp\", 3</d>, \"o\") = 0",
+        "7 fsync(3</d>)               = 0",
+    ];
+
+    fn broken(lines: &[&str], sync: Sync) -> Option<Harm> {
+        let expected = Expected {
+            sync,
+            directories: vec!["/d".into()],
+            forgets_unnamed: true,
+        };
+        expected
+            .broken(&parse(&lines.join("\n")).unwrap())
+            .map(|(harm, _)| harm)
+    }
+
+    #[test]
+    fn takes_the_right_order_for_right() {
+        assert_eq!(broken(&GOOD, Sync::Full), None);
+        assert_eq!(broken(&GOOD[..5], Sync::File), None);
+        assert_eq!(broken(&[GOOD[0], GOOD[2], GOOD[4]], Sync::None), None);
+    }
+
+    #[test]
+    fn sees_each_call_that_is_missing_or_late() {
+        for (left_out, harm) in [(1, Harm::Torn), (3, Harm::Torn), (5, Harm::Lost)] {
+            let mut lines = GOOD.to_vec();
+            lines.remove(left_out);
+            // The second fsync stands for the first.
+            let harm = (left_out != 1).then_some(harm);
+            assert_eq!(broken(&lines, Sync::Full), harm, "without {left_out}");
+        }
+        for (one, other) in [(0, 4), (3, 4), (4, 5)] {
+            let mut lines = GOOD.to_vec();
+            lines.swap(one, other);
+            assert!(
+                broken(&lines, Sync::Full).is_some(),
+                "{one} and {other} exchanged"
+            );
+        }
+        let failed =
+            GOOD.map(|line| line.replace("(3</d>)               = 0", "(3</d>) = -1 EIO (x)"));
+        assert_eq!(
+            broken(&failed.each_ref().map(String::as_str), Sync::Full),
+            Some(Harm::Lost)
+        );
+        assert_eq!(broken(&GOOD, Sync::File), Some(Harm::Answer));
+        assert_eq!(broken(&GOOD, Sync::None), Some(Harm::Answer));
+    }
+
+    #[test]
+    fn joins_calls_that_were_broken_off() {
+        let calls =
+            parse("7 fsync(4</d/x> <unfinished ...>\n8 sync() = 0\n7 <... fsync resumed>) = 0")
+                .unwrap();
+        assert_eq!(
+            calls[1],
+            Call {
+                name: "fsync".to_owned(),
+                arguments: "4</d/x>".to_owned()
+            }
+        );
+    }
+}

@@ -1,0 +1,360 @@
+//! Who writes what while the disk remembers: every author its own directories, one run after the other, two crowds of
+//! authors at once.
+//!
+//! The rule: what a run is to write is known before it begins, and no two versions are the same. In between, other files
+//! are written, synced and forgotten, so that the journal is written before the data that it tells of. A run may write
+//! more than one file (see [`Step`]); each of them is judged by itself.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
+use nix::unistd::syncfs;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+use super::disk::Log;
+use super::filesystem::Filesystem;
+use super::history::{Author, Failed, History, Record, Sync, Synced, Version};
+use super::run::run;
+use crate::ground::Ground;
+
+/// How many directories, and so DESTs, each author has in each crowd.
+const DIRECTORIES: usize = 3;
+/// Bits that a new file does not get by itself, so that they must have been kept.
+const MODE: u32 = 0o640;
+const LARGEST: usize = 300 * 1024;
+
+/// How atomwrite is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    Stdin,
+    Source,
+    Command,
+    Append,
+    Backup,
+    NoClobber,
+    CreateDirs,
+}
+
+impl Form {
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Stdin,
+        Self::Source,
+        Self::Command,
+        Self::Append,
+        Self::Backup,
+        Self::NoClobber,
+        Self::CreateDirs,
+    ];
+
+    /// The words after the program and its `--sync`, for a DEST that is `o` unless the form wants a new one.
+    pub(crate) fn words(self, new: &str) -> Vec<String> {
+        let words: &[&str] = match self {
+            Self::Stdin => &["o"],
+            Self::Source => &["src", "o"],
+            Self::Command => &["o", "--", "cat", "src"],
+            Self::Append => &["-a", "o"],
+            Self::Backup => &["-b", "o"],
+            Self::NoClobber => &["-n", new],
+            Self::CreateDirs => &["-D", new],
+        };
+        words.iter().map(ToString::to_string).collect()
+    }
+}
+
+/// One run, and what each file that it writes is to hold afterwards.
+struct Step {
+    words: Vec<OsString>,
+    shown: String,
+    input: Vec<u8>,
+    /// Names in the directory, and contents.
+    changes: Vec<(String, Vec<u8>)>,
+}
+
+/// One directory of one author.
+struct Desk {
+    author: Author,
+    /// From the root of the filesystem.
+    path: PathBuf,
+    histories: Vec<History>,
+    failed: Vec<Failed>,
+}
+
+impl Desk {
+    fn open(root: &Path, author: Author, path: PathBuf, chance: &mut StdRng) -> Result<Self> {
+        let mode = matches!(author, Author::Atomwrite(_)).then_some(MODE);
+        let mut desk = Self {
+            author,
+            path,
+            histories: Vec::new(),
+            failed: Vec::new(),
+        };
+        let directory = root.join(&desk.path);
+        fs::create_dir_all(&directory)?;
+        let first = content(chance);
+        fs::write(directory.join("o"), &first)?;
+        fs::set_permissions(directory.join("o"), PermissionsExt::from_mode(MODE))?;
+        let version = Version {
+            content: first,
+            by: "the first".to_owned(),
+            begun: 0,
+            done: Some(0),
+        };
+        let mut history = History::new(&desk.path.join("o"), author, mode);
+        history.versions.push(version);
+        desk.histories.push(history);
+        Ok(desk)
+    }
+
+    fn newest(&self) -> &[u8] {
+        let done = self.histories[0]
+            .versions
+            .iter()
+            .rfind(|version| version.done.is_some());
+        done.map_or(&[], |version| &version.content)
+    }
+
+    fn step(&self, ground: &Ground, number: usize, chance: &mut StdRng) -> Step {
+        let input = content(chance);
+        let Author::Atomwrite(sync) = self.author else {
+            let words = self.author.program().words(ground);
+            let shown = self.author.program().shown().to_owned();
+            return Step {
+                words,
+                shown,
+                changes: vec![("o".to_owned(), input.clone())],
+                input,
+            };
+        };
+        let form = Form::ALL[chance.random_range(0..Form::ALL.len())];
+        let new = match form {
+            Form::CreateDirs => format!("new{number}/o"),
+            _ => format!("new{number}"),
+        };
+        let words = form.words(&new);
+        let changes = match form {
+            Form::Stdin | Form::Source | Form::Command => vec![("o".to_owned(), input.clone())],
+            Form::Append => vec![("o".to_owned(), [self.newest(), &input].concat())],
+            Form::Backup => vec![
+                ("o~".to_owned(), self.newest().to_vec()),
+                ("o".to_owned(), input.clone()),
+            ],
+            Form::NoClobber | Form::CreateDirs => vec![(new, input.clone())],
+        };
+        let shown = format!("atomwrite {} {}", sync.option(), words.join(" "));
+        let words = [ground.binary.clone().into_os_string(), sync.option().into()]
+            .into_iter()
+            .chain(words.into_iter().map(OsString::from))
+            .collect();
+        Step {
+            words,
+            shown,
+            input,
+            changes,
+        }
+    }
+
+    fn take(&mut self, root: &Path, aside: &Path, step: Step, log: &Log) -> Result<()> {
+        let directory = root.join(&self.path);
+        fs::write(directory.join("src"), &step.input)?;
+        let begun = log.position();
+        let ended = run(&step.words, &directory, aside, &step.input)?;
+        let done = log.position();
+        let harm = ended.harm();
+        if let Some(harm) = harm {
+            let shown = format!("'{}' in {}: {ended:?}", step.shown, self.path.display());
+            self.failed.push(Failed {
+                author: self.author,
+                harm,
+                shown,
+            });
+        }
+        for (name, content) in step.changes {
+            let path = self.path.join(name);
+            let at = self
+                .histories
+                .iter()
+                .position(|history| history.path == path)
+                .unwrap_or_else(|| {
+                    self.histories.push(History::new(&path, self.author, None));
+                    self.histories.len() - 1
+                });
+            let version = Version {
+                content,
+                by: step.shown.clone(),
+                begun,
+                done: harm.is_none().then_some(done),
+            };
+            self.histories[at].versions.push(version);
+        }
+        Ok(())
+    }
+}
+
+/// Authors that take turns.
+pub(crate) struct Crowd<'a> {
+    ground: &'a Ground,
+    filesystem: Filesystem,
+    root: &'a Path,
+    log: Log,
+    path: PathBuf,
+    desks: Vec<Desk>,
+    chance: StdRng,
+    synced: Vec<Synced>,
+}
+
+impl<'a> Crowd<'a> {
+    /// Makes the directories and the first versions.
+    pub(crate) fn gather(
+        ground: &'a Ground,
+        filesystem: Filesystem,
+        root: &'a Path,
+        log: Log,
+        name: &str,
+        seed: u64,
+    ) -> Result<Self> {
+        let mut chance = StdRng::seed_from_u64(seed);
+        let path = PathBuf::from(name);
+        let mut desks = Vec::new();
+        fs::create_dir_all(root.join(&path).join("aside"))?;
+        for author in Author::all() {
+            for number in 0..DIRECTORIES {
+                let name = match author {
+                    Author::Atomwrite(sync) => format!("{sync:?}{number}"),
+                    Author::Other(program) => format!("{program:?}{number}"),
+                };
+                desks.push(Desk::open(root, author, path.join(name), &mut chance)?);
+            }
+        }
+        Ok(Self {
+            ground,
+            filesystem,
+            root,
+            log,
+            path,
+            desks,
+            chance,
+            synced: Vec::new(),
+        })
+    }
+
+    /// Writes so many times.
+    pub(crate) fn work(&mut self, steps: usize) -> Result<()> {
+        let aside = self.root.join(&self.path).join("aside");
+        for number in 0..steps {
+            let at = self.choose_desk();
+            let step = self.desks[at].step(self.ground, number, &mut self.chance);
+            self.desks[at].take(self.root, &aside, step, &self.log)?;
+            self.meanwhile(number)
+                .context("what others do on the filesystem")?;
+        }
+        Ok(())
+    }
+
+    fn choose_desk(&mut self) -> usize {
+        loop {
+            let at = self.chance.random_range(0..self.desks.len());
+            let weight = match self.desks[at].author {
+                Author::Atomwrite(Sync::Full | Sync::File) => 1.0,
+                Author::Atomwrite(Sync::None) => 0.5,
+                // It takes twenty times as long to start as all others.
+                Author::Other(crate::programs::Program::Python) => 0.15,
+                Author::Other(_) => 0.4,
+            };
+            if self.chance.random_bool(weight) {
+                return at;
+            }
+        }
+    }
+
+    /// What else goes on: other files, other people's fsync, the kernel that writes back what it likes.
+    fn meanwhile(&mut self, number: usize) -> Result<()> {
+        let other = self
+            .root
+            .join(&self.path)
+            .join(format!("aside/{}", self.chance.random_range(0..8)));
+        match self.chance.random_range(0..100) {
+            0..25 => fs::write(&other, content(&mut self.chance))?,
+            25..40 => {
+                fs::write(&other, content(&mut self.chance))?;
+                File::open(&other)?.sync_all()?;
+            }
+            40..50 if other.exists() => fs::remove_file(&other)?,
+            50..60 => {
+                let desk = &self.desks[self.chance.random_range(0..self.desks.len())];
+                let file = File::open(self.root.join(&desk.histories[0].path))?;
+                // Begins to write what is dirty.
+                posix_fadvise(&file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED)?;
+            }
+            60..62 => {
+                let begun = self.log.position();
+                syncfs(&File::open(self.root)?)?;
+                self.synced.push(Synced {
+                    begun,
+                    done: self.log.position(),
+                });
+            }
+            62..72 => {
+                if let Some(command) = self.filesystem.commit() {
+                    let name = format!("commit{number}");
+                    self.call(command.iter().copied().chain([name.as_str()]))?;
+                }
+            }
+            // As a timer does it once a week.
+            72 => self.call(["fstrim", "."].into_iter())?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Runs what comes with the filesystem.
+    fn call<'w>(&self, words: impl Iterator<Item = &'w str>) -> Result<()> {
+        let words: Vec<OsString> = words.map(OsString::from).collect();
+        let aside = self.root.join(&self.path).join("aside");
+        let ended = run(&words, &aside, &aside, &[])?;
+        ensure!(ended.harm().is_none(), "{words:?}: {ended:?}");
+        Ok(())
+    }
+
+    pub(crate) fn into_record(self) -> Record {
+        let mut record = Record {
+            synced: self.synced,
+            ..Record::default()
+        };
+        for desk in self.desks {
+            record.add(Record {
+                histories: desk.histories,
+                synced: Vec::new(),
+                failed: desk.failed,
+            });
+        }
+        record
+    }
+}
+
+/// From 100 bytes to 300 KiB, small ones more often; none of them is zero.
+fn content(chance: &mut StdRng) -> Vec<u8> {
+    let size = 2_f64.powf(chance.random_range(100_f64.log2()..307_200_f64.log2()));
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "it is between 100 and LARGEST"
+    )]
+    let size = (size as usize).min(LARGEST);
+    let number: u64 = chance.random();
+    let mut content = format!("version {number:016x} of {size} bytes\n").into_bytes();
+    let pattern: Vec<u8> = (0..1021)
+        .map(|_| chance.random_range(b'!'..=b'~'))
+        .collect();
+    content.extend(
+        pattern
+            .iter()
+            .cycle()
+            .take(size.saturating_sub(content.len())),
+    );
+    content
+}

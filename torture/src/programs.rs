@@ -1,0 +1,97 @@
+//! Who is tested: atomwrite, and what people use in its place.
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use crate::ground::Ground;
+
+/// A way to write the file `o` in the current directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Program {
+    Atomwrite,
+    Sponge,
+    CatAndMove,
+    Copy,
+    Install,
+    Python,
+}
+
+/// As the documentation of tempfile and os.replace suggests it.
+const PYTHON: &str = "\
+import os, sys, tempfile
+fd, name = tempfile.mkstemp(dir='.')
+with os.fdopen(fd, 'wb') as f:
+    f.write(sys.stdin.buffer.read())
+os.replace(name, 'o')
+";
+
+impl Program {
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Atomwrite,
+        Self::Sponge,
+        Self::CatAndMove,
+        Self::Copy,
+        Self::Install,
+        Self::Python,
+    ];
+
+    /// What people use in place of atomwrite.
+    pub(crate) const OTHERS: [Self; 5] = [
+        Self::Sponge,
+        Self::CatAndMove,
+        Self::Copy,
+        Self::Install,
+        Self::Python,
+    ];
+
+    /// As the tables show it.
+    pub(crate) fn shown(self) -> &'static str {
+        match self {
+            Self::Atomwrite => "`atomwrite`",
+            Self::Sponge => "`sponge`",
+            Self::CatAndMove => "`cat >t && mv t o`",
+            Self::Copy => "`cp src o`",
+            Self::Install => "`install src o`",
+            Self::Python => "Python's `os.replace`",
+        }
+    }
+
+    /// The words that write `o` in the current directory. `cp` and `install` read the file `src`, all others stdin, which
+    /// has to be given the same bytes.
+    pub(crate) fn words(self, ground: &Ground) -> Vec<OsString> {
+        let words = |words: &[&str]| words.iter().map(OsString::from).collect();
+        match self {
+            Self::Atomwrite => vec![ground.binary.clone().into(), "o".into()],
+            Self::Sponge => words(&["sponge", "o"]),
+            Self::CatAndMove => words(&["sh", "-c", "cat >t && mv t o"]),
+            Self::Copy => words(&["cp", "src", "o"]),
+            Self::Install => words(&["install", "-m", "644", "src", "o"]),
+            Self::Python => words(&["python3", "-c", PYTHON]),
+        }
+    }
+
+    /// Whether it reads stdin; the others read `src`.
+    pub(crate) fn reads_stdin(self) -> bool {
+        !matches!(self, Self::Copy | Self::Install)
+    }
+}
+
+/// Whether a name in DEST's directory is one that atomwrite takes for a moment.
+pub(crate) fn is_temporary(name: &Path) -> bool {
+    let name = name.to_string_lossy();
+    name.starts_with(".atomwrite.") && name.ends_with(".tmp")
+}
+
+/// The names that atomwrite takes first for the new file of a DEST of that name (src/temp_name/acquire.rs): FNV-1a of it,
+/// and FNV-1a of the first of the two.
+pub(crate) fn choices(destination: &str) -> [String; 2] {
+    let choice = |name: &str| {
+        let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+        format!(".atomwrite.{hash:016x}.tmp")
+    };
+    let first = choice(destination);
+    let second = choice(&first);
+    [first, second]
+}

@@ -1,0 +1,88 @@
+//! The system calls that sandboxes forbid.
+
+/// A call, or a kind of it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Call {
+    pub(super) name: &'static str,
+    pub(super) numbers: &'static [libc::c_long],
+    /// An argument, and the bits in it by which the kind is known; none for all calls.
+    pub(super) bits: Option<(u8, u64)>,
+    /// The errors after which there is another way to do the same.
+    replaceable: &'static [i32],
+}
+
+impl Call {
+    /// Whether atomwrite can do without it when this is the answer.
+    pub(super) fn has_another_way(&self, errno: i32) -> bool {
+        self.replaceable.contains(&errno)
+    }
+}
+
+const ANY: &[i32] = &[libc::EPERM, libc::ENOSYS, libc::EOPNOTSUPP];
+
+const TMPFILE: u64 = (libc::O_TMPFILE & !libc::O_DIRECTORY) as u64;
+
+pub(super) const UNNAMED: Call = Call {
+    name: "open with O_TMPFILE",
+    numbers: &[libc::SYS_openat],
+    bits: Some((2, TMPFILE)),
+    replaceable: &[libc::EOPNOTSUPP],
+};
+
+const fn all_of(
+    name: &'static str,
+    numbers: &'static [libc::c_long],
+    replaceable: &'static [i32],
+) -> Call {
+    Call {
+        name,
+        numbers,
+        bits: None,
+        replaceable,
+    }
+}
+
+pub(super) const CALLS: [Call; 14] = [
+    UNNAMED,
+    all_of("linkat", &[libc::SYS_linkat, libc::SYS_link], &[]),
+    all_of(
+        "renameat2",
+        &[libc::SYS_renameat2],
+        &[libc::ENOSYS, libc::EOPNOTSUPP],
+    ),
+    all_of("copy_file_range", &[libc::SYS_copy_file_range], ANY),
+    all_of(
+        "splice",
+        &[libc::SYS_splice, libc::SYS_tee, libc::SYS_vmsplice],
+        ANY,
+    ),
+    all_of("sendfile", &[libc::SYS_sendfile], ANY),
+    all_of(
+        "fallocate",
+        &[libc::SYS_fallocate],
+        &[libc::ENOSYS, libc::EOPNOTSUPP],
+    ),
+    all_of("statx", &[libc::SYS_statx], &[libc::ENOSYS]),
+    all_of("flock", &[libc::SYS_flock], &[]),
+    all_of(
+        "faccessat2",
+        &[libc::SYS_faccessat2],
+        &[libc::EPERM, libc::ENOSYS],
+    ),
+    all_of("sync_file_range", &[libc::SYS_sync_file_range], ANY),
+    all_of("pidfd_open", &[libc::SYS_pidfd_open], ANY),
+    all_of(
+        "extended attributes",
+        &[
+            libc::SYS_flistxattr,
+            libc::SYS_fgetxattr,
+            libc::SYS_fsetxattr,
+            libc::SYS_fremovexattr,
+            libc::SYS_listxattr,
+            libc::SYS_getxattr,
+            libc::SYS_setxattr,
+        ],
+        &[libc::ENOSYS, libc::EOPNOTSUPP],
+    ),
+    all_of("ioctl", &[libc::SYS_ioctl], ANY),
+];

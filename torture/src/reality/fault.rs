@@ -1,0 +1,121 @@
+//! What a fault is: something that is wrong with the world before, while or after a program runs in it.
+//!
+//! The rule: a fault is caused and mended by the same hand, and what is judged is what is there when it is mended.
+
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use super::form::Writer;
+
+/// What atomwrite has to make of a fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Expect {
+    /// Whatever the contract allows.
+    Contract,
+    /// There is another way, and it has to find that.
+    Success,
+    /// It must notice.
+    Failure,
+    /// DEST is new, and that cannot be vouched for.
+    Changed,
+}
+
+/// Something that is wrong, in one directory.
+pub(super) trait Fault {
+    /// As an example tells it.
+    fn shown(&self) -> String;
+
+    /// Where DEST is, and nothing else.
+    fn directory(&self) -> &Path;
+
+    /// All is laid out; the program is about to start.
+    fn begin(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    /// What is done to the program alone.
+    fn confine(&self, _command: &mut Command) -> Result<()> {
+        Ok(())
+    }
+
+    /// Whether `meanwhile` does anything.
+    fn comes_meanwhile(&self) -> bool {
+        false
+    }
+
+    /// The program has read half of its input.
+    fn meanwhile(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    /// The program has ended.
+    fn ended(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    /// Takes the fault away, so that the directory can be looked at and used.
+    fn mend(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    /// Whether a temporary name cannot be removed while it lasts; the next write has to do it.
+    fn keeps_names(&self) -> bool {
+        false
+    }
+
+    /// Of so many cases, one is tried in a short run; and of a quarter of that, with the other programs.
+    fn one_in(&self) -> usize {
+        4
+    }
+
+    /// Whether it says anything about this writer.
+    fn concerns(&self, _writer: Writer) -> bool {
+        true
+    }
+
+    fn expect(&self, _writer: Writer) -> Expect {
+        Expect::Contract
+    }
+}
+
+/// Has `prepare` run in the new process, before the program does.
+pub(super) fn before_exec(
+    command: &mut Command,
+    prepare: impl FnMut() -> io::Result<()> + Send + Sync + 'static,
+) {
+    #[expect(unsafe_code, reason = "std has no other way to limit a child")]
+    // SAFETY: all that is given to this makes system calls only, with values that were made before, and allocates
+    // nothing.
+    unsafe {
+        command.pre_exec(prepare);
+    }
+}
+
+/// Runs a tool, which must succeed.
+pub(super) fn tool(name: &str, words: &[&str]) -> Result<()> {
+    let mut command = Command::new(name);
+    command
+        .args(words)
+        .env("PATH", super::PATH)
+        .env("LC_ALL", "C");
+    let output = command
+        .output()
+        .with_context(|| format!("cannot run {name}"))?;
+    anyhow::ensure!(
+        output.status.success(),
+        "{name} {}: {}: {}",
+        words.join(" "),
+        output.status,
+        String::from_utf8_lossy(&output.stderr).trim()
+    );
+    Ok(())
+}
+
+/// A path as a word of a command line; all of ours are UTF-8.
+pub(super) fn word(path: &Path) -> Result<&str> {
+    path.to_str().context("a path of ours is not UTF-8")
+}

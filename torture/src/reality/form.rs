@@ -1,0 +1,172 @@
+//! In which ways atomwrite is asked to write, and what has to come of each.
+//!
+//! The rule: a form says all that its judge has to know, so that no test has a form of its own.
+
+use std::ffi::OsString;
+
+use crate::ground::Ground;
+use crate::programs::Program;
+
+/// A command line of atomwrite.
+#[derive(Debug)]
+pub(super) struct Form {
+    words: &'static [&'static str],
+    /// Whether there is a DEST before.
+    pub(super) replaces: bool,
+}
+
+const fn replaces(words: &'static [&'static str]) -> Form {
+    Form {
+        words,
+        replaces: true,
+    }
+}
+
+const fn creates(words: &'static [&'static str]) -> Form {
+    Form {
+        words,
+        replaces: false,
+    }
+}
+
+pub(super) const FORMS: [Form; 12] = [
+    PLAIN,
+    replaces(&["src", "o"]),
+    replaces(&["o", "--", "cat"]),
+    replaces(&["-a", "o"]),
+    replaces(&["-b", "o"]),
+    replaces(&["-b", "src", "o"]),
+    replaces(&["--validate", "test -s \"$1\"", "o"]),
+    replaces(&["-C", "o"]),
+    replaces(&["--sync=none", "o"]),
+    creates(&["-n", "o"]),
+    creates(&["-D", "d/e/o"]),
+    creates(&["--lock", "o"]),
+];
+
+/// Whose next write has to remove what any other has left.
+pub(super) const PLAIN: Form = replaces(&["o"]);
+
+impl Form {
+    fn has(&self, word: &str) -> bool {
+        self.words.contains(&word)
+    }
+
+    /// Where DEST is, from the current directory.
+    pub(super) fn destination(&self) -> &'static str {
+        if self.has("d/e/o") { "d/e/o" } else { "o" }
+    }
+
+    /// Whether `o~` will be the old file; before, it is an older one.
+    pub(super) fn backs_up(&self) -> bool {
+        self.has("-b")
+    }
+
+    /// Whether the content comes from a program, whose status may be ours.
+    pub(super) fn runs_command(&self) -> bool {
+        self.has("--")
+    }
+
+    pub(super) fn validates(&self) -> bool {
+        self.has("--validate")
+    }
+
+    pub(super) fn makes_directories(&self) -> bool {
+        self.has("-D")
+    }
+
+    /// Whether it must not replace anything.
+    pub(super) fn is_exclusive(&self) -> bool {
+        self.has("-n")
+    }
+
+    /// Whether it cannot do without locks.
+    pub(super) fn locks(&self) -> bool {
+        self.has("-a") || self.has("--lock")
+    }
+
+    /// Whether it has to be on the disk at the end.
+    pub(super) fn is_synced(&self) -> bool {
+        !self.has("--sync=none")
+    }
+}
+
+/// Who writes, and how.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Writer {
+    Atomwrite {
+        form: &'static Form,
+        /// Whether the new file has a temporary name from the start, since no file without one can be had.
+        named: bool,
+    },
+    Other(Program),
+}
+
+impl Writer {
+    pub(super) fn program(self) -> Program {
+        match self {
+            Self::Atomwrite { .. } => Program::Atomwrite,
+            Self::Other(program) => program,
+        }
+    }
+
+    pub(super) fn form(self) -> Option<&'static Form> {
+        match self {
+            Self::Atomwrite { form, .. } => Some(form),
+            Self::Other(_) => None,
+        }
+    }
+
+    pub(super) fn words(self, ground: &Ground) -> Vec<OsString> {
+        match self {
+            Self::Atomwrite { form, .. } => {
+                let words = form.words.iter().map(OsString::from);
+                std::iter::once(ground.binary.clone().into())
+                    .chain(words)
+                    .collect()
+            }
+            Self::Other(program) => program.words(ground),
+        }
+    }
+
+    /// Whether it is atomwrite without any option.
+    pub(super) fn is_plain(self) -> bool {
+        matches!(self, Self::Atomwrite { form, named: false } if form.words == PLAIN.words)
+    }
+
+    /// As an example tells it.
+    pub(super) fn shown(self) -> String {
+        match self {
+            Self::Atomwrite { form, named } => {
+                let named = if named { ", with a temporary name" } else { "" };
+                format!("atomwrite {}{named}", form.words.join(" "))
+            }
+            Self::Other(program) => program.shown().to_owned(),
+        }
+    }
+
+    pub(super) fn destination(self) -> &'static str {
+        self.form().map_or("o", Form::destination)
+    }
+
+    pub(super) fn replaces(self) -> bool {
+        self.form().is_none_or(|form| form.replaces)
+    }
+
+    /// The mode that the old file has. The others are not asked to keep one that is not that of any new file.
+    pub(super) fn old_mode(self) -> u32 {
+        match self {
+            Self::Atomwrite { .. } => 0o640,
+            Self::Other(_) => 0o644,
+        }
+    }
+
+    /// What DEST has to hold when all is well.
+    pub(super) fn new_content(self, old: &[u8], input: &[u8]) -> Vec<u8> {
+        if self.form().is_some_and(|form| form.has("-a")) {
+            [old, input].concat()
+        } else {
+            input.to_vec()
+        }
+    }
+}

@@ -1,0 +1,292 @@
+//! Filesystems of our own, that cannot do all that Linux knows, or that break at one kind of call.
+//!
+//! The kernel asks a thread of ours, and gives its answer to the program: nothing of the program is touched. Where
+//! something is missing, atomwrite has to find another way; where something breaks, it has to say so.
+
+mod memory;
+mod server;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Context, Result};
+use fuser::{BackgroundSession, MountOption};
+use rand::Rng;
+use tempfile::TempDir;
+
+use self::memory::{Break, Memory, Missing};
+use super::course::{Bite, Course, Row};
+use super::fault::{Expect, Fault};
+use super::form::{Form, Writer};
+use crate::ground::Ground;
+use crate::report::Report;
+
+pub(super) fn run(course: &Course<'_>, report: &mut Report) -> Result<()> {
+    missing(course)?.report("FUSE without rename flags, links, locks, ...", report);
+    breaking(course)?.report("FUSE: errors at close, fsync and rename", report);
+    Ok(())
+}
+
+/// There are so many of them that each can have few cases in a short run.
+const MANY: usize = 8;
+
+const NONE: Missing = Missing {
+    rename_flags: None,
+    attributes: None,
+    links: None,
+    fallocate: None,
+    locks: None,
+};
+
+fn missing(course: &Course<'_>) -> Result<Row> {
+    let no = Some(libc::EOPNOTSUPP);
+    let unknown = Some(libc::ENOSYS);
+    let mut row = Row::default();
+    for (name, missing) in [
+        ("O_TMPFILE", NONE),
+        (
+            "rename flags (EINVAL)",
+            Missing {
+                rename_flags: Some(libc::EINVAL),
+                ..NONE
+            },
+        ),
+        (
+            "rename flags (ENOSYS)",
+            Missing {
+                rename_flags: unknown,
+                ..NONE
+            },
+        ),
+        (
+            "attributes (EOPNOTSUPP)",
+            Missing {
+                attributes: no,
+                ..NONE
+            },
+        ),
+        (
+            "attributes (ENOSYS)",
+            Missing {
+                attributes: unknown,
+                ..NONE
+            },
+        ),
+        (
+            "links (EPERM)",
+            Missing {
+                links: Some(libc::EPERM),
+                ..NONE
+            },
+        ),
+        (
+            "links (ENOSYS)",
+            Missing {
+                links: unknown,
+                ..NONE
+            },
+        ),
+        (
+            "fallocate (EOPNOTSUPP)",
+            Missing {
+                fallocate: no,
+                ..NONE
+            },
+        ),
+        (
+            "fallocate (ENOSYS)",
+            Missing {
+                fallocate: unknown,
+                ..NONE
+            },
+        ),
+        (
+            "locks (ENOSYS)",
+            Missing {
+                locks: unknown,
+                ..NONE
+            },
+        ),
+        (
+            "locks (ENOLCK)",
+            Missing {
+                locks: Some(libc::ENOLCK),
+                ..NONE
+            },
+        ),
+        ("all of it", ALL),
+    ] {
+        let name = format!("FUSE without {name}");
+        let mut fault = Fuse::mount(course.ground, name, missing, Break::Nothing)?;
+        course.run_once(&mut fault, Bite::Maybe, &mut row)?;
+    }
+    Ok(row)
+}
+
+const ALL: Missing = Missing {
+    rename_flags: Some(libc::EINVAL),
+    attributes: Some(libc::EOPNOTSUPP),
+    links: Some(libc::EPERM),
+    fallocate: Some(libc::EOPNOTSUPP),
+    locks: Some(libc::ENOSYS),
+};
+
+fn breaking(course: &Course<'_>) -> Result<Row> {
+    let mut row = Row::default();
+    let all = [
+        Break::Close(libc::EIO),
+        Break::CloseAndLose(libc::ENOSPC),
+        Break::CloseAndLose(libc::EDQUOT),
+        Break::Sync(libc::EIO),
+        Break::Sync(libc::ENOSPC),
+        Break::SyncDirectory(libc::EIO),
+        Break::SyncDirectory(libc::EINVAL),
+        Break::SyncDirectory(libc::ENOSYS),
+        Break::Rename(libc::EIO),
+        Break::SecondRename(libc::EIO),
+        Break::RenameDone(libc::EIO),
+        Break::LinkDone(libc::EIO),
+        Break::Remove(libc::EIO),
+        Break::WriteBeyond(10, libc::ENOSPC),
+        Break::WriteBeyond(1 << 20, libc::EIO),
+    ];
+    for breaks in all {
+        let name = format!("FUSE with {breaks:?}");
+        let mut fault = Fuse::mount(course.ground, name, NONE, breaks)?;
+        course.run_once(&mut fault, fault_bite(breaks), &mut row)?;
+    }
+    // Where much is missing, other ways are gone, and they break as well.
+    let mut chance = course.ground.chance("FUSE");
+    for _ in 0..course.ground.many(1, 2) {
+        for breaks in all {
+            if chance.random_range(0..course.ground.many(2, 1)) > 0 {
+                continue;
+            }
+            let mut lacks = || chance.random_range(0..2) == 0;
+            let missing = Missing {
+                rename_flags: ALL.rename_flags.filter(|_| lacks()),
+                attributes: None,
+                links: ALL.links.filter(|_| lacks()),
+                fallocate: ALL.fallocate,
+                // Without locks, what was left stays (the manual says so).
+                locks: ALL
+                    .locks
+                    .filter(|_| lacks() && !matches!(breaks, Break::Remove(_))),
+            };
+            let name = format!("FUSE with {breaks:?}, and {missing:?}");
+            let mut fault = Fuse::mount(course.ground, name, missing, breaks)?;
+            course.run_once(&mut fault, fault_bite(breaks), &mut row)?;
+        }
+    }
+    Ok(row)
+}
+
+/// What has another way, or is no error, need not make a run fail.
+fn fault_bite(breaks: Break) -> Bite {
+    match breaks {
+        Break::Nothing
+        | Break::SyncDirectory(libc::EINVAL | libc::ENOSYS)
+        | Break::SecondRename(_)
+        | Break::RenameDone(_)
+        | Break::LinkDone(_)
+        | Break::Remove(_) => Bite::Maybe,
+        _ => Bite::Sure,
+    }
+}
+
+/// A filesystem that we serve, while this lives.
+struct Fuse {
+    name: String,
+    work: PathBuf,
+    missing: Missing,
+    breaks: Break,
+    armed: Arc<AtomicBool>,
+    // Unmounts, and is dropped before the mount point.
+    _session: BackgroundSession,
+    _place: TempDir,
+}
+
+impl Fuse {
+    fn mount(ground: &Ground, name: String, missing: Missing, breaks: Break) -> Result<Self> {
+        let place = ground.directory("fuse")?;
+        let armed = Arc::new(AtomicBool::new(false));
+        let memory = Memory::new(missing, breaks, Arc::clone(&armed));
+        let options = [
+            MountOption::FSName("torture".to_owned()),
+            MountOption::DefaultPermissions,
+        ];
+        let session = fuser::spawn_mount2(memory, place.path(), &options)
+            .context("cannot mount a FUSE filesystem")?;
+        let work = place.path().join("work");
+        fs::create_dir(&work).context("cannot make the directory for DEST")?;
+        Ok(Self {
+            name,
+            work,
+            missing,
+            breaks,
+            armed,
+            _session: session,
+            _place: place,
+        })
+    }
+
+    /// Whether a form cannot be had at all: with `--lock`, there has to be a lock, and with `-n` a call that gives a name
+    /// only if it is free.
+    fn cannot_serve(&self, form: &Form) -> bool {
+        let Missing {
+            rename_flags,
+            links,
+            locks,
+            ..
+        } = self.missing;
+        form.locks() && locks.is_some()
+            || form.is_exclusive() && rename_flags.is_some() && links.is_some()
+    }
+}
+
+impl Fault for Fuse {
+    fn shown(&self) -> String {
+        self.name.clone()
+    }
+
+    fn directory(&self) -> &Path {
+        &self.work
+    }
+
+    fn begin(&mut self) -> Result<()> {
+        self.armed.store(true, Ordering::SeqCst);
+        Ok(())
+    }
+
+    fn mend(&mut self) -> Result<()> {
+        self.armed.store(false, Ordering::SeqCst);
+        Ok(())
+    }
+
+    fn keeps_names(&self) -> bool {
+        matches!(self.breaks, Break::Remove(_))
+    }
+
+    fn expect(&self, writer: Writer) -> Expect {
+        let Some(form) = writer.form() else {
+            return Expect::Contract;
+        };
+        let synced = form.is_synced();
+        if self.cannot_serve(form) {
+            return Expect::Contract;
+        }
+        match self.breaks {
+            Break::Nothing | Break::SyncDirectory(libc::EINVAL | libc::ENOSYS) => Expect::Success,
+            Break::Close(_) | Break::CloseAndLose(_) => Expect::Failure,
+            Break::Sync(_) if synced => Expect::Failure,
+            Break::SyncDirectory(_) if synced => Expect::Changed,
+            _ => Expect::Contract,
+        }
+    }
+
+    fn one_in(&self) -> usize {
+        MANY
+    }
+}

@@ -1,0 +1,272 @@
+//! The judgement on one run: what was before, what is after, and what the program said.
+//!
+//! The rule: atomwrite is judged by its contract, with its statuses and messages; the others by what any user takes for
+//! granted: exit 0 means that it is done, and the file is never torn, lost or other than it was. A failure of theirs that
+//! has changed the file to the whole new content is none.
+
+use std::path::{Path, PathBuf};
+
+use super::child::Ended;
+use super::fault::Expect;
+use super::form::{Form, Writer};
+use super::picture::{Entry, Picture};
+use crate::programs::is_temporary;
+use crate::report::Harm;
+
+/// One run, and what it was to do.
+#[derive(Debug)]
+pub(super) struct Case<'c> {
+    pub(super) writer: Writer,
+    pub(super) before: &'c Picture,
+    pub(super) after: &'c Picture,
+    pub(super) ended: &'c Ended,
+    pub(super) old: &'c [u8],
+    pub(super) new: &'c [u8],
+    pub(super) expect: Expect,
+    /// Whether temporary names may stay until the next write.
+    pub(super) keeps_names: bool,
+}
+
+/// What harm was done.
+pub(super) type Harms = Vec<(Harm, String)>;
+
+/// After the statuses of programs that were killed, 128 and a signal's number.
+const LAST: i32 = 128 + 65;
+
+impl Case<'_> {
+    pub(super) fn harms(&self) -> Harms {
+        let mut harms = Harms::new();
+        let Some(status) = self.ended.status else {
+            return vec![(Harm::Hung, "it did not end".to_owned())];
+        };
+        match self.writer {
+            Writer::Other(_) => self.judge_other(status.success(), &mut harms),
+            Writer::Atomwrite { form, .. } => match status.code() {
+                None => harms.push((Harm::Answer, "it was killed".to_owned())),
+                Some(code) => self.judge_atomwrite(form, code, &mut harms),
+            },
+        }
+        self.judge_strangers(&mut harms);
+        harms
+    }
+
+    fn destination(&self, picture: &Picture) -> Option<Entry> {
+        picture.get(Path::new(self.writer.destination())).cloned()
+    }
+
+    /// Names that nobody asked for.
+    pub(super) fn litter(&self) -> Vec<&Path> {
+        litter(self.writer, self.before, self.after)
+    }
+
+    /// DEST has to be new.
+    fn judge_new(&self, harms: &mut Harms) {
+        match self.destination(self.after) {
+            None => harms.push((Harm::Missing, "there is no DEST".to_owned())),
+            Some(now) if now.content == self.new => {
+                let mode = if self.writer.replaces() {
+                    self.writer.old_mode()
+                } else {
+                    0o644
+                };
+                if now.mode & 0o7777 != mode || now.owner != (0, 0) {
+                    let seen = format!("mode {:o}, owner {:?}", now.mode & 0o7777, now.owner);
+                    harms.push((Harm::Looks, seen));
+                }
+            }
+            Some(now) if self.writer.replaces() && now.content == self.old => {
+                harms.push((Harm::Lost, "DEST is old".to_owned()));
+            }
+            Some(now) => harms.push((Harm::Torn, torn(&now))),
+        }
+    }
+
+    fn judge_other(&self, success: bool, harms: &mut Harms) {
+        if success {
+            return self.judge_new(harms);
+        }
+        match (self.destination(self.before), self.destination(self.after)) {
+            (Some(_), None) => harms.push((Harm::Missing, "there is no DEST".to_owned())),
+            (Some(before), Some(now)) => {
+                if now.content != self.old && now.content != self.new {
+                    harms.push((Harm::Torn, torn(&now)));
+                } else if (now.mode, now.owner) != (before.mode, before.owner) {
+                    harms.push((Harm::Looks, format!("mode {:o}", now.mode & 0o7777)));
+                }
+            }
+            (None, _) => {}
+        }
+    }
+
+    fn judge_atomwrite(&self, form: &Form, code: i32, harms: &mut Harms) {
+        let (failed, refused, changed) = if form.runs_command() {
+            (125, 125, 124)
+        } else {
+            (1, 3, 4)
+        };
+        let is_of_program = (1..124).contains(&code) || (126..LAST).contains(&code);
+        let by_command = form.runs_command() && is_of_program;
+        let said = if code == 0 {
+            if self.ended.errors.contains("atomwrite: cannot") {
+                harms.push((Harm::Answer, "a success complains".to_owned()));
+            }
+            self.judge_new(harms);
+            self.judge_backup(form, harms);
+            Expect::Success
+        } else if code == changed {
+            self.judge_new(harms);
+            self.judge_message(form, false, harms);
+            Expect::Changed
+        } else {
+            if code != failed && code != refused && !by_command {
+                harms.push((Harm::Answer, format!("status {code} is not one of its own")));
+            }
+            self.judge_untouched(harms);
+            self.judge_message(form, true, harms);
+            Expect::Failure
+        };
+        if self.expect != Expect::Contract && self.expect != said {
+            harms.push((
+                Harm::Answer,
+                format!("{:?} was to be expected", self.expect),
+            ));
+        }
+        let litter = self.litter();
+        let destination = Path::new(self.writer.destination());
+        // The directories that were made for DEST cannot go before a name in them.
+        let excused = |name: &Path| is_of_temporary(name) || destination.starts_with(name);
+        let may_stay = self.keeps_names && litter.iter().all(|name| excused(name));
+        if !litter.is_empty() && !may_stay {
+            harms.push((Harm::Left, format!("left {litter:?}")));
+        }
+    }
+
+    fn judge_untouched(&self, harms: &mut Harms) {
+        match (self.destination(self.before), self.destination(self.after)) {
+            (None, None) => {}
+            (None, Some(now)) => {
+                let harm = if now.content == self.new {
+                    Harm::Answer
+                } else {
+                    Harm::Torn
+                };
+                harms.push((harm, "DEST is there after a failure".to_owned()));
+            }
+            (Some(_), None) => harms.push((Harm::Missing, "there is no DEST".to_owned())),
+            (Some(before), Some(now)) if now.content == before.content => {
+                if now.mode != before.mode || now.owner != before.owner {
+                    harms.push((
+                        Harm::Looks,
+                        "DEST looks otherwise after a failure".to_owned(),
+                    ));
+                } else if now != before {
+                    let what = "DEST has another inode or time after a failure";
+                    harms.push((Harm::Answer, what.to_owned()));
+                }
+            }
+            (Some(_), Some(now)) if now.content == self.new => {
+                harms.push((Harm::Answer, "DEST is new after a failure".to_owned()));
+            }
+            (Some(_), Some(now)) => harms.push((Harm::Torn, torn(&now))),
+        }
+        // The backup is part of what is untouched.
+        let backup = Path::new("o~");
+        if self.before.get(backup) != self.after.get(backup) {
+            harms.push((
+                Harm::Stranger,
+                "the older backup is not what it was".to_owned(),
+            ));
+        }
+    }
+
+    fn judge_backup(&self, form: &Form, harms: &mut Harms) {
+        let kept = self.after.get(Path::new("o~"));
+        if form.backs_up() && kept.is_none_or(|kept| kept.content != self.old) {
+            harms.push((Harm::Answer, "the backup is not the old file".to_owned()));
+        }
+    }
+
+    /// One line that names DEST, and says that it is untouched where there was one.
+    fn judge_message(&self, form: &Form, untouched: bool, harms: &mut Harms) {
+        let lines: Vec<&str> = self
+            .ended
+            .errors
+            .lines()
+            .filter(|line| line.starts_with("atomwrite: "))
+            .filter(|line| !line.starts_with("atomwrite: warning: "))
+            .collect();
+        let runs_programs = form.runs_command() || form.validates();
+        let others = self
+            .ended
+            .errors
+            .lines()
+            .filter(|line| !line.starts_with("atomwrite: "));
+        if !runs_programs && others.count() > 0 {
+            harms.push((Harm::Answer, "it says more than a line".to_owned()));
+        }
+        let quoted = format!("'{}'", self.writer.destination());
+        let [line] = lines.as_slice() else {
+            harms.push((
+                Harm::Answer,
+                format!("{} lines say what failed", lines.len()),
+            ));
+            return;
+        };
+        if !line.contains(&quoted) || line.contains("os error") {
+            harms.push((Harm::Answer, "the message does not name DEST".to_owned()));
+        }
+        let end = format!("; {quoted} is unchanged");
+        if untouched && self.writer.replaces() && !line.ends_with(&end) {
+            harms.push((
+                Harm::Answer,
+                "the message does not say 'unchanged'".to_owned(),
+            ));
+        }
+    }
+
+    fn judge_strangers(&self, harms: &mut Harms) {
+        for (name, before) in self.before {
+            let own = [Path::new(self.writer.destination()), Path::new("o~")];
+            if own.contains(&name.as_path()) {
+                continue;
+            }
+            if self
+                .after
+                .get(name)
+                .is_none_or(|now| !before.is_untouched(now))
+            {
+                harms.push((Harm::Stranger, format!("{} was changed", name.display())));
+            }
+        }
+    }
+
+    /// Whether what was asked for was not done, and said so: the fault has been met.
+    pub(super) fn failed(&self) -> bool {
+        !self.ended.is_success()
+    }
+}
+
+/// Names that are there now, that were not, and that nobody asked for.
+pub(super) fn litter<'p>(writer: Writer, before: &Picture, after: &'p Picture) -> Vec<&'p Path> {
+    let destination = Path::new(writer.destination());
+    let was_made = after.contains_key(destination);
+    let asked_for = |name: &Path| {
+        name == destination
+            || was_made && destination.starts_with(name)
+            || name == Path::new("o~") && writer.form().is_some_and(Form::backs_up)
+    };
+    let names = after.keys().map(PathBuf::as_path);
+    names
+        .filter(|name| !before.contains_key(*name) && !asked_for(name))
+        .collect()
+}
+
+/// Whether the name is a temporary one, or in a directory that has one.
+fn is_of_temporary(name: &Path) -> bool {
+    name.components()
+        .any(|part| is_temporary(Path::new(part.as_os_str())))
+}
+
+fn torn(now: &Entry) -> String {
+    format!("DEST has {} bytes, neither old nor new", now.content.len())
+}

@@ -1,0 +1,327 @@
+//! Sandboxes: a process that may not do all that a process may, as in a container or under systemd.
+//!
+//! Seccomp filters answer single calls with an error; Landlock rules allow some kinds of change in some places only; and
+//! /proc or /dev are not there. For what has another way, that has to be found; all else has to fail cleanly.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use landlock::{
+    ABI, Access, AccessFs, BitFlags, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset,
+    RulesetAttr, RulesetCreatedAttr,
+};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sched::{CloneFlags, unshare};
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+    SeccompRule,
+};
+
+use super::calls::{CALLS, Call, UNNAMED};
+use super::child;
+use super::course::{Bite, Course, Row};
+use super::disk::Disk;
+use super::fault::{Expect, Fault, before_exec};
+use super::form::Writer;
+use crate::ground::Ground;
+use crate::report::Report;
+
+pub(super) fn run(course: &Course<'_>, report: &mut Report) -> Result<()> {
+    bare(course)?.report("No /proc, no /dev", report);
+    filters(course)?.report("Seccomp forbids calls", report);
+    rules(course)?.report("Landlock forbids changes", report);
+    Ok(())
+}
+
+/// As on a filesystem that has no files without a name.
+pub(super) fn without_unnamed_files(command: &mut Command) -> Result<()> {
+    forbid(command, &[UNNAMED], libc::EOPNOTSUPP)
+}
+
+fn bare(course: &Course<'_>) -> Result<Row> {
+    let mut row = Row::default();
+    for (name, missing) in [
+        ("no /proc", &["/proc"][..]),
+        ("an empty /dev", &["/dev"]),
+        ("no /proc, and an empty /dev", &["/proc", "/dev"]),
+    ] {
+        let mut fault = Sandbox::new(course.ground, name.to_owned(), Walls::Missing(missing))?;
+        fault.prove_bare(missing)?;
+        course.run(&mut fault, Bite::Maybe, &mut row)?;
+    }
+    Ok(row)
+}
+
+fn filters(course: &Course<'_>) -> Result<Row> {
+    let mut row = Row::default();
+    for errno in [libc::EPERM, libc::ENOSYS, libc::EOPNOTSUPP] {
+        let shown = io::Error::from_raw_os_error(errno);
+        let alone = CALLS
+            .iter()
+            .map(|call| (call.name, std::slice::from_ref(call)));
+        for (name, calls) in alone.chain([("all of them at once", &CALLS[..])]) {
+            let name = format!("{name}: {shown}");
+            let walls = Walls::Filter(calls, errno);
+            course.run(
+                &mut Sandbox::new(course.ground, name, walls)?,
+                Bite::Maybe,
+                &mut row,
+            )?;
+        }
+    }
+    Ok(row)
+}
+
+fn rules(course: &Course<'_>) -> Result<Row> {
+    let mut row = Row::default();
+    let all = AccessFs::from_all(ABI::V3);
+    let read = AccessFs::from_read(ABI::V3);
+    for (name, here, file, bite) in [
+        (
+            "nothing outside DEST's directory may change",
+            all,
+            read,
+            Bite::Maybe,
+        ),
+        (
+            "no moves between directories",
+            all & !AccessFs::Refer,
+            read,
+            Bite::BySome,
+        ),
+        ("no new files", all & !AccessFs::MakeReg, read, Bite::Sure),
+        (
+            "no new directories",
+            all & !AccessFs::MakeDir,
+            read,
+            Bite::BySome,
+        ),
+        (
+            "no file may be removed",
+            all & !AccessFs::RemoveFile,
+            read,
+            Bite::BySome,
+        ),
+        (
+            "no file may be shortened",
+            all & !AccessFs::Truncate,
+            read,
+            Bite::Maybe,
+        ),
+        (
+            "no file may be written",
+            all & !AccessFs::WriteFile,
+            read,
+            Bite::Sure,
+        ),
+        (
+            "the directory may not be read",
+            all & !AccessFs::ReadDir,
+            read,
+            Bite::Maybe,
+        ),
+        (
+            "only DEST itself may be written",
+            read,
+            read | AccessFs::WriteFile | AccessFs::Truncate,
+            Bite::Sure,
+        ),
+        ("all may be read only", read, read, Bite::Sure),
+    ] {
+        let walls = Walls::Rules { here, file };
+        course.run(
+            &mut Sandbox::new(course.ground, name.to_owned(), walls)?,
+            bite,
+            &mut row,
+        )?;
+    }
+    Ok(row)
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Walls {
+    /// These are not mounted, or empty.
+    Missing(&'static [&'static str]),
+    /// These calls give this error.
+    Filter(&'static [Call], i32),
+    /// All may be read everywhere; beyond that, what may be done in DEST's directory, and with DEST.
+    Rules {
+        here: BitFlags<AccessFs>,
+        file: BitFlags<AccessFs>,
+    },
+}
+
+#[derive(Debug)]
+struct Sandbox {
+    name: String,
+    directory: PathBuf,
+    _disk: Disk,
+    walls: Walls,
+}
+
+impl Sandbox {
+    fn new(ground: &Ground, name: String, walls: Walls) -> Result<Self> {
+        let disk = Disk::memory(ground, "size=64m")?;
+        Ok(Self {
+            name,
+            directory: disk.work(),
+            _disk: disk,
+            walls,
+        })
+    }
+
+    /// A test of something that is there after all would see nothing.
+    fn prove_bare(&self, missing: &[&str]) -> Result<()> {
+        let mut command = Command::new("/bin/sh");
+        command.args([
+            "-c",
+            "for name; do set -- \"$name\"/*; test ! -e \"$1\" || exit 1; done",
+            "sh",
+        ]);
+        command.args(missing);
+        self.confine(&mut command)?;
+        let ended = child::run(command, &[], None)?;
+        ensure!(
+            ended.is_success(),
+            "{}: it is not so: {}",
+            self.name,
+            ended.shown()
+        );
+        Ok(())
+    }
+}
+
+impl Fault for Sandbox {
+    fn shown(&self) -> String {
+        self.name.clone()
+    }
+
+    fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    fn one_in(&self) -> usize {
+        12
+    }
+
+    fn confine(&self, command: &mut Command) -> Result<()> {
+        match self.walls {
+            Walls::Missing(names) => {
+                before_exec(command, move || {
+                    unshare(CloneFlags::CLONE_NEWNS)?;
+                    for name in names {
+                        if *name == "/proc" {
+                            umount2(*name, MntFlags::MNT_DETACH)?;
+                        } else {
+                            let none = None::<&str>;
+                            mount(none, *name, Some("tmpfs"), MsFlags::empty(), none)?;
+                        }
+                    }
+                    Ok(())
+                });
+                Ok(())
+            }
+            Walls::Filter(calls, errno) => forbid(command, calls, errno),
+            Walls::Rules { here, file } => self.fence(command, here, file),
+        }
+    }
+
+    fn keeps_names(&self) -> bool {
+        // What has a name, and may not be removed, stays.
+        match self.walls {
+            Walls::Rules { here, .. } => !here.contains(AccessFs::RemoveFile),
+            Walls::Missing(_) | Walls::Filter(..) => false,
+        }
+    }
+
+    fn expect(&self, writer: Writer) -> Expect {
+        let Some(form) = writer.form() else {
+            return Expect::Contract;
+        };
+        let has_another_way = match self.walls {
+            // What COMMAND and the shell need of the machine is not ours to say.
+            Walls::Missing(_) => !form.runs_command() && !form.validates(),
+            Walls::Filter(calls, errno) => {
+                calls.iter().all(|call| call.has_another_way(errno)) && !form.runs_command()
+            }
+            Walls::Rules { here, .. } => here.is_all() || here == AccessFs::from_all(ABI::V3),
+        };
+        if has_another_way {
+            Expect::Success
+        } else {
+            Expect::Contract
+        }
+    }
+}
+
+impl Sandbox {
+    fn fence(
+        &self,
+        command: &mut Command,
+        here: BitFlags<AccessFs>,
+        file: BitFlags<AccessFs>,
+    ) -> Result<()> {
+        let all = AccessFs::from_all(ABI::V3);
+        let of_files = AccessFs::from_file(ABI::V3);
+        let directory = PathFd::new(&self.directory)?;
+        let mut ruleset = Ruleset::default()
+            .set_compatibility(CompatLevel::HardRequirement)
+            .handle_access(all)?
+            .create()?
+            .add_rule(PathBeneath::new(
+                PathFd::new("/")?,
+                AccessFs::from_read(ABI::V3),
+            ))?
+            .add_rule(PathBeneath::new(PathFd::new("/dev")?, AccessFs::WriteFile))?
+            .add_rule(PathBeneath::new(directory, here))?;
+        let destination = self.directory.join("o");
+        if destination.exists() {
+            ruleset = ruleset.add_rule(PathBeneath::new(
+                PathFd::new(&destination)?,
+                file & of_files,
+            ))?;
+        }
+        let mut ruleset = Some(ruleset);
+        before_exec(command, move || {
+            let not_twice = || io::Error::from_raw_os_error(libc::EALREADY);
+            let restricted = ruleset.take().ok_or_else(not_twice)?.restrict_self();
+            restricted
+                .map(|_| ())
+                .map_err(|_| io::Error::from_raw_os_error(libc::EPERM))
+        });
+        Ok(())
+    }
+}
+
+/// Has calls fail with an error, and do nothing.
+fn forbid(command: &mut Command, calls: &[Call], errno: i32) -> Result<()> {
+    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::new();
+    for call in calls {
+        let rule = match call.bits {
+            None => Vec::new(),
+            Some((argument, bits)) => {
+                let has = SeccompCmpOp::MaskedEq(bits);
+                let condition =
+                    SeccompCondition::new(argument, SeccompCmpArgLen::Dword, has, bits)?;
+                vec![SeccompRule::new(vec![condition])?]
+            }
+        };
+        for number in call.numbers {
+            rules.insert(*number, rule.clone());
+        }
+    }
+    let answer = SeccompAction::Errno(u32::try_from(errno)?);
+    let architecture = std::env::consts::ARCH
+        .try_into()
+        .context("no filters on this machine")?;
+    let filter = SeccompFilter::new(rules, SeccompAction::Allow, answer, architecture)?;
+    let program: BpfProgram = filter.try_into()?;
+    before_exec(command, move || {
+        let cannot = |_| io::Error::from_raw_os_error(libc::EPERM);
+        seccompiler::apply_filter(&program).map_err(cannot)
+    });
+    Ok(())
+}

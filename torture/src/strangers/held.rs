@@ -1,0 +1,355 @@
+//! While its input is held back, somebody does something to DEST or to its directory.
+//!
+//! The rule of atomwrite: a path is resolved once, and from then on all happens in the directory that was opened. One that
+//! is renamed is followed, one that is exchanged is not, and no link is followed that was not there at the beginning.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
+
+use super::place::{Place, Runner, judge_end, words};
+use super::tree::{differences, look, look_at};
+use crate::ground::Ground;
+use crate::programs::{Program, is_temporary};
+use crate::report::{Harm, Promise, Report, Tally};
+
+/// More than a pipe holds: when all but the end of it is written, somebody has begun to read.
+const SIZE: usize = 200_000;
+
+/// There is nobody to wait for.
+const LONGEST_HERE: Duration = Duration::from_secs(10);
+
+/// What somebody does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Act {
+    Nothing,
+    FileBecomesALink,
+    FileBecomesADanglingLink,
+    FileIsRemoved,
+    FileIsReplaced,
+    FileBecomesADirectory,
+    FileBecomesAFifo,
+    FileBecomesASocket,
+    FileBecomesAMount,
+    FileBecomesAHardLink,
+    FileGetsAnotherMode,
+    DirectoryIsRenamed,
+    DirectoryBecomesALink,
+    DirectoryIsReplaced,
+    DirectoryIsRemoved,
+}
+
+const ACTS: [Act; 15] = [
+    Act::Nothing,
+    Act::FileBecomesALink,
+    Act::FileBecomesADanglingLink,
+    Act::FileIsRemoved,
+    Act::FileIsReplaced,
+    Act::FileBecomesADirectory,
+    Act::FileBecomesAFifo,
+    Act::FileBecomesASocket,
+    Act::FileBecomesAMount,
+    Act::FileBecomesAHardLink,
+    Act::FileGetsAnotherMode,
+    Act::DirectoryIsRenamed,
+    Act::DirectoryBecomesALink,
+    Act::DirectoryIsReplaced,
+    Act::DirectoryIsRemoved,
+];
+
+/// The options, and the name that is written; `o` exists, `n` does not.
+const FORMS: [(&[&str], &str); 15] = [
+    (&[], "o"),
+    (&["--lock"], "o"),
+    (&["-a"], "o"),
+    (&["-b"], "o"),
+    (&["--backup=numbered"], "o"),
+    (&["-C"], "o"),
+    (&["--no-dereference"], "o"),
+    (&["-m", "600"], "o"),
+    (&["--keep=all"], "o"),
+    (&["--validate", "cat >/dev/null"], "o"),
+    (&["-f"], "o"),
+    (&[], "n"),
+    (&["-n"], "n"),
+    (&["--lock"], "n"),
+    (&["-D"], "n"),
+];
+
+const OLD: &[u8] = b"old\n";
+
+impl Act {
+    /// Gives where the directory is now that was `d`.
+    fn perform(self, place: &Place, name: &str) -> Result<Option<PathBuf>> {
+        let (d, moved, file) = (
+            place.path("d"),
+            place.path("moved"),
+            place.path("d").join(name),
+        );
+        let remove = || match fs::remove_file(&file) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        };
+        if !matches!(
+            self,
+            Self::Nothing
+                | Self::FileBecomesAMount
+                | Self::FileGetsAnotherMode
+                | Self::DirectoryIsRenamed
+                | Self::DirectoryBecomesALink
+                | Self::DirectoryIsReplaced
+                | Self::DirectoryIsRemoved
+        ) {
+            remove()?;
+        }
+        match self {
+            Self::Nothing | Self::FileIsRemoved => {}
+            Self::FileBecomesALink => symlink("../victim/v", &file)?,
+            Self::FileBecomesADanglingLink => symlink("../victim/new", &file)?,
+            Self::FileIsReplaced => fs::write(&file, "another's\n")?,
+            Self::FileBecomesADirectory => fs::create_dir(&file)?,
+            Self::FileBecomesAFifo => mkfifo(&file, Mode::S_IRUSR | Mode::S_IWUSR)?,
+            Self::FileBecomesASocket => drop(UnixListener::bind(&file)?),
+            Self::FileBecomesAMount => {
+                fs::OpenOptions::new()
+                    .append(true)
+                    .create(true)
+                    .open(&file)?;
+                let victim = place.path("victim/v");
+                mount(
+                    Some(&victim),
+                    &file,
+                    None::<&str>,
+                    MsFlags::MS_BIND,
+                    None::<&str>,
+                )
+                .context("cannot mount")?;
+            }
+            Self::FileBecomesAHardLink => fs::hard_link(place.path("victim/v"), &file)?,
+            Self::FileGetsAnotherMode => {
+                fs::OpenOptions::new()
+                    .append(true)
+                    .create(true)
+                    .open(&file)?;
+                fs::set_permissions(&file, fs::Permissions::from_mode(0o604))?;
+            }
+            Self::DirectoryIsRenamed => fs::rename(&d, &moved)?,
+            Self::DirectoryBecomesALink => {
+                fs::rename(&d, &moved)?;
+                symlink("victim", &d)?;
+            }
+            Self::DirectoryIsReplaced => {
+                fs::rename(&d, &moved)?;
+                fs::create_dir(&d)?;
+                fs::write(d.join("o"), "another's\n")?;
+            }
+            Self::DirectoryIsRemoved => {
+                fs::remove_dir_all(&d)?;
+                return Ok(None);
+            }
+        }
+        Ok(Some(match self {
+            Self::DirectoryIsRenamed | Self::DirectoryBecomesALink | Self::DirectoryIsReplaced => {
+                moved
+            }
+            _ => d,
+        }))
+    }
+
+    /// The mode that the new file has then.
+    fn mode(self, options: &[&str], name: &str) -> Option<u32> {
+        match self {
+            _ if options.contains(&"-m") => Some(0o600),
+            Self::FileGetsAnotherMode => Some(0o604),
+            Self::Nothing
+            | Self::DirectoryIsRenamed
+            | Self::DirectoryBecomesALink
+            | Self::DirectoryIsReplaced
+                if name == "o" =>
+            {
+                Some(0o640)
+            }
+            _ => None,
+        }
+    }
+}
+
+pub(super) fn run(ground: &Ground, report: &mut Report) -> Result<()> {
+    let test = "DEST or its directory becomes another thing meanwhile";
+    let mut tally = Tally::default();
+    for unnamed_files in [true, false] {
+        for (options, name) in FORMS {
+            for act in ACTS {
+                let runner = Runner {
+                    unnamed_files,
+                    ..Runner::ROOT
+                };
+                let words = words(ground, options, &format!("d/{name}"));
+                let told_as = format!("{options:?} d/{name}, {act:?}, O_TMPFILE: {unnamed_files}");
+                one(
+                    ground,
+                    runner,
+                    &words,
+                    (options, name),
+                    act,
+                    &told_as,
+                    &mut tally,
+                )?;
+            }
+        }
+    }
+    parents(ground, &mut tally)?;
+    report.add(test, Promise::Made, Program::Atomwrite, tally);
+    // They name the file twice or write to what they find, so that it matters what is there by then.
+    let peers: [(Program, &[&str]); 2] = [
+        (Program::Sponge, &["sponge", "d/o"]),
+        (Program::CatAndMove, &["sh", "-c", "cat >d/t && mv d/t d/o"]),
+    ];
+    for (peer, words) in peers {
+        let mut tally = Tally::default();
+        let words: Vec<OsString> = words.iter().map(OsString::from).collect();
+        for act in ACTS {
+            one(
+                ground,
+                Runner::ROOT,
+                &words,
+                (&[], "o"),
+                act,
+                &format!("{act:?}"),
+                &mut tally,
+            )?;
+        }
+        report.add(test, Promise::Made, peer, tally);
+    }
+    Ok(())
+}
+
+fn one(
+    ground: &Ground,
+    runner: Runner,
+    words: &[OsString],
+    (options, name): (&[&str], &str),
+    act: Act,
+    told_as: &str,
+    tally: &mut Tally,
+) -> Result<()> {
+    tally.tried();
+    let place = Place::make(ground)?;
+    place.file("d/o", OLD, 0o640, 0)?;
+    let new = vec![b'x'; SIZE];
+    let mut running = runner.start(place.above(), words)?;
+    let mut pipe = running.stdin()?;
+    let begun = new[..SIZE - 1].to_owned();
+    // Full until it is read.
+    let feed = thread::spawn(move || pipe.write_all(&begun).map(|()| pipe));
+    while !feed.is_finished() && !running.ends_within(Duration::from_millis(1))? {}
+    let now = act.perform(&place, name)?;
+    let before = now.as_ref().map(|now| look(now)).transpose()?;
+    if let Ok(Ok(mut pipe)) = feed.join() {
+        // EPIPE: it has refused already.
+        drop(pipe.write_all(b"x"));
+    }
+    let ended = running.end_within(LONGEST_HERE)?;
+    judge_end(&ended, &[0, 1, 3], told_as, tally);
+    place.judge_victim(told_as, tally)?;
+    let Some(now) = now else {
+        if ended.code() == Some(0) {
+            tally.harmed(Harm::Lost, || {
+                format!("{told_as}: its directory is gone, and it says that all is done")
+            });
+        }
+        return Ok(());
+    };
+    let after = look(&now)?;
+    let is_litter = |path: &&PathBuf| is_temporary(path) || path.as_os_str() == "t";
+    if let Some(left) = after.keys().find(is_litter) {
+        tally.harmed(Harm::Left, || format!("{told_as}: {}", left.display()));
+    }
+    if ended.code() == Some(0) {
+        let wanted = if options.contains(&"-a") {
+            [OLD, &new].concat()
+        } else {
+            new
+        };
+        // Whoever does not hold on to the directory is to write where the path leads now.
+        let at = if words[0] == ground.binary {
+            now.join(name)
+        } else {
+            place.path("d").join(name)
+        };
+        match look_at(&at)? {
+            Some(entry) if entry.is_file() && entry.content == wanted => {
+                let mode = act.mode(options, name);
+                if mode.is_some_and(|mode| entry.mode & 0o7777 != mode) {
+                    tally.harmed(Harm::Looks, || {
+                        format!("{told_as}: {:o}, not {mode:?}", entry.mode)
+                    });
+                }
+            }
+            found => {
+                let found = found.map(|entry| (entry.mode, entry.content.len()));
+                tally.harmed(Harm::Lost, || {
+                    format!("{told_as}: it says that all is done, and there is {found:?}")
+                });
+            }
+        }
+    } else if let Some(mut before) = before {
+        let mut after = after;
+        before.retain(|path, _| !is_temporary(path));
+        after.retain(|path, _| !is_temporary(path));
+        let changed = differences(&before, &after);
+        if !changed.is_empty() {
+            tally.harmed(Harm::Torn, || {
+                format!("{told_as}: {}, yet {}", ended.told(), changed.join(", "))
+            });
+        }
+    }
+    if act == Act::FileBecomesAMount {
+        // It may have been refused before there was one.
+        umount2(&now.join(name), MntFlags::MNT_DETACH).context("cannot unmount")?;
+    }
+    Ok(())
+}
+
+/// With `-D`, a directory that was missing is there at the end: made by a stranger, as a link.
+fn parents(ground: &Ground, tally: &mut Tally) -> Result<()> {
+    for (link, unnamed_files) in [
+        ("../victim", true),
+        ("../victim", false),
+        ("../victim/p", true),
+        (".", true),
+    ] {
+        tally.tried();
+        let place = Place::make(ground)?;
+        let told_as = format!("-D d/p/o, d/p becomes a link to {link}, O_TMPFILE: {unnamed_files}");
+        let runner = Runner {
+            unnamed_files,
+            ..Runner::ROOT
+        };
+        let mut running = runner.start(place.above(), &words(ground, &["-D"], "d/p/o"))?;
+        let mut pipe = running.stdin()?;
+        pipe.write_all(&vec![b'x'; SIZE])?;
+        symlink(link, place.path("d/p"))?;
+        drop(pipe);
+        judge_end(&running.end()?, &[1], &told_as, tally);
+        place.judge_victim(&told_as, tally)?;
+        let left: Vec<PathBuf> = look(&place.path("d"))?
+            .into_keys()
+            .filter(|name| name.as_os_str() != "p")
+            .collect();
+        if left.len() > 1 {
+            tally.harmed(Harm::Left, || format!("{told_as}: {left:?}"));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,229 @@
+//! Another user who owns the directory, or shares it, and who changes what is in it as fast as the machine can, while
+//! root writes there.
+//!
+//! What becomes of DEST is then that user's to say, and is not judged. What counts: nothing that is only root's to change
+//! is changed through root's hands, and root's program ends, with a status that there is.
+
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::fs::{DirBuilderExt, symlink};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::thread;
+
+use anyhow::{Context, Result, anyhow, ensure};
+use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+use nix::sys::stat::Mode;
+use nix::unistd::{Gid, Uid, mkfifo, setfsgid, setfsuid};
+use rand::Rng;
+use rand::rngs::StdRng;
+
+use super::place::{NOBODY, Place, Runner, give, judge_end, own, words};
+use crate::ground::Ground;
+use crate::programs::{Program, choices, is_temporary};
+use crate::report::{Promise, Report, Tally};
+
+/// What the other one plays with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Game {
+    /// Temporary names. In a directory of his own, root's are his to remove.
+    Names,
+    /// And DEST, which is all that it can be but a link: what root is told to follow, root follows.
+    NamesAndFile,
+    /// And DEST as a link; root was told not to follow any.
+    Links,
+    /// And DEST as a link, in root's directory, which is sticky and open for all: such a link is not followed.
+    Sticky,
+}
+
+const GAMES: [Game; 4] = [Game::Names, Game::NamesAndFile, Game::Links, Game::Sticky];
+
+/// The options that root gives.
+const FORMS: [&[&str]; 9] = [
+    &[],
+    &["-f"],
+    &["-b"],
+    &["--backup=numbered"],
+    &["-C"],
+    &["--lock"],
+    &["--validate", "cat >/dev/null"],
+    &["-m", "4755", "-o", "root", "-g", "root"],
+    &["--inplace=always"],
+];
+
+pub(super) fn run(ground: &Ground, report: &mut Report) -> Result<()> {
+    let mut tally = Tally::default();
+    for game in GAMES {
+        for form in FORMS {
+            for unnamed_files in [true, false] {
+                let mut options = form.to_vec();
+                if game == Game::Links {
+                    options.push("--no-dereference");
+                }
+                let call = Call {
+                    words: words(ground, &options, "d/o"),
+                    names: choices("o").to_vec(),
+                    runner: Runner {
+                        unnamed_files,
+                        ..Runner::ROOT
+                    },
+                    no_fifo: form.contains(&"--inplace=always"),
+                };
+                round(ground, game, &call, ground.many(20, 80), &mut tally)?;
+            }
+        }
+    }
+    let test = "a hostile owner of the directory, racing";
+    report.add(test, Promise::Made, Program::Atomwrite, tally);
+    // It has a temporary name, too, and writes to whatever has that.
+    let call = Call {
+        words: ["sh", "-c", "cat >d/t && mv -T d/t d/o"]
+            .map(OsString::from)
+            .to_vec(),
+        names: vec!["t".to_owned()],
+        runner: Runner::ROOT,
+        no_fifo: true,
+    };
+    let mut tally = Tally::default();
+    round(
+        ground,
+        Game::Links,
+        &call,
+        ground.many(100, 400),
+        &mut tally,
+    )?;
+    report.add(test, Promise::Made, Program::CatAndMove, tally);
+    Ok(())
+}
+
+/// What root calls.
+#[derive(Debug)]
+struct Call {
+    words: Vec<OsString>,
+    /// The temporary names that it takes.
+    names: Vec<String>,
+    runner: Runner,
+    /// To open one for writing is to wait.
+    no_fifo: bool,
+}
+
+fn round(ground: &Ground, game: Game, call: &Call, runs: usize, tally: &mut Tally) -> Result<()> {
+    let told_as = format!(
+        "{game:?}, {:?}, {:?}, seed {}",
+        &call.words[1..],
+        call.runner,
+        ground.seed
+    );
+    let place = Place::make(ground)?;
+    let (owner, mode) = if game == Game::Sticky {
+        (0, 0o1777)
+    } else {
+        (NOBODY, 0o755)
+    };
+    fs::create_dir(place.path("hoard"))?;
+    give(&place.path("hoard"), NOBODY, 0o700)?;
+    place.file("d/o", b"another's\n", 0o644, NOBODY)?;
+    // Without a link that leads to it, only root can look at it.
+    let link = place.path("hoard/link");
+    symlink("../victim/v", &link)?;
+    own(&link, NOBODY)?;
+    give(&place.path("d"), owner, mode)?;
+    let (over, moves) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let chance = ground.chance(&told_as);
+    thread::scope(|scope| {
+        let racer = scope.spawn(|| race(place.above(), game, call, &over, &moves, chance));
+        let outcome = (|| {
+            for at in 0..runs {
+                let seen = moves.load(Relaxed);
+                let told_as = format!("{told_as}, run {at}");
+                tally.tried();
+                let ended = call.runner.run(place.above(), &call.words, b"root's\n")?;
+                judge_end(&ended, &[0, 1, 3, 4], &told_as, tally);
+                place.judge_victim(&told_as, tally)?;
+                // A race needs two.
+                while moves.load(Relaxed) == seen && !racer.is_finished() {
+                    thread::yield_now();
+                }
+            }
+            anyhow::Ok(())
+        })();
+        over.store(true, Relaxed);
+        racer.join().map_err(|_| anyhow!("the racer panicked"))??;
+        outcome
+    })
+}
+
+/// Becomes the other user, as far as files go, and changes what there is until all is over.
+fn race(
+    above: &Path,
+    game: Game,
+    call: &Call,
+    over: &AtomicBool,
+    moves: &AtomicUsize,
+    mut chance: StdRng,
+) -> Result<()> {
+    // For this thread alone, and with it go root's rights to other people's files (capabilities(7)).
+    setfsgid(Gid::from_raw(NOBODY));
+    setfsuid(Uid::from_raw(NOBODY));
+    ensure!(
+        fs::write(above.join("victim/v"), "").is_err(),
+        "the racer is root"
+    );
+    let d = above.join("d");
+    let hoard = above.join("hoard");
+    let no_fifo = call.no_fifo;
+    while !over.load(Relaxed) {
+        // Most of this fails, mostly since somebody was quicker.
+        for entry in fs::read_dir(&d).context("the racer cannot look")?.flatten() {
+            let name = entry.file_name();
+            if is_temporary(Path::new(&name)) {
+                meddle(&d.join(&name), &hoard, game, no_fifo, &mut chance);
+            }
+        }
+        for name in &call.names {
+            if chance.random_ratio(1, 4) {
+                meddle(&d.join(name), &hoard, game, no_fifo, &mut chance);
+            }
+        }
+        if game != Game::Names {
+            let links = matches!(game, Game::Links | Game::Sticky);
+            become_something(&d.join("o"), links, no_fifo, &mut chance);
+        }
+        moves.fetch_add(1, Relaxed);
+    }
+    Ok(())
+}
+
+/// Something happens to a temporary name.
+fn meddle(path: &Path, hoard: &Path, game: Game, no_fifo: bool, chance: &mut StdRng) {
+    // A link that comes to be DEST is followed by the next run, as it is told to.
+    let links = matches!(game, Game::Links | Game::Sticky);
+    match chance.random_range(0..5) {
+        0 => drop(fs::rename(path, hoard.join("taken"))),
+        1 if links => drop(renameat2(
+            AT_FDCWD,
+            path,
+            AT_FDCWD,
+            &hoard.join("link"),
+            RenameFlags::RENAME_EXCHANGE,
+        )),
+        2 => drop(fs::rename(path, path.with_file_name("o"))),
+        1 | 3 => become_something(path, links, no_fifo, chance),
+        _ => drop(fs::remove_file(path)),
+    }
+}
+
+/// The name becomes another thing.
+fn become_something(path: &Path, links: bool, no_fifo: bool, chance: &mut StdRng) {
+    // One of the two is right.
+    drop(fs::remove_file(path));
+    drop(fs::remove_dir_all(path));
+    match chance.random_range(0..7) {
+        0 if links => drop(symlink("../victim/v", path)),
+        1 if links => drop(symlink("../victim", path)),
+        2 if !no_fifo => drop(mkfifo(path, Mode::from_bits_truncate(0o666))),
+        3 => drop(fs::DirBuilder::new().mode(0o700).create(path)),
+        4 if !no_fifo => drop(fs::hard_link(path.with_file_name("../victim/v"), path)),
+        _ => drop(fs::write(path, "another's\n")),
+    }
+}

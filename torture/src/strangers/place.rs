@@ -1,0 +1,160 @@
+//! A directory `d` to write in, and beside it the directory `victim`, in which nothing may ever change.
+
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::thread;
+
+use anyhow::{Context, Result, anyhow};
+use tempfile::TempDir;
+
+use super::tree::{Tree, differences, look};
+use crate::child::{Ended, Running};
+use crate::ground::Ground;
+use crate::report::{Harm, Tally};
+use crate::unnamed;
+
+/// Another user, who is nobody else.
+pub(crate) const NOBODY: u32 = 65534;
+
+#[derive(Debug)]
+pub(crate) struct Place {
+    above: TempDir,
+    victim: Tree,
+}
+
+impl Place {
+    /// The victim is root's, and nobody else may write to it.
+    pub(crate) fn make(ground: &Ground) -> Result<Self> {
+        let above = ground.directory("stranger.")?;
+        fs::set_permissions(above.path(), fs::Permissions::from_mode(0o755))?;
+        for directory in ["d", "victim", "victim/p"] {
+            fs::create_dir(above.path().join(directory))?;
+        }
+        for (file, mode) in [("v", 0o644), ("o", 0o640), ("n", 0o600), ("p/o", 0o4755)] {
+            let path = above.path().join("victim").join(file);
+            fs::write(&path, format!("the victim's {file}\n"))?;
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode))?;
+        }
+        let victim = look(&above.path().join("victim"))?;
+        Ok(Self { above, victim })
+    }
+
+    pub(crate) fn above(&self) -> &Path {
+        self.above.path()
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.above.path().join(name)
+    }
+
+    /// Makes a file; its mode does not depend on the umask.
+    pub(crate) fn file(&self, name: &str, content: &[u8], mode: u32, owner: u32) -> Result<()> {
+        let path = self.path(name);
+        fs::write(&path, content).with_context(|| format!("cannot make {name}"))?;
+        own(&path, owner)?;
+        Ok(fs::set_permissions(
+            &path,
+            fs::Permissions::from_mode(mode),
+        )?)
+    }
+
+    /// Counts a victim that is not as it was.
+    pub(crate) fn judge_victim(&self, told_as: &str, tally: &mut Tally) -> Result<()> {
+        let changed = self.changes_to_victim()?;
+        if !changed.is_empty() {
+            tally.harmed(Harm::Stranger, || {
+                format!(
+                    "{told_as}: in the victim's directory {}",
+                    changed.join(", ")
+                )
+            });
+        }
+        Ok(())
+    }
+
+    pub(crate) fn changes_to_victim(&self) -> Result<Vec<String>> {
+        Ok(differences(&self.victim, &look(&self.path("victim"))?))
+    }
+}
+
+/// Gives a file or a link to somebody.
+pub(crate) fn own(path: &Path, owner: u32) -> Result<()> {
+    std::os::unix::fs::lchown(path, Some(owner), Some(owner))
+        .with_context(|| format!("cannot give {} away", path.display()))
+}
+
+/// Gives a directory to somebody, with a mode.
+pub(crate) fn give(path: &Path, owner: u32, mode: u32) -> Result<()> {
+    chown(path, Some(owner), Some(owner))?;
+    Ok(fs::set_permissions(path, fs::Permissions::from_mode(mode))?)
+}
+
+/// Who runs it, and what the kernel gives it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Runner {
+    pub(crate) uid: u32,
+    pub(crate) unnamed_files: bool,
+}
+
+impl Runner {
+    pub(crate) const ROOT: Self = Self {
+        uid: 0,
+        unnamed_files: true,
+    };
+
+    /// Starts it with a pipe for stdin.
+    pub(crate) fn start(self, directory: &Path, words: &[OsString]) -> Result<Running> {
+        // A thread of its own, since a filter stays.
+        let start = move || -> Result<Running> {
+            if !self.unnamed_files {
+                unnamed::refuse()?;
+            }
+            let mut command = Command::new(words.first().context("no words")?);
+            command
+                .args(&words[1..])
+                .current_dir(directory)
+                .stdin(Stdio::piped());
+            if self.uid != 0 {
+                command.uid(self.uid).gid(self.uid);
+            }
+            Running::start(&mut command)
+        };
+        thread::scope(|scope| scope.spawn(start).join())
+            .map_err(|_| anyhow!("a thread panicked"))?
+    }
+
+    /// Runs it with that as its stdin.
+    pub(crate) fn run(self, directory: &Path, words: &[OsString], stdin: &[u8]) -> Result<Ended> {
+        let mut running = self.start(directory, words)?;
+        let mut pipe = running.stdin()?;
+        thread::scope(|scope| {
+            scope.spawn(move || {
+                // EPIPE: it refuses without reading.
+                drop(std::io::Write::write_all(&mut pipe, stdin));
+            });
+            running.end()
+        })
+    }
+}
+
+/// Counts one that hangs, panics or has a status that there is not.
+pub(crate) fn judge_end(ended: &Ended, allowed: &[i32], told_as: &str, tally: &mut Tally) {
+    let words = String::from_utf8_lossy(&ended.stderr);
+    match ended.code() {
+        None if ended.status.is_none() => tally.harmed(Harm::Hung, || told_as.to_owned()),
+        Some(code) if allowed.contains(&code) && !words.contains("panicked") => {}
+        _ => tally.harmed(Harm::Answer, || format!("{told_as}: {}", ended.told())),
+    }
+}
+
+/// The words of a call of atomwrite.
+pub(crate) fn words(ground: &Ground, options: &[&str], destination: &str) -> Vec<OsString> {
+    let mut words: Vec<OsString> = vec![ground.binary.clone().into(), "--sync=none".into()];
+    words.extend(options.iter().map(OsString::from));
+    words.push(destination.into());
+    words
+}
