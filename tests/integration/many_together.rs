@@ -8,6 +8,7 @@ use std::io::Read;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::{Duration, SystemTime};
 
 use crate::input::terminal;
 use crate::many::{and, check_new, furnish, ground, leaves_dir, words};
@@ -166,6 +167,28 @@ fn a_judged_file_that_a_validator_exchanges_is_missed_before_any_is_new() {
     let script = r#"test "$2" != d/c || { p=${1%/*}; mv "$p/b" "$p/x"; cp "$p/x" "$p/b"; }"#;
     let run = sandbox.atomwrite(words(&["--validate", script]));
     leaves_dir(run.says("'d/b'").says("changed it"), "d", 3);
+}
+
+#[test]
+fn a_judged_file_that_a_validator_writes_to_is_missed_before_any_is_new() {
+    for write in ["echo more >>", "printf 'NEW a' >", "touch "] {
+        let sandbox = ground();
+        let script = format!(r#"test "$2" != d/c || {write}"${{1%/*}}/a""#);
+        let run = sandbox.atomwrite(words(&["--validate", &script]));
+        leaves_dir(run.says("'d/a'").says("changed it"), "d", 3);
+    }
+}
+
+#[test]
+fn the_time_of_a_file_that_was_judged_is_that_of_its_last_write() {
+    let sandbox = ground();
+    let before = SystemTime::now() - Duration::from_millis(20);
+    sandbox
+        .atomwrite(words(&["--validate", "true"]))
+        .leaves(and(&sandbox, &["d/c"]))
+        .succeeds();
+    let modified = fs::metadata(sandbox.path("d/a")).unwrap().modified();
+    assert!(modified.unwrap() >= before, "a second was not given back");
 }
 
 // ---- Links ----------------------------------------------------------------------------------------------------
