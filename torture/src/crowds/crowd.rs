@@ -15,6 +15,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
+use rustix::process::setpriority_process;
 
 use super::content::Stamp;
 use crate::child::{Ended, Running};
@@ -210,6 +211,9 @@ fn command(directory: &Path, job: &Job) -> Command {
 }
 
 fn look_on(path: &Path, mut watch: Watch, over: &AtomicBool, told: &str) -> Result<Tally> {
+    // This thread alone (setpriority(2), "C library/kernel differences"): who only looks on is not to keep the others from
+    // their work.
+    setpriority_process(None, 10).context("cannot be nice")?;
     let mut tally = Tally::default();
     let (mut content, mut again) = (Vec::new(), Vec::new());
     loop {

@@ -28,12 +28,14 @@ pub(super) enum Form {
     Backup,
     Named,
     NamedValidate,
+    /// The temporary names of the one are files, those of the other directories.
+    StdinAndValidate,
     /// Each writer in a form of its own.
     Mixed,
 }
 
 impl Form {
-    pub(super) const ALL: [Self; 11] = [
+    pub(super) const ALL: [Self; 12] = [
         Self::Stdin,
         Self::Compare,
         Self::Source,
@@ -44,6 +46,7 @@ impl Form {
         Self::Backup,
         Self::Named,
         Self::NamedValidate,
+        Self::StdinAndValidate,
         Self::Mixed,
     ];
 
@@ -53,7 +56,7 @@ impl Form {
 
     fn words(self, ground: &Ground, source: &str, sync: &str) -> Vec<OsString> {
         let tail: &[&str] = match self {
-            Self::Stdin | Self::Named | Self::Mixed => &["o"],
+            Self::Stdin | Self::Named | Self::StdinAndValidate | Self::Mixed => &["o"],
             Self::Compare => &["-C", "o"],
             Self::Source => &[source, "o"],
             Self::Command => &["o", "--", "cat", source],
@@ -111,7 +114,9 @@ pub(super) fn crowd(
     let mut writers = Vec::new();
     for writer in 0..WRITERS {
         let own = match form {
-            Form::Mixed => Form::ALL[chance.random_range(0..Form::ALL.len() - 1)],
+            Form::Mixed => Form::ALL[chance.random_range(0..Form::ALL.len() - 2)],
+            Form::StdinAndValidate if writer % 2 == 0 => Form::Validate,
+            Form::StdinAndValidate => Form::Stdin,
             form => form,
         };
         let mut jobs = Vec::new();

@@ -2,7 +2,7 @@
 //! and a link.
 //!
 //! The rule of atomwrite: all of a run happens in one directory and with one name. So the new file is whole under one of
-//! the two names, the other one is as it was, and nothing else is in either directory.
+//! the two names, and nothing of the run stays in either directory.
 
 use std::ffi::OsString;
 use std::fs;

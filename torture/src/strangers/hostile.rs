@@ -131,7 +131,8 @@ fn round(ground: &Ground, game: Game, call: &Call, runs: usize, tally: &mut Tall
     let (over, moves) = (AtomicBool::new(false), AtomicUsize::new(0));
     let chance = ground.chance(&told_as);
     thread::scope(|scope| {
-        let racer = scope.spawn(|| race(place.above(), game, call, &over, &moves, chance));
+        let (above, over, moves) = (place.above(), &over, &moves);
+        let racer = scope.spawn(move || race(above, game, call, over, moves, chance));
         let outcome = (|| {
             for at in 0..runs {
                 let seen = moves.load(Relaxed);

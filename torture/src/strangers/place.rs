@@ -1,5 +1,6 @@
 //! A directory `d` to write in, and beside it the directory `victim`, in which nothing may ever change.
 
+use std::cell::RefCell;
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -23,7 +24,8 @@ pub(crate) const NOBODY: u32 = 65534;
 #[derive(Debug)]
 pub(crate) struct Place {
     above: TempDir,
-    victim: Tree,
+    /// As it was when it was looked at last: each change counts once.
+    victim: RefCell<Tree>,
 }
 
 impl Place {
@@ -40,7 +42,10 @@ impl Place {
             fs::set_permissions(&path, fs::Permissions::from_mode(mode))?;
         }
         let victim = look(&above.path().join("victim"))?;
-        Ok(Self { above, victim })
+        Ok(Self {
+            above,
+            victim: RefCell::new(victim),
+        })
     }
 
     pub(crate) fn above(&self) -> &Path {
@@ -76,8 +81,10 @@ impl Place {
         Ok(())
     }
 
+    /// What has changed since the last look.
     pub(crate) fn changes_to_victim(&self) -> Result<Vec<String>> {
-        Ok(differences(&self.victim, &look(&self.path("victim"))?))
+        let now = look(&self.path("victim"))?;
+        Ok(differences(&self.victim.replace(now.clone()), &now))
     }
 }
 
