@@ -8,7 +8,8 @@
 //! old one gets the backup's name then; where that cannot be either, a copy, complete before it has a name. A file that
 //! is overwritten in place is copied: a second name would be one for the new content.
 
-use std::ffi::OsStr;
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -88,8 +89,8 @@ impl<'d> Backup<'d> {
         let base = self.destination.name().as_os_str();
         let number = match self.backups.naming {
             Naming::Simple => None,
-            Naming::Numbered => Some(highest_number(directory, base)?.unwrap_or(0)),
-            Naming::Existing => highest_number(directory, base)?,
+            Naming::Numbered => Some(self.highest_number()?.unwrap_or(0)),
+            Naming::Existing => self.highest_number()?,
         };
         let mut name = base.to_owned();
         match number {
@@ -118,6 +119,23 @@ impl<'d> Backup<'d> {
         Ok(())
     }
 
+    /// The highest N of all NAME.~N~ in DEST's directory.
+    fn highest_number(&self) -> Result<Option<u64>> {
+        let mut numbers = self.destination.place().numbers.borrow_mut();
+        if numbers.is_none() {
+            let read = read_numbers(self.destination.directory().fd.as_fd());
+            *numbers = Some(read.context("cannot read its directory")?);
+        }
+        let base = self.destination.name().as_os_str();
+        Ok(numbers.as_ref().and_then(|all| all.get(base).copied()))
+    }
+
+    /// Somebody took that number meanwhile.
+    fn choose_next_number(&mut self) -> Result<()> {
+        forget_numbers(self.destination);
+        self.choose_name()
+    }
+
     /// Makes the backup, or leaves it to the commit's exchange. From here on signals wait.
     pub(crate) fn keep(&mut self, spare: Spare) -> Result<()> {
         let kept = match spare {
@@ -138,8 +156,7 @@ impl<'d> Backup<'d> {
         loop {
             match sys::link(directory, self.destination.name(), directory, &self.name) {
                 Ok(()) => return Ok(Kept::Named(None)),
-                // Somebody took that number meanwhile.
-                Err(Errno::EXIST) if self.is_numbered() => self.choose_name()?,
+                Err(Errno::EXIST) if self.is_numbered() => self.choose_next_number()?,
                 Err(Errno::EXIST) => break,
                 Err(errno) if is_no_link(errno) => return self.leave_to_exchange(),
                 Err(errno) => return Err(errno.into()),
@@ -210,11 +227,8 @@ impl<'d> Backup<'d> {
 
     fn is_numbered(&self) -> bool {
         self.backups.naming != Naming::Simple
-            && number_of(
-                self.destination.name().as_os_str().as_bytes(),
-                self.name.as_os_str().as_bytes(),
-            )
-            .is_some()
+            && number_of(self.name.as_os_str().as_bytes())
+                .is_some_and(|(base, _)| base == self.destination.name().as_os_str().as_bytes())
     }
 
     /// Makes a copy with the old file's attributes, and puts it on the disk.
@@ -239,7 +253,7 @@ impl<'d> Backup<'d> {
                     file.forget();
                     return Ok(Kept::Named(None));
                 }
-                Err(Errno::EXIST) if self.is_numbered() => self.choose_name()?,
+                Err(Errno::EXIST) if self.is_numbered() => self.choose_next_number()?,
                 Ok(false) | Err(Errno::EXIST) => break,
                 Err(errno) => return Err(lost(file, errno).into()),
             }
@@ -341,43 +355,46 @@ fn is_no_link(errno: Errno) -> bool {
     )
 }
 
-/// The highest N of all NAME.~N~ in a directory.
-fn highest_number(directory: BorrowedFd<'_>, base: &OsStr) -> Result<Option<u64>> {
-    let mut highest = None;
+/// The highest N of all NAME.~N~ in a directory, for each NAME.
+fn read_numbers(directory: BorrowedFd<'_>) -> Result<HashMap<OsString, u64>, Errno> {
+    let mut numbers = HashMap::new();
     sys::for_each_name(directory, |name| {
-        highest = highest.max(number_of(base.as_bytes(), name));
-    })
-    .context("cannot read its directory")?;
-    Ok(highest)
+        if let Some((base, number)) = number_of(name) {
+            let highest = numbers.entry(OsStr::from_bytes(base).to_owned());
+            let highest = highest.or_insert(number);
+            *highest = number.max(*highest);
+        }
+    })?;
+    Ok(numbers)
+}
+
+/// Has the directory of the file be read anew, which may have changed while input was awaited.
+pub(crate) fn forget_numbers(destination: &Destination) {
+    destination.place().numbers.take();
 }
 
 /// The names of which this one may be a backup's.
 pub(crate) fn originals<'n>(name: &'n Path, backups: &Backups) -> impl Iterator<Item = &'n Path> {
     let bytes = name.as_os_str().as_bytes();
     let simple = bytes.strip_suffix(backups.suffix.as_bytes());
-    let numbered = bytes
-        .windows(2)
-        .rposition(|two| two == b".~")
-        .map(|end| &bytes[..end])
-        .filter(|base| number_of(base, bytes).is_some());
+    let numbered = number_of(bytes).map(|(base, _)| base);
     [simple, numbered]
         .into_iter()
         .flatten()
         .map(|base| Path::new(OsStr::from_bytes(base)))
 }
 
-/// The N of NAME.~N~. A longer number than fits is none, as one with leading zeros is.
-fn number_of(base: &[u8], name: &[u8]) -> Option<u64> {
-    let digits = name
-        .strip_prefix(base)?
-        .strip_prefix(b".~")?
-        .strip_suffix(b"~")?;
-    let is_number = digits.iter().all(u8::is_ascii_digit) && *digits.first()? != b'0';
-    std::str::from_utf8(digits)
-        .ok()?
-        .parse()
-        .ok()
-        .filter(|_| is_number)
+/// The NAME and the N of NAME.~N~. A longer number than fits is none, as one with leading zeros is.
+fn number_of(name: &[u8]) -> Option<(&[u8], u64)> {
+    let rest = name.strip_suffix(b"~")?;
+    let start = rest.iter().rposition(|byte| !byte.is_ascii_digit())? + 1;
+    let (base, digits) = rest.split_at(start);
+    let base = base.strip_suffix(b".~")?;
+    if digits.first()? == &b'0' {
+        return None;
+    }
+    let number = std::str::from_utf8(digits).ok()?.parse().ok()?;
+    Some((base, number))
 }
 
 #[cfg(test)]
@@ -386,8 +403,8 @@ mod tests {
 
     #[test]
     fn finds_the_number_of_a_backup() {
-        let number = |name: &str| number_of(b"a", name.as_bytes());
-        assert_eq!(number("a.~12~"), Some(12));
+        assert_eq!(number_of(b"a.~12~"), Some((&b"a"[..], 12)));
+        assert_eq!(number_of(b"a.~1~.~2~"), Some((&b"a.~1~"[..], 2)));
         for other in [
             "a",
             "a~",
@@ -395,12 +412,13 @@ mod tests {
             "a.~0~",
             "a.~01~",
             "a.~1",
-            "b.~1~",
             "a.~+1~",
             "a.~1x~",
             "a.~99999999999999999999~",
+            "~",
+            "1~",
         ] {
-            assert_eq!(number(other), None, "{other}");
+            assert_eq!(number_of(other.as_bytes()), None, "{other}");
         }
     }
 }

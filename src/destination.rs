@@ -6,7 +6,8 @@
 
 mod walk;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::ffi::OsString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -35,6 +36,10 @@ pub(crate) struct Place {
     directory: OpenDirectory,
     path: PathBuf,
     missing: Vec<OsString>,
+    /// In how many directories, from this one up, an earlier run with `--create-dirs` may have begun.
+    searched: usize,
+    /// The highest number of the backups in it, by the name of what they are of; read once for many files.
+    pub(crate) numbers: RefCell<Option<HashMap<OsString, u64>>>,
 }
 
 /// The file that has DEST's name, open. It is better closed before the commit: on NFS a file that is open is renamed out
@@ -136,6 +141,12 @@ impl Destination {
     /// The names of the directories that are still to be made, from the outermost on.
     pub(crate) fn missing(&self) -> &[OsString] {
         &self.place.missing
+    }
+
+    /// In how many directories, from the one that is there up, leftovers are looked for: those in which an earlier run with
+    /// `--create-dirs` may have begun, when the others were missing.
+    pub(crate) fn searched(&self) -> usize {
+        self.place.searched
     }
 
     /// The last component: DEST's own name, after all links.

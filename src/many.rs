@@ -16,7 +16,7 @@ use anyhow::Result;
 
 use self::list::Listed;
 use self::shelf::Shelf;
-use crate::backup::{Backup, Spare};
+use crate::backup::{Backup, Spare, forget_numbers};
 use crate::checks;
 use crate::destination::{Destination, Place};
 use crate::inplace::Way;
@@ -67,7 +67,7 @@ fn replace(
         outcomes,
         warnings,
         parents,
-    } = commit(steps, &shelves, request)?;
+    } = commit(steps, &shelves, request, messages)?;
     let durable = shelf::end(shelves, &parents, request.sync, directory);
     for warning in warnings {
         messages.warn(warning);
@@ -177,6 +177,7 @@ fn commit<'d>(
     steps: Vec<Step<'_>>,
     shelves: &[Shelf<'d>],
     request: &Request,
+    messages: Messages,
 ) -> Result<Committed<'d>, Failure> {
     signals::hold()?;
     // One that came while a program ran for us wins over the commit.
@@ -186,6 +187,7 @@ fn commit<'d>(
     for step in &steps {
         if let Step::Rename(file) = step {
             checks::still_looks_so(file.destination(), request.overwrite)?;
+            forget_numbers(file.destination());
         }
     }
     let mut parents_of_all = Vec::with_capacity(shelves.len());
@@ -204,14 +206,18 @@ fn commit<'d>(
             Step::Rename(file) => file,
         };
         let destination = file.destination();
-        warnings.extend_from_slice(file.warnings());
+        let of_file = file.warnings().to_vec();
         let parents = &mut parents_of_all[Shelf::position(shelves, destination)];
         match rename(file, parents.innermost().fd.as_fd(), request) {
             Ok(outcome) => {
                 parents.keep();
                 outcomes.push(outcome);
+                warnings.extend(of_file);
             }
             Err(failure) => {
+                for warning in warnings {
+                    messages.warn(warning);
+                }
                 // What was made last goes first.
                 parents_of_all.into_iter().rev().for_each(drop);
                 return Err(partly(failure, outcomes, destination, steps));

@@ -86,6 +86,13 @@ impl<'d> Staged<'d, Open> {
     /// Makes the file in DEST's directory, or where that is missing in the nearest one above it.
     pub(crate) fn beside(destination: &'d Destination, attributes: &Attributes) -> Result<Self> {
         let directory = destination.directory().fd.as_fd();
+        let owner = || attributes.owner(destination);
+        TempName::remove_leftovers_from(
+            directory,
+            destination.searched(),
+            destination.name(),
+            owner,
+        );
         let mut birth = attributes.birth(destination);
         let unnamed =
             unnamed(directory, birth.mode()).with_context(|| cannot_create(destination))?;
@@ -93,8 +100,7 @@ impl<'d> Staged<'d, Open> {
             (Origin::Unnamed(link_by), file)
         } else {
             birth = Birth::Private;
-            let owner = attributes.owner(destination);
-            let (name, file) = TempName::create(directory, destination.name(), owner)
+            let (name, file) = TempName::create(directory, destination.name(), owner())
                 .with_context(|| cannot_create(destination))?;
             (Origin::Named(name), file)
         };

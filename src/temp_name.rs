@@ -16,7 +16,10 @@ use std::{io, iter};
 use anyhow::Result;
 use tempfile::TempPath;
 
-use self::acquire::{TRIES, acquire, acquire_random, claim, is_at, is_file_at, where_supported};
+use self::acquire::{
+    Choices, TRIES, acquire, acquire_random, claim, is_at, is_file_at, remove_leftovers_from,
+    where_supported,
+};
 pub(crate) use self::lock_name::LockName;
 pub(crate) use self::private::PrivateDirectory;
 use crate::signals::{self, RemoveOnDeath};
@@ -97,7 +100,8 @@ impl<'d> TempName<'d> {
     ) -> io::Result<Self> {
         where_supported(sys::try_lock(file))?;
         let owner = || sys::metadata(file).map(|ours| ours.uid).ok();
-        let (guard, ()) = acquire(directory, destination, owner, |name| {
+        let choices = Choices::OF_A_FILE;
+        let (guard, ()) = acquire(directory, destination, choices, owner, |name| {
             match sys::link_open_file(file.as_fd(), by, directory, name) {
                 // A call that was interrupted after its work was done, and made again.
                 Err(_) if is_file_at(file, directory, name) => Ok(()),
@@ -105,6 +109,18 @@ impl<'d> TempName<'d> {
             }
         })?;
         Ok(Self::beside(directory, guard))
+    }
+
+    /// Removes what a run with `--create-dirs` that was killed has left for the same DEST, in `directory` and in those above
+    /// it, so many in all.
+    pub(crate) fn remove_leftovers_from(
+        directory: BorrowedFd<'_>,
+        levels: usize,
+        destination: &Path,
+        owner: impl Fn() -> Option<u32>,
+    ) {
+        let choices = Choices::OF_A_FILE;
+        remove_leftovers_from(directory, levels, destination, choices, owner);
     }
 
     /// Gives an existing file a second, temporary name. To be called while signals wait; with [`Choice::First`], while
@@ -117,7 +133,10 @@ impl<'d> TempName<'d> {
     ) -> io::Result<Self> {
         let link = |name: &Path| sys::link(directory, existing, directory, name);
         let (guard, ()) = match choice {
-            Choice::First => acquire(directory, existing, || Some(owner), link)?,
+            Choice::First => {
+                let choices = Choices::OF_A_FILE;
+                acquire(directory, existing, choices, || Some(owner), link)?
+            }
             Choice::Random => acquire_random(directory, |name| Ok(link(name)?))?,
         };
         Ok(Self::beside(directory, guard))
@@ -135,7 +154,10 @@ impl<'d> TempName<'d> {
             let made = signals::without(|| {
                 let create = |name: &Path| sys::create_new(directory, name, 0o600);
                 let (guard, file) = match choice {
-                    Choice::First => acquire(directory, destination, || owner, create)?,
+                    Choice::First => {
+                        let choices = Choices::OF_A_FILE;
+                        acquire(directory, destination, choices, || owner, create)?
+                    }
                     Choice::Random => acquire_random(directory, |name| Ok(create(name)?))?,
                 };
                 let mut name = Self::beside(directory, guard);
@@ -265,7 +287,7 @@ impl<'d> TempName<'d> {
         to: BorrowedFd<'_>,
         destination: &Path,
     ) -> Result<(), Errno> {
-        let moved = self.move_over(to, destination);
+        let moved = sys::rename(self.place.directory(), &self.name, to, destination);
         self.ended(moved, file, to, destination)
     }
 
@@ -276,7 +298,7 @@ impl<'d> TempName<'d> {
         to: BorrowedFd<'_>,
         destination: &Path,
     ) -> Result<(), Errno> {
-        match self.move_to_free(to, destination) {
+        match sys::rename_to_free(self.place.directory(), &self.name, to, destination) {
             // A second name in place of the first: just as atomic, and the first goes when we are dropped.
             Ok(false) => match sys::link(self.place.directory(), &self.name, to, destination) {
                 Err(errno) if !file.is_at(to, destination) => Err(errno),
@@ -304,17 +326,40 @@ impl<'d> TempName<'d> {
 
     /// Moves whatever has our name, over whatever has the other one.
     pub(crate) fn move_over(&self, to: BorrowedFd<'_>, name: &Path) -> Result<(), Errno> {
-        sys::rename(self.place.directory(), &self.name, to, name)
+        self.or_found_done(to, name, (), || {
+            sys::rename(self.place.directory(), &self.name, to, name)
+        })
     }
 
     /// Moves whatever has our name, if nothing has the other one (EEXIST). False where that cannot be done in one call.
     pub(crate) fn move_to_free(&self, to: BorrowedFd<'_>, name: &Path) -> Result<bool, Errno> {
-        sys::rename_to_free(self.place.directory(), &self.name, to, name)
+        self.or_found_done(to, name, true, || {
+            sys::rename_to_free(self.place.directory(), &self.name, to, name)
+        })
     }
 
     /// Has what is under our name and what is under the other one change places. False where that cannot be done.
     pub(crate) fn exchange(&self, to: BorrowedFd<'_>, name: &Path) -> Result<bool, Errno> {
-        sys::exchange(self.place.directory(), &self.name, to, name)
+        self.or_found_done(to, name, true, || {
+            sys::exchange(self.place.directory(), &self.name, to, name)
+        })
+    }
+
+    /// Moves what has our name to another one, and looks whether it has arrived where the answer is an error: one that got
+    /// lost (NFS, FUSE) must not have us remove what has our name since.
+    fn or_found_done<T>(
+        &self,
+        to: BorrowedFd<'_>,
+        name: &Path,
+        done: T,
+        work: impl FnOnce() -> Result<T, Errno>,
+    ) -> Result<T, Errno> {
+        let ours = self.metadata().map(|ours| ours.identity);
+        let was_there = ours.is_some_and(|ours| is_at(to, name, ours));
+        match work() {
+            Err(_) if !was_there && ours.is_some_and(|ours| is_at(to, name, ours)) => Ok(done),
+            answer => answer,
+        }
     }
 
     /// What has the name now.

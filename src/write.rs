@@ -3,7 +3,7 @@
 use std::mem;
 use std::path::Path;
 
-use crate::backup::{Backup, Spare};
+use crate::backup::{Backup, Spare, forget_numbers};
 use crate::destination::Destination;
 use crate::inplace::{self, Way};
 use crate::lock::Lock;
@@ -51,6 +51,7 @@ fn replace(
         Ready::Unchanged(outcome) => return Ok(outcome),
         Ready::New(attributes, way, sealed) => (attributes, way, sealed),
     };
+    forget_numbers(destination);
     let mut backup = Backup::plan(destination, request.backups.as_ref(), request.locking)?;
     match way {
         Way::Overwrite(file) => {

@@ -1,10 +1,10 @@
 //! From a path to a directory and a name: links walked one by one, the directory opened once.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::rc::Rc;
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -107,6 +107,10 @@ impl Walk<'_> {
             match sys::open_directory(at, &path) {
                 Ok(directory) => {
                     missing.reverse();
+                    let searched = match self.parents {
+                        Parents::Create => levels(&path) + 1,
+                        Parents::MustExist => 0,
+                    };
                     let path = match from {
                         Some(from) => from.path.join(path),
                         None => path,
@@ -115,6 +119,8 @@ impl Walk<'_> {
                         directory,
                         path,
                         missing,
+                        searched,
+                        numbers: RefCell::new(None),
                     });
                 }
                 Err(Errno::NOENT) if self.parents == Parents::Create => {
@@ -185,6 +191,13 @@ impl Walk<'_> {
             Aim::Directory => format!("{}: it does not exist", self.cannot_open_parent()),
         }
     }
+}
+
+/// How many directories the path goes down at its end.
+fn levels(path: &Path) -> usize {
+    let components = path.components().rev();
+    let is_name = |component: &Component<'_>| matches!(component, Component::Normal(_));
+    components.take_while(is_name).count()
 }
 
 /// Cuts the last component off a directory's path that ends in "/."; `None` if nothing is left to cut.

@@ -38,8 +38,7 @@ impl<'d> Shelf<'d> {
                 continue;
             }
             let directory = first.directory().fd.as_fd();
-            // No file has this name; so all who write many files here meet one another's leftovers.
-            let waiting = PrivateDirectory::make(directory, Path::new(""))
+            let waiting = PrivateDirectory::for_many(directory, first.searched())
                 .with_context(|| format!("cannot create a directory beside {}", first.typed()))?;
             let flush = match sync {
                 Sync::None => Flush::Never,

@@ -278,9 +278,13 @@ pub(crate) fn make_directory(parent: BorrowedFd<'_>, name: &Path) -> Result<()> 
     retry_on_intr(|| fs::mkdirat(parent, name, Mode::from_raw_mode(0o777)))
 }
 
-/// Makes a directory that nobody else may look into.
+/// Makes a directory that nobody else may look into, and we may, whatever the umask. Only to be called while there is one
+/// thread.
 pub(crate) fn make_private_directory(parent: BorrowedFd<'_>, name: &Path) -> Result<()> {
-    retry_on_intr(|| fs::mkdirat(parent, name, Mode::from_raw_mode(0o700)))
+    let mask = rustix::process::umask(Mode::empty());
+    let made = retry_on_intr(|| fs::mkdirat(parent, name, Mode::from_raw_mode(0o700)));
+    rustix::process::umask(mask);
+    made
 }
 
 /// Makes two names change places; at no moment is there nothing by either.

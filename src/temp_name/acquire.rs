@@ -3,10 +3,10 @@
 //! The rule: the tempfile crate names, tries again and guards; what makes the name, a link or an open, is ours. What is
 //! met under the first choice is removed if its owner is dead, and if it is a regular file or a directory of our own.
 
-use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::{io, iter};
 
 use tempfile::{Builder, NamedTempFile, TempPath};
 
@@ -16,15 +16,34 @@ const PREFIX: &str = ".atomwrite.";
 const SUFFIX: &str = ".tmp";
 const LETTERS: usize = 16;
 
-/// How often a leftover is removed, or lost to somebody else, before random letters are taken.
+/// How often a leftover is removed, or lost to somebody else, before the next choice is taken.
 pub(super) const TRIES: usize = 3;
 
-/// Takes the first choice, if need be from a dead owner, or else a random name. `make` makes the name.
+/// How many choices there are before random letters are taken.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Choices(usize);
+
+impl Choices {
+    /// The second is for where the first is our own already: that of a lock, or of a backup that is being exchanged.
+    pub(super) const OF_A_FILE: Self = Self(2);
+    /// The directories of many files last as long as their input comes, so there may be many at once.
+    pub(super) const OF_MANY: Self = Self(32);
+
+    /// Each is made from the one before it.
+    fn names(self, destination: &Path) -> impl Iterator<Item = String> {
+        let next = |name: &String| Some(choice(name.as_bytes()));
+        iter::successors(Some(first_choice(destination)), next).take(self.0)
+    }
+}
+
+/// Takes the first choice, if need be from a dead owner, or else the next one or, at last, a random name. `make` makes
+/// the name.
 ///
 /// `owner` is the user that a leftover may belong to, but for us.
 pub(super) fn acquire<T>(
     directory: BorrowedFd<'_>,
     destination: &Path,
+    choices: Choices,
     owner: impl Fn() -> Option<u32>,
     mut make: impl FnMut(&Path) -> Result<T, Errno>,
 ) -> io::Result<(TempPath, T)> {
@@ -33,29 +52,53 @@ pub(super) fn acquire<T>(
     let mut make = |path: &Path| Ok(make(Path::new(path.file_name().unwrap_or_default()))?);
     // Locked until our own name stands, so that nobody else can meet the dead file and think us dead.
     let mut dead = Vec::new();
-    let (first, second) = (first_choice(destination), second_choice(destination));
-    for (choice, other) in [(&first, &second), (&second, &first)] {
+    for choice in choices.names(destination) {
         for _ in 0..TRIES {
             match Builder::new()
-                .prefix(choice)
+                .prefix(&choice)
                 .rand_bytes(0)
                 .make_in(&base, &mut make)
             {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error),
                 Ok(named) => {
-                    // One that was killed while another had the first.
-                    drop(remove_leftover(directory, Path::new(other), &owner));
+                    // Those that were killed while others had this one.
+                    for other in choices.names(destination).filter(|name| *name != choice) {
+                        drop(remove_leftover(directory, Path::new(&other), &owner));
+                    }
                     return Ok(parts(named));
                 }
             }
-            match remove_leftover(directory, Path::new(choice), &owner) {
+            match remove_leftover(directory, Path::new(&choice), &owner) {
                 Some(file) => dead.push(file),
                 None => break,
             }
         }
     }
     acquire_random(directory, |name| make(&base.join(name)))
+}
+
+/// Removes what a run with `--create-dirs` left that was killed before its file came into the directories that it made: in
+/// `directory` and in those above it, so many in all.
+pub(super) fn remove_leftovers_from(
+    directory: BorrowedFd<'_>,
+    levels: usize,
+    destination: &Path,
+    choices: Choices,
+    owner: impl Fn() -> Option<u32>,
+) {
+    let mut path = PathBuf::from(".");
+    for _ in 0..levels {
+        for name in choices.names(destination) {
+            if sys::metadata_at(directory, &path.join(&name)).is_err() {
+                continue;
+            }
+            if let Ok(above) = sys::open_directory(directory, &path) {
+                drop(remove_leftover(above.fd.as_fd(), Path::new(&name), &owner));
+            }
+        }
+        path.push("..");
+    }
 }
 
 /// Takes a random name, that nobody else comes upon; and so nobody removes it if we are killed.
@@ -78,21 +121,15 @@ fn parts<T>(named: NamedTempFile<T>) -> (TempPath, T) {
     (guard, made)
 }
 
-/// `.atomwrite.<16 hex>.tmp`: always of one length, so that the longest DEST has one, hidden, and with no ending by
-/// which programs choose files to load.
+/// The name that a new file for `destination` takes first.
 pub(super) fn first_choice(destination: &Path) -> String {
-    format!(
-        "{PREFIX}{:016x}{SUFFIX}",
-        hash(destination.as_os_str().as_bytes())
-    )
+    choice(destination.as_os_str().as_bytes())
 }
 
-/// Where the first is our own already: that of a lock, or of a backup that is being exchanged.
-fn second_choice(destination: &Path) -> String {
-    format!(
-        "{PREFIX}{:016x}{SUFFIX}",
-        hash(first_choice(destination).as_bytes())
-    )
+/// `.atomwrite.<16 hex>.tmp`: always of one length, so that the longest DEST has one, hidden, and with no ending by
+/// which programs choose files to load.
+fn choice(of: &[u8]) -> String {
+    format!("{PREFIX}{:016x}{SUFFIX}", hash(of))
 }
 
 /// FNV-1a, 64 bits. It must stay the same from release to release, or leftovers are not met again; collisions cost

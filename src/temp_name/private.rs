@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use super::acquire::{TRIES, acquire, claim, is_file_at};
+use super::acquire::{Choices, TRIES, acquire, claim, is_file_at, remove_leftovers_from};
 use crate::signals::{self, RemoveOnDeath};
 use crate::sys::{self, Errno};
 
@@ -30,12 +30,24 @@ pub(crate) struct PrivateDirectory<'d> {
 const ROOM: usize = 64;
 
 impl<'d> PrivateDirectory<'d> {
-    /// Makes it in `parent`. The next one for the same `destination` meets it, if we are killed.
+    /// Makes one for one file in `parent`. The next one for the same `destination` meets it, if we are killed.
     pub(crate) fn make(parent: BorrowedFd<'d>, destination: &Path) -> Result<Self> {
+        Self::named(parent, destination, Choices::OF_A_FILE)
+    }
+
+    /// Makes one for many files in `parent`. No file has the name that it is made from, so that all who write many files
+    /// here meet one another's leftovers; also those in so many directories from here up.
+    pub(crate) fn for_many(parent: BorrowedFd<'d>, levels: usize) -> Result<Self> {
+        let (many, choices) = (Path::new(""), Choices::OF_MANY);
+        remove_leftovers_from(parent, levels, many, choices, || None);
+        Self::named(parent, many, choices)
+    }
+
+    fn named(parent: BorrowedFd<'d>, destination: &Path, choices: Choices) -> Result<Self> {
         for _ in 0..TRIES {
             let made = signals::without(|| {
                 let make = |name: &Path| sys::make_private_directory(parent, name);
-                let (mut guard, ()) = acquire(parent, destination, || None, make)?;
+                let (mut guard, ()) = acquire(parent, destination, choices, || None, make)?;
                 // It removes files only.
                 guard.disable_cleanup(true);
                 let name = PathBuf::from(guard.file_name().unwrap_or_default());

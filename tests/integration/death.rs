@@ -483,19 +483,54 @@ fn a_kill_at_any_call_leaves_old_or_new_and_heals() {
 #[test]
 fn a_kill_with_created_directories_leaves_a_tree_that_the_next_write_heals() {
     needs_tool!("strace");
+    const VALIDATE: [&str; 2] = ["--validate", "true"];
+    for kill in [
+        "mkdirat:signal=SIGKILL:when=",
+        "rename,renameat,renameat2:signal=SIGKILL:when=",
+    ] {
+        for (options, always) in [
+            (&[][..], None),
+            (&[], Some(NAMED)),
+            (&VALIDATE, None),
+            (&["--lock"], None),
+        ] {
+            let words = |options: &[&'static str]| [&["-D"], options, &["one/two/out"]].concat();
+            for when in 1..=4 {
+                let sandbox = Sandbox::new();
+                let strace = strace_with(always, Some(&format!("{kill}{when}")));
+                let done = sandbox
+                    .atomwrite(words(options))
+                    .stdin("of the dead")
+                    .through(strace.command())
+                    .output();
+                if done.code() == Some(0) {
+                    break;
+                }
+                assert_eq!(done.signal(), Some(libc::SIGKILL), "{done:?}");
+                sandbox
+                    .atomwrite(words(&[]))
+                    .stdin("new")
+                    .leaves(["one", "one/two", "one/two/out"])
+                    .succeeds();
+                assert_eq!(sandbox.text("one/two/out"), "new");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_living_writers_file_in_a_directory_above_is_not_touched() {
+    needs_tool!("strace");
     let sandbox = Sandbox::new();
-    let strace = Strace::new().inject("rename,renameat,renameat2:signal=SIGKILL");
-    let done = sandbox
-        .atomwrite(["-D", "one/two/out"])
-        .stdin("of the dead")
-        .through(strace.command())
-        .output();
-    assert_eq!(done.signal(), Some(libc::SIGKILL), "{done:?}");
+    sandbox.mkdir("one/two");
+    let (running, name) = start_named(&sandbox);
     sandbox
         .atomwrite(["-D", "one/two/out"])
         .stdin("new")
-        .leaves(["one", "one/two", "one/two/out"])
+        .leaves([name, "one".into(), "one/two".into(), "one/two/out".into()])
         .succeeds();
+    assert_eq!(running.wait().code(), Some(0));
+    assert_eq!(sandbox.text("out"), "slow ");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use std::fs;
 
 use crate::sandbox::{NOBODY, Run, Sandbox, needs_root, needs_tool, os, skip};
-use crate::strace::Strace;
+use crate::strace::{Call, Strace};
 
 pub(crate) const NAMES: [&str; 3] = ["a", "b", "c"];
 
@@ -269,6 +269,52 @@ fn each_old_file_has_its_backup() {
     for name in NAMES {
         assert_eq!(sandbox.text(format!("d/{name}.~1~")), format!("new {name}"));
     }
+}
+
+#[test]
+fn numbered_backups_of_any_number_of_files_read_the_directory_twice() {
+    needs_tool!("strace");
+    let sandbox = ground();
+    sandbox.write("d/b.~7~", "older b");
+    let strace = Strace::new();
+    sandbox
+        .atomwrite(words(&["--backup=numbered"]))
+        .through(strace.command())
+        .leaves(and(&sandbox, &["d/a.~1~", "d/b.~8~", "d/c"]))
+        .succeeds();
+    check_new(&sandbox);
+    assert_eq!(sandbox.text("d/b.~8~"), "old b");
+    let trace = strace.trace();
+    // Each reading ends with a call that finds nothing more.
+    let ends = |call: &Call| call.is("getdents64") && call.result == "0";
+    let before = trace.only("flush", |call| call.is("syncfs"));
+    let readings = trace.places(ends);
+    let early = readings.iter().filter(|at| **at < before).count();
+    let removal = trace
+        .places(|call| call.is("renameat"))
+        .pop()
+        .expect("no file was renamed");
+    let late = readings
+        .iter()
+        .filter(|at| **at > before && **at < removal)
+        .count();
+    assert_eq!((early, late), (1, 1), "{trace}");
+}
+
+#[test]
+fn a_umask_that_forbids_everything_hinders_nothing() {
+    let sandbox = ground();
+    sandbox.give_to(NOBODY, NOBODY);
+    let mut run = sandbox.atomwrite(words(&["-m", "640"]));
+    if rustix::process::geteuid().is_root() {
+        for name in ["d", "s", "d/a", "d/b"] {
+            sandbox.chown(name, NOBODY, NOBODY);
+        }
+        run = run.user(NOBODY, NOBODY, &[]);
+    }
+    run.umask(0o777).leaves(and(&sandbox, &["d/c"])).succeeds();
+    check_new(&sandbox);
+    assert_eq!(sandbox.mode("d/c"), 0o640);
 }
 
 #[test]

@@ -18,7 +18,7 @@ use rustix::process::Signal;
 
 use crate::many::{NAMES, and, check_new, furnish, ground, leaves_dir, words};
 use crate::mounts::{Mount, can_mount};
-use crate::sandbox::{Done, Sandbox, check_message, needs_tool, wait_until};
+use crate::sandbox::{Done, Sandbox, check_message, needs_tool, skip, wait_until};
 use crate::strace::{Call, Strace};
 
 /// The end of a FIFO that a run reads from; the run waits as long as it is open.
@@ -218,6 +218,35 @@ fn backups_are_those_of_the_new_files_only() {
     assert_eq!(content(&sandbox, "a~").as_deref(), Some("old a"));
     assert_eq!(content(&sandbox, "b~").as_deref(), Some("older b"));
     assert_eq!(leftovers(&sandbox), [""; 0]);
+}
+
+#[test]
+fn what_could_not_be_kept_of_the_new_files_is_told_when_a_later_one_fails() {
+    needs_tool!("strace");
+    let sandbox = ground();
+    for name in ["d/a", "d/b"] {
+        if !sandbox.set_xattr(name, "user.colour", b"red") {
+            skip!("needs extended attributes");
+        }
+    }
+    let strace = Strace::new()
+        .inject("fsetxattr:error=EOPNOTSUPP")
+        .inject("renameat:error=EIO:when=2");
+    let done = sandbox
+        .atomwrite(words(&[]))
+        .through(strace.command())
+        .output();
+    assert_eq!(done.code(), Some(4), "{done:?}");
+    assert_eq!(is_new(&sandbox, "a warning"), [true, false, false]);
+    let warnings: Vec<_> = done
+        .stderr
+        .lines()
+        .filter(|line| line.starts_with("atomwrite: warning: "))
+        .collect();
+    assert!(
+        matches!(warnings[..], [one] if one.contains("'d/a'")),
+        "{done:?}"
+    );
 }
 
 #[test]
@@ -682,6 +711,51 @@ fn sigkill_leaves_one_hidden_directory_and_the_next_write_removes_it() {
         assert_eq!(sandbox.mode(&left[0]) & 0o777, 0o700);
     }
     Form::heals(&sandbox, "SIGKILL");
+}
+
+#[test]
+fn the_next_write_removes_the_directories_of_all_that_were_killed_together() {
+    let sandbox = ground();
+    let fifos: Vec<_> = (0..6)
+        .map(|number| sandbox.fifo(format!("s/fifo{number}")))
+        .collect();
+    let runs: Vec<_> = (0..6)
+        .map(|number| {
+            let words = ["-t", "d", "s/a", &format!("s/fifo{number}")].map(str::to_owned);
+            let run = sandbox.atomwrite(words).start();
+            (run, Feeder::open(&fifos[number]))
+        })
+        .collect();
+    assert_eq!(leftovers(&sandbox).len(), 6);
+    for (run, feeder) in runs {
+        run.signal(Signal::KILL);
+        assert_eq!(run.wait().signal(), Some(libc::SIGKILL));
+        drop(feeder);
+    }
+    assert_eq!(leftovers(&sandbox).len(), 6);
+    Form::heals(&sandbox, "six times SIGKILL");
+}
+
+#[test]
+fn a_kill_when_the_directory_was_made_leaves_what_the_next_write_removes() {
+    needs_tool!("strace");
+    for kill in [
+        "mkdirat:signal=SIGKILL:when=4",
+        "renameat:signal=SIGKILL:when=1",
+    ] {
+        let sandbox = ground();
+        let words = ["-D", "-t", "one/two", "s/a", "s/b"];
+        let strace = Strace::new().inject(kill);
+        let done = sandbox.atomwrite(words).through(strace.command()).output();
+        assert_eq!(done.signal(), Some(libc::SIGKILL), "{done:?}");
+        assert!(sandbox.path("one").exists(), "{kill}: too early");
+        let mut names = sandbox.names();
+        names.retain(|name| !name.to_string_lossy().starts_with('.'));
+        names.extend(["one/two", "one/two/a", "one/two/b"].map(Into::into));
+        names.sort();
+        names.dedup();
+        sandbox.atomwrite(words).leaves(names).succeeds();
+    }
 }
 
 #[test]

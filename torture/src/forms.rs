@@ -54,6 +54,16 @@ pub(crate) struct Form {
     pub(crate) leaves: usize,
     /// The next write to the same DEST.
     heals: &'static [&'static str],
+    /// The other files of a run that writes many, in the order of their renames; DEST is the first.
+    pub(crate) also: &'static [Also],
+}
+
+/// One more file that is written in the same run.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Also {
+    pub(crate) name: &'static str,
+    source: &'static str,
+    old: Old,
 }
 
 /// What DEST is before.
@@ -118,6 +128,15 @@ impl Form {
         Cow::Borrowed(input)
     }
 
+    /// What the next write to the same DEST writes: its small input, or the SOURCEs once more.
+    fn healed_content<'k>(&self, kit: &'k Kit) -> &'k [u8] {
+        kit.input(if self.also.is_empty() {
+            Size::Small
+        } else {
+            self.size
+        })
+    }
+
     /// The line that is run, for the report.
     pub(crate) fn shown(&self) -> String {
         format!(
@@ -146,12 +165,7 @@ impl Form {
 
     /// How the new file must look: mode, user, group.
     pub(crate) fn expected_look(&self) -> (u32, u32, u32) {
-        let as_old = (0o640, scene::SOMEBODY, scene::SOMEBODY);
-        match (self.wanted, self.old) {
-            (Some(wanted), _) => wanted,
-            (None, Old::Nothing | Old::Link) => (0o644, 0, 0),
-            (None, Old::File | Old::Rich | Old::Equal | Old::Similar) => as_old,
-        }
+        self.wanted.unwrap_or(self.old.look_of_new())
     }
 
     /// Runs the form in a scene that was made for it.
@@ -231,6 +245,14 @@ impl Form {
                 "{} makes a file with {look:?}",
                 self.shown()
             );
+            let harms = self.harms_to_all(kit, &before, &after);
+            ensure!(harms.is_empty(), "{}: {harms:?}", self.shown());
+            ensure!(
+                self.states(kit, &before, &after)
+                    .all(|state| state == State::New),
+                "{} does not write all",
+                self.shown()
+            );
             let expected: Vec<PathBuf> = self.adds.iter().map(PathBuf::from).collect();
             let made = after.beyond(&before, &[]);
             ensure!(
@@ -246,6 +268,18 @@ impl Form {
     /// Whether the call fails in every run of the form.
     pub(crate) fn lacks(&self, call: &Call) -> bool {
         (self.lacks.standing())(call).is_some()
+    }
+}
+
+impl Old {
+    /// What a new file looks like that replaces it: mode, user, group.
+    fn look_of_new(self) -> (u32, u32, u32) {
+        match self {
+            Self::Nothing | Self::Link => (0o644, 0, 0),
+            Self::File | Self::Rich | Self::Equal | Self::Similar => {
+                (0o640, scene::SOMEBODY, scene::SOMEBODY)
+            }
+        }
     }
 }
 
@@ -319,6 +353,11 @@ pub(crate) fn rehearsed(
 pub(crate) fn is_temporary_path(path: &Path) -> bool {
     path.file_name()
         .is_some_and(|name| is_temporary(Path::new(name)))
+}
+
+/// Whether it is in a directory of such a name.
+pub(crate) fn is_inside_temporary(path: &Path) -> bool {
+    path.ancestors().skip(1).any(is_temporary_path)
 }
 
 /// Does `work` with each case, on all processors; gives what all have counted.

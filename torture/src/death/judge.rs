@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use nix::sys::signal::Signal;
 
-use crate::forms::{Case, Form, Harms, Kit, Seen, State, is_temporary_path};
+use crate::forms::{Case, Form, Harms, Kit, Seen, State, is_inside_temporary, is_temporary_path};
 use crate::programs::Program;
 use crate::report::Harm;
 use crate::tracer::{Act, End, Run};
@@ -21,12 +21,22 @@ pub(super) fn judge(case: &Case<'_>, kit: &Kit, run: &Run, before: &Seen, after:
         harms.push((Harm::Lost, "status 0, and DEST is not new".into()));
     }
     if form.program == Program::Atomwrite {
+        harms.extend(form.harms_to_all(kit, before, after));
         harms.extend(answer(case, run));
         match case.act {
             Act::Kill | Act::KillAfter | Act::KillMain => {
                 harms.extend(left_by_kill(form, before, after));
             }
-            _ => harms.extend(left_by_signal(form, state, before, after)),
+            _ => {
+                let renamed = form.states_of_renamed(kit, before, after);
+                if renamed.windows(2).any(|two| two[0] != two[1]) {
+                    harms.push((
+                        Harm::Answer,
+                        format!("neither all new nor all old: {renamed:?}"),
+                    ));
+                }
+                harms.extend(left_by_signal(form, state, before, after));
+            }
         }
         harms.extend(backup(form, kit, state, after));
     } else {
@@ -66,7 +76,7 @@ fn left_by_kill(form: &Form, before: &Seen, after: &Seen) -> Harms {
     for name in after.beyond(before, form.expected_names()) {
         if is_temporary_path(&name) {
             temporary += 1;
-        } else if !name.parent().is_some_and(is_temporary_path) {
+        } else if !is_inside_temporary(&name) {
             harms.push((Harm::Left, format!("{} is left", name.display())));
         }
     }

@@ -1,7 +1,11 @@
 //! Whether what was said after a failure agrees with what is there.
 
+use std::iter;
+
 use super::{is_harmless, may_leave};
-use crate::forms::{Case, Harms, Kit, Look, Seen, State, is_temporary_path};
+use crate::forms::{
+    Case, Form, Harms, Kit, Look, Seen, State, is_inside_temporary, is_temporary_path,
+};
 use crate::programs::Program;
 use crate::report::Harm;
 use crate::tracer::{End, Run};
@@ -31,6 +35,7 @@ pub(super) fn judge(case: &Case<'_>, kit: &Kit, run: &Run, before: &Seen, after:
     // A warning may stand in for what could not be kept; --keep=all is for those who do not want that.
     let warned = run.stderr.contains("atomwrite: warning: ");
     let mut harms = form.harms_to_destination(state, before, after);
+    harms.extend(form.harms_to_all(kit, before, after));
     harms.retain(|(harm, _)| !(*harm == Harm::Looks && warned && state == State::New));
     let Some(said) = said(case, run.end) else {
         harms.push((
@@ -39,10 +44,14 @@ pub(super) fn judge(case: &Case<'_>, kit: &Kit, run: &Run, before: &Seen, after:
         ));
         return harms;
     };
+    let states: Vec<State> = form.states(kit, before, after).collect();
+    let told = told(form, &run.stderr);
     let agrees = match said {
-        Said::Done => form.is_done(state),
-        Said::Untouched => state == State::Old,
-        Said::Doubtful => state == State::New,
+        Said::Done => states.iter().all(|state| *state == State::New),
+        // One that had the content already counts as new, and is not touched.
+        Said::Untouched => state == State::Old && before.also == after.also,
+        Said::Doubtful if told.is_empty() => states.iter().all(|state| *state == State::New),
+        Said::Doubtful => told == states,
     };
     if !agrees {
         let harm = if said == Said::Done {
@@ -52,7 +61,7 @@ pub(super) fn judge(case: &Case<'_>, kit: &Kit, run: &Run, before: &Seen, after:
         };
         harms.push((
             harm,
-            format!("{:?}, and DEST is {state:?}: {}", run.end, run.stderr),
+            format!("{:?}, and DEST is {states:?}: {}", run.end, run.stderr),
         ));
     }
     if is_harmless(case) && said != Said::Done {
@@ -61,8 +70,8 @@ pub(super) fn judge(case: &Case<'_>, kit: &Kit, run: &Run, before: &Seen, after:
             format!("that is no reason to fail: {}", run.stderr),
         ));
     }
-    harms.extend(wrong_words(said, &run.stderr));
-    harms.extend(left(case, kit, said, state, before, after));
+    harms.extend(wrong_words(said, told.len(), &run.stderr));
+    harms.extend(left(case, kit, said, &states, before, after));
     harms
 }
 
@@ -78,9 +87,23 @@ fn said(case: &Case<'_>, end: End) -> Option<Said> {
     }
 }
 
-/// One line for a failure, and none for a success but warnings; none that is for programmers.
-fn wrong_words(said: Said, stderr: &str) -> Harms {
-    let expected = usize::from(said != Said::Done);
+/// What the lines of a failure among many renames say of each file, in the order of the renames; nothing if there are none.
+fn told(form: &Form, stderr: &str) -> Vec<State> {
+    let names = iter::once(form.destination).chain(form.also.iter().map(|file| file.name));
+    let told = names.map(|name| {
+        let says = |what: &str| stderr.contains(&format!("atomwrite: {what}: '{name}'\n"));
+        match (says("new"), says("old")) {
+            (true, false) => Some(State::New),
+            (false, true) => Some(State::Old),
+            _ => None,
+        }
+    });
+    told.collect::<Option<_>>().unwrap_or_default()
+}
+
+/// One line for a failure and those that tell of each file, and none for a success but warnings; none that is for programmers.
+fn wrong_words(said: Said, told: usize, stderr: &str) -> Harms {
+    let expected = usize::from(said != Said::Done) + told;
     let lines = stderr
         .lines()
         .filter(|line| !line.starts_with("atomwrite: warning: "))
@@ -102,11 +125,12 @@ fn left(
     case: &Case<'_>,
     kit: &Kit,
     said: Said,
-    state: State,
+    states: &[State],
     before: &Seen,
     after: &Seen,
 ) -> Harms {
     let form = case.form;
+    let state = states[0];
     let may = if state == State::New {
         form.expected_names()
     } else {
@@ -114,8 +138,8 @@ fn left(
     };
     let mut harms = Harms::new();
     for name in after.beyond(before, may) {
-        let inside = name.parent().is_some_and(is_temporary_path);
-        if !(may_leave(case) && (is_temporary_path(&name) || inside || form.is_expected(&name))) {
+        let temporary = is_temporary_path(&name) || is_inside_temporary(&name);
+        if !(may_leave(case) && (temporary || form.is_expected(&name))) {
             harms.push((Harm::Left, format!("{} is left", name.display())));
         }
     }
@@ -129,8 +153,16 @@ fn left(
     if may_leave(case) && said == Said::Doubtful && after.others.values().any(kept) {
         return harms;
     }
+    // Of many, a file that is old still has no backup.
+    let others = form.also.iter().zip(&states[1..]);
+    let has_none_yet = |name: &str| {
+        others
+            .clone()
+            .any(|(file, state)| *state == State::Old && name.starts_with(file.name))
+    };
     for name in may
         .iter()
+        .filter(|name| !has_none_yet(name))
         .filter(|name| !after.others.contains_key(std::path::Path::new(name)))
     {
         harms.push((Harm::Lost, format!("{name} is missing")));

@@ -11,7 +11,7 @@ use nix::sys::stat::{Mode, umask};
 use rustix::fs::{XattrFlags, lgetxattr, llistxattr, lsetxattr};
 use tempfile::TempDir;
 
-use super::{Form, Old, Size, Stdin};
+use super::{Also, Form, Old, Size, Stdin};
 use crate::ground::Ground;
 use crate::tracer::Feed;
 
@@ -75,6 +75,7 @@ fn lines(word: &str, length: usize) -> Vec<u8> {
 pub(crate) struct Scene<'k> {
     kit: &'k Kit,
     destination: &'static str,
+    also: &'static [Also],
     directory: TempDir,
 }
 
@@ -86,6 +87,7 @@ impl<'k> Scene<'k> {
         let scene = Self {
             kit,
             destination: form.destination,
+            also: form.also,
             directory,
         };
         scene
@@ -105,17 +107,33 @@ impl<'k> Scene<'k> {
         if let Some(older) = form.older {
             fs::write(at(older), "older")?;
         }
-        let destination = at(form.destination);
-        let content = match form.old {
+        if !form.also.is_empty() {
+            fs::create_dir(at("s"))?;
+        }
+        for file in form.also {
+            fs::hard_link(self.kit.file(form.size), at(file.source))?;
+            self.furnish_with(file.old, form.size, file.name)?;
+        }
+        self.furnish_with(form.old, form.size, form.destination)
+    }
+
+    /// Makes what is there before.
+    fn furnish_with(&self, old: Old, size: Size, name: &str) -> Result<()> {
+        let at = |name: &str| self.directory.path().join(name);
+        let destination = at(name);
+        if let (true, Some(above)) = (old != Old::Nothing, destination.parent()) {
+            fs::create_dir_all(above)?;
+        }
+        let content = match old {
             Old::Nothing => return Ok(()),
             Old::Link => {
                 fs::write(at("target"), "another's")?;
                 return Ok(symlink("target", destination)?);
             }
             Old::File | Old::Rich => self.kit.old.clone(),
-            Old::Equal => self.kit.input(form.size).to_vec(),
+            Old::Equal => self.kit.input(size).to_vec(),
             Old::Similar => {
-                let mut content = self.kit.input(form.size).to_vec();
+                let mut content = self.kit.input(size).to_vec();
                 *content.last_mut().context("there is no input")? ^= 1;
                 content
             }
@@ -123,7 +141,7 @@ impl<'k> Scene<'k> {
         fs::write(&destination, content)?;
         chown(&destination, Some(SOMEBODY), Some(SOMEBODY))?;
         fs::set_permissions(&destination, Permissions::from_mode(0o640))?;
-        if form.old == Old::Rich {
+        if old == Old::Rich {
             for (name, value) in [("user.one", &b"1"[..]), ("user.two", b"2"), (ACL, &acl())] {
                 lsetxattr(&destination, name, value, XattrFlags::empty()).with_context(|| name)?;
             }
@@ -169,8 +187,14 @@ impl<'k> Scene<'k> {
         look_into(self.directory.path(), Path::new(""), &mut others)
             .context("cannot look at the scene")?;
         let destination = others.remove(Path::new(self.destination));
+        let also = self
+            .also
+            .iter()
+            .map(|file| others.remove(Path::new(file.name)))
+            .collect();
         Ok(Seen {
             destination,
+            also,
             others,
         })
     }
@@ -180,6 +204,8 @@ impl<'k> Scene<'k> {
 #[derive(Debug)]
 pub(crate) struct Seen {
     pub(crate) destination: Option<Look>,
+    /// The other files that are written, in their order.
+    pub(crate) also: Vec<Option<Look>>,
     /// All else, by its path; the directory for temporary files itself too.
     pub(crate) others: BTreeMap<PathBuf, Look>,
 }

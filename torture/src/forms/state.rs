@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use super::{Form, Harms, Kit, Look, Old, Scene, Seen, Size};
+use super::{Form, Harms, Kit, Look, Old, Scene, Seen};
 use crate::ground::Ground;
 use crate::programs::Program;
 use crate::report::Harm;
@@ -20,21 +20,89 @@ pub(crate) enum State {
     Torn,
 }
 
-impl Form {
-    pub(crate) fn state(&self, kit: &Kit, before: &Seen, after: &Seen) -> State {
-        let (old, now) = (before.destination.as_ref(), after.destination.as_ref());
+impl State {
+    fn of(old: Option<&Look>, now: Option<&Look>, new: &[u8]) -> Self {
         match (old, now) {
-            (None, None) => State::Old,
-            (Some(_), None) => State::Missing,
-            (Some(old), Some(now)) if old.is_same_as(now) => State::Old,
-            (_, Some(now)) if now.is_file() && now.content == *self.new_content(kit) => State::New,
+            (None, None) => Self::Old,
+            (Some(_), None) => Self::Missing,
+            (Some(old), Some(now)) if old.is_same_as(now) => Self::Old,
+            (_, Some(now)) if now.is_file() && now.content == new => Self::New,
             (Some(old), Some(now))
                 if old.is_file() == now.is_file() && old.content == now.content =>
             {
-                State::Old
+                Self::Old
             }
-            _ => State::Torn,
+            _ => Self::Torn,
         }
+    }
+}
+
+impl Form {
+    pub(crate) fn state(&self, kit: &Kit, before: &Seen, after: &Seen) -> State {
+        let (old, now) = (before.destination.as_ref(), after.destination.as_ref());
+        State::of(old, now, &self.new_content(kit))
+    }
+
+    /// The states of all files that the run writes, DEST's first. One that had the content already is new.
+    pub(crate) fn states(
+        &self,
+        kit: &Kit,
+        before: &Seen,
+        after: &Seen,
+    ) -> impl Iterator<Item = State> {
+        let new = self.new_content(kit).into_owned();
+        let first = self.state(kit, before, after);
+        let first = if self.is_done(first) {
+            State::New
+        } else {
+            first
+        };
+        let pairs = before.also.iter().zip(&after.also);
+        let others = pairs.zip(self.also).map(move |((old, now), file)| {
+            match State::of(old.as_ref(), now.as_ref(), &new) {
+                State::Old if file.old == Old::Equal => State::New,
+                state => state,
+            }
+        });
+        std::iter::once(first).chain(others.collect::<Vec<_>>())
+    }
+
+    /// What is wrong with the other files that the run writes. They are renamed in their order, so that none is new before
+    /// an old one.
+    pub(crate) fn harms_to_all(&self, kit: &Kit, before: &Seen, after: &Seen) -> Harms {
+        let mut harms = Harms::new();
+        let states: Vec<State> = self.states(kit, before, after).collect();
+        for (at, file) in self.also.iter().enumerate() {
+            let name = file.name;
+            let (old, now) = (&before.also[at], &after.also[at]);
+            let looks = now.as_ref().map(Look::appearance);
+            match states[at + 1] {
+                State::Torn => harms.push((Harm::Torn, format!("{name} is torn"))),
+                State::Missing => harms.push((Harm::Missing, format!("{name} is missing"))),
+                State::Old if old != now => {
+                    harms.push((Harm::Looks, format!("the old {name} has changed")));
+                }
+                State::New if looks != Some(file.old.look_of_new()) => {
+                    harms.push((Harm::Looks, format!("the new {name} looks like {looks:?}")));
+                }
+                State::Old | State::New => {}
+            }
+        }
+        let renamed = self.states_of_renamed(kit, before, after);
+        if !renamed.is_sorted_by_key(|state| *state != State::New) {
+            harms.push((Harm::Answer, format!("out of order: {renamed:?}")));
+        }
+        harms
+    }
+
+    /// The states of those that did not have the content already.
+    pub(crate) fn states_of_renamed(&self, kit: &Kit, before: &Seen, after: &Seen) -> Vec<State> {
+        let olds = std::iter::once(self.old).chain(self.also.iter().map(|file| file.old));
+        let states = olds.zip(self.states(kit, before, after));
+        states
+            .filter(|(old, _)| *old != Old::Equal)
+            .map(|(_, state)| state)
+            .collect()
     }
 
     /// Whether status 0 is right.
@@ -112,8 +180,10 @@ impl Form {
             let is_new = after
                 .destination
                 .as_ref()
-                .is_some_and(|file| file.content == kit.input(Size::Small));
-            if !is_new {
+                .is_some_and(|file| file.content == *self.healed_content(kit));
+            let others = after.also.iter().flatten();
+            let new = others.filter(|file| file.content == *self.healed_content(kit));
+            if !is_new || new.count() != self.also.len() {
                 harms.push((Harm::Lost, "the next write is not there".into()));
             }
         }

@@ -1,6 +1,6 @@
 //! The table of the forms.
 
-use super::{Form, Lacks, Old, Size, Stdin};
+use super::{Also, Form, Lacks, Old, Size, Stdin};
 use crate::programs::Program;
 
 /// What most forms change in a point or two: a small input from a pipe, over a file.
@@ -19,6 +19,7 @@ const PLAIN: Form = Form {
     older: None,
     leaves: 1,
     heals: &["o"],
+    also: &[],
 };
 
 const LARGE: Form = Form {
@@ -62,6 +63,34 @@ const CREATE: Form = Form {
     adds: &["one", "one/two"],
     heals: &["-D", "one/two/o"],
     ..PLAIN
+};
+
+const fn also(name: &'static str, source: &'static str, old: Old) -> Also {
+    Also { name, source, old }
+}
+
+const MANY: Form = Form {
+    name: "-t",
+    words: &["-t", "d", "src", "s/two", "s/three"],
+    destination: "d/src",
+    stdin: Stdin::Nothing,
+    heals: &["-t", "d", "src", "s/two", "s/three"],
+    also: &[
+        also("d/two", "s/two", Old::Nothing),
+        also("d/three", "s/three", Old::File),
+    ],
+    ..PLAIN
+};
+const MANY_NEW: Form = Form {
+    old: Old::Nothing,
+    also: &[
+        also("d/two", "s/two", Old::Nothing),
+        also("d/three", "s/three", Old::Nothing),
+    ],
+    words: &["-D", "-t", "d", "src", "s/two", "s/three"],
+    adds: &["d"],
+    heals: &["-D", "-t", "d", "src", "s/two", "s/three"],
+    ..MANY
 };
 
 /// All forms of atomwrite. `--inplace` is not among them: it promises less.
@@ -365,6 +394,55 @@ const ATOMWRITE: &[Form] = &[
         // A file of somebody else than DEST's owner is only touched by who gives it to the same one.
         heals: &["-m", "600", "-o", "1", "-g", "1", "o"],
         ..PLAIN
+    },
+    MANY,
+    Form {
+        name: "-t, 3 MiB each",
+        size: Size::Large,
+        ..MANY
+    },
+    Form {
+        name: "-t -b",
+        words: &["-b", "-t", "d", "src", "s/two", "s/three"],
+        adds: &["d/src~", "d/three~"],
+        backup: Some("d/src~"),
+        // The directory in which the new files wait, and an older backup.
+        leaves: 2,
+        ..MANY
+    },
+    Form {
+        name: "-t -C, one equal",
+        words: &["-C", "-t", "d", "src", "s/two", "s/three"],
+        also: &[
+            also("d/two", "s/two", Old::Equal),
+            also("d/three", "s/three", Old::File),
+        ],
+        ..MANY
+    },
+    Form {
+        name: "-t --validate",
+        words: &[
+            "--validate",
+            "cat >/dev/null",
+            "-t",
+            "d",
+            "src",
+            "s/two",
+            "s/three",
+        ],
+        ..MANY
+    },
+    MANY_NEW,
+    Form {
+        name: "-t -D -n",
+        words: &["-D", "-n", "-t", "d", "src", "s/two", "s/three"],
+        ..MANY_NEW
+    },
+    Form {
+        name: "-t -D -n by a link",
+        words: &["-D", "-n", "-t", "d", "src", "s/two", "s/three"],
+        lacks: Lacks::NoReplace,
+        ..MANY_NEW
     },
 ];
 
