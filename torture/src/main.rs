@@ -15,6 +15,7 @@ mod child;
 mod forms;
 mod ground;
 mod page;
+mod picture;
 mod programs;
 mod report;
 mod tracer;

@@ -1,4 +1,4 @@
-//! The page: torture/results.md.
+//! The page: torture/results, and the README's section between its marks.
 //!
 //! The rule: nothing in it is written by hand, and only a whole, long run writes it.
 
@@ -9,24 +9,40 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
-pub(crate) fn publish(binary: &Path, table: &str, seed: u64) -> Result<()> {
+const README: &str = "README.md";
+const BEGIN: &str = "<!-- make torture: all from here was counted and is not edited by hand -->\n";
+const END: &str = "<!-- make torture: to here -->\n";
+
+pub(crate) fn publish(binary: &Path, table: &str, picture: &str, seed: u64) -> Result<()> {
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease")?;
+    // Without the suffix that tells who built it.
+    let kernel = kernel.trim().split('-').next().unwrap_or_default();
     let date = Command::new("date")
         .arg("+%F")
         .output()
         .context("cannot run date")?;
     let date = String::from_utf8(date.stdout)?;
     let shown = format!(
-        "Harms, of so many cases. Linux {}, seed {seed}, {}.\n\n{table}\n",
-        kernel.trim(),
+        "Harms, each of so many cases. Linux {kernel}, seed {seed}, {}.\n\n{table}",
         date.trim()
     );
-    write(binary, Path::new("torture/results.md"), &shown)
+    write(binary, Path::new("torture/results/power.svg"), picture)?;
+    write(binary, Path::new("torture/results/table.md"), &shown)?;
+    let readme = fs::read_to_string(README)?;
+    let (before, rest) = readme
+        .split_once(BEGIN)
+        .context("README.md has lost the mark where its table begins")?;
+    let (_, after) = rest
+        .split_once(END)
+        .context("README.md has lost the mark where its table ends")?;
+    let readme = [before, BEGIN, "\n", &shown, "\n", END, after].concat();
+    write(binary, Path::new(README), &readme)
 }
 
 /// Writes a file as this project would.
 fn write(binary: &Path, path: &Path, text: &str) -> Result<()> {
     let mut atomwrite = Command::new(binary)
+        .arg("-D")
         .arg(path)
         .stdin(Stdio::piped())
         .spawn()

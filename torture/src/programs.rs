@@ -9,6 +9,7 @@ use crate::ground::Ground;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Program {
     Atomwrite,
+    Redirect,
     Sponge,
     CatAndMove,
     Copy,
@@ -26,8 +27,9 @@ os.replace(name, 'o')
 ";
 
 impl Program {
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::Atomwrite,
+        Self::Redirect,
         Self::Sponge,
         Self::CatAndMove,
         Self::Copy,
@@ -36,7 +38,8 @@ impl Program {
     ];
 
     /// What people use in place of atomwrite.
-    pub(crate) const OTHERS: [Self; 5] = [
+    pub(crate) const OTHERS: [Self; 6] = [
+        Self::Redirect,
         Self::Sponge,
         Self::CatAndMove,
         Self::Copy,
@@ -48,6 +51,7 @@ impl Program {
     pub(crate) fn shown(self) -> &'static str {
         match self {
             Self::Atomwrite => "`atomwrite`",
+            Self::Redirect => "`cat >o`",
             Self::Sponge => "`sponge`",
             Self::CatAndMove => "`cat >t && mv t o`",
             Self::Copy => "`cp src o`",
@@ -62,6 +66,7 @@ impl Program {
         let words = |words: &[&str]| words.iter().map(OsString::from).collect();
         match self {
             Self::Atomwrite => vec![ground.binary.clone().into(), "o".into()],
+            Self::Redirect => words(&["sh", "-c", "exec cat >o"]),
             Self::Sponge => words(&["sponge", "o"]),
             Self::CatAndMove => words(&["sh", "-c", "cat >t && mv t o"]),
             Self::Copy => words(&["cp", "src", "o"]),

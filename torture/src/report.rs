@@ -8,8 +8,8 @@ use std::time::Instant;
 use anyhow::Result;
 
 use crate::ground::{Ground, Length};
-use crate::page;
 use crate::programs::Program;
+use crate::{page, picture};
 
 /// What can happen to a file and to its user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -73,6 +73,13 @@ impl Tally {
         }
     }
 
+    /// Which part of the cases did one of these harms, at most.
+    #[expect(clippy::cast_precision_loss, reason = "for a picture")]
+    pub(crate) fn part(&self, harms: &[Harm]) -> f64 {
+        let harmed: u64 = harms.iter().filter_map(|harm| self.harms.get(harm)).sum();
+        harmed.min(self.tried) as f64 / self.tried.max(1) as f64
+    }
+
     /// Adds what another thread has counted.
     pub(crate) fn add(&mut self, other: Self) {
         self.tried += other.tried;
@@ -84,7 +91,7 @@ impl Tally {
     }
 }
 
-/// As a cell of the table: `none of 1204`, `37 of 1204: 30 torn, 7 missing`. The parts may add up to more than the whole.
+/// As a cell of the table: `0 of 1204`, `**30 torn, 7 missing** of 1204`. The parts may add up to more than the whole.
 impl Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.harms.is_empty() {
@@ -175,6 +182,12 @@ impl Report {
         row.cells.entry(program).or_default().add(tally);
     }
 
+    /// What a program did in a test.
+    pub(crate) fn tally(&self, test: &str, program: Program) -> Option<&Tally> {
+        let row = self.rows.iter().find(|row| row.test == test)?;
+        row.cells.get(&program)
+    }
+
     /// Prints the table; gives whether atomwrite has kept what it promises.
     pub(crate) fn end(self, whole: bool) -> Result<bool> {
         println!("\n{}", self.table());
@@ -197,7 +210,8 @@ impl Report {
             );
         }
         if whole && self.length == Length::Long {
-            page::publish(&self.binary, &self.table(), self.seed)?;
+            let picture = picture::draw(&self)?;
+            page::publish(&self.binary, &self.table(), &picture, self.seed)?;
         }
         println!(
             "torture: seed {}, {} s",
