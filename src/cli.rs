@@ -3,6 +3,7 @@
 //! The rule: help, man page and completions all come from the one table below (see `generated`), and whatever can be
 //! known to be wrong from the words alone is said here, with status 2, before anything is opened.
 
+mod mistakes;
 mod parse;
 mod quick;
 mod values;
@@ -13,7 +14,9 @@ use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Parser, ValueEnum, ValueHint};
 
 pub(crate) use self::parse::{NoRequest, parse};
-use self::values::{Control, parse_control, parse_mode, parse_owner, parse_suffix, parse_sum};
+use self::values::{
+    Control, parse_control, parse_mode, parse_owner, parse_status, parse_suffix, parse_sum,
+};
 use crate::attributes::ModeChange;
 use crate::watch::Sum;
 
@@ -172,7 +175,7 @@ pub(crate) struct Args {
     /// Exit with N if -C left DEST alone; implies -C
     ///
     /// With -t, if it left all files alone.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8), value_hint = ValueHint::Other, help_heading = GUARDS)]
+    #[arg(long, value_name = "N", value_parser = OsStringValueParser::new().try_map(parse_status), value_hint = ValueHint::Other, help_heading = GUARDS)]
     unchanged_status: Option<u8>,
 
     /// Attributes to keep: try (the default), all or none

@@ -4,12 +4,12 @@ use std::ffi::OsString;
 use std::mem;
 use std::path::PathBuf;
 
-use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, FromArgMatches};
 
+use super::mistakes::{DASHES, no_destination, no_request, with_help};
 use super::values::{backups, sync_of_environment};
 use super::{Args, InPlaceArg, KeepArg, quick};
-use crate::message::{Escaped, Quoted, Verbosity};
+use crate::message::{Quoted, Verbosity};
 use crate::request::{
     Empty, Equal, Files, Guards, InPlace, Keep, Links, Locking, Look, Overwrite, Parents, Request,
     ShowProgress, Source, Sources, Start, Sync,
@@ -26,16 +26,16 @@ pub(crate) enum NoRequest {
 
 /// Reads the words of the command line, the program's own name first.
 pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Request, NoRequest> {
-    let words = Words::split(words);
-    let args = match quick::read(words.before.get(1..).unwrap_or_default()) {
+    let Words { before, after } = Words::split(words);
+    let args = match quick::read(before.get(1..).unwrap_or_default()) {
         Some(args) => args,
-        None => slow(words.before).map_err(|error| no_request(&error))?,
+        None => slow(&before).map_err(|error| no_request(&error, &before))?,
     };
-    request(args, words.after).map_err(|problem| NoRequest::Usage(with_help(&problem)))
+    request(args, &before, after).map_err(|problem| NoRequest::Usage(with_help(&problem)))
 }
 
 /// Has clap read the words.
-fn slow(words: Vec<OsString>) -> Result<Args, clap::Error> {
+fn slow(words: &[OsString]) -> Result<Args, clap::Error> {
     let mut table = Args::command();
     let mut matches = table.try_get_matches_from_mut(words)?;
     let args = Args::from_arg_matches_mut(&mut matches);
@@ -66,13 +66,17 @@ impl Words {
     }
 }
 
-fn request(mut args: Args, after: Option<Vec<OsString>>) -> Result<Request, String> {
+fn request(
+    mut args: Args,
+    words: &[OsString],
+    after: Option<Vec<OsString>>,
+) -> Result<Request, String> {
     let files = match args.target_directory.take() {
         Some(directory) => many(directory, &mut args, after)?,
         None if args.files0_from.is_some() => {
             return Err("--files0-from needs --target-directory".to_owned());
         }
-        None => one(mem::take(&mut args.operands), after)?,
+        None => one(mem::take(&mut args.operands), after, words)?,
     };
     if args
         .validate
@@ -182,7 +186,12 @@ fn many(
     let mut operands = mem::take(&mut args.operands);
     operands.extend(after.unwrap_or_default());
     let sources = match (args.files0_from.take(), operands.first()) {
-        (None, None) => return Err("SOURCE is missing: which files shall be written?".to_owned()),
+        (None, None) => {
+            return Err(format!(
+                "SOURCE is missing: -t writes files into {} under their own names, and standard input has none",
+                Quoted(&directory)
+            ));
+        }
         (None, Some(_)) => Sources::Named(operands),
         (Some(list), None) if list == "-" => Sources::ListedIn(None),
         (Some(list), None) => Sources::ListedIn(Some(PathBuf::from(list))),
@@ -200,16 +209,20 @@ fn many(
 }
 
 /// Tells SOURCE, DEST and COMMAND apart. A `--` before any operand only ends the options; after one it starts COMMAND;
-/// after two it is a mistake.
-fn one(before: Vec<OsString>, after: Option<Vec<OsString>>) -> Result<Files, String> {
+/// after two it is a mistake. `words` are all that stand before the first `--`.
+fn one(
+    before: Vec<OsString>,
+    after: Option<Vec<OsString>>,
+    words: &[OsString],
+) -> Result<Files, String> {
     let (source, destination) = match (before.len(), after) {
-        (_, None) => source_and_destination(before)?,
+        (_, None) => source_and_destination(before, words)?,
         // The options had ended already: `-- -DEST -- COMMAND`.
         (0, Some(mut after)) if after.get(1).is_some_and(|word| word == "--") => {
             let words = after.split_off(2);
             (command(words)?, after.swap_remove(0))
         }
-        (0, Some(after)) => source_and_destination(after)?,
+        (0, Some(after)) => source_and_destination(after, words)?,
         (1, Some(words)) => {
             let [destination] = <[OsString; 1]>::try_from(before).expect("one operand");
             (command(words)?, destination)
@@ -240,10 +253,13 @@ fn command(words: Vec<OsString>) -> Result<Source, String> {
     Ok(Source::Command(words))
 }
 
-fn source_and_destination(operands: Vec<OsString>) -> Result<(Source, OsString), String> {
+fn source_and_destination(
+    operands: Vec<OsString>,
+    words: &[OsString],
+) -> Result<(Source, OsString), String> {
     let mut operands = operands.into_iter();
     match (operands.next(), operands.next(), operands.next()) {
-        (None, ..) => Err("DEST is missing: which file shall be written?".to_owned()),
+        (None, ..) => Err(no_destination(words)),
         (Some(destination), None, _) => Ok((Source::Stdin, destination)),
         (Some(source), Some(destination), None) => match source {
             source if source.is_empty() => Err("SOURCE is empty: standard input is '-'".to_owned()),
@@ -251,50 +267,10 @@ fn source_and_destination(operands: Vec<OsString>) -> Result<(Source, OsString),
             source => Ok((Source::File(PathBuf::from(source)), destination)),
         },
         (_, _, Some(third)) => Err(format!(
-            "too many operands: {} is one more than SOURCE and DEST",
+            "too many operands: {} is one more than SOURCE and DEST; -t DIR writes many files, and {DASHES}",
             Quoted(&third)
         )),
     }
-}
-
-/// Says in one line what clap says in several.
-fn no_request(error: &clap::Error) -> NoRequest {
-    if matches!(
-        error.kind(),
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
-    ) {
-        return NoRequest::Text(text(&error.render().to_string()));
-    }
-    let rendered = error.render().to_string();
-    // What clap adds on lines of its own; a newline before that is one of the user's.
-    let end = [
-        "\n  [possible values",
-        "\n\n  tip:",
-        "\n\nUsage:",
-        "\n\nFor more information",
-    ]
-    .into_iter()
-    .filter_map(|addition| rendered.rfind(addition))
-    .min()
-    .unwrap_or(rendered.trim_end().len());
-    let mut line = rendered[..end].trim_start_matches("error: ").to_owned();
-    if let Some(values) = strings(error.get(ContextKind::ValidValue)) {
-        line.extend([" (one of ", &values, ")"]);
-    }
-    for suggestion in [ContextKind::SuggestedArg, ContextKind::SuggestedValue] {
-        if let Some(similar) = strings(error.get(suggestion)) {
-            line.extend(["; did you mean '", &similar, "'?"]);
-        }
-    }
-    NoRequest::Usage(with_help(&Escaped(&line).to_string()))
-}
-
-/// What clap has rendered; the summary of `-h` in its own form.
-fn text(rendered: &str) -> String {
-    if rendered == Args::command().render_help().to_string() {
-        return summary();
-    }
-    rendered.to_owned()
 }
 
 /// One line for each option. The lines name the values that there are to choose from; clap would name them once more.
@@ -306,16 +282,4 @@ pub(super) fn summary() -> String {
         })
         .render_help()
         .to_string()
-}
-
-fn strings(value: Option<&ContextValue>) -> Option<String> {
-    match value? {
-        ContextValue::String(text) => Some(text.clone()),
-        ContextValue::Strings(texts) if !texts.is_empty() => Some(texts.join(", ")),
-        _ => None,
-    }
-}
-
-fn with_help(problem: &str) -> String {
-    format!("{problem} (see 'atomwrite --help')")
 }

@@ -36,13 +36,14 @@ pub(super) fn sync_of_environment() -> Result<Sync, String> {
 }
 
 pub(super) fn parse_mode(text: impl AsRef<OsStr>) -> Result<ModeChange, String> {
-    ModeChange::parse(text.as_ref())
-        .ok_or_else(|| "as for chmod: octal like 640, or symbolic like u=rw,go=r".to_owned())
+    ModeChange::parse(text.as_ref()).ok_or_else(|| {
+        "it must be octal like 640, or symbolic like u=rw,go=r, as for chmod(1)".to_owned()
+    })
 }
 
 pub(super) fn parse_owner(name: OsString) -> Result<OsString, &'static str> {
     if name.is_empty() {
-        Err("a name or a number")
+        Err("it must be a name or a number")
     } else {
         Ok(name)
     }
@@ -80,8 +81,10 @@ pub(super) fn parse_control(word: impl AsRef<OsStr>) -> Result<Control, &'static
 
 pub(super) fn parse_suffix(suffix: OsString) -> Result<OsString, &'static str> {
     match suffix.as_bytes() {
-        b"" => Err("it is empty"),
-        bytes if bytes.contains(&b'/') => Err("a backup stays in DEST's directory"),
+        b"" => Err("a backup needs another name than DEST"),
+        bytes if bytes.contains(&b'/') => {
+            Err("it has a slash, and a backup stays in DEST's directory")
+        }
         _ => Ok(suffix),
     }
 }
@@ -119,10 +122,15 @@ pub(super) fn backups(
     Ok(Some(Backups { naming, suffix }))
 }
 
-pub(super) fn parse_sum(text: impl AsRef<OsStr>) -> Result<Sum, &'static str> {
-    let digits: Option<Vec<u8>> = text
-        .as_ref()
-        .as_bytes()
+pub(super) fn parse_status(number: impl AsRef<OsStr>) -> Result<u8, &'static str> {
+    let number = number.as_ref().to_str().and_then(|text| text.parse().ok());
+    number.ok_or("it must be a number from 0 to 255")
+}
+
+pub(super) fn parse_sum(text: impl AsRef<OsStr>) -> Result<Sum, String> {
+    const WANTED: &str = "a SHA-256 digest is 64 hexadecimal digits";
+    let bytes = text.as_ref().as_bytes();
+    let digits: Option<Vec<u8>> = bytes
         .iter()
         .map(|digit| {
             char::from(*digit)
@@ -130,13 +138,18 @@ pub(super) fn parse_sum(text: impl AsRef<OsStr>) -> Result<Sum, &'static str> {
                 .and_then(|digit| u8::try_from(digit).ok())
         })
         .collect();
-    let bytes: Option<Vec<u8>> = digits.filter(|digits| digits.len() == 64).map(|digits| {
-        digits
-            .chunks_exact(2)
-            .map(|pair| pair[0] << 4 | pair[1])
-            .collect()
-    });
-    bytes
-        .and_then(|bytes| bytes.try_into().ok())
-        .ok_or("a SHA-256 digest is 64 hexadecimal digits")
+    let Some(digits) = digits else {
+        let mut runs = bytes.split(|byte| !byte.is_ascii_hexdigit());
+        return Err(if runs.any(|run| run.len() == 64) {
+            format!("{WANTED}, and nothing else")
+        } else {
+            format!("{WANTED}, and not the name of a file")
+        });
+    };
+    let pairs = digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]);
+    let sum: Option<Sum> = match digits.len() {
+        64 => pairs.collect::<Vec<u8>>().try_into().ok(),
+        _ => None,
+    };
+    sum.ok_or_else(|| format!("{WANTED}, and these are {}", digits.len()))
 }

@@ -30,6 +30,7 @@ mod many_faults;
 mod many_together;
 mod meanwhile;
 mod messages;
+mod mistakes;
 mod mounts;
 mod options;
 mod progress;

@@ -1,0 +1,195 @@
+//! What is wrong with the words, in one line.
+//!
+//! The rule: it says which word, and what would be right. clap knows which word it is; here it gets our form, and hints
+//! for those who bring the habits of other programs: `-o FILE`, a COMMAND without `--` before it, `-verbose`.
+
+use std::error::Error as _;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Arg, CommandFactory};
+
+use super::parse::summary;
+use super::{Args, NoRequest};
+use crate::message::{Escaped, Quoted};
+
+/// The way out for who means a COMMAND.
+pub(super) const DASHES: &str = "a COMMAND needs '--' before it";
+
+/// Says in one line what clap says in several. `words` are those that it has read.
+pub(super) fn no_request(error: &clap::Error, words: &[OsString]) -> NoRequest {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            NoRequest::Text(text(&error.render().to_string()))
+        }
+        _ => NoRequest::Usage(with_help(&explain(error, words))),
+    }
+}
+
+pub(super) fn with_help(problem: &str) -> String {
+    format!("{problem} (see 'atomwrite --help')")
+}
+
+/// There is no operand at all. `words` are those before any `--`.
+pub(super) fn no_destination(words: &[OsString]) -> String {
+    let taken = match words {
+        [_, .., option, value] if !value.as_bytes().starts_with(b"-") => option_named(option)
+            .and_then(|option| {
+                let placeholder = option.get_value_names()?.first()?;
+                Some((value, placeholder.clone(), option.get_long()?.to_owned()))
+            }),
+        _ => None,
+    };
+    match taken {
+        Some((value, placeholder, option)) => format!(
+            "DEST is missing: {} was read as the {placeholder} of --{option}, and the file to write is named without an \
+             option",
+            Quoted(value)
+        ),
+        None => "DEST is missing: which file shall be written?".to_owned(),
+    }
+}
+
+/// The option of the table that such a word names: a long one, or the last letter of short ones.
+fn option_named(word: &OsString) -> Option<Arg> {
+    let word = word.to_str()?;
+    let table = Args::command();
+    let is_named = |option: &&Arg| match word.strip_prefix("--") {
+        Some(long) => option.get_long() == Some(long),
+        None => word.starts_with('-') && option.get_short() == word.chars().last(),
+    };
+    table.get_arguments().find(is_named).cloned()
+}
+
+/// What clap has rendered; the summary of `-h` in its own form.
+fn text(rendered: &str) -> String {
+    if rendered == Args::command().render_help().to_string() {
+        return summary();
+    }
+    rendered.to_owned()
+}
+
+fn explain(error: &clap::Error, words: &[OsString]) -> String {
+    let argument = string(error.get(ContextKind::InvalidArg)).unwrap_or_default();
+    // As clap shows it: `--sync <WHAT>`, `--inplace[=<WHEN>]`.
+    let option = argument.split([' ', '[']).next().unwrap_or_default();
+    let value = string(error.get(ContextKind::InvalidValue)).unwrap_or_default();
+    let choice = strings(error.get(ContextKind::ValidValue)).map(|values| choice(&values));
+    match error.kind() {
+        ErrorKind::UnknownArgument => unknown(error, &argument, words),
+        ErrorKind::InvalidValue if value.is_empty() => {
+            let wanted = choice.unwrap_or_else(|| {
+                let placeholder = |c: char| !c.is_ascii_uppercase();
+                argument.trim_matches(placeholder).to_owned()
+            });
+            format!("{option} needs a value: {wanted}")
+        }
+        ErrorKind::InvalidValue => {
+            let wanted = choice.unwrap_or_default();
+            let meant = suggestions(error, ContextKind::SuggestedValue);
+            format!(
+                "{option} cannot be {}: it must be {wanted}{}",
+                Quoted::new(&value),
+                did_you_mean(&meant)
+            )
+        }
+        ErrorKind::ValueValidation => {
+            let problem = error.source().map(ToString::to_string).unwrap_or_default();
+            format!("{option} cannot be {}: {problem}", Quoted::new(&value))
+        }
+        ErrorKind::TooManyValues => {
+            format!("{option} takes no value, and got {}", Quoted::new(&value))
+        }
+        _ => {
+            let rendered = error.render().to_string();
+            let line = rendered.lines().next().unwrap_or_default();
+            Escaped(line.trim_start_matches("error: ")).to_string()
+        }
+    }
+}
+
+/// An option that there is not, with what may have been meant.
+fn unknown(error: &clap::Error, argument: &str, words: &[OsString]) -> String {
+    let (word, operands) = culprit(words);
+    let word = word.to_string_lossy();
+    let is_short = !argument.starts_with("--");
+    let line = if is_short && word != argument {
+        format!(
+            "unknown option {} in {}",
+            Quoted::new(argument),
+            Quoted::new(word.as_ref())
+        )
+    } else {
+        format!("unknown option {}", Quoted::new(argument))
+    };
+    let long = format!("-{word}");
+    if argument == "-O" || argument.starts_with("--out") {
+        return line + "; the file to write is named without an option";
+    }
+    let mut meant = suggestions(error, ContextKind::SuggestedArg);
+    if is_short && option_named(&OsString::from(&long)).is_some() {
+        meant = vec![Quoted::new(&long).to_string()];
+    }
+    // `atomwrite DEST curl --silent URL`
+    if operands > 1 {
+        meant.push("'--' before a COMMAND".to_owned());
+    }
+    if meant.is_empty() && is_short && word.contains('.') {
+        let path = format!("./{word}");
+        return format!("{line}; a file of that name is {}", Quoted::new(&path));
+    }
+    line + &did_you_mean(&meant)
+}
+
+/// The word with the option that there is not, and how many operands stand before it, if one may be DEST.
+fn culprit(words: &[OsString]) -> (OsString, usize) {
+    let ends: Vec<usize> = (0..words.len()).collect();
+    let read = |end: usize| Args::command().try_get_matches_from(&words[..end]);
+    let is_known = |&end: &usize| {
+        read(end + 1).map_or_else(|error| error.kind() != ErrorKind::UnknownArgument, |_| true)
+    };
+    let at = ends.partition_point(is_known);
+    let operands = read(at).ok().and_then(|matches| {
+        let operands = matches.get_many::<OsString>("operands")?;
+        (!matches.contains_id("target_directory")).then_some(operands.len())
+    });
+    (
+        words.get(at).cloned().unwrap_or_default(),
+        operands.unwrap_or(0),
+    )
+}
+
+fn suggestions(error: &clap::Error, kind: ContextKind) -> Vec<String> {
+    let similar = strings(error.get(kind)).unwrap_or_default();
+    let quoted = |word| Quoted::new(word).to_string();
+    similar.iter().map(quoted).collect()
+}
+
+fn did_you_mean(meant: &[String]) -> String {
+    match meant {
+        [] => String::new(),
+        meant => format!("; did you mean {}?", choice(meant)),
+    }
+}
+
+/// One of these, as it is said.
+fn choice(values: &[String]) -> String {
+    match values {
+        [one] => one.clone(),
+        [some @ .., last] => format!("{} or {last}", some.join(", ")),
+        [] => String::new(),
+    }
+}
+
+fn string(value: Option<&ContextValue>) -> Option<String> {
+    strings(value)?.into_iter().next()
+}
+
+fn strings(value: Option<&ContextValue>) -> Option<Vec<String>> {
+    match value? {
+        ContextValue::String(text) => Some(vec![text.clone()]),
+        ContextValue::Strings(texts) if !texts.is_empty() => Some(texts.clone()),
+        _ => None,
+    }
+}
