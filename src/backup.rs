@@ -112,7 +112,7 @@ impl<'d> Backup<'d> {
         let taken = sys::metadata_at(directory, &self.name);
         if taken.is_ok_and(|taken| taken.kind == Kind::Directory) {
             bail!(
-                "its name {} is that of a directory",
+                "its name {} is that of a directory; another --suffix may do",
                 Quoted::new(&self.name)
             );
         }

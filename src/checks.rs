@@ -29,7 +29,9 @@ pub(crate) fn admit_destination(
         return Err(exists(destination));
     }
     let not_renamed_to = match metadata.kind {
-        Kind::Directory => Some("it is a directory; name the file in it"),
+        Kind::Directory => {
+            Some("it is a directory; name the file in it, or write files into it with -t")
+        }
         Kind::Socket => Some("it is a socket; only a regular file can be replaced"),
         Kind::Regular if metadata.is_immutable => {
             Some("it is immutable (chattr(1) can change that)")

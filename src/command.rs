@@ -7,6 +7,7 @@
 use std::ffi::{OsStr, OsString};
 use std::io::ErrorKind;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
@@ -14,7 +15,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, anyhow};
 
 use crate::destination::Destination;
-use crate::message::Quoted;
+use crate::message::{Chain, Quoted};
 use crate::outcome::Failure;
 use crate::signals::{self, Attending};
 use crate::sys::{self, Writers};
@@ -198,9 +199,17 @@ impl Running {
                     return Err(Failure::Interrupted(signal));
                 }
                 let found = error.kind() != ErrorKind::NotFound;
+                let error = anyhow!(error).context(format!("cannot run {}", Quoted(name)));
                 return Err(Failure::Command {
                     status: if found { CANNOT_RUN } else { NOT_FOUND },
-                    error: anyhow!(error).context(format!("cannot run {}", Quoted(name))),
+                    error: if !found && is_for_a_shell(name) {
+                        anyhow!(
+                            "{}; no shell reads it, but with 'sh -c' before it one does",
+                            Chain(&error)
+                        )
+                    } else {
+                        error
+                    },
                 });
             }
         };
@@ -230,6 +239,12 @@ impl Running {
         Ok(sys::ends_within(self.child.id(), time)
             .context("cannot wait for the program that was started")?)
     }
+}
+
+/// Whether somebody expects a shell to read the name: `-- "sort list | uniq"`, `-- LC_ALL=C sort list`.
+fn is_for_a_shell(name: &OsStr) -> bool {
+    let special = |byte: &u8| b" \t|&;<>$=".contains(byte);
+    name.as_bytes().iter().any(special)
 }
 
 fn left_behind(words: &[OsString], destination: &Destination) -> anyhow::Error {

@@ -4,7 +4,6 @@
 //! the first byte of DEST changes; the space is reserved first. What can go wrong after that is told as what it is: DEST
 //! is half new.
 
-use std::env;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use anyhow::{Context, Result, anyhow};
@@ -12,11 +11,11 @@ use anyhow::{Context, Result, anyhow};
 use crate::attributes::Attributes;
 use crate::checks::is_anothers;
 use crate::destination::Destination;
-use crate::message::{Chain, Messages, Quoted};
+use crate::message::{Chain, Messages};
 use crate::outcome::{Change, Failure, Outcome};
 use crate::request::{InPlace, Sync};
 use crate::signals;
-use crate::staged::{Open, Sealed, Staged};
+use crate::staged::{Open, Sealed, Staged, cannot_take_in};
 use crate::sys::{self, Errno, Kind};
 use crate::transfer::Transfer;
 
@@ -100,12 +99,7 @@ fn elsewhere(destination: &Destination) -> Result<(Way, Staged<'_, Open>)> {
     } else {
         None
     };
-    let spool = tempfile::tempfile().with_context(|| {
-        format!(
-            "cannot take in the input in {}",
-            Quoted::new(&env::temp_dir())
-        )
-    })?;
+    let spool = tempfile::tempfile().with_context(cannot_take_in)?;
     Ok((
         Way::Overwrite(file),
         Staged::elsewhere(destination, spool.into()),

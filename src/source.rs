@@ -69,7 +69,10 @@ impl<'d> Input<'d> {
             .metadata()
             .is_some_and(|metadata| metadata.kind == Kind::Directory)
         {
-            bail!("{}: it is a directory", origin.cannot_read());
+            bail!(
+                "{}: it is a directory; name the file in it",
+                origin.cannot_read()
+            );
         }
         Ok(Self { first, origin })
     }

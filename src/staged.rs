@@ -16,6 +16,7 @@
 mod commit;
 mod shelf;
 
+use std::env;
 use std::fs::{File, Permissions};
 use std::io::{self, Seek};
 use std::mem;
@@ -29,6 +30,7 @@ pub(crate) use self::shelf::{Flush, Shelved};
 use crate::attributes::{Attributes, Birth};
 use crate::command::{self, Output};
 use crate::destination::Destination;
+use crate::message::Quoted;
 use crate::outcome::Failure;
 use crate::request::Sync;
 use crate::source::{self, Input};
@@ -150,7 +152,12 @@ impl<'d> Staged<'d, Open> {
         writeback: Writeback,
     ) -> Result<Staged<'d, Filled>, Failure> {
         let destination = self.destination;
-        let explain = |broken| explain(broken, destination, Some(input));
+        let explain = |broken| match broken {
+            Broken::Writing(errno) if matches!(self.origin, Origin::Elsewhere) => {
+                Failure::Failed(anyhow!(errno).context(cannot_take_in()))
+            }
+            broken => explain(broken, destination, Some(input)),
+        };
         let mut transfer = Transfer::begin(self.file.as_fd(), writeback, watch);
         if let Some((old, metadata)) = input.first() {
             transfer
@@ -369,6 +376,15 @@ fn cannot_create(destination: &Destination) -> String {
     format!(
         "cannot create a file in the directory of {}",
         destination.typed()
+    )
+}
+
+/// The input's way leads through a file elsewhere.
+pub(crate) fn cannot_take_in() -> String {
+    let directory = env::temp_dir();
+    format!(
+        "cannot take in the input in {}, which $TMPDIR chooses",
+        Quoted::new(&directory)
     )
 }
 

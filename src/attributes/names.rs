@@ -62,9 +62,22 @@ impl Database {
         {
             Some(id) => Ok(id),
             None => bail!(
-                "cannot find {noun} {}: there is none by that name",
-                Quoted(name)
+                "cannot find {noun} {}: there is none by that name{}",
+                Quoted(name),
+                self.way_out(name)
             ),
+        }
+    }
+
+    /// For who has the habits of chown(1), or of `-o FILE`.
+    fn way_out(self, name: &OsStr) -> &'static str {
+        let has = |letter| name.as_bytes().contains(&letter);
+        match self {
+            Self::User if has(b':') => "; the group has an option of its own, -g",
+            Self::User if has(b'.') || has(b'/') => {
+                "; -o sets the owner, and the file to write is named without an option"
+            }
+            Self::User | Self::Group => "",
         }
     }
 

@@ -88,7 +88,10 @@ impl Walk<'_> {
             .map_or(0, |slash| slash + 1);
         let (parent, name) = bytes.split_at(start);
         if matches!(name, b"" | b"." | b"..") {
-            bail!("{}: it names a directory, not a file", self.cannot("write"));
+            bail!(
+                "{}: it names a directory; name the file in it, or write files into it with -t",
+                self.cannot("write")
+            );
         }
         let mut directory = OsStr::from_bytes(parent).to_owned();
         directory.push(".");
@@ -141,6 +144,10 @@ impl Walk<'_> {
                 Err(Errno::LOOP) if sys::metadata_through_links(at, &path).is_ok() => {
                     return Err(self.magic());
                 }
+                Err(Errno::NOTDIR) if self.aim == Aim::Directory => bail!(
+                    "{}: it is not a directory; one file is written without -t",
+                    self.cannot_open_parent()
+                ),
                 Err(errno) => return Err(errno).context(self.cannot_open_parent()),
             }
         }
@@ -169,7 +176,7 @@ impl Walk<'_> {
 
     fn magic(&self) -> anyhow::Error {
         anyhow!(
-            "{}: it leads through /proc to an open file, which has no name to replace",
+            "{}: it leads through /proc to an open file, which has no name to replace; name the file itself",
             self.cannot("write")
         )
     }

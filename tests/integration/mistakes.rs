@@ -211,3 +211,123 @@ fn an_unknown_option_behind_ten_thousand_files_is_found_at_once() {
         .says("unknown option '-Z' in '-Z.x'; a file of that name is './-Z.x' (see")
         .fails(2);
 }
+
+#[test]
+fn a_directory_as_dest_is_told_how_files_get_into_it() {
+    let sandbox = sandbox();
+    let way_out = "name the file in it, or write files into it with -t";
+    for (arguments, problem) in [
+        (&["dir"][..], "cannot replace 'dir': it is a directory"),
+        (&["in", "dir"], "cannot replace 'dir': it is a directory"),
+        (&["in", "dir/"], "cannot write 'dir/': it names a directory"),
+        (&["in", "."], "cannot write '.': it names a directory"),
+    ] {
+        let done = sandbox.atomwrite(arguments.to_vec()).fails(1);
+        let dest = arguments.last().unwrap();
+        let expected = format!("atomwrite: {problem}; {way_out}; '{dest}' is unchanged\n");
+        assert_eq!(done.stderr, expected);
+    }
+    // `cp -r`
+    sandbox
+        .atomwrite(["dir", "out"])
+        .says("cannot read 'dir': it is a directory; name the file in it; ")
+        .fails(1);
+}
+
+#[test]
+fn a_file_in_place_of_dir_is_told_how_one_file_is_written() {
+    let sandbox = sandbox();
+    let done = sandbox
+        .atomwrite(["-t", "out", "in"])
+        .refuses_the_way()
+        .fails(1);
+    assert_eq!(
+        done.stderr,
+        "atomwrite: cannot open directory 'out': it is not a directory; one file is written without -t\n"
+    );
+}
+
+#[test]
+fn a_user_that_looks_like_a_file_or_has_a_group_is_told_what_the_option_is_for() {
+    let sandbox = sandbox();
+    for (user, way_out) in [
+        (
+            "out.json",
+            "; -o sets the owner, and the file to write is named without an option",
+        ),
+        ("root:root", "; the group has an option of its own, -g"),
+        ("nosuchuser", ""),
+    ] {
+        let done = sandbox.atomwrite(["-o", user, "out"]).stdin("new").fails(1);
+        assert_eq!(
+            done.stderr,
+            format!(
+                "atomwrite: cannot find user '{user}': there is none by that name{way_out}; 'out' is unchanged\n"
+            )
+        );
+    }
+    sandbox
+        .atomwrite(["-g", "no.such", "out"])
+        .stdin("new")
+        .says("cannot find group 'no.such': there is none by that name; 'out' is unchanged")
+        .fails(1);
+    sandbox
+        .atomwrite(["-o", "4294967295", "out"])
+        .stdin("new")
+        .says("cannot use user '4294967295': the number is too large; ")
+        .fails(1);
+}
+
+#[test]
+fn a_line_for_a_shell_is_told_that_there_is_none() {
+    let sandbox = sandbox();
+    for line in ["sort in | uniq", "sort in", "LC_ALL=C"] {
+        sandbox
+            .atomwrite(["out", "--", line])
+            .says(format!(
+                "cannot run '{line}': no such file or directory; no shell reads it, but with 'sh -c' before it one does; "
+            ))
+            .fails(127);
+    }
+    sandbox
+        .atomwrite(["out", "--", "nosuchcommand"])
+        .says("cannot run 'nosuchcommand': no such file or directory; 'out' is unchanged")
+        .fails(127);
+}
+
+#[test]
+fn what_has_no_name_is_told_to_be_named() {
+    let sandbox = sandbox();
+    for dest in ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"] {
+        sandbox
+            .atomwrite(["in", dest])
+            .says("it leads through /proc to an open file, which has no name to replace; name the file itself; ")
+            .fails(1);
+    }
+}
+
+#[test]
+fn a_temporary_directory_that_is_not_there_or_full_is_named() {
+    let sandbox = sandbox();
+    let nowhere = sandbox.path("nowhere");
+    sandbox
+        .atomwrite(["--inplace=always", "out"])
+        .env("TMPDIR", &nowhere)
+        .stdin("new")
+        .says(format!(
+            "cannot take in the input in '{}', which $TMPDIR chooses: no such file or directory; ",
+            nowhere.display()
+        ))
+        .fails(1);
+    // Of the input, and not of DEST, there is too much.
+    sandbox
+        .atomwrite(["--inplace=always", "out"])
+        .env("TMPDIR", sandbox.path("dir"))
+        .stdin(vec![b'x'; 4096])
+        .file_size_limit(1000)
+        .says(format!(
+            "cannot take in the input in '{}', which $TMPDIR chooses: file too large; ",
+            sandbox.path("dir").display()
+        ))
+        .fails(1);
+}
