@@ -25,6 +25,7 @@ mod guards;
 mod inplace;
 mod input;
 mod kills;
+mod manual;
 mod many;
 mod many_faults;
 mod many_together;

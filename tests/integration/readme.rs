@@ -31,28 +31,7 @@ fn examples_print_what_the_readme_says() {
     let examples = blocks("console");
     assert!(examples.len() > 10, "where have all the examples gone?");
     for (line, block) in examples {
-        if block.contains("$ unshare") && !can_mount() {
-            report_skipped("an example mounts a file, which needs root or user namespaces");
-            continue;
-        }
-        let sandbox = Sandbox::new();
-        let (commands, expected): (Vec<_>, Vec<_>) = steps(&block).into_iter().unzip();
-        let printed = run(&sandbox, &commands);
-        assert_eq!(printed.len(), expected.len(), "line {line}: {printed:?}");
-        for ((command, expected), printed) in commands.iter().zip(expected).zip(printed) {
-            let printed = if expected.contains("(...)") {
-                without_parenthesis(&printed)
-            } else {
-                printed
-            };
-            assert_eq!(
-                printed, expected,
-                "README.md, below line {line}: $ {command}"
-            );
-        }
-        for name in sandbox.names() {
-            assert!(!name.as_bytes().starts_with(b".atomwrite"), "{name:?}");
-        }
+        behaves(&format!("README.md, below line {line}"), &[], &block);
     }
 }
 
@@ -72,25 +51,14 @@ fn set_up_is_what_continuous_integration_does() {
 
 #[test]
 fn names_every_option() {
-    let output = Command::new(binary()).arg("-h").output().unwrap();
-    let help = String::from_utf8(output.stdout).unwrap();
-    let options: Vec<&str> = help
-        .lines()
-        .filter(|line| line.trim_start().starts_with('-'))
-        .collect();
-    assert!(options.len() > 10, "{help}");
-    for option in options {
-        let mut names = option
-            .split([' ', ',', '=', '['])
-            .filter(|word| word.starts_with('-'))
-            .take(2);
-        // Nobody has to be told of these two by a page that names the first of them.
-        let known = ["--help", "--version"]
-            .iter()
-            .any(|name| option.contains(name));
+    // Nobody has to be told of these two by a page that names the first of them.
+    let known = ["--help", "--version"];
+    for names in options() {
         assert!(
-            known || names.any(|name| mentions(README, name)),
-            "README.md does not speak of {option}"
+            names
+                .iter()
+                .any(|name| known.contains(&name.as_str()) || mentions(README, name)),
+            "README.md does not speak of {names:?}"
         );
     }
 }
@@ -106,8 +74,51 @@ fn links_lead_to_files() {
     }
 }
 
+/// Runs an example in a sandbox of its own, behind what sets that up, which prints nothing.
+#[track_caller]
+pub(crate) fn behaves(origin: &str, set_up: &[&str], block: &str) {
+    let mounts = |text: &str| text.contains("unshare");
+    if (mounts(block) || set_up.iter().any(|line| mounts(line))) && !can_mount() {
+        report_skipped("an example mounts a file, which needs root or user namespaces");
+        return;
+    }
+    let sandbox = Sandbox::new();
+    let set_up = set_up.iter().map(|&line| (line.to_owned(), String::new()));
+    let (commands, expected): (Vec<_>, Vec<_>) = set_up.chain(steps(block)).unzip();
+    let printed = run(&sandbox, &commands);
+    assert_eq!(printed.len(), expected.len(), "{origin}: {printed:?}");
+    for ((command, expected), printed) in commands.iter().zip(expected).zip(printed) {
+        let printed = if expected.contains("(...)") {
+            without_parenthesis(&printed)
+        } else {
+            printed
+        };
+        assert_eq!(printed, expected, "{origin}: $ {command}");
+    }
+    for name in sandbox.names() {
+        assert!(!name.as_bytes().starts_with(b".atomwrite"), "{name:?}");
+    }
+}
+
+/// The names of each option, the short one first if there is one.
+pub(crate) fn options() -> Vec<Vec<String>> {
+    let output = Command::new(binary()).arg("-h").output().unwrap();
+    let help = String::from_utf8(output.stdout).unwrap();
+    let options: Vec<Vec<String>> = help
+        .lines()
+        .filter(|line| line.trim_start().starts_with('-'))
+        .map(|line| {
+            let names = line.split([' ', ',', '=', '[']);
+            let names = names.filter(|word| word.starts_with('-'));
+            names.take(2).map(str::to_owned).collect()
+        })
+        .collect();
+    assert!(options.len() > 10, "{help}");
+    options
+}
+
 /// Tells whether a text has an option's name as a word of its own.
-fn mentions(text: &str, name: &str) -> bool {
+pub(crate) fn mentions(text: &str, name: &str) -> bool {
     text.match_indices(name).any(|(at, _)| {
         let is_part = |letter: char| letter.is_alphanumeric() || letter == '-';
         !text[..at].ends_with(is_part) && !text[at + name.len()..].starts_with(is_part)
