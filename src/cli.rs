@@ -103,17 +103,18 @@ pub(crate) struct Args {
 
     /// Write every SOURCE into DIR, in one commit
     ///
-    /// Each gets its own base name. All new files are complete, judged and on the disk before the first name in DIR changes; what fails until then
-    /// leaves DIR as it was. Then they are renamed, one right after the other, and the disk is flushed once for all. If a
-    /// rename fails after others have been done, the exit status is 4, and a line for each file says whether it is new or
-    /// old. The other options hold for each file; -a, --lock, --sha256, --inplace, standard input and COMMAND do not go
-    /// with -t.
+    /// Each gets its own base name. All new files are complete, judged and, flushed once for all, on the disk before the
+    /// first name in DIR changes; what fails until then leaves DIR as it was. Then they are renamed, one right after the
+    /// other. If a rename fails after others have been done, the exit status is 4, and a line for each file says whether
+    /// it is new or old. The other options hold for each file; -a, --lock, --sha256, --inplace, standard input and
+    /// COMMAND do not go with -t.
     #[arg(short, long, value_name = "DIR", value_hint = ValueHint::DirPath, help_heading = MANY)]
     target_directory: Option<OsString>,
 
     /// With -t, read the SOURCEs' names from F
     ///
-    /// F is a file, in which each name is ended by a NUL, as find -print0 writes them. "-" is standard input.
+    /// F is a file, in which each name is ended by a NUL, as find -print0 writes them; a newline is a part of a name. "-"
+    /// is standard input.
     #[arg(long, value_name = "F", value_hint = ValueHint::FilePath, help_heading = MANY)]
     files0_from: Option<OsString>,
 
@@ -158,9 +159,9 @@ pub(crate) struct Args {
 
     /// Refuse content unless sh -c CMD exits with 0
     ///
-    /// CMD has the new content on standard input, and $1 is the path of the new file: it has DEST's own name, the mode
-    /// and the owner that DEST will have, and is in a directory of its own beside DEST. $2 is DEST. What CMD prints goes
-    /// to standard error. If it writes to the file, that is refused, too.
+    /// CMD may be 'jq empty', or 'visudo -cf "$1"'. It has the new content on standard input, and $1 is the path of
+    /// the new file: it has DEST's own name, the mode and the owner that DEST will have, and is in a directory of its own
+    /// beside DEST. $2 is DEST. What CMD prints goes to standard error. If it writes to the file, that is refused, too.
     #[arg(long, value_name = "CMD", value_hint = ValueHint::CommandString, help_heading = GUARDS)]
     validate: Option<OsString>,
 
@@ -199,10 +200,14 @@ pub(crate) struct Args {
     mode: Option<ModeChange>,
 
     /// Set the owner, by name or number
+    ///
+    /// Who is not known, or cannot be made the owner, is an error: DEST is untouched then.
     #[arg(short, long, value_name = "USER", value_parser = OsStringValueParser::new().try_map(parse_owner), value_hint = ValueHint::Username, help_heading = LOOKS)]
     owner: Option<OsString>,
 
     /// Set the group, by name or number
+    ///
+    /// As with --owner, it must succeed.
     #[arg(short, long, value_name = "GROUP", value_parser = OsStringValueParser::new().try_map(parse_owner), value_hint = ValueHint::Other, help_heading = LOOKS)]
     group: Option<OsString>,
 
@@ -257,9 +262,9 @@ pub(crate) struct Args {
     /// Overwrite a DEST that cannot be replaced; not atomic
     ///
     /// For a file that is mounted by itself, one in a directory that is read-only or not yours, a device, a FIFO. All of
-    /// the input is taken in, all guards have looked, and the space is reserved before the first byte is written; but
-    /// whoever reads DEST meanwhile can see half of it, and half is what is left if it breaks off then. Without WHEN, it
-    /// is auto.
+    /// the input is taken in ($TMPDIR says where), all guards have looked, and the space is reserved before the first
+    /// byte is written; but whoever reads DEST meanwhile can see half of it, and half is what is left if it breaks off
+    /// then. Without WHEN, it is auto.
     #[arg(long, value_name = "WHEN", value_enum, num_args = 0..=1, require_equals = true, default_missing_value = "auto", help_heading = WRITING)]
     inplace: Option<InPlaceArg>,
 
