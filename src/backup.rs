@@ -304,7 +304,7 @@ impl<'d> Backup<'d> {
             let name = new.path();
             new.forget();
             return Err(Failure::Changed(anyhow!(
-                "{}; the file is new, and the old one is {}",
+                "{}; the file is new, and the old one is beside it as {}",
                 Chain(&error),
                 Quoted::new(&name)
             )));

@@ -111,6 +111,11 @@ impl Display for Chain<'_> {
 /// The system's text for an errno, as it reads in the middle of a line: `No such file or directory (os error 2)` is for
 /// programmers.
 fn reason(text: &str) -> String {
+    // The crate tempfile adds a name that nobody has chosen.
+    let text = match text.rsplit_once(" at path \"") {
+        Some((before, _)) if before.ends_with(')') => before,
+        _ => text,
+    };
     let text = match text.rfind(" (os error ") {
         Some(end) if text.ends_with(')') => &text[..end],
         _ => text,
@@ -194,6 +199,10 @@ mod tests {
         assert_eq!(
             reason("No space left on device (os error 28)"),
             "no space left on device"
+        );
+        assert_eq!(
+            reason("Permission denied (os error 13) at path \"/tmp/.tmpIni6A4\""),
+            "permission denied"
         );
         assert_eq!(reason("RPC failed"), "RPC failed");
         assert_eq!(reason("it is a directory"), "it is a directory");

@@ -381,11 +381,13 @@ fn cannot_create(destination: &Destination) -> String {
 
 /// The input's way leads through a file elsewhere.
 pub(crate) fn cannot_take_in() -> String {
+    format!("cannot take in the input in {}", temporary_directory())
+}
+
+/// For messages.
+pub(crate) fn temporary_directory() -> String {
     let directory = env::temp_dir();
-    format!(
-        "cannot take in the input in {}, which $TMPDIR chooses",
-        Quoted::new(&directory)
-    )
+    format!("{}, which $TMPDIR chooses", Quoted::new(&directory))
 }
 
 fn cannot_write(destination: &Destination) -> String {

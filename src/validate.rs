@@ -17,7 +17,7 @@ use crate::command::{Running, describe};
 use crate::destination::Destination;
 use crate::outcome::Failure;
 use crate::signals::{self, Attending};
-use crate::staged::{Sealed, Staged};
+use crate::staged::{Sealed, Staged, temporary_directory};
 use crate::sys::{self, Metadata, Writers};
 
 /// Asks the user's program.
@@ -62,7 +62,12 @@ fn validate_copy(
 ) -> Result<(), Failure> {
     // A signal waits for the copy too, which is then removed.
     let attending = Attending::begin()?;
-    let directory = tempfile::tempdir().context("there is no temporary directory for it")?;
+    let directory = tempfile::tempdir().with_context(|| {
+        format!(
+            "no directory for it can be made in {}",
+            temporary_directory()
+        )
+    })?;
     let path = directory.path().join(destination.name());
     sealed.copy_to(&path)?;
     let content = File::open(&path).context("the new file cannot be shown")?;

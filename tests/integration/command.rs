@@ -954,7 +954,9 @@ fn a_process_that_keeps_the_output_open_is_an_error_within_a_bounded_time() {
             let done = script(&sandbox, &[], way, command).output();
             assert!(start.elapsed() < BOUND / 4, "{:?}", start.elapsed());
             assert_eq!(done.code(), Some(125), "{way:?} {done:?}");
-            assert!(done.stderr.contains("'sh'"), "{done:?}");
+            let why = "'sh' has ended, but a process that it started still has its output open; let the command wait \
+                 for it, or send that process's output elsewhere";
+            assert!(done.stderr.contains(why), "{done:?}");
             assert_eq!(done.stderr.lines().count(), 1, "{done:?}");
             let expected: &[&str] = if old { &["out"] } else { &[] };
             assert_eq!(sandbox.names(), expected);

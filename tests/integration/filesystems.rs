@@ -555,7 +555,13 @@ fn an_immutable_file_is_unchanged() {
     needs_mounts!();
     needs_tool!("mkfs.ext4", "chattr");
     let mount = Mount::ext4(16, &[]);
-    for flag in ["i", "a"] {
+    for (flag, reason) in [
+        ("i", "it is immutable (chattr(1) can change that)"),
+        (
+            "a",
+            "it can only be appended to (chattr(1) can change that)",
+        ),
+    ] {
         let sandbox = Sandbox::in_dir(mount.path());
         let out = sandbox.write("out", "old");
         let out = out.to_str().unwrap();
@@ -564,7 +570,7 @@ fn an_immutable_file_is_unchanged() {
             sandbox
                 .atomwrite(options)
                 .stdin("new")
-                .says("chattr(1)")
+                .says(format!("cannot replace 'out': {reason}; "))
                 .fails(1);
         }
         tool("chattr", [&format!("-{flag}"), out]);

@@ -79,8 +79,10 @@ fn a_file_that_is_mounted_by_itself_fails_before_any_input_is_read() {
         sandbox
             .atomwrite(options.iter().copied().chain(["out"]))
             .stdin_from(witness.input())
-            .says("--inplace")
-            .says("mount its directory")
+            .says(
+                "it is a mount point, and nothing can be renamed to it; mount its directory instead, or let --inplace \
+                 overwrite it; ",
+            )
             .fails(1);
         witness.has_not_been_read();
         sandbox
@@ -378,8 +380,7 @@ fn devices_take_the_input() {
     sandbox
         .atomwrite(["out"])
         .stdin_from(witness.input())
-        .says("device")
-        .says("--inplace")
+        .says("cannot replace 'out': it is a device; --inplace writes to it; ")
         .fails(1);
     witness.has_not_been_read();
     // /dev/full

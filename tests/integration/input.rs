@@ -176,8 +176,7 @@ fn tells_that_it_reads_a_terminal_and_how_to_end_that() {
     sandbox
         .atomwrite(["out"])
         .stdin_from(stdin)
-        .says("terminal")
-        .says("trl-D")
+        .says("reading from the terminal; end with Ctrl-D, give up with Ctrl-C")
         .succeeds();
     assert_eq!(sandbox.text("out"), "typed\n");
 }

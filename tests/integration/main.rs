@@ -41,3 +41,5 @@ mod strace;
 mod sync;
 mod usage;
 mod validate;
+mod vocabulary;
+mod wording;

@@ -215,16 +215,17 @@ fn an_unknown_option_behind_ten_thousand_files_is_found_at_once() {
 #[test]
 fn a_directory_as_dest_is_told_how_files_get_into_it() {
     let sandbox = sandbox();
-    let way_out = "name the file in it, or write files into it with -t";
+    let is = "it is a directory; name the file in it, or write files into it with -t";
+    let names = "it names a directory; name the file in it, or write files into it with -t";
     for (arguments, problem) in [
-        (&["dir"][..], "cannot replace 'dir': it is a directory"),
-        (&["in", "dir"], "cannot replace 'dir': it is a directory"),
-        (&["in", "dir/"], "cannot write 'dir/': it names a directory"),
-        (&["in", "."], "cannot write '.': it names a directory"),
+        (&["dir"][..], format!("cannot replace 'dir': {is}")),
+        (&["in", "dir"], format!("cannot replace 'dir': {is}")),
+        (&["in", "dir/"], format!("cannot write 'dir/': {names}")),
+        (&["in", "."], format!("cannot write '.': {names}")),
     ] {
         let done = sandbox.atomwrite(arguments.to_vec()).fails(1);
         let dest = arguments.last().unwrap();
-        let expected = format!("atomwrite: {problem}; {way_out}; '{dest}' is unchanged\n");
+        let expected = format!("atomwrite: {problem}; '{dest}' is unchanged\n");
         assert_eq!(done.stderr, expected);
     }
     // `cp -r`

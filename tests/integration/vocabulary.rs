@@ -1,0 +1,133 @@
+//! No message of the source is missing in the tests.
+//!
+//! What a user can read stands in src as string literals of more than one word. Of each, the longest piece between
+//! placeholders must be found in a test: somebody has then seen it come from the real program. What cannot be made to
+//! come is listed here, with the reason.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Never seen by a test, and why.
+const UNSEEN: [(&str, &str); 5] = [
+    (
+        "interrupted by signal",
+        "only if that signal cannot kill us",
+    ),
+    ("did not end", "a process that was waited for has ended"),
+    (
+        "it is not a regular file any more",
+        "only if somebody replaces DEST within some microseconds",
+    ),
+    ("(os error", "it is taken out of messages"),
+    ("at path \"", "it is taken out of messages"),
+];
+
+#[test]
+fn every_message_is_met_by_a_test() {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let tests: String = rust_files(&top.join("tests/integration"))
+        .iter()
+        .filter(|file| !file.ends_with("vocabulary.rs"))
+        .flat_map(|file| literals(&fs::read_to_string(file).unwrap()))
+        .map(|literal| literal + "\n")
+        .collect();
+    let mut messages = 0;
+    let mut missing = Vec::new();
+    for file in rust_files(&top.join("src")) {
+        // The help, which other tests read, and what makes the manual.
+        if file.ends_with("src/cli.rs") || file.to_string_lossy().contains("/generated") {
+            continue;
+        }
+        let source = fs::read_to_string(&file).unwrap();
+        for literal in literals(&source) {
+            let words = longest_piece(&literal);
+            if !words.contains(' ') {
+                continue;
+            }
+            messages += 1;
+            let is_unseen = UNSEEN.iter().any(|(unseen, _)| *unseen == words);
+            if tests.contains(words) == is_unseen {
+                missing.push(format!("{}: {words}", file.display()));
+            }
+        }
+    }
+    assert!(messages > 100, "where have all the messages gone?");
+    assert!(
+        missing.is_empty(),
+        "no test reads these, or one that UNSEEN names:\n{}",
+        missing.join("\n")
+    );
+}
+
+fn rust_files(directory: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(rust_files(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    files
+}
+
+/// The string literals of a file's own code, but for those that only a programmer reads.
+fn literals(source: &str) -> Vec<String> {
+    let code = source.split("#[cfg(test)]\nmod tests").next().unwrap();
+    let code: String = code
+        .split_inclusive('\n')
+        .filter(|line| !line.trim_start().starts_with("//"))
+        .collect();
+    let mut literals = Vec::new();
+    let mut rest = code.as_str();
+    while let Some((before, behind)) = rest.split_once('"') {
+        // `'"'` is no beginning.
+        if before.ends_with('\'') {
+            rest = behind;
+            continue;
+        }
+        let hashes = before.len() - before.trim_end_matches('#').len();
+        let (literal, behind) = if before.trim_end_matches('#').ends_with('r') {
+            let end = format!("\"{}", "#".repeat(hashes));
+            let (literal, behind) = behind.split_once(&end).expect("a raw literal ends");
+            (literal.to_owned(), behind)
+        } else {
+            unescape(behind)
+        };
+        let for_programmers = ["expect(", "unreachable!(", "must_use = ", "reason = "];
+        if !for_programmers.iter().any(|word| before.ends_with(word)) {
+            literals.push(literal);
+        }
+        rest = behind;
+    }
+    literals
+}
+
+/// Reads a literal to its end, and gives what is behind that.
+fn unescape(code: &str) -> (String, &str) {
+    let mut literal = String::new();
+    let mut letters = code.chars();
+    loop {
+        match letters.next().expect("a literal ends") {
+            '"' => return (literal, letters.as_str()),
+            '\\' => match letters.next().expect("something is escaped") {
+                // It goes on in the next line.
+                '\n' => letters = letters.as_str().trim_start().chars(),
+                letter => literal.push(letter),
+            },
+            letter => literal.push(letter),
+        }
+    }
+}
+
+/// What stands between placeholders, without what holds it to them.
+fn longest_piece(literal: &str) -> &str {
+    literal
+        .split(['{', '}'])
+        .step_by(2)
+        .map(|piece| piece.trim_matches([' ', ';', ':', '\'', ',']))
+        .max_by_key(|piece| piece.len())
+        .unwrap_or_default()
+}
