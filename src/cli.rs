@@ -103,11 +103,11 @@ pub(crate) struct Args {
 
     /// Write every SOURCE into DIR, in one commit
     ///
-    /// Each gets its own base name. All new files are complete, judged and, flushed once for all, on the disk before the
-    /// first name in DIR changes; what fails until then leaves DIR as it was. Then they are renamed, one right after the
-    /// other. If a rename fails after others have been done, the exit status is 4, and a line for each file says whether
-    /// it is new or old. The other options hold for each file; -a, --lock, --sha256, --inplace, standard input and
-    /// COMMAND do not go with -t.
+    /// Each gets its own base name. All new files are complete, judged, and on the disk, which is flushed once for all
+    /// of them, before the first name in DIR changes; what fails until then leaves DIR as it was. Then they are
+    /// renamed, one right after the other. If a rename fails after others have been done, the exit status is 4, and a
+    /// line for each file says whether it is new or old. The other options hold for each file; -a, --lock, --sha256,
+    /// --inplace, standard input and COMMAND do not go with -t.
     #[arg(short, long, value_name = "DIR", value_hint = ValueHint::DirPath, help_heading = MANY)]
     target_directory: Option<OsString>,
 
@@ -201,7 +201,7 @@ pub(crate) struct Args {
 
     /// Set the owner, by name or number
     ///
-    /// Who is not known, or cannot be made the owner, is an error: DEST is untouched then.
+    /// A USER who is not known, or cannot be made the owner, is an error, and DEST is untouched.
     #[arg(short, long, value_name = "USER", value_parser = OsStringValueParser::new().try_map(parse_owner), value_hint = ValueHint::Username, help_heading = LOOKS)]
     owner: Option<OsString>,
 
@@ -226,7 +226,8 @@ pub(crate) struct Args {
 
     /// Make missing parent directories of DEST
     ///
-    /// They are made when all of the input has been read: a run that fails before that leaves none.
+    /// They are made when all of the input has been read: a run that fails before that leaves none. With --lock or
+    /// --append they are made at once, for the lock to be in, and stay.
     #[arg(short = 'D', long, help_heading = LOOKS)]
     create_dirs: bool,
 

@@ -73,6 +73,16 @@ fn makes_a_new_file_of_the_input_alone() {
 }
 
 #[test]
+fn directories_that_the_lock_is_in_are_made_at_once_and_stay() {
+    for option in ["-a", "--lock"] {
+        let sandbox = Sandbox::new();
+        let run = sandbox.atomwrite([option, "-D", "far/off/five", "--", "false"]);
+        assert_eq!(run.output().code(), Some(1), "{option}");
+        assert_eq!(sandbox.names(), ["far", "far/off"], "{option}");
+    }
+}
+
+#[test]
 fn empty_input_is_no_danger_to_what_is_there() {
     let sandbox = Sandbox::new();
     sandbox.write("out", "old\n");
