@@ -22,7 +22,9 @@ BIN = $(DESTDIR)$(PREFIX)/bin/atomwrite
 MAN = $(DESTDIR)$(PREFIX)/share/man/man1/atomwrite.1
 BASH_COMPLETION = $(DESTDIR)$(PREFIX)/share/bash-completion/completions/atomwrite
 ZSH_COMPLETION = $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_atomwrite
-FISH_COMPLETION = $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/atomwrite.fish
+# Where $XDG_DATA_DIRS is not set, fish looks below its own prefix only; then /usr/share or /etc/fish/completions it is.
+FISH_COMPLETIONS ?= $(PREFIX)/share/fish/vendor_completions.d
+FISH_COMPLETION = $(DESTDIR)$(FISH_COMPLETIONS)/atomwrite.fish
 
 SCRIPTS = .ci/run tests/setup.sh
 

@@ -1,205 +1,123 @@
+# Completion for bash, with bash-completion or without. Made of src/generated/atomwrite.bash and src/cli.rs.
+
 _atomwrite() {
-    local i cur prev opts cmd
+    local cur=$2 word last="" option="" prefix="" many="" ended=""
+    local -i i operands=0
     COMPREPLY=()
-    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
-        cur="$2"
-    else
-        cur="${COMP_WORDS[COMP_CWORD]}"
-    fi
-    prev="$3"
-    # To bash, '--sync=none' is three words.
-    if [[ ${prev} == "=" ]]; then
-        prev="${COMP_WORDS[COMP_CWORD-2]}"
-    elif [[ ${cur} == "=" ]]; then
-        cur=""
-    elif [[ ${prev} == -b || ${prev} == --backup || ${prev} == --inplace ]]; then
-        # Their value comes after an equals sign, or not at all.
-        prev=""
-    fi
-    # After DEST and '--' comes COMMAND, with words of its own; but not with -t.
-    local dest=""
+    # Reads the words before the cursor. To bash, '--sync=none' is three of them.
     for ((i = 1; i < COMP_CWORD; i++)); do
-        case "${COMP_WORDS[i]}" in
-            --)
-                [[ ${dest} ]] || break
-                if declare -F _comp_command_offset >/dev/null; then
-                    _comp_command_offset $((i + 1))
-                elif declare -F _command_offset >/dev/null; then
-                    _command_offset $((i + 1))
-                elif ((i + 1 == COMP_CWORD)); then
-                    COMPREPLY=($(compgen -c -- "${cur}"))
+        word=${COMP_WORDS[i]}
+        if [[ $word == "=" && $last ]]; then
+            option=$last
+            continue
+        fi
+        last=""
+        if [[ $option ]]; then
+            option=""
+            continue
+        fi
+        case $ended$word in
+            -- | ended--)
+                if ((operands == 1)) && [[ ! $many ]]; then
+                    _atomwrite_command $((i + 1))
+                    return
                 fi
-                return 0
+                ended=ended
                 ;;
-            -t*|--target-directory*)
-                break
+            --*)
+                last=$word
+                [[ $word == --target-directory ]] && many=yes
+                case $word in
+                    --target-directory | --files0-from | --sha256 | --validate | --unchanged-status | --keep | --mode | --owner | --group | --suffix | --sync) option=$word ;;
+                esac
                 ;;
-            =)
-                ((i++))
-                ;;
-            -*)
+            -?*)
+                last=$word
+                # Of several letters, the first that takes a value takes the rest for it.
+                word=${word#"${word%%[tmogS]*}"}
+                [[ $word == ? ]] && option=-$word
+                [[ $word == t* ]] && many=yes
                 ;;
             *)
-                dest="${COMP_WORDS[i]}"
+                ((operands += 1))
                 ;;
         esac
     done
-    cmd=""
-    opts=""
-
-    for i in "${COMP_WORDS[@]:0:COMP_CWORD}"
-    do
-        case "${cmd},${i}" in
-            ",$1")
-                cmd="atomwrite"
-                ;;
-            *)
-                ;;
-        esac
-    done
-
-    case "${cmd}" in
-        atomwrite)
-            opts="-a -t -n -C -m -o -g -f -D -b -S -v -q -h -V --append --lock --target-directory --files0-from --no-clobber --allow-empty --no-empty --sha256 --validate --compare --unchanged-status --keep --mode --owner --group --no-dereference --force --create-dirs --backup --suffix --sync --fsync --no-fsync --inplace --progress --verbose --quiet --help --version"
-            if [[ ${cur} == -* ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                --target-directory)
-                    local IFS=$'\n'
-                    COMPREPLY=($(compgen -d -- "${cur}"))
-                    [[ ${COMPREPLY[*]} ]] || compopt +o default
-                    compopt -o filenames
-                    return 0
-                    ;;
-                -t)
-                    local IFS=$'\n'
-                    COMPREPLY=($(compgen -d -- "${cur}"))
-                    [[ ${COMPREPLY[*]} ]] || compopt +o default
-                    compopt -o filenames
-                    return 0
-                    ;;
-                --files0-from)
-                    local oldifs
-                    if [ -n "${IFS+x}" ]; then
-                        oldifs="$IFS"
-                    fi
-                    IFS=$'\n'
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    if [ -n "${oldifs+x}" ]; then
-                        IFS="$oldifs"
-                    fi
-                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
-                        compopt -o filenames
-                    fi
-                    return 0
-                    ;;
-                --sha256)
-                    COMPREPLY=("${cur}")
-                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
-                        compopt -o nospace
-                    fi
-                    return 0
-                    ;;
-                --validate)
-                    COMPREPLY=($(compgen -c -- "${cur}"))
-                    return 0
-                    ;;
-                --unchanged-status)
-                    COMPREPLY=("${cur}")
-                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
-                        compopt -o nospace
-                    fi
-                    return 0
-                    ;;
-                --keep)
-                    COMPREPLY=($(compgen -W "try all none" -- "${cur}"))
-                    return 0
-                    ;;
-                --mode)
-                    COMPREPLY=("${cur}")
-                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
-                        compopt -o nospace
-                    fi
-                    return 0
-                    ;;
-                -m)
-                    COMPREPLY=("${cur}")
-                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
-                        compopt -o nospace
-                    fi
-                    return 0
-                    ;;
-                --owner)
-                    COMPREPLY=($(compgen -u -- "${cur}"))
-                    return 0
-                    ;;
-                -o)
-                    COMPREPLY=($(compgen -u -- "${cur}"))
-                    return 0
-                    ;;
-                --group)
-                    COMPREPLY=("${cur}")
-                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
-                        compopt -o nospace
-                    fi
-                    return 0
-                    ;;
-                -g)
-                    COMPREPLY=("${cur}")
-                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
-                        compopt -o nospace
-                    fi
-                    return 0
-                    ;;
-                --backup)
-                    COMPREPLY=($(compgen -W "none simple existing numbered" -- "${cur}"))
-                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
-                        compopt -o nospace
-                    fi
-                    return 0
-                    ;;
-                -b)
-                    COMPREPLY=($(compgen -W "none simple existing numbered" -- "${cur}"))
-                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
-                        compopt -o nospace
-                    fi
-                    return 0
-                    ;;
-                --suffix)
-                    COMPREPLY=("${cur}")
-                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
-                        compopt -o nospace
-                    fi
-                    return 0
-                    ;;
-                -S)
-                    COMPREPLY=("${cur}")
-                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
-                        compopt -o nospace
-                    fi
-                    return 0
-                    ;;
-                --sync)
-                    COMPREPLY=($(compgen -W "none file full" -- "${cur}"))
-                    return 0
-                    ;;
-                --inplace)
-                    COMPREPLY=($(compgen -W "never auto always" -- "${cur}"))
-                    return 0
-                    ;;
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            return 0
-            ;;
+    if [[ ${COMP_WORDS[COMP_CWORD]} == "=" && $last ]]; then
+        option=$last
+        cur=""
+    elif [[ ! $option && ! $ended && $cur == -* ]]; then
+        word=${cur#"${cur%%[tmogS]*}"}
+        if [[ $cur == --* || ${#word} -lt 2 ]]; then
+            COMPREPLY=($(compgen -W "-a --append --lock -t --target-directory --files0-from -n --no-clobber --allow-empty --no-empty --sha256 --validate -C --compare --unchanged-status --keep -m --mode -o --owner -g --group --no-dereference -f --force -D --create-dirs -b --backup -S --suffix --sync --fsync --no-fsync --inplace --progress -v --verbose -q --quiet -h --help -V --version" -- "$cur"))
+            return
+        fi
+        # '-oUSER'
+        prefix=${cur%"${word:1}"}
+        option=-${word:0:1}
+        cur=${word:1}
+    fi
+    case $option in
+        -t | --target-directory) _atomwrite_directories ;;
+        --sha256) : ;;
+        --validate) COMPREPLY=($(compgen -P "$prefix" -c -- "$cur")) ;;
+        --unchanged-status) : ;;
+        --keep) COMPREPLY=($(compgen -P "$prefix" -W "try all none" -- "$cur")) ;;
+        -m | --mode) : ;;
+        -o | --owner) COMPREPLY=($(compgen -P "$prefix" -u -- "$cur")) ;;
+        -g | --group) COMPREPLY=($(compgen -P "$prefix" -g -- "$cur")) ;;
+        -b | --backup) COMPREPLY=($(compgen -P "$prefix" -W "none simple existing numbered" -- "$cur")) ;;
+        -S | --suffix) : ;;
+        --sync) COMPREPLY=($(compgen -P "$prefix" -W "none file full" -- "$cur")) ;;
+        --inplace) COMPREPLY=($(compgen -P "$prefix" -W "never auto always" -- "$cur")) ;;
+        # An operand, or a file: bash offers files where there is nothing else.
+        *) return ;;
     esac
+    [[ ${COMPREPLY[*]} ]] || compopt +o bashdefault +o default
 }
 
-if [[ "${BASH_VERSINFO[0]}" -eq 4 && "${BASH_VERSINFO[1]}" -ge 4 || "${BASH_VERSINFO[0]}" -gt 4 ]]; then
-    complete -F _atomwrite -o nosort -o bashdefault -o default atomwrite
-else
+# Offers directories, and nothing where there are none.
+_atomwrite_directories() {
+    if [[ $prefix ]]; then
+        local IFS=$'\n'
+        compopt -o filenames -o nospace
+        COMPREPLY=($(compgen -P "$prefix" -S / -d -- "$cur"))
+    else
+        compopt -o dirnames
+    fi
+}
+
+# Offers commands, and then what the completion of COMMAND itself does, whose place among the words is given.
+_atomwrite_command() {
+    if declare -F _comp_command_offset >/dev/null; then
+        _comp_command_offset "$1"
+        return
+    elif declare -F _command_offset >/dev/null; then
+        _command_offset "$1"
+        return
+    elif ((COMP_CWORD == $1)); then
+        COMPREPLY=($(compgen -c -- "$cur"))
+        return
+    fi
+    local word last="" function="" rest=${COMP_LINE#* -- }
+    # There may be one before DEST, too.
+    [[ $ended ]] && rest=${rest#* -- }
+    COMP_WORDS=("${COMP_WORDS[@]:$1}")
+    ((COMP_CWORD -= $1, COMP_POINT -= ${#COMP_LINE} - ${#rest}))
+    COMP_LINE=$rest
+    for word in $(complete -p -- "${COMP_WORDS[0]}" 2>/dev/null); do
+        case $last in
+            -F) function=$word ;;
+            -o) compopt -o "$word" ;;
+        esac
+        last=$word
+    done
+    if [[ $function ]]; then
+        "$function" "${COMP_WORDS[0]}" "$cur" "${COMP_WORDS[COMP_CWORD-1]}"
+    fi
+}
+
+if ! complete -F _atomwrite -o nosort -o bashdefault -o default atomwrite 2>/dev/null; then
+    # Before bash 4.4.
     complete -F _atomwrite -o bashdefault -o default atomwrite
 fi

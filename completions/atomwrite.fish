@@ -1,18 +1,50 @@
-# After DEST and '--' comes COMMAND, with words of its own; but not with -t.
+# Prints COMMAND and its words, which come after DEST and '--'; but not with -t.
 function __atomwrite_command
     set -l words (commandline -opc)
-    set -l at (contains -i -- -- $words)
-    and test $at -gt 2
-    and string match -qr '^[^-]' -- $words[2..(math $at - 1)]
-    and not string match -qr '^(-t|--target-directory)' -- $words[2..(math $at - 1)]
-    or return
-    set -e words[1..$at]
-    # One word alone is no failure.
-    string join ' ' -- (string escape -- $words) (commandline -ct)
-    or true
+    set -l ended
+    set -l value
+    set -l operands 0
+    set -e words[1]
+    while set -q words[1]
+        set -l word $words[1]
+        set -e words[1]
+        if set -q value[1]
+            set -e value[1]
+            continue
+        end
+        if contains -- "$ended$word" -- ended--
+            if test $operands -eq 1
+                # One word alone is no failure.
+                string join ' ' -- (string escape -- $words) (commandline -ct)
+                or true
+                return
+            end
+            set ended ended
+            continue
+        end
+        switch "$ended$word"
+            case '--target-directory*'
+                return 1
+            case --target-directory --files0-from --sha256 --validate --unchanged-status --keep --mode --owner --group --suffix --sync
+                set value follows
+            case '--*'
+            case '-?*'
+                string match -qr '^-[^tmogS]*t' -- $word
+                and return 1
+                string match -qr '^-[^tmogS]*[tmogS]$' -- $word
+                and set value follows
+            case '*'
+                set operands (math $operands + 1)
+        end
+    end
+    return 1
+end
+# Directories, for '-tDIR' too.
+function __atomwrite_directories
+    __fish_complete_directories (commandline -ct | string replace -r -- '^-[^-tmogS]*t' '')
 end
 complete -c atomwrite -n __atomwrite_command -x -a '(complete -C (__atomwrite_command))'
-complete -c atomwrite -s t -l target-directory -d 'Write every SOURCE into DIR, in one commit' -r -f -a "(__fish_complete_directories)"
+complete -c atomwrite -s t -l target-directory -d 'Write every SOURCE into DIR, in one commit' -r -f -a "(__atomwrite_directories)"
 complete -c atomwrite -l files0-from -d 'With -t, read the SOURCEs\' names from F' -r -F
 complete -c atomwrite -l sha256 -d 'Refuse content with another SHA-256 digest' -r -f
 complete -c atomwrite -l validate -d 'Refuse content unless sh -c CMD exits with 0' -r -f -a "(__fish_complete_command)"
@@ -22,7 +54,7 @@ all\t'All of them; where one cannot be kept, fail'
 none\t'None of them, as if DEST were new'"
 complete -c atomwrite -s m -l mode -d 'Set the mode, octal or symbolic as for chmod(1)' -r -f
 complete -c atomwrite -s o -l owner -d 'Set the owner, by name or number' -r -f -a "(__fish_complete_users)"
-complete -c atomwrite -s g -l group -d 'Set the group, by name or number' -r -f
+complete -c atomwrite -s g -l group -d 'Set the group, by name or number' -r -f -a "(__fish_complete_groups)"
 complete -c atomwrite -s b -l backup -d 'Keep the old file under another name' -f -a "none\t'No backup'
 simple\t'DEST~'
 existing\t'Numbered if there are such, else simple'

@@ -9,8 +9,9 @@
 # Where it cannot install, it says so and goes on: the tests then skip what they cannot do, and say that too.
 set -eu
 
-# program:package. 'ps' stands for kill(1), which a shell has of its own.
+# program:package, or a file that is no program. 'ps' stands for kill(1), which a shell has of its own.
 tests='
+/usr/share/bash-completion/bash_completion:bash-completion
 bash:bash
 btrfs:btrfs-progs
 chattr:e2fsprogs
@@ -30,6 +31,7 @@ nginx:nginx-light
 ps:procps
 python3:python3
 setfacl:acl
+setsid:util-linux
 strace:strace
 unshare:util-linux
 visudo:sudo
@@ -84,11 +86,18 @@ case ${1-tests} in
         ;;
 esac
 
+has() {
+    case $1 in
+        /*) test -e "$1" ;;
+        *) command -v "$1" >/dev/null ;;
+    esac
+}
+
 PATH=$PATH:/usr/sbin:/sbin
 missing=
 packages=
 for pair in $wanted; do
-    if ! command -v "${pair%%:*}" >/dev/null; then
+    if ! has "${pair%%:*}"; then
         missing="$missing ${pair%%:*}"
         case " $packages " in
             *" ${pair#*:} "*) ;;

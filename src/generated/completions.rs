@@ -1,32 +1,32 @@
-//! The completions, as clap_complete makes them, and better where it knows less than the shell could do.
+//! The completions, as clap_complete makes them, and better where it knows less than the shell could do. bash's is ours
+//! as a whole: too little of clap_complete's would be left.
 //!
-//! The rule: files where an operand stands, commands after `DEST --`, an option's values where it has some, and nothing
-//! anywhere else.
+//! The rule: files where an operand stands, commands and then their own words after `DEST --`, an option's values where
+//! it has some, and nothing anywhere else. tests/integration/completions.rs asks the shells.
 
-use clap::Command;
 use clap::builder::PossibleValue;
-use clap_complete::{Generator, Shell, generate};
+use clap::{Arg, Command, ValueHint};
+use clap_complete::{Shell, generate};
 
 use crate::cli;
 
-/// The options whose value, if they have one, comes after an equals sign.
-const OPTIONAL: [&str; 2] = ["backup", "inplace"];
+/// bash's script but for what the table knows, in braces.
+const BASH: &str = include_str!("atomwrite.bash");
 
 /// Each shell's script, by the file name that the shell expects.
-pub(super) fn all() -> Vec<(String, String)> {
+pub(super) fn all() -> Vec<(&'static str, String)> {
     let table = table();
-    let script = |shell: Shell, improve: fn(String) -> String| {
+    let script = |shell: Shell| {
         let mut script = Vec::new();
         generate(shell, &mut table.clone(), "atomwrite", &mut script);
-        let script = String::from_utf8(script).expect("names and help are text");
-        (shell.file_name("atomwrite"), improve(script))
+        String::from_utf8(script).expect("names and help are text")
     };
     vec![
-        script(Shell::Bash, better_bash),
-        script(Shell::Elvish, |script| script),
-        script(Shell::Fish, better_fish),
-        script(Shell::PowerShell, |script| script),
-        script(Shell::Zsh, better_zsh),
+        ("atomwrite.bash", bash(&table)),
+        ("atomwrite.elv", script(Shell::Elvish)),
+        ("atomwrite.fish", better_fish(script(Shell::Fish), &table)),
+        ("_atomwrite.ps1", script(Shell::PowerShell)),
+        ("_atomwrite", better_zsh(script(Shell::Zsh), &table)),
     ]
 }
 
@@ -47,6 +47,51 @@ fn table() -> Command {
     })
 }
 
+// ---- What the table says of an option -------------------------------------------------------------------------
+
+/// Its names as they are typed, the short one first.
+fn names(option: &Arg) -> Vec<String> {
+    let short = option.get_short().map(|letter| format!("-{letter}"));
+    let long = option.get_long().map(|name| format!("--{name}"));
+    short.into_iter().chain(long).collect()
+}
+
+fn options(table: &Command) -> impl Iterator<Item = &Arg> {
+    table
+        .get_arguments()
+        .filter(|argument| !argument.is_positional())
+}
+
+/// Those whose value may be the next word.
+fn with_value(table: &Command) -> impl Iterator<Item = &Arg> {
+    options(table)
+        .filter(|option| option.get_action().takes_values() && !option.is_require_equals_set())
+}
+
+/// Those whose value, if they have one, comes after an equals sign.
+fn with_optional_value(table: &Command) -> impl Iterator<Item = &str> {
+    options(table)
+        .filter(|option| option.is_require_equals_set())
+        .map(|option| option.get_long().expect("it has a long name"))
+}
+
+/// The letters of those whose value may be the next word, or the rest of this one.
+fn letters(table: &Command) -> String {
+    with_value(table).filter_map(Arg::get_short).collect()
+}
+
+/// The long names of those whose value may be the next word.
+fn long_names(table: &Command) -> Vec<String> {
+    let names = with_value(table).filter_map(Arg::get_long);
+    names.map(|name| format!("--{name}")).collect()
+}
+
+fn is_group(option: &Arg) -> bool {
+    option.get_id() == "group"
+}
+
+// ---- Scripts --------------------------------------------------------------------------------------------------
+
 /// Puts `new` in place of `old`, which must be there once.
 fn replace(script: &mut String, old: &str, new: &str) {
     assert_eq!(
@@ -57,113 +102,63 @@ fn replace(script: &mut String, old: &str, new: &str) {
     *script = script.replace(old, new);
 }
 
-/// Has bash offer files where an operand stands, commands and their words after `DEST --`, users to --owner, and values
-/// after an equals sign.
-fn better_bash(mut script: String) -> String {
-    replace(
-        &mut script,
-        "    prev=\"$3\"\n",
-        r#"    prev="$3"
-    # To bash, '--sync=none' is three words.
-    if [[ ${prev} == "=" ]]; then
-        prev="${COMP_WORDS[COMP_CWORD-2]}"
-    elif [[ ${cur} == "=" ]]; then
-        cur=""
-    elif [[ ${prev} == -b || ${prev} == --backup || ${prev} == --inplace ]]; then
-        # Their value comes after an equals sign, or not at all.
-        prev=""
-    fi
-    # After DEST and '--' comes COMMAND, with words of its own; but not with -t.
-    local dest=""
-    for ((i = 1; i < COMP_CWORD; i++)); do
-        case "${COMP_WORDS[i]}" in
-            --)
-                [[ ${dest} ]] || break
-                if declare -F _comp_command_offset >/dev/null; then
-                    _comp_command_offset $((i + 1))
-                elif declare -F _command_offset >/dev/null; then
-                    _command_offset $((i + 1))
-                elif ((i + 1 == COMP_CWORD)); then
-                    COMPREPLY=($(compgen -c -- "${cur}"))
-                fi
-                return 0
-                ;;
-            -t*|--target-directory*)
-                break
-                ;;
-            =)
-                ((i++))
-                ;;
-            -*)
-                ;;
-            *)
-                dest="${COMP_WORDS[i]}"
-                ;;
-        esac
-    done
-"#,
-    );
-    replace(&mut script, " || ${COMP_CWORD} -eq 1 ]]", " ]]");
-    // Nothing to offer: bash then offers files.
-    replace(
-        &mut script,
-        "            esac\n            COMPREPLY=( $(compgen -W \"${opts}\" -- \"${cur}\") )\n",
-        "            esac\n",
-    );
-    for option in ["-o", "--owner"] {
-        let offering = |offer: &str| {
-            format!("{option})\n                    COMPREPLY=($(compgen {offer}\"${{cur}}\"))")
+/// Fills in bash's script.
+fn bash(table: &Command) -> String {
+    let words: Vec<String> = options(table).flat_map(names).collect();
+    let mut values = Vec::new();
+    for option in options(table).filter(|option| option.get_action().takes_values()) {
+        let offer = match option.get_value_hint() {
+            // As for operands.
+            ValueHint::FilePath => continue,
+            ValueHint::DirPath => "_atomwrite_directories".to_owned(),
+            _ => match bash_values(option) {
+                Some(which) => format!("COMPREPLY=($(compgen -P \"$prefix\" {which} -- \"$cur\"))"),
+                None => ":".to_owned(),
+            },
         };
-        replace(&mut script, &offering("-f "), &offering("-u -- "));
+        let names = names(option).join(" | ");
+        values.push(format!("        {names}) {offer} ;;"));
     }
-    // Directories and nothing else: without a match, bash would offer files.
-    for option in ["-t", "--target-directory"] {
-        let case = |offer: &str| format!("                {option})\n{offer}");
-        replace(
-            &mut script,
-            &case(
-                r#"                    COMPREPLY=()
-                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
-                        compopt -o plusdirs
-                    fi
-"#,
-            ),
-            &case(
-                r#"                    local IFS=$'\n'
-                    COMPREPLY=($(compgen -d -- "${cur}"))
-                    [[ ${COMPREPLY[*]} ]] || compopt +o default
-                    compopt -o filenames
-"#,
-            ),
-        );
-    }
+    let mut script = BASH.to_owned();
+    replace(&mut script, "{options}", &words.join(" "));
     replace(
         &mut script,
-        "--validate)\n                    COMPREPLY=($(compgen -f \"${cur}\"))",
-        "--validate)\n                    COMPREPLY=($(compgen -c -- \"${cur}\"))",
+        "{long_with_value}",
+        &long_names(table).join(" | "),
     );
-    script
+    replace(&mut script, "{values}", &values.join("\n"));
+    script.replace("{letters}", &letters(table))
 }
 
-/// Has zsh offer commands and their words after `DEST --`, and values of some options only after an equals sign.
-fn better_zsh(mut script: String) -> String {
-    replace(
-        &mut script,
-        "_atomwrite() {\n",
-        r#"_atomwrite() {
-    # After DEST and '--' comes COMMAND, with words of its own; but not with -t.
-    local -i at=${words[(i)--]}
-    if (( at < CURRENT )) && [[ -n ${(M)words[2,at-1]:#[^-]*} ]] &&
-        [[ -z ${(M)words[2,at-1]:#(-t|--target-directory)*} ]]; then
-        words=("${(@)words[at+1,-1]}")
-        (( CURRENT -= at ))
-        _normal
-        return
-    fi
+/// What bash's compgen is to be asked for; None for a value that nobody can guess.
+fn bash_values(option: &Arg) -> Option<String> {
+    let possible = option.get_possible_values();
+    let possible: Vec<&str> = possible.iter().map(PossibleValue::get_name).collect();
+    match option.get_value_hint() {
+        _ if !possible.is_empty() => Some(format!("-W \"{}\"", possible.join(" "))),
+        _ if is_group(option) => Some("-g".to_owned()),
+        ValueHint::Username => Some("-u".to_owned()),
+        ValueHint::CommandString => Some("-c".to_owned()),
+        _ => None,
+    }
+}
 
-"#,
-    );
-    for option in OPTIONAL {
+/// Has zsh offer commands and their words after `DEST --`, groups, and values of some options only after an equals sign.
+fn better_zsh(mut script: String, table: &Command) -> String {
+    let reader = ZSH
+        .replace("{letters}", &letters(table))
+        .replace("{long_with_value}", &long_names(table).join("|"));
+    replace(&mut script, "_atomwrite() {\n", &reader);
+    // With two colons, no option would be offered any more after the first operand.
+    replace(&mut script, "'*::operands ", "'*:operands ");
+    for option in ["-g+", "--group="] {
+        let (before, rest) = script
+            .split_once(&format!("'{option}["))
+            .expect("it is there");
+        let rest = rest.replacen(":GROUP:'", ":GROUP:_groups'", 1);
+        script = format!("{before}'{option}[{rest}");
+    }
+    for option in with_optional_value(table) {
         let start = |end: &str| format!("'--{option}={end}[");
         replace(&mut script, &start(""), &start("-"));
     }
@@ -174,9 +169,34 @@ fn better_zsh(mut script: String) -> String {
     format!("{before}'-b[{help}]'{after}")
 }
 
-/// Has fish offer commands and their words after `DEST --`, and values of some options only after an equals sign.
-fn better_fish(mut script: String) -> String {
-    for option in OPTIONAL {
+/// Begins zsh's function, in which extendedglob is set.
+const ZSH: &str = r#"_atomwrite() {
+    # After DEST and '--' comes COMMAND, with words of its own; but not with -t.
+    local ended
+    local -i i operands
+    for (( i = 2; i < CURRENT; i++ )); do
+        case $ended$words[i] in
+            (--|ended--)
+                if (( operands == 1 )); then
+                    words=("${(@)words[i+1,-1]}")
+                    (( CURRENT -= i ))
+                    _normal
+                    return
+                fi
+                ended=ended
+                ;;
+            (-[^-{letters}]#t*|--target-directory*) break ;;
+            ({long_with_value}|-[^-{letters}]#[{letters}]) (( i++ )) ;;
+            (-?*) ;;
+            (*) (( operands++ )) ;;
+        esac
+    done
+
+"#;
+
+/// Has fish offer commands and their words after `DEST --`, groups, and values of some options only after an equals sign.
+fn better_fish(mut script: String, table: &Command) -> String {
+    for option in with_optional_value(table) {
         let option = script
             .find(&format!(" -l {option} "))
             .expect("it is there, in a line of its own");
@@ -184,23 +204,69 @@ fn better_fish(mut script: String) -> String {
         let value_follows = option + script[option..].find(value).expect("clap gives it a value");
         script.replace_range(value_follows..value_follows + value.len(), " -f -a ");
     }
-    script.insert_str(
-        0,
-        r"# After DEST and '--' comes COMMAND, with words of its own; but not with -t.
+    replace(
+        &mut script,
+        "(__fish_complete_directories)",
+        "(__atomwrite_directories)",
+    );
+    let group = script.lines().find(|line| line.contains(" -l group "));
+    let group = group.expect("it is there, in a line of its own").to_owned();
+    replace(
+        &mut script,
+        &group,
+        &format!("{group} -a \"(__fish_complete_groups)\""),
+    );
+    let reader = FISH
+        .replace("{letters}", &letters(table))
+        .replace("{long_with_value}", &long_names(table).join(" "));
+    reader + &script
+}
+
+/// Stands before fish's rules.
+const FISH: &str = r#"# Prints COMMAND and its words, which come after DEST and '--'; but not with -t.
 function __atomwrite_command
     set -l words (commandline -opc)
-    set -l at (contains -i -- -- $words)
-    and test $at -gt 2
-    and string match -qr '^[^-]' -- $words[2..(math $at - 1)]
-    and not string match -qr '^(-t|--target-directory)' -- $words[2..(math $at - 1)]
-    or return
-    set -e words[1..$at]
-    # One word alone is no failure.
-    string join ' ' -- (string escape -- $words) (commandline -ct)
-    or true
+    set -l ended
+    set -l value
+    set -l operands 0
+    set -e words[1]
+    while set -q words[1]
+        set -l word $words[1]
+        set -e words[1]
+        if set -q value[1]
+            set -e value[1]
+            continue
+        end
+        if contains -- "$ended$word" -- ended--
+            if test $operands -eq 1
+                # One word alone is no failure.
+                string join ' ' -- (string escape -- $words) (commandline -ct)
+                or true
+                return
+            end
+            set ended ended
+            continue
+        end
+        switch "$ended$word"
+            case '--target-directory*'
+                return 1
+            case {long_with_value}
+                set value follows
+            case '--*'
+            case '-?*'
+                string match -qr '^-[^{letters}]*t' -- $word
+                and return 1
+                string match -qr '^-[^{letters}]*[{letters}]$' -- $word
+                and set value follows
+            case '*'
+                set operands (math $operands + 1)
+        end
+    end
+    return 1
+end
+# Directories, for '-tDIR' too.
+function __atomwrite_directories
+    __fish_complete_directories (commandline -ct | string replace -r -- '^-[^-{letters}]*t' '')
 end
 complete -c atomwrite -n __atomwrite_command -x -a '(complete -C (__atomwrite_command))'
-",
-    );
-    script
-}
+"#;
