@@ -31,7 +31,9 @@ nginx:nginx-light
 ps:procps
 python3:python3
 setfacl:acl
+setpriv:util-linux
 setsid:util-linux
+sponge:moreutils
 strace:strace
 unshare:util-linux
 visudo:sudo

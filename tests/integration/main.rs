@@ -37,6 +37,7 @@ mod options;
 mod progress;
 mod readme;
 mod sandbox;
+mod sponge;
 mod strace;
 mod sync;
 mod usage;

@@ -10,7 +10,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::sandbox::{Sandbox, binary, needs_tool, report_skipped};
+use crate::sandbox::{BOUND, Sandbox, binary, needs_tool, report_skipped};
 
 const README: &str = include_str!("../../README.md");
 
@@ -28,7 +28,7 @@ const BORDER: char = '\u{1}';
 #[test]
 fn examples_print_what_the_readme_says() {
     needs_tool!("bash", "make", "unshare");
-    let examples = blocks("console");
+    let examples = blocks(README, "console");
     assert!(examples.len() > 10, "where have all the examples gone?");
     for (line, block) in examples {
         behaves(&format!("README.md, below line {line}"), &[], &block);
@@ -37,7 +37,7 @@ fn examples_print_what_the_readme_says() {
 
 #[test]
 fn set_up_is_what_continuous_integration_does() {
-    for (line, block) in blocks("sh") {
+    for (line, block) in blocks(README, "sh") {
         assert!(
             SET_UP.contains(&block.trim()),
             "README.md, below line {line}: nobody runs {block}"
@@ -125,11 +125,11 @@ pub(crate) fn mentions(text: &str, name: &str) -> bool {
     })
 }
 
-/// Gives the blocks of one kind, with the line where they begin.
-fn blocks(kind: &str) -> Vec<(usize, String)> {
+/// Gives a page's blocks of one kind, with the line where they begin.
+pub(crate) fn blocks(page: &str, kind: &str) -> Vec<(usize, String)> {
     let mut blocks = Vec::new();
     let mut open: Option<(usize, String)> = None;
-    for (number, line) in README.lines().enumerate() {
+    for (number, line) in page.lines().enumerate() {
         match &mut open {
             Some(_) if line == "```" => blocks.extend(open.take()),
             Some((_, block)) => {
@@ -146,7 +146,7 @@ fn blocks(kind: &str) -> Vec<(usize, String)> {
 }
 
 /// Tells whether an example may mount something in a namespace of its own.
-fn can_mount() -> bool {
+pub(crate) fn can_mount() -> bool {
     let mut unshare = Command::new("unshare");
     let file = "/bin/sh";
     unshare.args(["--map-root-user", "--mount", "mount", "--bind", file, file]);
@@ -174,14 +174,14 @@ fn steps(block: &str) -> Vec<(String, String)> {
 }
 
 /// Runs the commands in one shell, and gives what each printed.
-fn run(sandbox: &Sandbox, commands: &[String]) -> Vec<String> {
+pub(crate) fn run(sandbox: &Sandbox, commands: &[String]) -> Vec<String> {
     // The status is the next command's to ask for.
     let border = format!("{{ s=$?; printf '{BORDER}'; (exit $s); }}");
     let mut script = "exec 2>&1; umask 022\n".to_owned();
     for command in commands {
         script.extend([command, "\n", &border, "\n"]);
     }
-    let directory = binary().parent().unwrap();
+    let directory = sandbox.reachable_binary().parent().unwrap();
     let mut path = directory.as_os_str().to_owned();
     path.push(":");
     path.push(
@@ -189,8 +189,10 @@ fn run(sandbox: &Sandbox, commands: &[String]) -> Vec<String> {
             .as_deref()
             .unwrap_or(OsStr::new("/bin")),
     );
-    let output = Command::new("bash")
-        .args(["--norc", "-c", &script])
+    // A line of theirs that hangs ends it all.
+    let bound = BOUND.as_secs().to_string();
+    let output = Command::new("timeout")
+        .args([&bound, "bash", "--norc", "-c", &script])
         .current_dir(sandbox.root())
         .env("PATH", path)
         .env("LC_ALL", "C")

@@ -369,7 +369,7 @@ impl Sandbox {
     }
 
     /// The binary, where every user can reach it.
-    fn reachable_binary(&self) -> &Path {
+    pub(crate) fn reachable_binary(&self) -> &Path {
         self.reachable.get_or_init(|| {
             let open = |path: &Path| fs::metadata(path).is_ok_and(|stat| stat.mode() & 0o001 != 0);
             if binary().ancestors().all(open) {
