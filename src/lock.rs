@@ -1,7 +1,7 @@
 //! `--lock` and `--append`: one writer after the other.
 //!
 //! The rule: who holds the lock (flock) of the file that DEST names is the only one at work. The file that replaces it is
-//! locked too before it gets the name, and until we end; so whoever waited for the old file looks again, finds the new
+//! locked too before it gets the name, and until it has it; so whoever waited for the old file looks again, finds the new
 //! one, and waits for that if need be. Where DEST does not exist yet, the lock is that of an empty file under the first
 //! temporary name.
 

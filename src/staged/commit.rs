@@ -155,21 +155,26 @@ impl Committed<'_> {
 
     /// Puts the new name on the disk, where that was asked for. An error leaves DEST new.
     pub(crate) fn make_durable(self) -> Result<Outcome, Failure> {
-        if self.phase.sync == Sync::Full {
-            self.sync_names().map_err(|errno| {
-                let typed = self.destination.typed();
+        let Self {
+            destination,
+            parents,
+            file,
+            phase,
+        } = self;
+        // To close a file that can be written to is a change of it for who watches it (IN_CLOSE_WRITE). So it is closed
+        // before the wait for the disk, in which a watcher has time to look at DEST and to begin to watch it anew.
+        let kept = parents.changed().any(|on| !on.readable).then_some(file);
+        if phase.sync == Sync::Full {
+            let mut changed = parents.changed();
+            let synced = changed.try_for_each(|on| on.sync(kept.as_ref().unwrap_or(&on.fd)));
+            synced.map_err(|errno| {
+                let typed = destination.typed();
                 Failure::Changed(anyhow!(errno).context(format!(
                     "cannot sync the directory of {typed}, which is new but may not survive power loss"
                 )))
             })?;
         }
-        Ok(outcome(self.destination, self.phase.content.size))
-    }
-
-    fn sync_names(&self) -> Result<(), Errno> {
-        self.parents
-            .changed()
-            .try_for_each(|directory| directory.sync(&self.file))
+        Ok(outcome(destination, phase.content.size))
     }
 }
 

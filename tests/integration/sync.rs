@@ -135,6 +135,18 @@ fn closes_the_written_file_and_sees_its_error_before_the_commit() {
     }
 }
 
+/// Who watches DEST takes the close of a file that can be written to for a change of it, and has time to do so in which
+/// the disk is waited for.
+#[test]
+fn closes_the_new_file_before_it_syncs_the_directory() {
+    needs_tool!("strace");
+    let sandbox = Sandbox::new();
+    let trace = trace_of(&sandbox, &[]);
+    let closes = trace.places(|call| call.is("close") && call.on_draft());
+    let last = trace.only("fsync", |call| call.is("fsync") && !call.on_draft());
+    assert!(closes.iter().all(|close| *close < last), "{trace}");
+}
+
 #[test]
 fn sync_file_leaves_the_directory_alone() {
     needs_tool!("strace");
