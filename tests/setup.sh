@@ -28,6 +28,7 @@ mkfs.ext4:e2fsprogs
 mkfs.xfs:xfsprogs
 mount:mount
 nginx:nginx-light
+prometheus-node-exporter:prometheus-node-exporter
 ps:procps
 python3:python3
 setfacl:acl
@@ -35,6 +36,8 @@ setpriv:util-linux
 setsid:util-linux
 sponge:moreutils
 strace:strace
+tail:coreutils
+timeout:coreutils
 unshare:util-linux
 visudo:sudo
 zsh:zsh
@@ -134,12 +137,14 @@ if ! as_root apt-get update -q ||
     say 'that did not work; the tests that need them say that they are skipped' >&2
 fi
 
-# The tests want the program, and nobody has asked for a server.
-case " $packages " in
-    *' nginx-light '*)
-        if [ -d /run/systemd/system ]; then
-            say 'switching off the web server that came with nginx-light'
-            as_root systemctl disable --now nginx || true
-        fi
-        ;;
-esac
+# The tests want the programs, and nobody has asked for servers.
+for server in nginx-light:nginx prometheus-node-exporter:prometheus-node-exporter; do
+    case " $packages " in
+        *" ${server%%:*} "*)
+            if [ -d /run/systemd/system ]; then
+                say "switching off the server that came with ${server%%:*}"
+                as_root systemctl disable --now "${server#*:}" || true
+            fi
+            ;;
+    esac
+done
