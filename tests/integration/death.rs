@@ -483,7 +483,6 @@ fn a_kill_at_any_call_leaves_old_or_new_and_heals() {
 #[test]
 fn a_kill_with_created_directories_leaves_a_tree_that_the_next_write_heals() {
     needs_tool!("strace");
-    const VALIDATE: [&str; 2] = ["--validate", "true"];
     for kill in [
         "mkdirat:signal=SIGKILL:when=",
         "rename,renameat,renameat2:signal=SIGKILL:when=",
@@ -491,7 +490,7 @@ fn a_kill_with_created_directories_leaves_a_tree_that_the_next_write_heals() {
         for (options, always) in [
             (&[][..], None),
             (&[], Some(NAMED)),
-            (&VALIDATE, None),
+            (&["--validate", "true"], None),
             (&["--lock"], None),
         ] {
             let words = |options: &[&'static str]| [&["-D"], options, &["one/two/out"]].concat();
