@@ -14,12 +14,12 @@ mod strangers;
 mod child;
 mod forms;
 mod ground;
+mod lacking;
 mod page;
 mod picture;
 mod programs;
 mod report;
 mod tracer;
-mod unnamed;
 
 use std::process::ExitCode;
 

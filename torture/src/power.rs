@@ -13,6 +13,7 @@ mod filesystem;
 mod history;
 mod judge;
 mod loop_device;
+mod many;
 mod order;
 mod run;
 mod sparse;
@@ -69,31 +70,67 @@ pub(crate) fn run(ground: &Ground, report: &mut Report) -> Result<()> {
         })
     })?;
     let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
-    let (mut torn, mut lost) = (0, 0);
+    let mut seen = Seen::default();
     for filesystem in Filesystem::ALL {
         for (author, verdict) in results
             .remove(filesystem.word())
             .unwrap_or_default()
             .into_values()
         {
-            match author {
-                Author::Atomwrite(Sync::None) => torn += verdict.harms.torn,
-                Author::Atomwrite(Sync::File) => lost += verdict.harms.lost,
-                _ => {}
-            }
+            seen.add(author, verdict.harms);
             tell(report, filesystem, author, verdict);
         }
     }
-    // Without a program that does it wrong nobody knows whether the test can see it.
-    ensure!(
-        torn > 0,
-        "no power cut has torn a file of --sync=none: the test sees nothing"
-    );
-    ensure!(
-        lost > 0,
-        "no power cut has lost a file of --sync=file: the test sees nothing"
-    );
+    seen.is_enough()?;
     order::run(ground, report)
+}
+
+/// What those do that promise less. Without them nobody knows whether the test can see it.
+#[derive(Debug, Default)]
+struct Seen {
+    one: Less,
+    many: Less,
+}
+
+#[derive(Debug, Default)]
+struct Less {
+    /// By `--sync=none`.
+    torn: usize,
+    /// By `--sync=file`.
+    lost: usize,
+}
+
+impl Seen {
+    fn add(&mut self, author: Author, harms: judge::Harms) {
+        let less = match author {
+            Author::Atomwrite(_) => &mut self.one,
+            Author::Many(_) => &mut self.many,
+            Author::Other(_) => return,
+        };
+        match author.sync() {
+            Some(Sync::None) => less.torn += harms.torn,
+            Some(Sync::File) => less.lost += harms.lost,
+            _ => {}
+        }
+    }
+
+    fn is_enough(&self) -> Result<()> {
+        for (less, by) in [(&self.one, ""), (&self.many, " -t")] {
+            let Less { torn, lost } = less;
+            println!(
+                "torture: power: atomwrite{by}: {torn} torn with --sync=none, {lost} lost with --sync=file"
+            );
+            ensure!(
+                *torn > 0,
+                "no power cut has torn a file of{by} --sync=none: the test sees nothing"
+            );
+            ensure!(
+                *lost > 0,
+                "no power cut has lost a file of{by} --sync=file: the test sees nothing"
+            );
+        }
+        Ok(())
+    }
 }
 
 fn tell(report: &mut Report, filesystem: Filesystem, author: Author, verdict: judge::Verdict) {
@@ -112,13 +149,13 @@ fn tell(report: &mut Report, filesystem: Filesystem, author: Author, verdict: ju
     } else {
         Promise::Made
     };
-    match author {
-        Author::Atomwrite(Sync::None) => {
+    match author.sync() {
+        Some(Sync::None) => {
             let none = "Power cut, `--sync=none`: torn, missing or lost";
             report.add(none, Promise::NotMade, program, verdict.whole);
         }
-        Author::Atomwrite(Sync::File) => report.add(&whole, promise, program, verdict.whole),
-        Author::Atomwrite(Sync::Full) | Author::Other(_) => {
+        Some(Sync::File) => report.add(&whole, promise, program, verdict.whole),
+        Some(Sync::Full) | None => {
             report.add(&whole, promise, program, verdict.whole);
             report.add(&kept, Promise::Made, program, verdict.kept);
         }
@@ -227,7 +264,7 @@ fn write_and_log(
     let begun = log.position();
     syncfs(&File::open(&root)?).context("syncfs")?;
     let start = log.position();
-    let steps = ground.many(300, 600);
+    let steps = ground.many(400, 900);
     thread::scope(|scope| {
         let workers: Vec<_> = crowds
             .iter_mut()

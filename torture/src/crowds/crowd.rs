@@ -19,8 +19,8 @@ use rustix::process::setpriority_process;
 
 use super::content::Stamp;
 use crate::child::{Ended, Running};
+use crate::lacking::Lacking;
 use crate::report::{Harm, Tally};
-use crate::unnamed;
 
 pub(crate) const WRITERS: u16 = 200;
 pub(crate) const READERS: usize = 8;
@@ -117,7 +117,7 @@ fn write_on(directory: &Path, writer: Writer, barrier: &Barrier) -> Result<Vec<D
     let refused = if writer.unnamed_files {
         Ok(())
     } else {
-        unnamed::refuse()
+        Lacking::UnnamedFiles.begin()
     };
     let mut jobs = writer.jobs.into_iter();
     let first = jobs.next();

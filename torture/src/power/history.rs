@@ -32,6 +32,8 @@ impl Sync {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Author {
     Atomwrite(Sync),
+    /// atomwrite with `-t`: several files in one run.
+    Many(Sync),
     Other(Program),
 }
 
@@ -39,14 +41,22 @@ impl Author {
     pub(crate) fn all() -> impl Iterator<Item = Self> {
         Sync::ALL
             .into_iter()
-            .map(Self::Atomwrite)
+            .flat_map(|sync| [Self::Atomwrite(sync), Self::Many(sync)])
             .chain(Program::OTHERS.into_iter().map(Self::Other))
     }
 
     pub(crate) fn program(self) -> Program {
         match self {
-            Self::Atomwrite(_) => Program::Atomwrite,
+            Self::Atomwrite(_) | Self::Many(_) => Program::Atomwrite,
             Self::Other(program) => program,
+        }
+    }
+
+    /// What was promised, if anything was.
+    pub(crate) fn sync(self) -> Option<Sync> {
+        match self {
+            Self::Atomwrite(sync) | Self::Many(sync) => Some(sync),
+            Self::Other(_) => None,
         }
     }
 }
@@ -141,6 +151,12 @@ impl History {
             mode,
             versions: Vec::new(),
         }
+    }
+
+    /// What the last program that has worked has written.
+    pub(crate) fn newest(&self) -> Option<&[u8]> {
+        let done = self.versions.iter().rfind(|version| version.done.is_some());
+        done.map(|version| version.content.as_slice())
     }
 
     /// `None` if nobody had begun to write it.

@@ -5,6 +5,7 @@
 //! nobody asked for is looked for, before and after the next write to each DEST.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -14,8 +15,10 @@ use anyhow::{Context, Result};
 
 use super::filesystem::Filesystem;
 use super::history::{Author, Expected, Found, History, Record, Sync, describe};
+use super::many;
 use super::run::run;
 use crate::ground::Ground;
+use crate::programs::is_temporary;
 use crate::report::{Harm, Tally};
 
 /// What an author did on one filesystem.
@@ -113,7 +116,7 @@ impl Scene<'_> {
                 newest.by
             )
         };
-        let full_or_file = matches!(history.author, Author::Atomwrite(Sync::File | Sync::Full));
+        let full_or_file = matches!(history.author.sync(), Some(Sync::File | Sync::Full));
         let mut broken = false;
         verdict.whole.tried();
         match found {
@@ -158,11 +161,11 @@ impl Scene<'_> {
             };
             if lost {
                 verdict.harms.lost += 1;
-                if history.author == Author::Atomwrite(Sync::None) && found != Found::Torn {
+                if history.author.sync() == Some(Sync::None) && found != Found::Torn {
                     verdict.whole.harmed(Harm::Lost, tell);
                 }
                 verdict.kept.harmed(Harm::Lost, tell);
-                broken |= history.author == Author::Atomwrite(Sync::Full);
+                broken |= history.author.sync() == Some(Sync::Full);
             }
         }
         Ok(broken)
@@ -191,7 +194,7 @@ impl Scene<'_> {
             return Ok(false);
         }
         verdict.harms.names += before.len();
-        let is_atomwrite = matches!(author, Author::Atomwrite(_));
+        let is_atomwrite = author.sync().is_some();
         let aside = self.root.join(desk.parent().unwrap_or(desk)).join("aside");
         let mut broken = false;
         // One run was under way, and the second name is that of --backup or --lock.
@@ -201,28 +204,8 @@ impl Scene<'_> {
                 .harmed(Harm::Left, || format!("{}: {before:?} at once", self.shown));
             broken = true;
         }
-        for history in histories {
-            // A backup is nobody's DEST.
-            if history.path.to_string_lossy().ends_with('~') {
-                continue;
-            }
-            let path = self.root.join(&history.path);
-            let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
-                continue;
-            };
-            if !directory.exists() {
-                continue;
-            }
-            let words = match author {
-                Author::Atomwrite(_) => vec![
-                    self.ground.binary.clone().into(),
-                    "--sync=none".into(),
-                    name.to_owned(),
-                ],
-                Author::Other(program) => program.words(self.ground),
-            };
-            fs::write(self.root.join(desk).join("src"), "next")?;
-            let ended = run(&words, directory, &aside, b"next")?;
+        for (directory, words) in self.next_writes(desk, author, histories, &aside)? {
+            let ended = run(&words, &directory, &aside, b"next")?;
             if let Some(harm) = ended.harm() {
                 verdict.left.harmed(harm, || {
                     format!("{}: the next write: {ended:?}", self.shown)
@@ -238,6 +221,45 @@ impl Scene<'_> {
         }
         Ok(broken)
     }
+
+    /// One more write to each DEST, or of the whole set: where, and with which words.
+    fn next_writes(
+        &self,
+        desk: &Path,
+        author: Author,
+        histories: &[&History],
+        aside: &Path,
+    ) -> Result<Vec<(PathBuf, Vec<OsString>)>> {
+        if let Author::Many(_) = author {
+            let words = many::next_words(self.ground, &many::sources(aside, desk))?;
+            return Ok(vec![(self.root.join(desk), words)]);
+        }
+        fs::write(self.root.join(desk).join("src"), "next")?;
+        let mut writes = Vec::new();
+        for history in histories {
+            // A backup is nobody's DEST.
+            if history.path.to_string_lossy().ends_with('~') {
+                continue;
+            }
+            let path = self.root.join(&history.path);
+            let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
+                continue;
+            };
+            if !directory.exists() {
+                continue;
+            }
+            let words = match author {
+                Author::Other(program) => program.words(self.ground),
+                _ => vec![
+                    self.ground.binary.clone().into(),
+                    "--sync=none".into(),
+                    name.to_owned(),
+                ],
+            };
+            writes.push((directory.to_owned(), words));
+        }
+        Ok(writes)
+    }
 }
 
 /// The author's directory: the second on the path.
@@ -248,7 +270,8 @@ fn desk(path: &Path) -> &Path {
         .unwrap_or(path)
 }
 
-/// Files in a directory, and in those below it, that are not known.
+/// Files in a directory, and in those below it, that are not known. A temporary directory counts as one, whatever is in
+/// it, and if nothing is.
 fn strangers(root: &Path, directory: &Path, known: &BTreeSet<PathBuf>) -> Result<Vec<PathBuf>> {
     let mut strangers = Vec::new();
     let entries = match fs::read_dir(root.join(directory)) {
@@ -259,7 +282,8 @@ fn strangers(root: &Path, directory: &Path, known: &BTreeSet<PathBuf>) -> Result
     for entry in entries {
         let entry = entry?;
         let path = directory.join(entry.file_name());
-        if entry.file_type()?.is_dir() {
+        let is_temporary = is_temporary(Path::new(&entry.file_name()));
+        if entry.file_type()?.is_dir() && !is_temporary {
             strangers.extend(self::strangers(root, &path, known)?);
         } else if !known.contains(&path) {
             strangers.push(path);

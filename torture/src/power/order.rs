@@ -2,17 +2,21 @@
 //!
 //! The rule: the last change of the new file, its fsync, its name, the rename, the fsync of the directory, and of each
 //! directory that was made for it. btrfs forgets a file that was synced before it had a name, so there one more fsync is
-//! between the name and the rename. `--sync=file` leaves the directories alone, `--sync=none` syncs nothing.
+//! between the name and the rename. With `-t` (see `many`), all of that comes once for all files, or each part of it for
+//! all of them before the next part. `--sync=file` leaves the directories alone, `--sync=none` syncs nothing.
 //!
 //! What it cannot see: whether the kernel does what it is told.
 
-use std::collections::HashMap;
+mod calls;
+mod many;
+
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
+use self::calls::{Call, linked_path, parse, shown_path};
 use super::filesystem::Filesystem;
 use super::history::Sync;
 use super::loop_device::Mounted;
@@ -46,6 +50,12 @@ pub(crate) fn run(ground: &Ground, report: &mut Report) -> Result<()> {
             Promise::Made,
             Program::Atomwrite,
             stage.try_atomwrite()?,
+        );
+        report.add(
+            many::TEST,
+            Promise::Made,
+            Program::Atomwrite,
+            stage.try_many()?,
         );
         for program in Program::OTHERS {
             report.add(TEST, Promise::Made, program, stage.try_other(program)?);
@@ -148,25 +158,42 @@ impl Stage<'_> {
     }
 
     fn trace(&self, words: Vec<OsString>, birth: Birth, form: Form) -> Result<Vec<Call>> {
-        let directory = self.directory();
-        if directory.exists() {
-            fs::remove_dir_all(&directory)?;
-        }
-        fs::create_dir(&directory)?;
-        fs::write(directory.join("o"), "old")?;
-        fs::write(directory.join("src"), "new")?;
+        let directory = self.lay_out(&["o"])?;
         if form == Form::NoClobber {
             fs::create_dir_all(directory.join("new/er"))?;
         }
-        let to = self.place.join("trace");
-        let mut strace: Vec<OsString> = ["strace", "-f", "-y", "-q", "-s", "64", "-e", CALLS]
-            .map(OsString::from)
-            .to_vec();
         let inject = match birth {
             Birth::Unnamed => None,
             Birth::ThroughProc => Some("inject=linkat:error=EOPNOTSUPP:when=1"),
             Birth::Named => Some("inject=linkat:error=EOPNOTSUPP"),
         };
+        self.strace(words, inject)
+    }
+
+    /// The directory anew, with old files in it.
+    fn lay_out(&self, names: &[&str]) -> Result<PathBuf> {
+        let directory = self.directory();
+        if directory.exists() {
+            fs::remove_dir_all(&directory)?;
+        }
+        fs::create_dir(&directory)?;
+        for name in names {
+            fs::write(directory.join(name), "old")?;
+        }
+        fs::write(directory.join("src"), "new")?;
+        Ok(directory)
+    }
+
+    fn strace(&self, words: Vec<OsString>, inject: Option<&str>) -> Result<Vec<Call>> {
+        let to = self.place.join("trace");
+        // What is injected has to be traced.
+        let traced = match inject {
+            Some(many::NO_STATFS) => format!("{CALLS},fstatfs"),
+            _ => CALLS.to_owned(),
+        };
+        let mut strace: Vec<OsString> = ["strace", "-f", "-y", "-q", "-s", "64", "-e", &traced]
+            .map(OsString::from)
+            .to_vec();
         strace.extend(
             inject
                 .into_iter()
@@ -175,90 +202,10 @@ impl Stage<'_> {
         );
         strace.extend(["-o".into(), to.clone().into_os_string(), "--".into()]);
         strace.extend(words);
-        let aside = self.place;
-        let ended = run_program(&strace, &directory, aside, b"new")?;
+        let ended = run_program(&strace, &self.directory(), self.place, b"new")?;
         ensure!(ended.harm().is_none(), "it should have worked: {ended:?}");
         parse(&fs::read_to_string(&to).context("cannot read what strace has written")?)
     }
-}
-
-/// A system call that has worked.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Call {
-    name: String,
-    arguments: String,
-}
-
-impl Call {
-    /// Whether it is about the file that a descriptor of its shows.
-    fn is_on(&self, path: &str) -> bool {
-        self.arguments.contains(&format!("<{path}>"))
-    }
-
-    fn syncs(&self) -> bool {
-        matches!(
-            self.name.as_str(),
-            "fsync" | "fdatasync" | "syncfs" | "sync" | "sync_file_range" | "msync"
-        )
-    }
-
-    fn syncs_file(&self, path: &str) -> bool {
-        matches!(self.name.as_str(), "fsync" | "fdatasync") && self.is_on(path)
-    }
-
-    fn renames(&self) -> bool {
-        self.name.starts_with("rename")
-    }
-
-    fn changes(&self, path: &str) -> bool {
-        let neither =
-            self.syncs() || self.renames() || matches!(self.name.as_str(), "linkat" | "openat");
-        !neither && self.is_on(path)
-    }
-
-    /// What stands in quotation marks.
-    fn names(&self) -> Vec<&str> {
-        self.arguments.split('"').skip(1).step_by(2).collect()
-    }
-}
-
-/// Reads what strace has written: `PID name(arguments) = result`, and calls that were broken off by another's.
-fn parse(trace: &str) -> Result<Vec<Call>> {
-    let mut begun: HashMap<&str, &str> = HashMap::new();
-    let mut calls = Vec::new();
-    for line in trace.lines() {
-        let (pid, rest) = line
-            .split_once(' ')
-            .with_context(|| format!("no call: {line}"))?;
-        let rest = rest.trim_start();
-        let whole = if let Some(first) = rest.strip_suffix(" <unfinished ...>") {
-            begun.insert(pid, first);
-            continue;
-        } else if rest.starts_with("<... ") {
-            let (_, last) = rest
-                .split_once("resumed>")
-                .with_context(|| format!("no call: {line}"))?;
-            let first = begun
-                .remove(pid)
-                .with_context(|| format!("no beginning: {line}"))?;
-            format!("{first}{last}")
-        } else {
-            rest.to_owned()
-        };
-        // Signals and ends of processes have no result.
-        let Some((call, result)) = whole.rsplit_once(" = ") else {
-            continue;
-        };
-        let (Some((name, arguments)), false) = (call.split_once('('), result.starts_with('-'))
-        else {
-            continue;
-        };
-        calls.push(Call {
-            name: name.to_owned(),
-            arguments: arguments.trim_end().trim_end_matches(')').to_owned(),
-        });
-    }
-    Ok(calls)
 }
 
 #[derive(Debug, Clone)]
@@ -333,29 +280,6 @@ impl Expected {
     }
 }
 
-/// The path of the file that the last call gives a name: `4</d/#12>(deleted), "", 3</d>, "name"` or
-/// `AT_FDCWD</>, "/proc/self/fd/4", 3</d>, "name"`, where an earlier call shows what 4 is.
-fn linked_path(calls: &[Call]) -> Option<String> {
-    let (link, before) = calls.split_last()?;
-    match link.names().first()?.strip_prefix("/proc/self/fd/") {
-        None => shown_path(&link.arguments),
-        Some(descriptor) => {
-            let descriptor = format!("{descriptor}<");
-            before
-                .iter()
-                .rev()
-                .find(|call| call.arguments.starts_with(&descriptor))
-                .and_then(|call| shown_path(&call.arguments))
-        }
-    }
-}
-
-/// The path of the first descriptor.
-fn shown_path(arguments: &str) -> Option<String> {
-    let (_, rest) = arguments.split_once('<')?;
-    Some(rest.split_once('>')?.0.to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -412,19 +336,5 @@ mod tests {
         );
         assert_eq!(broken(&GOOD, Sync::File), Some(Harm::Answer));
         assert_eq!(broken(&GOOD, Sync::None), Some(Harm::Answer));
-    }
-
-    #[test]
-    fn joins_calls_that_were_broken_off() {
-        let calls =
-            parse("7 fsync(4</d/x> <unfinished ...>\n8 sync() = 0\n7 <... fsync resumed>) = 0")
-                .unwrap();
-        assert_eq!(
-            calls[1],
-            Call {
-                name: "fsync".to_owned(),
-                arguments: "4</d/x>".to_owned()
-            }
-        );
     }
 }

@@ -7,8 +7,9 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 
+use crate::lacking::Lacking;
 use crate::report::Harm;
 
 /// How it ended.
@@ -41,6 +42,26 @@ pub(crate) fn run(
     aside: &Path,
     input: &[u8],
 ) -> Result<Ended> {
+    run_lacking(None, words, directory, aside, input)
+}
+
+/// The same, with a kernel that lacks something.
+pub(crate) fn run_lacking(
+    lacking: Option<Lacking>,
+    words: &[OsString],
+    directory: &Path,
+    aside: &Path,
+    input: &[u8],
+) -> Result<Ended> {
+    if let Some(lacking) = lacking {
+        // A thread of its own, since it stays so.
+        let run = || {
+            lacking.begin()?;
+            run(words, directory, aside, input)
+        };
+        return thread::scope(|scope| scope.spawn(run).join())
+            .map_err(|_| anyhow!("a thread panicked"))?;
+    }
     let (program, arguments) = words.split_first().context("no program")?;
     let mut child = Command::new(program)
         .args(arguments)

@@ -1,5 +1,5 @@
 //! Who writes what while the disk remembers: every author its own directories, one run after the other, two crowds of
-//! authors at once.
+//! authors at once. What `-t` writes is chosen in `many`.
 //!
 //! The rule: what a run is to write is known before it begins, and no two versions are the same. In between, other files
 //! are written, synced and forgotten, so that the journal is written before the data that it tells of. A run may write
@@ -19,8 +19,10 @@ use rand::{Rng, SeedableRng};
 use super::disk::Log;
 use super::filesystem::Filesystem;
 use super::history::{Author, Failed, History, Record, Sync, Synced, Version};
-use super::run::run;
+use super::many;
+use super::run::{run, run_lacking};
 use crate::ground::Ground;
+use crate::lacking::Lacking;
 
 /// How many directories, and so DESTs, each author has in each crowd.
 const DIRECTORIES: usize = 3;
@@ -71,8 +73,27 @@ struct Step {
     words: Vec<OsString>,
     shown: String,
     input: Vec<u8>,
-    /// Names in the directory, and contents.
-    changes: Vec<(String, Vec<u8>)>,
+    lacking: Option<Lacking>,
+    changes: Vec<Change>,
+}
+
+/// What a file is to hold.
+struct Change {
+    /// In the directory.
+    name: String,
+    content: Vec<u8>,
+    /// Whether it holds that already, and nobody has promised anything of it until the run is done.
+    is_laid: bool,
+}
+
+impl Change {
+    fn new(name: impl Into<String>, content: &[u8]) -> Self {
+        Self {
+            name: name.into(),
+            content: content.to_vec(),
+            is_laid: false,
+        }
+    }
 }
 
 /// One directory of one author.
@@ -86,39 +107,99 @@ struct Desk {
 
 impl Desk {
     fn open(root: &Path, author: Author, path: PathBuf, chance: &mut StdRng) -> Result<Self> {
-        let mode = matches!(author, Author::Atomwrite(_)).then_some(MODE);
         let mut desk = Self {
             author,
             path,
             histories: Vec::new(),
             failed: Vec::new(),
         };
-        let directory = root.join(&desk.path);
-        fs::create_dir_all(&directory)?;
-        let first = content(chance);
-        fs::write(directory.join("o"), &first)?;
-        fs::set_permissions(directory.join("o"), PermissionsExt::from_mode(MODE))?;
-        let version = Version {
-            content: first,
-            by: "the first".to_owned(),
-            begun: 0,
-            done: Some(0),
+        fs::create_dir_all(root.join(&desk.path))?;
+        let names: &[&str] = match author {
+            Author::Many(_) => &many::NAMES,
+            _ => &["o"],
         };
-        let mut history = History::new(&desk.path.join("o"), author, mode);
-        history.versions.push(version);
-        desk.histories.push(history);
+        for name in names {
+            let is_there =
+                !matches!(author, Author::Many(_)) || many::is_there_from_the_beginning(name);
+            let path = desk.path.join(name);
+            let mode = author.sync().filter(|_| is_there).map(|_| MODE);
+            let mut history = History::new(&path, author, mode);
+            if is_there {
+                let first = content(chance);
+                fs::write(root.join(&path), &first)?;
+                fs::set_permissions(root.join(&path), PermissionsExt::from_mode(MODE))?;
+                history.versions.push(Version {
+                    content: first,
+                    by: "the first".to_owned(),
+                    begun: 0,
+                    done: Some(0),
+                });
+            }
+            desk.histories.push(history);
+        }
         Ok(desk)
     }
 
     fn newest(&self) -> &[u8] {
-        let done = self.histories[0]
-            .versions
-            .iter()
-            .rfind(|version| version.done.is_some());
-        done.map_or(&[], |version| &version.content)
+        self.histories[0].newest().unwrap_or_default()
     }
 
-    fn step(&self, ground: &Ground, number: usize, chance: &mut StdRng) -> Step {
+    /// Where the sources of `-t` are; not in the directory that is written to.
+    fn sources(&self, aside: &Path) -> PathBuf {
+        many::sources(aside, &self.path)
+    }
+
+    fn step(
+        &self,
+        ground: &Ground,
+        root: &Path,
+        aside: &Path,
+        number: usize,
+        chance: &mut StdRng,
+    ) -> Result<Step> {
+        match self.author {
+            Author::Many(sync) => self.step_of_many(ground, sync, root, aside, number, chance),
+            _ => Ok(self.step_of_one(ground, number, chance)),
+        }
+    }
+
+    /// Lays out the sources, and what is there already.
+    fn step_of_many(
+        &self,
+        ground: &Ground,
+        sync: Sync,
+        root: &Path,
+        aside: &Path,
+        number: usize,
+        chance: &mut StdRng,
+    ) -> Result<Step> {
+        let sources = self.sources(aside);
+        fs::create_dir_all(&sources)?;
+        let run = many::Run::choose(&self.histories, number, chance);
+        for member in &run.members {
+            fs::write(sources.join(&member.name), &member.content)?;
+            if member.is_laid {
+                fs::write(root.join(&self.path).join(&member.name), &member.content)?;
+            }
+        }
+        Ok(Step {
+            words: run.words(ground, sync, &sources),
+            shown: run.shown(sync),
+            input: Vec::new(),
+            lacking: run.flush.lacking(),
+            changes: run
+                .members
+                .into_iter()
+                .map(|member| Change {
+                    name: member.name,
+                    content: member.content,
+                    is_laid: member.is_laid,
+                })
+                .collect(),
+        })
+    }
+
+    fn step_of_one(&self, ground: &Ground, number: usize, chance: &mut StdRng) -> Step {
         let input = content(chance);
         let Author::Atomwrite(sync) = self.author else {
             let words = self.author.program().words(ground);
@@ -126,7 +207,8 @@ impl Desk {
             return Step {
                 words,
                 shown,
-                changes: vec![("o".to_owned(), input.clone())],
+                lacking: None,
+                changes: vec![Change::new("o", &input)],
                 input,
             };
         };
@@ -137,13 +219,10 @@ impl Desk {
         };
         let words = form.words(&new);
         let changes = match form {
-            Form::Stdin | Form::Source | Form::Command => vec![("o".to_owned(), input.clone())],
-            Form::Append => vec![("o".to_owned(), [self.newest(), &input].concat())],
-            Form::Backup => vec![
-                ("o~".to_owned(), self.newest().to_vec()),
-                ("o".to_owned(), input.clone()),
-            ],
-            Form::NoClobber | Form::CreateDirs => vec![(new, input.clone())],
+            Form::Stdin | Form::Source | Form::Command => vec![Change::new("o", &input)],
+            Form::Append => vec![Change::new("o", &[self.newest(), &input].concat())],
+            Form::Backup => vec![Change::new("o~", self.newest()), Change::new("o", &input)],
+            Form::NoClobber | Form::CreateDirs => vec![Change::new(new, &input)],
         };
         let shown = format!("atomwrite {} {}", sync.option(), words.join(" "));
         let words = [ground.binary.clone().into_os_string(), sync.option().into()]
@@ -154,15 +233,18 @@ impl Desk {
             words,
             shown,
             input,
+            lacking: None,
             changes,
         }
     }
 
     fn take(&mut self, root: &Path, aside: &Path, step: Step, log: &Log) -> Result<()> {
         let directory = root.join(&self.path);
-        fs::write(directory.join("src"), &step.input)?;
+        if !matches!(self.author, Author::Many(_)) {
+            fs::write(directory.join("src"), &step.input)?;
+        }
         let begun = log.position();
-        let ended = run(&step.words, &directory, aside, &step.input)?;
+        let ended = run_lacking(step.lacking, &step.words, &directory, aside, &step.input)?;
         let done = log.position();
         let harm = ended.harm();
         if let Some(harm) = harm {
@@ -173,8 +255,8 @@ impl Desk {
                 shown,
             });
         }
-        for (name, content) in step.changes {
-            let path = self.path.join(name);
+        for change in step.changes {
+            let path = self.path.join(change.name);
             let at = self
                 .histories
                 .iter()
@@ -184,9 +266,9 @@ impl Desk {
                     self.histories.len() - 1
                 });
             let version = Version {
-                content,
+                content: change.content,
                 by: step.shown.clone(),
-                begun,
+                begun: if change.is_laid { done } else { begun },
                 done: harm.is_none().then_some(done),
             };
             self.histories[at].versions.push(version);
@@ -225,6 +307,7 @@ impl<'a> Crowd<'a> {
             for number in 0..DIRECTORIES {
                 let name = match author {
                     Author::Atomwrite(sync) => format!("{sync:?}{number}"),
+                    Author::Many(sync) => format!("many{sync:?}{number}"),
                     Author::Other(program) => format!("{program:?}{number}"),
                 };
                 desks.push(Desk::open(root, author, path.join(name), &mut chance)?);
@@ -247,8 +330,9 @@ impl<'a> Crowd<'a> {
         let aside = self.root.join(&self.path).join("aside");
         for number in 0..steps {
             let at = self.choose_desk();
-            let step = self.desks[at].step(self.ground, number, &mut self.chance);
-            self.desks[at].take(self.root, &aside, step, &self.log)?;
+            let desk = &mut self.desks[at];
+            let step = desk.step(self.ground, self.root, &aside, number, &mut self.chance)?;
+            desk.take(self.root, &aside, step, &self.log)?;
             self.meanwhile(number)
                 .context("what others do on the filesystem")?;
         }
@@ -259,8 +343,8 @@ impl<'a> Crowd<'a> {
         loop {
             let at = self.chance.random_range(0..self.desks.len());
             let weight = match self.desks[at].author {
-                Author::Atomwrite(Sync::Full | Sync::File) => 1.0,
-                Author::Atomwrite(Sync::None) => 0.5,
+                Author::Atomwrite(Sync::None) | Author::Many(Sync::None) => 0.5,
+                Author::Atomwrite(_) | Author::Many(_) => 1.0,
                 // It takes twenty times as long to start as all others.
                 Author::Other(crate::programs::Program::Python) => 0.15,
                 Author::Other(_) => 0.4,
@@ -337,7 +421,7 @@ impl<'a> Crowd<'a> {
 }
 
 /// From 100 bytes to 300 KiB, small ones more often; none of them is zero.
-fn content(chance: &mut StdRng) -> Vec<u8> {
+pub(crate) fn content(chance: &mut StdRng) -> Vec<u8> {
     let size = 2_f64.powf(chance.random_range(100_f64.log2()..307_200_f64.log2()));
     #[expect(
         clippy::cast_possible_truncation,

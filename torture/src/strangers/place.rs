@@ -15,8 +15,8 @@ use tempfile::TempDir;
 use super::tree::{Tree, differences, look};
 use crate::child::{Ended, Running};
 use crate::ground::Ground;
+use crate::lacking::Lacking;
 use crate::report::{Harm, Tally};
-use crate::unnamed;
 
 /// Another user, who is nobody else.
 pub(crate) const NOBODY: u32 = 65534;
@@ -118,7 +118,7 @@ impl Runner {
         // A thread of its own, since a filter stays.
         let start = move || -> Result<Running> {
             if !self.unnamed_files {
-                unnamed::refuse()?;
+                Lacking::UnnamedFiles.begin()?;
             }
             let mut command = Command::new(words.first().context("no words")?);
             command

@@ -1,0 +1,147 @@
+//! What `-t` is to write while the disk remembers: some of a set of files, old and new, and some that are so already.
+//!
+//! The rule: each file of a run has its history, as if it was written alone, so that of a run that had returned all files
+//! have to be there. Half of the runs compare: a file that is equal is not written, and is then as durable as any other,
+//! also if somebody else has just put it there.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use rand::Rng;
+use rand::rngs::StdRng;
+
+use super::history::{History, Sync};
+use super::workload::content;
+use crate::ground::Ground;
+use crate::lacking::Lacking;
+
+/// What is written again and again; the first half is there from the beginning.
+pub(crate) const NAMES: [&str; 6] = ["s0", "s1", "s2", "s3", "s4", "s5"];
+
+pub(crate) fn is_there_from_the_beginning(name: &str) -> bool {
+    NAMES[..NAMES.len() / 2].contains(&name)
+}
+
+/// How the files of a run are put on the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Flush {
+    /// All at once, where atomwrite knows the filesystem.
+    AsItIs,
+    /// Each by itself, as where it does not.
+    Each,
+}
+
+impl Flush {
+    pub(crate) const ALL: [Self; 2] = [Self::AsItIs, Self::Each];
+
+    pub(crate) fn lacking(self) -> Option<Lacking> {
+        match self {
+            Self::AsItIs => None,
+            Self::Each => Some(Lacking::Statfs),
+        }
+    }
+}
+
+/// One file of a run.
+#[derive(Debug)]
+pub(crate) struct Member {
+    pub(crate) name: String,
+    pub(crate) content: Vec<u8>,
+    /// Whether somebody writes it to the directory just before, and nobody puts that on the disk.
+    pub(crate) is_laid: bool,
+}
+
+/// One run.
+#[derive(Debug)]
+pub(crate) struct Run {
+    pub(crate) members: Vec<Member>,
+    pub(crate) flush: Flush,
+    compares: bool,
+}
+
+impl Run {
+    /// Which files, and what they are to hold.
+    pub(crate) fn choose(histories: &[History], number: usize, chance: &mut StdRng) -> Self {
+        let compares = chance.random_bool(0.5);
+        let flush = Flush::ALL[usize::from(chance.random_ratio(1, 3))];
+        let mut members = Vec::new();
+        let one_at_least = chance.random_range(0..NAMES.len());
+        for (at, name) in NAMES.into_iter().enumerate() {
+            if at != one_at_least && chance.random_bool(0.4) {
+                continue;
+            }
+            let newest = histories
+                .iter()
+                .find(|history| history.path.ends_with(name))
+                .and_then(History::newest);
+            let content = match newest {
+                Some(newest) if compares && chance.random_bool(0.4) => newest.to_vec(),
+                _ => content(chance),
+            };
+            members.push(Member {
+                name: name.to_owned(),
+                content,
+                is_laid: false,
+            });
+        }
+        if chance.random_bool(0.5) {
+            members.push(Member {
+                name: format!("new{number}"),
+                content: content(chance),
+                is_laid: compares,
+            });
+        }
+        Self {
+            members,
+            flush,
+            compares,
+        }
+    }
+
+    /// The words; the sources are in another directory, under the same names.
+    pub(crate) fn words(&self, ground: &Ground, sync: Sync, sources: &Path) -> Vec<OsString> {
+        let mut words = words(ground, sync);
+        words.extend(self.compares.then(|| "-C".into()));
+        let sources = self.members.iter().map(|member| sources.join(&member.name));
+        words.extend(sources.map(PathBuf::into_os_string));
+        words
+    }
+
+    pub(crate) fn shown(&self, sync: Sync) -> String {
+        let names: Vec<&str> = self.members.iter().map(|one| one.name.as_str()).collect();
+        let compares = if self.compares { " -C" } else { "" };
+        format!(
+            "atomwrite {} -t .{compares} {} ({:?})",
+            sync.option(),
+            names.join(" "),
+            self.flush
+        )
+    }
+}
+
+/// Where the sources are for one of the directories that are written to.
+pub(crate) fn sources(aside: &Path, desk: &Path) -> PathBuf {
+    aside
+        .join("sources")
+        .join(desk.file_name().unwrap_or_default())
+}
+
+fn words(ground: &Ground, sync: Sync) -> Vec<OsString> {
+    let options = [sync.option(), "-t", "."].map(OsString::from);
+    std::iter::once(ground.binary.clone().into())
+        .chain(options)
+        .collect()
+}
+
+/// The next write of the same set: it has to remove what a dead run has left. Its sources are made.
+pub(crate) fn next_words(ground: &Ground, sources: &Path) -> Result<Vec<OsString>> {
+    std::fs::create_dir_all(sources)?;
+    let mut words = words(ground, Sync::None);
+    for name in NAMES {
+        let source = sources.join(name);
+        std::fs::write(&source, "next")?;
+        words.push(source.into());
+    }
+    Ok(words)
+}
