@@ -14,7 +14,7 @@ use anyhow::{Context, Result};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open, pidfd_send_signal};
 
 /// What nothing that a test starts takes, on a machine that is busy with other tests.
 pub(crate) const LONGEST: Duration = Duration::from_secs(60);
@@ -81,9 +81,13 @@ impl Running {
         }
     }
 
-    /// SIGKILL for it alone: what it has started goes on.
-    pub(crate) fn kill(&mut self) -> Result<()> {
-        self.child.kill().context("cannot kill a process")
+    /// A signal for it alone: what it has started goes on.
+    pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
+        // Its number is nobody else's until its end has been waited for.
+        pidfd_send_signal(&self.pidfd, signal).or_else(|errno| match errno {
+            Errno::SRCH => Ok(()),
+            errno => Err(errno).context("cannot send a signal"),
+        })
     }
 
     /// Waits for its end.
@@ -114,8 +118,9 @@ impl Ended {
         self.status.and_then(|status| status.code())
     }
 
-    pub(crate) fn was_killed(&self) -> bool {
-        self.status.is_some_and(|status| status.signal() == Some(9))
+    /// The signal that it died by, if it did.
+    pub(crate) fn signal(&self) -> Option<i32> {
+        self.status.and_then(|status| status.signal())
     }
 
     /// For an example: how it ended, and its last words.

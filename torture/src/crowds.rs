@@ -1,4 +1,4 @@
-//! Crowds: 200 writers and 8 readers on one file.
+//! Crowds: 200 writers and 8 readers on one file, and writers of many files at once.
 //!
 //! The rule: every content says whose it is and has a checksum, so that each read, each backup and each line can be
 //! judged by itself. Who is killed, and when, is chosen by the seed; what the scheduler makes of it is not, so an
@@ -13,6 +13,7 @@ mod content;
 mod counter;
 mod create;
 mod crowd;
+mod many;
 mod plain;
 
 use anyhow::Result;
@@ -117,9 +118,43 @@ pub(crate) fn run(ground: &Ground, report: &mut Report) -> Result<()> {
             counter::crowd(ground, program, 0, Kills::None)?,
         );
     }
+    for form in many::Form::ALL {
+        for kills in [Kills::None, Kills::Some] {
+            let mut crowd = Crowd::default();
+            for round in 0..ground.many(1, 4) {
+                crowd.add(many::crowd(ground, form, round, kills)?);
+            }
+            random += crowd.random;
+            let readers = "8 readers of the files that a crowd of `-t` writes";
+            report.add(
+                form.test(kills),
+                Promise::Made,
+                Program::Atomwrite,
+                crowd.runs,
+            );
+            report.add(readers, Promise::Made, Program::Atomwrite, crowd.seen);
+        }
+    }
     println!(
         "torture: crowds: {random} temporary names with random letters stay of those that were killed"
     );
+    Ok(())
+}
+
+fn many(ground: &Ground, report: &mut Report, random: &mut usize) -> Result<()> {
+    for form in many::Form::ALL {
+        for kills in [Kills::None, Kills::Some] {
+            let mut crowd = Crowd::default();
+            for round in 0..ground.many(1, 4) {
+                crowd.add(many::crowd(ground, form, round, kills)?);
+            }
+            *random += crowd.random;
+            let readers = "8 readers of the files that a crowd of `-t` writes";
+            let (made, ours) = (Promise::Made, Program::Atomwrite);
+            report.add(form.test(kills), made, ours, crowd.runs);
+            report.add(readers, made, ours, crowd.seen);
+        }
+    }
     Ok(())
 }
 

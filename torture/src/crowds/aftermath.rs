@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use rand::Rng;
 use rand::rngs::StdRng;
+use rustix::process::Signal;
 use tempfile::TempDir;
 
 use super::content::{AFTER, BEFORE, SMALLEST, Stamp, make, read};
-use super::crowd::{Done, Job, Moment, Writer, perform};
+use super::crowd::{Done, Job, Kill, Moment, Writer, perform};
 use crate::ground::Ground;
 use crate::programs::{Program, choices, is_temporary};
 use crate::report::{Harm, Tally};
@@ -64,24 +65,24 @@ pub(crate) fn told(done: &Done) -> String {
     let kill = done
         .job
         .kill
-        .map(|moment| format!(", to be killed {moment:?}"))
+        .map(|kill| format!(", to get {:?} {:?}", kill.signal, kill.moment))
         .unwrap_or_default();
     format!("writer {writer}, run {number}{kill}: {}", done.ended.told())
 }
 
-/// For a fourth of all runs, a moment to be killed at: mostly a time of which short ones are as likely as long ones.
-pub(crate) fn fate(chance: &mut StdRng) -> Option<Moment> {
+/// For a fourth of all runs, a moment for a SIGKILL: mostly a time of which short ones are as likely as long ones.
+pub(crate) fn fate(chance: &mut StdRng) -> Option<Kill> {
     let is_victim = chance.random_ratio(1, 4);
     let at_name = chance.random_ratio(1, 4);
     let doubled = chance.random_range(6..18);
     let micros = chance.random_range(1 << doubled..2 << doubled);
-    is_victim.then(|| {
-        if at_name {
-            Moment::AtName
-        } else {
-            Moment::After(std::time::Duration::from_micros(micros))
-        }
-    })
+    let moment = if at_name {
+        Moment::AtName
+    } else {
+        Moment::After(std::time::Duration::from_micros(micros))
+    };
+    let signal = Signal::KILL;
+    is_victim.then_some(Kill { moment, signal })
 }
 
 /// Counts a run that hung, or that failed though nothing but the crowd was in its way. Gives whether it was done.
@@ -90,7 +91,7 @@ pub(crate) fn judge(done: &Done, allowed: &[i32], seen_as: &str, tally: &mut Tal
     match done.ended.code() {
         Some(0) => return true,
         Some(code) if allowed.contains(&code) => {}
-        None if done.ended.was_killed() && done.job.kill.is_some() => {}
+        None if done.was_killed() => {}
         _ => {
             let harm = if done.ended.status.is_none() {
                 Harm::Hung
@@ -122,15 +123,17 @@ pub(crate) fn clear_up(
     told_as: &str,
     tally: &mut Tally,
 ) -> Result<usize> {
+    let expected = |name: &str| name == "o" || expected(name);
+    let choices = choices("o");
+    let may_stay = |name: &str| {
+        killed
+            && program == Program::Atomwrite
+            && is_temporary(Path::new(name))
+            && !choices.iter().any(|choice| choice == name)
+    };
     if !killed {
-        litter(
-            place,
-            program,
-            &expected,
-            &format!("{told_as}: before one more write"),
-            false,
-            tally,
-        )?;
+        let told_as = format!("{told_as}: before one more write");
+        litter(place, &expected, may_stay, &told_as, tally)?;
     }
     let content = make(AFTER, 1000);
     fs::write(place.path("src"), &content)?;
@@ -140,59 +143,49 @@ pub(crate) fn clear_up(
         stamp: AFTER,
         kill: None,
     };
-    let (done, _) = perform(
-        &place.directory,
-        vec![Writer {
-            jobs: vec![job],
-            unnamed_files: true,
-        }],
-        Vec::new(),
-        told_as,
-    )?;
-    for done in &done {
-        let told_as = format!("{told_as}: one more write");
-        if judge(done, &[], &told_as, tally)
-            && fs::read(place.path("o")).ok().as_ref() != Some(&content)
-        {
-            tally.harmed(Harm::Lost, || format!("{told_as}: it is not there"));
-        }
+    if once_more(place, job, told_as, tally)?
+        && fs::read(place.path("o")).ok().as_ref() != Some(&content)
+    {
+        tally.harmed(Harm::Lost, || {
+            format!("{told_as}: one more write: it is not there")
+        });
     }
-    litter(
-        place,
-        program,
-        &expected,
-        &format!("{told_as}: after one more write"),
-        killed,
-        tally,
-    )
+    let told_as = format!("{told_as}: after one more write");
+    litter(place, &expected, may_stay, &told_as, tally)
 }
 
-fn litter(
+/// One more write, alone. Gives whether it was done.
+pub(crate) fn once_more(place: &Place, job: Job, told_as: &str, tally: &mut Tally) -> Result<bool> {
+    let writer = Writer {
+        jobs: vec![job],
+        unnamed_files: true,
+    };
+    let told_as = format!("{told_as}: one more write");
+    let (done, _) = perform(&place.directory, vec![writer], Vec::new(), &told_as)?;
+    Ok(done.iter().all(|done| judge(done, &[], &told_as, tally)))
+}
+
+/// Counts names that nobody asked for. Gives how many there are that may stay.
+pub(crate) fn litter(
     place: &Place,
-    program: Program,
-    expected: &impl Fn(&str) -> bool,
+    expected: impl Fn(&str) -> bool,
+    may_stay: impl Fn(&str) -> bool,
     told_as: &str,
-    killed: bool,
     tally: &mut Tally,
 ) -> Result<usize> {
-    let choices = choices("o");
-    let mut random = 0;
+    let mut staying = 0;
     let in_directory = names(&place.directory)?;
     let unexpected = in_directory
         .iter()
-        .filter(|name| *name != "o" && !name.starts_with("src") && !expected(name));
+        .filter(|name| !name.starts_with("src") && !expected(name));
     for name in unexpected.chain(&names(&place.tmp)?) {
-        if killed
-            && program == Program::Atomwrite
-            && is_temporary(Path::new(name))
-            && !choices.contains(name)
-        {
-            random += 1;
-            continue;
+        if may_stay(name) {
+            staying += 1;
+        } else {
+            tally.harmed(Harm::Left, || format!("{told_as}: {name}"));
         }
-        tally.harmed(Harm::Left, || format!("{told_as}: {name}"));
     }
-    Ok(random)
+    Ok(staying)
 }
 
 /// Counts an `o` that is not there or not whole. Gives whose it is.

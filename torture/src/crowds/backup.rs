@@ -105,7 +105,7 @@ pub(super) fn crowd(ground: &Ground, form: Form, round: usize, kills: Kills) -> 
     for done in &done {
         if judge(done, &[], &told_as, &mut runs) {
             written.push(done.job.stamp);
-        } else if done.ended.was_killed() {
+        } else if done.was_killed() {
             killed.push(done.job.stamp);
         }
     }

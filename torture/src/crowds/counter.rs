@@ -97,7 +97,7 @@ pub(super) fn crowd(
     let (mut counted, mut killed) = (0, 0);
     for done in &done {
         counted += u64::from(judge(done, &[], &told_as, &mut runs));
-        killed += u64::from(done.ended.was_killed());
+        killed += u64::from(done.was_killed());
     }
     match fs::read(place.path("o")).map(|content| (read(&content), content)) {
         Err(_) if counted == 0 => {}

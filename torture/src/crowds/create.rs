@@ -76,7 +76,7 @@ pub(super) fn crowd(ground: &Ground, round: usize, kills: Kills) -> Result<Crowd
     for done in &done {
         if judge(done, &REFUSED, &told_as, &mut runs) {
             winners.push(done.job.stamp);
-        } else if done.ended.was_killed() {
+        } else if done.was_killed() {
             killed.push(done.job.stamp);
         } else {
             refused += 1;

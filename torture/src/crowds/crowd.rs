@@ -15,7 +15,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
-use rustix::process::setpriority_process;
+use rustix::process::{Signal, setpriority_process};
 
 use super::content::Stamp;
 use crate::child::{Ended, Running};
@@ -37,6 +37,13 @@ pub(crate) enum Moment {
     AtName,
 }
 
+/// What happens to a victim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Kill {
+    pub(crate) moment: Moment,
+    pub(crate) signal: Signal,
+}
+
 /// One run of a program.
 #[derive(Debug, Clone)]
 pub(crate) struct Job {
@@ -44,7 +51,7 @@ pub(crate) struct Job {
     /// `None`: it has no stdin.
     pub(crate) stdin: Option<Vec<u8>>,
     pub(crate) stamp: Stamp,
-    pub(crate) kill: Option<Moment>,
+    pub(crate) kill: Option<Kill>,
 }
 
 /// A job that is done.
@@ -52,6 +59,14 @@ pub(crate) struct Job {
 pub(crate) struct Done {
     pub(crate) job: Job,
     pub(crate) ended: Ended,
+}
+
+impl Done {
+    /// Whether it died by the signal that it was sent.
+    pub(crate) fn was_killed(&self) -> bool {
+        let kill = self.job.kill.map(|kill| kill.signal.as_raw());
+        kill.is_some() && kill == self.ended.signal()
+    }
 }
 
 /// What a writer does, and whether the kernel gives it files without a name.
@@ -169,13 +184,14 @@ fn go_on(directory: &Path, held: Option<Running>, job: Job) -> Result<Done> {
                 drop(pipe.write_all(rest));
             }
         });
-        let comes = match job.kill {
-            None => false,
-            Some(Moment::After(time)) => !running.ends_within(time)?,
-            Some(Moment::AtName) => comes_to_a_name(directory, &running)?,
-        };
-        if comes {
-            running.kill()?;
+        if let Some(Kill { moment, signal }) = job.kill {
+            let comes = match moment {
+                Moment::After(time) => !running.ends_within(time)?,
+                Moment::AtName => comes_to_a_name(directory, &running)?,
+            };
+            if comes {
+                running.signal(signal)?;
+            }
         }
         running.end()
     })?;

@@ -167,7 +167,7 @@ pub(super) fn crowd(
     for done in &done {
         let was_done = judge(done, &[], &told_as, &mut runs);
         somebody_did |= was_done;
-        if was_done || done.ended.was_killed() {
+        if was_done || done.was_killed() {
             possible.push(done.job.stamp);
         }
     }

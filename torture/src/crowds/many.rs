@@ -1,0 +1,349 @@
+//! Writers of many files: each run has one of every name, and all go into one directory.
+//!
+//! The rule: a reader sees one file at a time, whole and under its own name. What is between the files of a run, others
+//! may come into: then one file is of this run and one of that. With `-n` they may not, and all are of the same run. After
+//! kills, one more run of the same set removes all that is left of the others.
+
+use std::ffi::OsString;
+use std::fs;
+
+use anyhow::{Context, Result};
+use rand::Rng;
+use rand::rngs::StdRng;
+use rustix::process::Signal;
+
+use super::aftermath::{Place, fate, judge, litter, once_more, shown};
+use super::content::{SMALLEST, Stamp, make, read};
+use super::crowd::{Done, Job, Kill, READERS, Watch, Writer, perform};
+use super::plain::some_sync;
+use super::{Crowd, Kills};
+use crate::ground::Ground;
+use crate::programs::{choices, is_temporary};
+use crate::report::{Harm, Tally};
+
+/// With those of the backups, more than one per reader.
+const NAMES: [&str; 5] = ["o0", "o1", "o2", "o3", "o4"];
+const BACKUPS: [&str; 5] = ["o0~", "o1~", "o2~", "o3~", "o4~"];
+
+/// Each of those that are killed can leave a directory, and a run does not look for more than so many (the manual, FILES).
+const WRITERS_IF_KILLED: u16 = 20;
+const WRITERS: u16 = 60;
+
+/// A guard has refused.
+const REFUSED: [i32; 1] = [3];
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    Plain,
+    /// Every other writer writes a single one of the files.
+    BesideSingle,
+    NoClobber,
+    Backup,
+}
+
+impl Form {
+    pub(super) const ALL: [Self; 4] = [
+        Self::Plain,
+        Self::BesideSingle,
+        Self::NoClobber,
+        Self::Backup,
+    ];
+
+    pub(super) fn test(self, kills: Kills) -> &'static str {
+        match (self, kills) {
+            (Self::Plain, Kills::None) => "60 writers with `-t` of the same files",
+            (Self::Plain, Kills::Some) => {
+                "20 writers with `-t` of the same files, SIGKILL and SIGTERM among them"
+            }
+            (Self::BesideSingle, _) => "writers with `-t` beside writers of single files",
+            (Self::NoClobber, _) => "writers with `-t -n`: one wins, with all files",
+            (Self::Backup, _) => "writers with `-t -b`, SIGTERM among them: every backup is whole",
+        }
+    }
+
+    /// Nobody gets a SIGKILL.
+    fn leaves_nothing(self) -> bool {
+        self == Self::Backup
+    }
+
+    fn options(self) -> &'static [&'static str] {
+        match self {
+            Self::Plain | Self::BesideSingle => &[],
+            Self::NoClobber => &["-n"],
+            Self::Backup => &["-b"],
+        }
+    }
+}
+
+/// A content says of which name it is, too.
+fn stamp(writer: u16, run: u16, at: u16) -> Stamp {
+    Stamp {
+        writer,
+        number: run * NAMES_NUMBER + at,
+    }
+}
+
+const NAMES_NUMBER: u16 = 5;
+const _: () = assert!(NAMES.len() == NAMES_NUMBER as usize);
+
+/// Neither has a writer.
+const BEFORE: (u16, u16) = (u16::MAX, 0);
+const AFTER: (u16, u16) = (u16::MAX, 1);
+
+/// Whose it is, if it is whole and of this name.
+fn read_of(content: &[u8], at: u16) -> Option<Stamp> {
+    read(content).filter(|stamp| stamp.number % NAMES_NUMBER == at)
+}
+
+/// Whole, and once it is there, always there; with `-n`, also always the same.
+fn watch(at: u16, mut was_there: bool, form: Form) -> Watch {
+    let mut first = None;
+    Box::new(move |content| {
+        let Some(content) = content else {
+            return was_there.then(|| (Harm::Missing, "no such file".to_owned()));
+        };
+        let Some(now) = read_of(content, at) else {
+            return Some((Harm::Torn, shown(content)));
+        };
+        was_there = true;
+        let first = *first.get_or_insert(now);
+        (form == Form::NoClobber && first != now)
+            .then(|| (Harm::Lost, format!("{now:?}'s in place of {first:?}'s")))
+    })
+}
+
+/// A run of `-t` with sources of its own, which are made.
+fn job_of_set(
+    ground: &Ground,
+    place: &Place,
+    (writer, run): (u16, u16),
+    options: &[&str],
+    chance: &mut StdRng,
+) -> Result<Job> {
+    let mut words: Vec<OsString> = vec![ground.binary.clone().into(), some_sync(chance).into()];
+    words.extend(["-t", "."].iter().chain(options).map(OsString::from));
+    let sources = format!("src.{writer}.{run}");
+    fs::create_dir(place.path(&sources)).context("cannot make a directory for sources")?;
+    for (at, name) in (0..).zip(NAMES) {
+        let source = format!("{sources}/{name}");
+        let size = chance.random_range(SMALLEST..20_000);
+        fs::write(place.path(&source), make(stamp(writer, run, at), size))?;
+        words.push(source.into());
+    }
+    Ok(Job {
+        words,
+        stdin: None,
+        stamp: stamp(writer, run, 0),
+        kill: None,
+    })
+}
+
+/// A run that writes one of the files.
+fn job_of_one(ground: &Ground, (writer, run): (u16, u16), chance: &mut StdRng) -> Job {
+    let at = chance.random_range(0..NAMES_NUMBER);
+    let stamp = stamp(writer, run, at);
+    let sync = some_sync(chance);
+    Job {
+        words: vec![
+            ground.binary.clone().into(),
+            sync.into(),
+            NAMES[usize::from(at)].into(),
+        ],
+        stdin: Some(make(stamp, chance.random_range(SMALLEST..20_000))),
+        stamp,
+        kill: None,
+    }
+}
+
+/// Half of the victims get a SIGTERM, which leaves nothing; where all of them do, that can be seen.
+fn some_fate(form: Form, chance: &mut StdRng) -> Option<Kill> {
+    let signal = match chance.random_range(0..2) {
+        0 if !form.leaves_nothing() => Signal::KILL,
+        _ => Signal::TERM,
+    };
+    fate(chance).map(|kill| Kill { signal, ..kill })
+}
+
+pub(super) fn crowd(ground: &Ground, form: Form, round: usize, kills: Kills) -> Result<Crowd> {
+    let told_as = format!(
+        "-t, {form:?}, round {round}, {kills:?}, seed {}",
+        ground.seed
+    );
+    let mut chance = ground.chance(&format!("many {form:?} {round} {kills:?}"));
+    let place = Place::make(ground, None)?;
+    let is_there = form != Form::NoClobber;
+    if is_there {
+        for (at, name) in (0..).zip(NAMES) {
+            let content = make(stamp(BEFORE.0, BEFORE.1, at), SMALLEST);
+            fs::write(place.path(name), content)?;
+        }
+    }
+    let many = match kills {
+        Kills::None => WRITERS,
+        Kills::Some => WRITERS_IF_KILLED,
+    };
+    let runs = match (form, kills) {
+        // The first makes it, and all others only look.
+        (Form::NoClobber, _) => 1,
+        (_, Kills::None) => ground.many(2, 4),
+        (_, Kills::Some) => ground.many(5, 20),
+    };
+    let mut writers = Vec::new();
+    for writer in 0..many {
+        let mut jobs = Vec::new();
+        for run in 0..u16::try_from(runs)? {
+            let run = (writer, run);
+            let mut job = if form == Form::BesideSingle && writer % 2 == 0 {
+                job_of_one(ground, run, &mut chance)
+            } else {
+                job_of_set(ground, &place, run, form.options(), &mut chance)?
+            };
+            job.kill = some_fate(form, &mut chance).filter(|_| kills == Kills::Some);
+            jobs.push(job);
+        }
+        writers.push(Writer {
+            jobs,
+            unnamed_files: writer % 4 > 1,
+        });
+    }
+    let readers = (0..READERS)
+        .map(|reader| {
+            let at = reader % NAMES.len();
+            let number = u16::try_from(at).unwrap_or_default();
+            match reader / NAMES.len() {
+                1 if form == Form::Backup => (BACKUPS[at], watch(number, false, form)),
+                _ => (NAMES[at], watch(number, is_there, form)),
+            }
+        })
+        .collect();
+    let (done, seen) = perform(&place.directory, writers, readers, &told_as)?;
+    let mut runs = Tally::default();
+    let allowed: &[i32] = if is_there { &[] } else { &REFUSED };
+    let (mut winners, mut killed) = (Vec::new(), Vec::new());
+    for done in &done {
+        if judge(done, allowed, &told_as, &mut runs) {
+            winners.push(done);
+        } else if done.was_killed() {
+            killed.push(done);
+        }
+    }
+    if form == Form::NoClobber && winners.len() > 1 {
+        runs.harmed(Harm::Answer, || {
+            format!("{told_as}: {} have made the files", winners.len())
+        });
+    }
+    judge_end(&place, form, (&winners, &killed), &told_as, &mut runs)?;
+    let may_leave = kills == Kills::Some && !form.leaves_nothing();
+    let random = clear_up(ground, &place, may_leave, &told_as, &mut chance, &mut runs)?;
+    Ok(Crowd { runs, seen, random })
+}
+
+/// Whose each file is, and each backup.
+fn judge_end(
+    place: &Place,
+    form: Form,
+    (winners, killed): (&[&Done], &[&Done]),
+    told_as: &str,
+    runs: &mut Tally,
+) -> Result<()> {
+    // Who was killed when the first was made may have made them; nobody else does.
+    let by: Vec<&Done> = match form {
+        Form::NoClobber if !winners.is_empty() => winners.to_vec(),
+        _ => winners.iter().chain(killed).copied().collect(),
+    };
+    let writes = |done: &Done, at: u16, stamp: Stamp| {
+        let Stamp { writer, number } = done.job.stamp;
+        let first = number - number % NAMES_NUMBER;
+        let is_single = done.job.stdin.is_some();
+        writer == stamp.writer
+            && first + at == stamp.number
+            && (!is_single || number == stamp.number)
+    };
+    for (at, name) in (0..).zip(NAMES) {
+        let found = fs::read(place.path(name)).ok();
+        let Some(content) = found else {
+            if form != Form::NoClobber || !winners.is_empty() {
+                runs.harmed(Harm::Missing, || {
+                    format!("{told_as}: at the end there is no {name}")
+                });
+            }
+            continue;
+        };
+        let Some(stamp) = read_of(&content, at) else {
+            runs.harmed(Harm::Torn, || {
+                format!("{told_as}: at the end {name} is {}", shown(&content))
+            });
+            continue;
+        };
+        let is_old = winners.is_empty() && stamp.writer == BEFORE.0;
+        if !is_old && !by.iter().any(|done| writes(done, at, stamp)) {
+            runs.harmed(Harm::Lost, || {
+                format!("{told_as}: at the end {name} is {stamp:?}'s, which was not done")
+            });
+        }
+    }
+    for (at, name) in (0..).zip(BACKUPS) {
+        match fs::read(place.path(name)) {
+            Ok(content) if read_of(&content, at).is_none() => runs.harmed(Harm::Torn, || {
+                format!("{told_as}: {name} is {}", shown(&content))
+            }),
+            Err(_) if form == Form::Backup && !winners.is_empty() => {
+                runs.harmed(Harm::Missing, || format!("{told_as}: there is no {name}"));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// One more run of the same set, and, where there were single ones, one of each: is there anything else then?
+fn clear_up(
+    ground: &Ground,
+    place: &Place,
+    may_leave: bool,
+    told_as: &str,
+    chance: &mut StdRng,
+    runs: &mut Tally,
+) -> Result<usize> {
+    let expected = |name: &str| NAMES.contains(&name) || BACKUPS.contains(&name);
+    if !may_leave {
+        let told_as = format!("{told_as}: before one more run");
+        litter(place, expected, |_| false, &told_as, runs)?;
+    }
+    let job = job_of_set(ground, place, AFTER, &[], chance)?;
+    if once_more(place, job, told_as, runs)? {
+        for (at, name) in (0..).zip(NAMES) {
+            let content = fs::read(place.path(name)).unwrap_or_default();
+            if read(&content) != Some(stamp(AFTER.0, AFTER.1, at)) {
+                runs.harmed(Harm::Lost, || {
+                    format!("{told_as}: one more run: no new {name}")
+                });
+            }
+        }
+    }
+    // What a run of a single file leaves is not for this one to remove: the next to the same DEST does it, and nobody does
+    // where it has random letters. Those of -t are directories.
+    let is_single = |name: &str| is_temporary(name.as_ref()) && place.path(name).is_file();
+    let chosen: Vec<String> = NAMES.into_iter().flat_map(choices).collect();
+    for name in place
+        .names()?
+        .iter()
+        .filter(|name| is_single(name) && chosen.contains(name))
+    {
+        let of = NAMES.into_iter().find(|one| choices(one).contains(name));
+        let job = Job {
+            words: vec![
+                ground.binary.clone().into(),
+                of.context("it is nobody's")?.into(),
+            ],
+            stdin: Some(make(stamp(AFTER.0, AFTER.1, 0), SMALLEST)),
+            stamp: stamp(AFTER.0, AFTER.1, 0),
+            kill: None,
+        };
+        once_more(place, job, told_as, runs)?;
+    }
+    let may_stay =
+        |name: &str| may_leave && is_single(name) && !chosen.iter().any(|one| one == name);
+    let told_as = format!("{told_as}: after one more run");
+    litter(place, expected, may_stay, &told_as, runs)
+}
