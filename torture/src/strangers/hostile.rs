@@ -5,7 +5,8 @@
 //! is changed through root's hands, and root's program ends, with a status that there is.
 
 use std::ffi::OsString;
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, symlink};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
@@ -225,6 +226,7 @@ fn become_something(path: &Path, links: bool, no_fifo: bool, chance: &mut StdRng
         2 if !no_fifo => drop(mkfifo(path, Mode::from_bits_truncate(0o666))),
         3 => drop(fs::DirBuilder::new().mode(0o700).create(path)),
         4 if !no_fifo => drop(fs::hard_link(path.with_file_name("../victim/v"), path)),
-        _ => drop(fs::write(path, "another's\n")),
+        // Not what root has just moved there: if it was a FIFO, to open it is to wait for ever.
+        _ => drop(File::create_new(path).and_then(|mut file| file.write_all(b"another's\n"))),
     }
 }
