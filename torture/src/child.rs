@@ -3,11 +3,13 @@
 //! The rule: every child has its own process group, and what does not end in time is killed with all that it has
 //! started. Its words go to files in memory, so that it never waits for us to read them.
 
+use std::borrow::Cow;
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, ChildStdin, Command, ExitStatus};
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -15,6 +17,8 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open, pidfd_send_signal};
+
+use crate::report::Harm;
 
 /// What nothing that a test starts takes, on a machine that is busy with other tests.
 pub(crate) const LONGEST: Duration = Duration::from_secs(60);
@@ -36,6 +40,13 @@ pub(crate) struct Ended {
     pub(crate) status: Option<ExitStatus>,
     pub(crate) stdout: Vec<u8>,
     pub(crate) stderr: Vec<u8>,
+}
+
+/// What becomes of those that a program has started, if it ends in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Others {
+    GoOn,
+    Die,
 }
 
 impl Running {
@@ -90,17 +101,39 @@ impl Running {
         })
     }
 
+    /// Gives it all of its input, and waits for its end.
+    pub(crate) fn end_after(mut self, input: &[u8]) -> Result<Ended> {
+        let mut pipe = self.stdin()?;
+        thread::scope(|scope| {
+            // A thread of its own: who does not read must not keep us from seeing that it hangs.
+            scope.spawn(move || {
+                // EPIPE: it was killed, or has refused without reading.
+                drop(pipe.write_all(input));
+            });
+            self.end()
+        })
+    }
+
     /// Waits for its end.
     pub(crate) fn end(self) -> Result<Ended> {
         self.end_within(LONGEST)
     }
 
     /// Waits for its end, and kills it if that takes longer than so.
-    pub(crate) fn end_within(mut self, limit: Duration) -> Result<Ended> {
+    pub(crate) fn end_within(self, limit: Duration) -> Result<Ended> {
+        self.end_and(limit, Others::GoOn)
+    }
+
+    /// The same; and what it has started ends with it in any case.
+    pub(crate) fn end_with_all(self, limit: Duration) -> Result<Ended> {
+        self.end_and(limit, Others::Die)
+    }
+
+    fn end_and(mut self, limit: Duration, others: Others) -> Result<Ended> {
         drop(self.child.stdin.take());
         let in_time = self.ends_within(limit)?;
-        if !in_time {
-            // It may just have ended.
+        if !in_time || others == Others::Die {
+            // It may just have ended; and until we have waited for it, its group is nobody else's.
             let _ = kill_process_group(self.pid, Signal::KILL);
         }
         let status = self.child.wait().context("cannot wait for a process")?;
@@ -123,11 +156,28 @@ impl Ended {
         self.status.and_then(|status| status.signal())
     }
 
+    pub(crate) fn is_success(&self) -> bool {
+        self.status.is_some_and(|status| status.success())
+    }
+
+    /// What is wrong with that, if it should have worked.
+    pub(crate) fn harm(&self) -> Option<Harm> {
+        match self.status {
+            Some(status) if status.success() => None,
+            Some(_) => Some(Harm::Answer),
+            None => Some(Harm::Hung),
+        }
+    }
+
+    /// Its messages.
+    pub(crate) fn messages(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(&self.stderr)
+    }
+
     /// For an example: how it ended, and its last words.
     pub(crate) fn told(&self) -> String {
-        let words = String::from_utf8_lossy(&self.stderr);
         match self.status {
-            Some(status) => format!("{status}, stderr {:?}", words.trim_end()),
+            Some(status) => format!("{status}, stderr {:?}", self.messages().trim_end()),
             None => "no end".to_owned(),
         }
     }
@@ -144,4 +194,33 @@ fn contents(mut file: File) -> Result<Vec<u8>> {
     file.seek(SeekFrom::Start(0))?;
     file.read_to_end(&mut contents)?;
     Ok(contents)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Stdio;
+
+    use super::*;
+
+    fn shell(script: &str) -> Ended {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]).stdin(Stdio::null());
+        let running = Running::start(&mut command).expect("a shell can be run");
+        running
+            .end_with_all(Duration::from_secs(1))
+            .expect("it ends")
+    }
+
+    #[test]
+    fn what_does_not_end_is_ended() {
+        let ended = shell("echo here >&2; sleep 1000; :");
+        assert!(ended.status.is_none(), "{}", ended.told());
+        assert_eq!(ended.messages(), "here\n");
+    }
+
+    #[test]
+    fn what_lives_on_is_not_waited_for() {
+        let ended = shell("sleep 1000 & exit 3");
+        assert_eq!(ended.code(), Some(3), "{}", ended.told());
+    }
 }

@@ -118,23 +118,7 @@ pub(crate) fn run(ground: &Ground, report: &mut Report) -> Result<()> {
             counter::crowd(ground, program, 0, Kills::None)?,
         );
     }
-    for form in many::Form::ALL {
-        for kills in [Kills::None, Kills::Some] {
-            let mut crowd = Crowd::default();
-            for round in 0..ground.many(1, 4) {
-                crowd.add(many::crowd(ground, form, round, kills)?);
-            }
-            random += crowd.random;
-            let readers = "8 readers of the files that a crowd of `-t` writes";
-            report.add(
-                form.test(kills),
-                Promise::Made,
-                Program::Atomwrite,
-                crowd.runs,
-            );
-            report.add(readers, Promise::Made, Program::Atomwrite, crowd.seen);
-        }
-    }
+    many(ground, report, &mut random)?;
     println!(
         "torture: crowds: {random} temporary names with random letters stay of those that were killed"
     );

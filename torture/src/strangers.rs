@@ -13,6 +13,7 @@ mod held;
 mod hostile;
 mod place;
 mod planted;
+mod race;
 mod tree;
 
 use anyhow::Result;

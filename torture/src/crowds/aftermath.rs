@@ -11,7 +11,8 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use super::content::{AFTER, BEFORE, SMALLEST, Stamp, make, read};
-use super::crowd::{Done, Job, Kill, Moment, Writer, perform};
+use super::crowd::{Done, Job, Kill, Moment, READERS, Watch, Writer, perform};
+use super::{Crowd, Kills};
 use crate::ground::Ground;
 use crate::programs::{Program, choices, is_temporary};
 use crate::report::{Harm, Tally};
@@ -110,11 +111,62 @@ pub(crate) fn words_for(program: Program, ground: &Ground, source: &str) -> Vec<
     program.words(ground).into_iter().map(own).collect()
 }
 
+/// What of a crowd is the same whatever it writes.
+#[derive(Debug)]
+pub(crate) struct Scene<'a> {
+    pub(crate) ground: &'a Ground,
+    pub(crate) place: Place,
+    pub(crate) program: Program,
+    pub(crate) kills: Kills,
+    /// Begins every example.
+    pub(crate) told_as: String,
+}
+
+impl Scene<'_> {
+    /// Has all of them at work on `o`. Each fourth writer has no files without a name.
+    pub(crate) fn perform(
+        &self,
+        jobs: Vec<Vec<Job>>,
+        watch: impl Fn() -> Watch,
+    ) -> Result<(Vec<Done>, Tally)> {
+        let writers = (0..).zip(jobs).map(|(writer, jobs)| Writer {
+            jobs,
+            unnamed_files: writer % 4 > 0,
+        });
+        let readers = (0..READERS).map(|_| ("o", watch())).collect();
+        perform(
+            &self.place.directory,
+            writers.collect(),
+            readers,
+            &self.told_as,
+        )
+    }
+
+    /// One more write, a look at what is left, and the end.
+    pub(crate) fn end(
+        &self,
+        expected: impl Fn(&str) -> bool,
+        mut runs: Tally,
+        seen: Tally,
+    ) -> Result<Crowd> {
+        let random = clear_up(
+            self.ground,
+            &self.place,
+            self.program,
+            self.kills == Kills::Some,
+            expected,
+            &self.told_as,
+            &mut runs,
+        )?;
+        Ok(Crowd { runs, seen, random })
+    }
+}
+
 /// One more write of `o`, and then: is there anything that is not `expected`?
 ///
 /// Gives how many names with random letters there are. The manual says of them that a crowd which was killed can leave
 /// them, and that nobody removes them; without a kill they are litter as all else.
-pub(crate) fn clear_up(
+fn clear_up(
     ground: &Ground,
     place: &Place,
     program: Program,

@@ -6,9 +6,9 @@ use std::fs;
 use anyhow::Result;
 use rand::Rng;
 
-use super::aftermath::{Place, clear_up, fate, judge, shown};
+use super::aftermath::{Place, Scene, fate, judge, shown};
 use super::content::Stamp;
-use super::crowd::{Job, READERS, WRITERS, Watch, Writer, perform};
+use super::crowd::{Job, WRITERS, Watch};
 use super::plain::some_sync;
 use super::{Crowd, Kills};
 use crate::ground::Ground;
@@ -70,6 +70,14 @@ pub(super) fn crowd(
     let mut chance = ground.chance(&format!("append {round} {kills:?}"));
     // Every other time there is none, and they wait for one another all the same.
     let place = Place::make(ground, (round % 2 == 0).then_some(b""))?;
+    let scene = Scene {
+        ground,
+        place,
+        program,
+        kills,
+        told_as,
+    };
+    let (place, told_as) = (&scene.place, scene.told_as.as_str());
     let mut writers = Vec::new();
     for writer in 0..WRITERS {
         let mut jobs = Vec::new();
@@ -114,13 +122,9 @@ pub(super) fn crowd(
                 kill,
             });
         }
-        writers.push(Writer {
-            jobs,
-            unnamed_files: writer % 4 > 0,
-        });
+        writers.push(jobs);
     }
-    let readers = (0..READERS).map(|_| ("o", watch())).collect();
-    let (done, seen) = perform(&place.directory, writers, readers, &told_as)?;
+    let (done, seen) = scene.perform(writers, watch)?;
     let mut runs = Tally::default();
     let content = fs::read_to_string(place.path("o")).unwrap_or_default();
     let lines: Vec<Option<(Stamp, usize)>> = content.lines().map(read).collect();
@@ -130,7 +134,7 @@ pub(super) fn crowd(
         });
     }
     for done in &done {
-        let was_done = judge(done, &[], &told_as, &mut runs);
+        let was_done = judge(done, &[], told_as, &mut runs);
         let whole: Vec<Option<(Stamp, usize)>> =
             (0..LINES).map(|at| Some((done.job.stamp, at))).collect();
         let times = lines
@@ -155,14 +159,5 @@ pub(super) fn crowd(
         }
     }
     // Each round's last write replaces all of it.
-    let random = clear_up(
-        ground,
-        &place,
-        program,
-        kills == Kills::Some,
-        |_| false,
-        &told_as,
-        &mut runs,
-    )?;
-    Ok(Crowd { runs, seen, random })
+    scene.end(|_| false, runs, seen)
 }

@@ -10,7 +10,7 @@ use std::fs;
 use anyhow::Result;
 use rand::Rng;
 
-use super::aftermath::{Place, before, clear_up, fate, judge, last, shown};
+use super::aftermath::{Place, Scene, before, fate, judge, last, shown};
 use super::content::{BEFORE, Stamp, make, read};
 use super::crowd::{Done, Job, READERS, WRITERS, Watch, Writer, perform};
 use super::plain::some_sync;
@@ -72,6 +72,14 @@ pub(super) fn crowd(ground: &Ground, form: Form, round: usize, kills: Kills) -> 
     );
     let mut chance = ground.chance(&format!("backup {form:?} {round} {kills:?}"));
     let place = Place::make(ground, Some(&before()))?;
+    let scene = Scene {
+        ground,
+        place,
+        program: Program::Atomwrite,
+        kills,
+        told_as,
+    };
+    let (place, told_as) = (&scene.place, scene.told_as.as_str());
     let mut writers = Vec::new();
     for writer in 0..WRITERS {
         let stamp = Stamp { writer, number: 0 };
@@ -98,18 +106,18 @@ pub(super) fn crowd(ground: &Ground, form: Form, round: usize, kills: Kills) -> 
             _ => ("o", watch(true)),
         })
         .collect();
-    let (done, seen) = perform(&place.directory, writers, readers, &told_as)?;
+    let (done, seen) = perform(&place.directory, writers, readers, told_as)?;
     let mut runs = Tally::default();
     let mut written = vec![BEFORE];
     let mut killed = Vec::new();
     for done in &done {
-        if judge(done, &[], &told_as, &mut runs) {
+        if judge(done, &[], told_as, &mut runs) {
             written.push(done.job.stamp);
         } else if done.was_killed() {
             killed.push(done.job.stamp);
         }
     }
-    let kept = kept(&place, form, &told_as, &mut runs)?;
+    let kept = kept(place, form, told_as, &mut runs)?;
     if form.is_numbered() {
         let backups = kept.values().sum::<usize>();
         // Who was killed may have made one already.
@@ -122,9 +130,9 @@ pub(super) fn crowd(ground: &Ground, form: Form, round: usize, kills: Kills) -> 
     } else if kept.is_empty() && written.len() > 1 {
         runs.harmed(Harm::Lost, || format!("{told_as}: there is no backup"));
     }
-    let now = last(&place, &told_as, &mut runs);
+    let now = last(place, told_as, &mut runs);
     if form == Form::NumberedLocked {
-        every_one_once(kept, now, &written, &killed, &done, &told_as, &mut runs);
+        every_one_once(kept, now, &written, &killed, &done, told_as, &mut runs);
     } else if form == Form::SimpleLocked
         && kills == Kills::None
         && now.is_some_and(|now| kept.contains_key(&now))
@@ -134,17 +142,7 @@ pub(super) fn crowd(ground: &Ground, form: Form, round: usize, kills: Kills) -> 
         });
     }
     let expected = |name: &str| name == "o~" || name.starts_with("o.~");
-    let killed = kills == Kills::Some;
-    let random = clear_up(
-        ground,
-        &place,
-        Program::Atomwrite,
-        killed,
-        expected,
-        &told_as,
-        &mut runs,
-    )?;
-    Ok(Crowd { runs, seen, random })
+    scene.end(expected, runs, seen)
 }
 
 /// Whose contents the backups are, and how often; one that is not whole is counted.

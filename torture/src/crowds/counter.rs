@@ -5,9 +5,9 @@ use std::fs;
 
 use anyhow::Result;
 
-use super::aftermath::{Place, clear_up, fate, judge, shown, words_for};
+use super::aftermath::{Place, Scene, fate, judge, shown, words_for};
 use super::content::Stamp;
-use super::crowd::{Job, READERS, WRITERS, Watch, Writer, perform};
+use super::crowd::{Job, WRITERS, Watch};
 use super::plain::some_sync;
 use super::{Crowd, Kills};
 use crate::ground::Ground;
@@ -50,6 +50,14 @@ pub(super) fn crowd(
         ground,
         (round % 2 == 0 || program != Program::Atomwrite).then_some(b"0\n"),
     )?;
+    let scene = Scene {
+        ground,
+        place,
+        program,
+        kills,
+        told_as,
+    };
+    let (place, told_as) = (&scene.place, scene.told_as.as_str());
     let mut writers = Vec::new();
     for writer in 0..WRITERS {
         let mut jobs = Vec::new();
@@ -86,17 +94,13 @@ pub(super) fn crowd(
                 kill,
             });
         }
-        writers.push(Writer {
-            jobs,
-            unnamed_files: writer % 4 > 0,
-        });
+        writers.push(jobs);
     }
-    let readers = (0..READERS).map(|_| ("o", watch())).collect();
-    let (done, seen) = perform(&place.directory, writers, readers, &told_as)?;
+    let (done, seen) = scene.perform(writers, watch)?;
     let mut runs = Tally::default();
     let (mut counted, mut killed) = (0, 0);
     for done in &done {
-        counted += u64::from(judge(done, &[], &told_as, &mut runs));
+        counted += u64::from(judge(done, &[], told_as, &mut runs));
         killed += u64::from(done.was_killed());
     }
     match fs::read(place.path("o")).map(|content| (read(&content), content)) {
@@ -120,14 +124,5 @@ pub(super) fn crowd(
             }
         }
     }
-    let random = clear_up(
-        ground,
-        &place,
-        program,
-        kills == Kills::Some,
-        |_| false,
-        &told_as,
-        &mut runs,
-    )?;
-    Ok(Crowd { runs, seen, random })
+    scene.end(|_| false, runs, seen)
 }

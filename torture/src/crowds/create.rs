@@ -6,9 +6,9 @@ use std::fs;
 use anyhow::Result;
 use rand::Rng;
 
-use super::aftermath::{Place, clear_up, fate, judge, last, shown};
+use super::aftermath::{Place, Scene, fate, judge, last, shown};
 use super::content::{Stamp, make, read};
-use super::crowd::{Job, READERS, WRITERS, Watch, Writer, perform};
+use super::crowd::{Job, WRITERS, Watch};
 use super::plain::some_sync;
 use super::{Crowd, Kills};
 use crate::ground::Ground;
@@ -41,6 +41,14 @@ pub(super) fn crowd(ground: &Ground, round: usize, kills: Kills) -> Result<Crowd
     let told_as = format!("-n, round {round}, {kills:?}, seed {}", ground.seed);
     let mut chance = ground.chance(&format!("create {round} {kills:?}"));
     let place = Place::make(ground, None)?;
+    let scene = Scene {
+        ground,
+        place,
+        program: Program::Atomwrite,
+        kills,
+        told_as,
+    };
+    let (place, told_as) = (&scene.place, scene.told_as.as_str());
     let mut writers = Vec::new();
     for writer in 0..WRITERS {
         let stamp = Stamp { writer, number: 0 };
@@ -64,17 +72,13 @@ pub(super) fn crowd(ground: &Ground, round: usize, kills: Kills) -> Result<Crowd
             stamp,
             kill,
         };
-        writers.push(Writer {
-            jobs: vec![job],
-            unnamed_files: writer % 4 > 0,
-        });
+        writers.push(vec![job]);
     }
-    let readers = (0..READERS).map(|_| ("o", watch())).collect();
-    let (done, seen) = perform(&place.directory, writers, readers, &told_as)?;
+    let (done, seen) = scene.perform(writers, watch)?;
     let mut runs = Tally::default();
     let (mut winners, mut killed, mut refused) = (Vec::new(), Vec::new(), 0);
     for done in &done {
-        if judge(done, &REFUSED, &told_as, &mut runs) {
+        if judge(done, &REFUSED, told_as, &mut runs) {
             winners.push(done.job.stamp);
         } else if done.was_killed() {
             killed.push(done.job.stamp);
@@ -89,7 +93,7 @@ pub(super) fn crowd(ground: &Ground, round: usize, kills: Kills) -> Result<Crowd
     }
     // Who was killed may have made it, but who was refused must have seen it.
     if !winners.is_empty() || refused > 0 {
-        let made = last(&place, &told_as, &mut runs);
+        let made = last(place, told_as, &mut runs);
         let by = if winners.is_empty() {
             &killed
         } else {
@@ -101,15 +105,5 @@ pub(super) fn crowd(ground: &Ground, round: usize, kills: Kills) -> Result<Crowd
             });
         }
     }
-    let killed = kills == Kills::Some;
-    let random = clear_up(
-        ground,
-        &place,
-        Program::Atomwrite,
-        killed,
-        |_| false,
-        &told_as,
-        &mut runs,
-    )?;
-    Ok(Crowd { runs, seen, random })
+    scene.end(|_| false, runs, seen)
 }

@@ -7,7 +7,7 @@ use anyhow::Result;
 use rand::Rng;
 use rand::rngs::StdRng;
 
-use super::aftermath::{Place, before, clear_up, fate, judge, last, shown, words_for};
+use super::aftermath::{Place, Scene, before, fate, judge, last, shown, words_for};
 use super::content::{BEFORE, LARGEST, SMALLEST, Stamp, make, read};
 use super::crowd::{Job, READERS, WRITERS, Watch, Writer, perform};
 use super::{Crowd, Kills};
@@ -111,6 +111,14 @@ pub(super) fn crowd(
     let mut chance = ground.chance(&format!("crowd {form:?} {round} {kills:?}"));
     let place = Place::make(ground, Some(&before()))?;
     std::os::unix::fs::symlink("o", place.path("src.link"))?;
+    let scene = Scene {
+        ground,
+        place,
+        program,
+        kills,
+        told_as,
+    };
+    let (place, told_as) = (&scene.place, scene.told_as.as_str());
     let mut writers = Vec::new();
     for writer in 0..WRITERS {
         let own = match form {
@@ -160,12 +168,12 @@ pub(super) fn crowd(
         });
     }
     let readers = (0..READERS).map(|_| ("o", watch())).collect();
-    let (done, seen) = perform(&place.directory, writers, readers, &told_as)?;
+    let (done, seen) = perform(&place.directory, writers, readers, told_as)?;
     let mut runs = Tally::default();
     let mut possible = Vec::new();
     let mut somebody_did = false;
     for done in &done {
-        let was_done = judge(done, &[], &told_as, &mut runs);
+        let was_done = judge(done, &[], told_as, &mut runs);
         somebody_did |= was_done;
         if was_done || done.was_killed() {
             possible.push(done.job.stamp);
@@ -174,7 +182,7 @@ pub(super) fn crowd(
     if !somebody_did {
         possible.push(BEFORE);
     }
-    if let Some(last) = last(&place, &told_as, &mut runs) {
+    if let Some(last) = last(place, told_as, &mut runs) {
         if !possible.contains(&last) {
             runs.harmed(Harm::Lost, || {
                 format!("{told_as}: at the end it is {last:?}'s, which was not done last")
@@ -182,14 +190,5 @@ pub(super) fn crowd(
         }
     }
     let expected = |name: &str| name == "o~" && matches!(form, Form::Backup | Form::Mixed);
-    let random = clear_up(
-        ground,
-        &place,
-        program,
-        kills == Kills::Some,
-        expected,
-        &told_as,
-        &mut runs,
-    )?;
-    Ok(Crowd { runs, seen, random })
+    scene.end(expected, runs, seen)
 }

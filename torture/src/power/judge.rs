@@ -208,7 +208,7 @@ impl Scene<'_> {
             let ended = run(&words, &directory, &aside, b"next")?;
             if let Some(harm) = ended.harm() {
                 verdict.left.harmed(harm, || {
-                    format!("{}: the next write: {ended:?}", self.shown)
+                    format!("{}: the next write: {}", self.shown, ended.told())
                 });
             }
         }

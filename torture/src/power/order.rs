@@ -203,7 +203,11 @@ impl Stage<'_> {
         strace.extend(["-o".into(), to.clone().into_os_string(), "--".into()]);
         strace.extend(words);
         let ended = run_program(&strace, &self.directory(), self.place, b"new")?;
-        ensure!(ended.harm().is_none(), "it should have worked: {ended:?}");
+        ensure!(
+            ended.is_success(),
+            "it should have worked: {}",
+            ended.told()
+        );
         parse(&fs::read_to_string(&to).context("cannot read what strace has written")?)
     }
 }

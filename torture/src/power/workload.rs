@@ -248,7 +248,12 @@ impl Desk {
         let done = log.position();
         let harm = ended.harm();
         if let Some(harm) = harm {
-            let shown = format!("'{}' in {}: {ended:?}", step.shown, self.path.display());
+            let shown = format!(
+                "'{}' in {}: {}",
+                step.shown,
+                self.path.display(),
+                ended.told()
+            );
             self.failed.push(Failed {
                 author: self.author,
                 harm,
@@ -400,7 +405,7 @@ impl<'a> Crowd<'a> {
         let words: Vec<OsString> = words.map(OsString::from).collect();
         let aside = self.root.join(&self.path).join("aside");
         let ended = run(&words, &aside, &aside, &[])?;
-        ensure!(ended.harm().is_none(), "{words:?}: {ended:?}");
+        ensure!(ended.is_success(), "{words:?}: {}", ended.told());
         Ok(())
     }
 

@@ -15,12 +15,13 @@ use anyhow::{Context, Result, ensure};
 use rand::{Rng, RngCore};
 use tempfile::TempDir;
 
-use super::child::{self, Ended};
+use super::child;
 use super::fault::Fault;
 use super::form::{FORMS, Form, PLAIN, Writer};
 use super::judge::{Case, litter};
 use super::picture::{self, Picture};
 use super::sandbox;
+use crate::child::Ended;
 use crate::ground::{Ground, Length};
 use crate::programs::Program;
 use crate::report::{Harm, Promise, Report, Tally};
@@ -200,7 +201,7 @@ impl<'g> Course<'g> {
                     fault.shown(),
                     writer.shown(),
                     self.ground.seed,
-                    ended.shown()
+                    ended.told()
                 )
             });
         }
@@ -236,7 +237,7 @@ impl<'g> Course<'g> {
             Harm::Left,
             format!(
                 "left {had:?}, and after the next write ({}) {left:?}",
-                ended.shown()
+                ended.told()
             ),
         )])
     }

@@ -6,10 +6,10 @@
 
 use std::path::{Path, PathBuf};
 
-use super::child::Ended;
 use super::fault::Expect;
 use super::form::{Form, Writer};
 use super::picture::{Entry, Picture};
+use crate::child::Ended;
 use crate::programs::is_temporary;
 use crate::report::Harm;
 
@@ -107,7 +107,7 @@ impl Case<'_> {
         let is_of_program = (1..124).contains(&code) || (126..LAST).contains(&code);
         let by_command = form.runs_command() && is_of_program;
         let said = if code == 0 {
-            if self.ended.errors.contains("atomwrite: cannot") {
+            if self.ended.messages().contains("atomwrite: cannot") {
                 harms.push((Harm::Answer, "a success complains".to_owned()));
             }
             self.judge_new(harms);
@@ -188,17 +188,14 @@ impl Case<'_> {
 
     /// One line that names DEST, and says that it is untouched where there was one.
     fn judge_message(&self, form: &Form, untouched: bool, harms: &mut Harms) {
-        let lines: Vec<&str> = self
-            .ended
-            .errors
+        let messages = self.ended.messages();
+        let lines: Vec<&str> = messages
             .lines()
             .filter(|line| line.starts_with("atomwrite: "))
             .filter(|line| !line.starts_with("atomwrite: warning: "))
             .collect();
         let runs_programs = form.runs_command() || form.validates();
-        let others = self
-            .ended
-            .errors
+        let others = messages
             .lines()
             .filter(|line| !line.starts_with("atomwrite: "));
         if !runs_programs && others.count() > 0 {

@@ -188,7 +188,7 @@ impl Sandbox {
             ended.is_success(),
             "{}: it is not so: {}",
             self.name,
-            ended.shown()
+            ended.told()
         );
         Ok(())
     }

@@ -8,13 +8,12 @@ use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
-use std::thread;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 
-use super::place::{Place, Runner, judge_end, words};
+use super::place::{Place, Runner, judge_end, peers, words};
+use super::race::Race;
 use super::tree::{look, look_at};
 use crate::ground::Ground;
 use crate::programs::{Program, is_temporary};
@@ -85,13 +84,8 @@ pub(super) fn run(ground: &Ground, report: &mut Report) -> Result<()> {
         }
     }
     report.add(test, Promise::Made, Program::Atomwrite, tally);
-    let peers: [(Program, &[&str]); 2] = [
-        (Program::Sponge, &["sponge", "d/o"]),
-        (Program::CatAndMove, &["sh", "-c", "cat >d/t && mv d/t d/o"]),
-    ];
-    for (peer, words) in peers {
+    for (peer, words) in peers() {
         let mut tally = Tally::default();
-        let words: Vec<OsString> = words.iter().map(OsString::from).collect();
         for pair in PAIRS {
             round(
                 ground,
@@ -128,43 +122,34 @@ fn round(
         Pair::Files => place.file("d/n", b"old\n", 0o640, 0)?,
         Pair::FileAndLink => symlink("../victim/v", place.path("d/n"))?,
     }
-    let (over, moves) = (AtomicBool::new(false), AtomicUsize::new(0));
-    thread::scope(|scope| {
-        let [one, other] = pair.names().map(|name| place.path(name));
-        let (over, moves) = (&over, &moves);
-        let racer = scope.spawn(move || exchange(&one, &other, over, moves));
-        let outcome = (0..runs).try_for_each(|at| {
-            let (seen, content) = (moves.load(Relaxed), format!("{at}\n"));
+    let [one, other] = pair.names().map(|name| place.path(name));
+    let exchange = || {
+        renameat2(
+            AT_FDCWD,
+            &one,
+            AT_FDCWD,
+            &other,
+            RenameFlags::RENAME_EXCHANGE,
+        )
+        .context("cannot exchange two names")
+    };
+    Race::hold(
+        runs,
+        |race| race.go_on(exchange),
+        |at| {
+            let content = format!("{at}\n");
             tally.tried();
             let ended = runner.run(place.above(), words, content.as_bytes())?;
             // Who looks at DEST twice may find another thing there, and must say so.
             judge_end(&ended, &[0, 1], &told_as, tally);
-            if ended.code() == Some(0) {
-                // The two are looked at one after the other, and it may be once under each name.
-                let is_there = (0..1000).any(|_| {
-                    pair.files().iter().any(|name| {
-                        look_at(&place.path(name)).is_ok_and(|found| {
-                            found.is_some_and(|entry| {
-                                entry.is_file() && entry.content == content.as_bytes()
-                            })
-                        })
-                    })
+            if ended.code() == Some(0) && !comes_up(&place, pair, content.as_bytes()) {
+                tally.harmed(Harm::Lost, || {
+                    format!("{told_as}, run {at}: it says that all is done")
                 });
-                if !is_there {
-                    tally.harmed(Harm::Lost, || {
-                        format!("{told_as}, run {at}: it says that all is done")
-                    });
-                }
             }
-            while moves.load(Relaxed) == seen && !racer.is_finished() {
-                thread::yield_now();
-            }
-            anyhow::Ok(())
-        });
-        over.store(true, Relaxed);
-        racer.join().map_err(|_| anyhow!("the racer panicked"))??;
-        outcome
-    })?;
+            Ok(())
+        },
+    )?;
     place.judge_victim(&told_as, tally)?;
     for (name, entry) in look(place.above())? {
         if is_temporary(Path::new(name.file_name().unwrap_or_default())) || name.ends_with("t") {
@@ -180,11 +165,13 @@ fn round(
     Ok(())
 }
 
-fn exchange(one: &Path, other: &Path, over: &AtomicBool, moves: &AtomicUsize) -> Result<()> {
-    while !over.load(Relaxed) {
-        renameat2(AT_FDCWD, one, AT_FDCWD, other, RenameFlags::RENAME_EXCHANGE)
-            .context("cannot exchange two names")?;
-        moves.fetch_add(1, Relaxed);
-    }
-    Ok(())
+/// Whether one of the two names has the content. They are looked at one after the other, and it may be once under each.
+fn comes_up(place: &Place, pair: Pair, content: &[u8]) -> bool {
+    let has_it = |name: &&str| {
+        let found = look_at(&place.path(name));
+        found.is_ok_and(|found| {
+            found.is_some_and(|entry| entry.is_file() && entry.content == content)
+        })
+    };
+    (0..1000).any(|_| pair.files().iter().any(has_it))
 }

@@ -17,7 +17,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 
-use super::place::{Place, Runner, judge_end, words};
+use super::place::{Place, Runner, judge_end, peers, words};
 use super::tree::{differences, look, look_at};
 use crate::ground::Ground;
 use crate::programs::{Program, is_temporary};
@@ -211,13 +211,8 @@ pub(super) fn run(ground: &Ground, report: &mut Report) -> Result<()> {
     parents(ground, &mut tally)?;
     report.add(test, Promise::Made, Program::Atomwrite, tally);
     // They name the file twice or write to what they find, so that it matters what is there by then.
-    let peers: [(Program, &[&str]); 2] = [
-        (Program::Sponge, &["sponge", "d/o"]),
-        (Program::CatAndMove, &["sh", "-c", "cat >d/t && mv d/t d/o"]),
-    ];
-    for (peer, words) in peers {
+    for (peer, words) in peers() {
         let mut tally = Tally::default();
-        let words: Vec<OsString> = words.iter().map(OsString::from).collect();
         for act in ACTS {
             one(
                 ground,

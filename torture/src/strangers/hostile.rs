@@ -9,10 +9,8 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, symlink};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
-use std::thread;
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, ensure};
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use nix::sys::stat::Mode;
 use nix::unistd::{Gid, Uid, mkfifo, setfsgid, setfsuid};
@@ -20,6 +18,7 @@ use rand::Rng;
 use rand::rngs::StdRng;
 
 use super::place::{NOBODY, Place, Runner, give, judge_end, own, words};
+use super::race::Race;
 use crate::ground::Ground;
 use crate::programs::{Program, choices, is_temporary};
 use crate::report::{Promise, Report, Tally};
@@ -129,39 +128,27 @@ fn round(ground: &Ground, game: Game, call: &Call, runs: usize, tally: &mut Tall
     symlink("../victim/v", &link)?;
     own(&link, NOBODY)?;
     give(&place.path("d"), owner, mode)?;
-    let (over, moves) = (AtomicBool::new(false), AtomicUsize::new(0));
     let chance = ground.chance(&told_as);
-    thread::scope(|scope| {
-        let (above, over, moves) = (place.above(), &over, &moves);
-        let racer = scope.spawn(move || race(above, game, call, over, moves, chance));
-        let outcome = (|| {
-            for at in 0..runs {
-                let seen = moves.load(Relaxed);
-                let told_as = format!("{told_as}, run {at}");
-                tally.tried();
-                let ended = call.runner.run(place.above(), &call.words, b"root's\n")?;
-                judge_end(&ended, &[0, 1, 3, 4], &told_as, tally);
-                place.judge_victim(&told_as, tally)?;
-                // A race needs two.
-                while moves.load(Relaxed) == seen && !racer.is_finished() {
-                    thread::yield_now();
-                }
-            }
-            anyhow::Ok(())
-        })();
-        over.store(true, Relaxed);
-        racer.join().map_err(|_| anyhow!("the racer panicked"))??;
-        outcome
-    })
+    let above = place.above();
+    Race::hold(
+        runs,
+        |race| become_another(above, game, call, race, chance),
+        |at| {
+            let told_as = format!("{told_as}, run {at}");
+            tally.tried();
+            let ended = call.runner.run(above, &call.words, b"root's\n")?;
+            judge_end(&ended, &[0, 1, 3, 4], &told_as, tally);
+            place.judge_victim(&told_as, tally)
+        },
+    )
 }
 
 /// Becomes the other user, as far as files go, and changes what there is until all is over.
-fn race(
+fn become_another(
     above: &Path,
     game: Game,
     call: &Call,
-    over: &AtomicBool,
-    moves: &AtomicUsize,
+    race: &Race,
     mut chance: StdRng,
 ) -> Result<()> {
     // For this thread alone, and with it go root's rights to other people's files (capabilities(7)).
@@ -174,7 +161,7 @@ fn race(
     let d = above.join("d");
     let hoard = above.join("hoard");
     let no_fifo = call.no_fifo;
-    while !over.load(Relaxed) {
+    race.go_on(|| {
         // Most of this fails, mostly since somebody was quicker.
         for entry in fs::read_dir(&d).context("the racer cannot look")?.flatten() {
             let name = entry.file_name();
@@ -191,9 +178,8 @@ fn race(
             let links = matches!(game, Game::Links | Game::Sticky);
             become_something(&d.join("o"), links, no_fifo, &mut chance);
         }
-        moves.fetch_add(1, Relaxed);
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 /// Something happens to a temporary name.

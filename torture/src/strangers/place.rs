@@ -16,6 +16,7 @@ use super::tree::{Tree, differences, look};
 use crate::child::{Ended, Running};
 use crate::ground::Ground;
 use crate::lacking::Lacking;
+use crate::programs::Program;
 use crate::report::{Harm, Tally};
 
 /// Another user, who is nobody else.
@@ -136,24 +137,15 @@ impl Runner {
 
     /// Runs it with that as its stdin.
     pub(crate) fn run(self, directory: &Path, words: &[OsString], stdin: &[u8]) -> Result<Ended> {
-        let mut running = self.start(directory, words)?;
-        let mut pipe = running.stdin()?;
-        thread::scope(|scope| {
-            scope.spawn(move || {
-                // EPIPE: it refuses without reading.
-                drop(std::io::Write::write_all(&mut pipe, stdin));
-            });
-            running.end()
-        })
+        self.start(directory, words)?.end_after(stdin)
     }
 }
 
 /// Counts one that hangs, panics or has a status that there is not.
 pub(crate) fn judge_end(ended: &Ended, allowed: &[i32], told_as: &str, tally: &mut Tally) {
-    let words = String::from_utf8_lossy(&ended.stderr);
     match ended.code() {
         None if ended.status.is_none() => tally.harmed(Harm::Hung, || told_as.to_owned()),
-        Some(code) if allowed.contains(&code) && !words.contains("panicked") => {}
+        Some(code) if allowed.contains(&code) && !ended.messages().contains("panicked") => {}
         _ => tally.harmed(Harm::Answer, || format!("{told_as}: {}", ended.told())),
     }
 }
@@ -164,4 +156,16 @@ pub(crate) fn words(ground: &Ground, options: &[&str], destination: &str) -> Vec
     words.extend(options.iter().map(OsString::from));
     words.push(destination.into());
     words
+}
+
+/// What others call to write `d/o`.
+pub(crate) fn peers() -> [(Program, Vec<OsString>); 2] {
+    let words = |words: &[&str]| words.iter().map(OsString::from).collect();
+    [
+        (Program::Sponge, words(&["sponge", "d/o"])),
+        (
+            Program::CatAndMove,
+            words(&["sh", "-c", "cat >d/t && mv d/t d/o"]),
+        ),
+    ]
 }
