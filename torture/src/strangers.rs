@@ -15,6 +15,7 @@ mod place;
 mod planted;
 mod race;
 mod tree;
+mod vacant;
 
 use anyhow::Result;
 
@@ -24,6 +25,7 @@ use crate::report::Report;
 pub(crate) fn run(ground: &Ground, report: &mut Report) -> Result<()> {
     held::run(ground, report)?;
     exchange::run(ground, report)?;
+    vacant::run(ground, report)?;
     planted::run(ground, report)?;
     hostile::run(ground, report)?;
     fuzz::run(ground, report)

@@ -248,6 +248,11 @@ fn one(
     // Full until it is read.
     let feed = thread::spawn(move || pipe.write_all(&begun).map(|()| pipe));
     while !feed.is_finished() && !running.ends_within(Duration::from_millis(1))? {}
+    for (mode, name) in too_open(&place)? {
+        tally.harmed(Harm::Looks, || {
+            format!("{told_as}: {name} has mode {mode:o} while it is written")
+        });
+    }
     let now = act.perform(&place, name)?;
     let before = now.as_ref().map(|now| look(now)).transpose()?;
     if let Ok(Ok(mut pipe)) = feed.join() {
@@ -314,6 +319,20 @@ fn one(
         umount2(&now.join(name), MntFlags::MNT_DETACH).context("cannot unmount")?;
     }
     Ok(())
+}
+
+/// New files that others could open by their temporary names, before they look as DEST does.
+fn too_open(place: &Place) -> Result<Vec<(u32, String)>> {
+    let mut found = Vec::new();
+    for (name, entry) in look(&place.path("d"))? {
+        // The name of a lock is there to be opened; there is nothing in it.
+        let is_lock = entry.mode & 0o7777 == 0o444 && entry.content.is_empty();
+        let is_open = entry.mode & 0o077 != 0;
+        if is_temporary(&name) && entry.is_file() && is_open && !is_lock {
+            found.push((entry.mode & 0o7777, name.display().to_string()));
+        }
+    }
+    Ok(found)
 }
 
 /// With `-D`, a directory that was missing is there at the end: made by a stranger, as a link.

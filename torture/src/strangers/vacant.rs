@@ -1,0 +1,91 @@
+//! DEST comes and goes all the time, while it is written with `-n`.
+//!
+//! The rule of atomwrite: what has the name at the moment of the commit stays. Who looks and then renames is seen here: the
+//! other one's file, which nobody but he removes, is another's all of a sudden.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use anyhow::{Context, Result};
+
+use super::place::{Place, Runner, judge_end, words};
+use super::race::Race;
+use crate::ground::Ground;
+use crate::programs::Program;
+use crate::report::{Harm, Promise, Report, Tally};
+
+/// The options, and what is written: `-t` has its names from `src/n`.
+const FORMS: [(&[&str], &str); 5] = [
+    (&["-n"], "d/n"),
+    (&["-n", "--lock"], "d/n"),
+    (&["-n", "--validate", "cat >/dev/null"], "d/n"),
+    (&["-n", "src/n"], "d/n"),
+    (&["-n", "-t", "d"], "src/n"),
+];
+
+pub(super) fn run(ground: &Ground, report: &mut Report) -> Result<()> {
+    let mut tally = Tally::default();
+    for (options, last) in FORMS {
+        for unnamed_files in [true, false] {
+            let runner = Runner {
+                unnamed_files,
+                ..Runner::ROOT
+            };
+            round(ground, runner, options, last, &mut tally)?;
+        }
+    }
+    let test = "DEST comes and goes all the time, and is written with `-n`";
+    report.add(test, Promise::Made, Program::Atomwrite, tally);
+    Ok(())
+}
+
+fn round(
+    ground: &Ground,
+    runner: Runner,
+    options: &[&str],
+    last: &str,
+    tally: &mut Tally,
+) -> Result<()> {
+    let told_as = format!("{options:?} {last}, O_TMPFILE: {}", runner.unnamed_files);
+    let place = Place::make(ground)?;
+    fs::create_dir(place.path("src"))?;
+    fs::write(place.path("src/n"), "new\n")?;
+    fs::write(place.path("mine"), "mine\n")?;
+    let (mine, name) = (place.path("mine"), place.path("d/n"));
+    let replaced = AtomicU64::new(0);
+    let words = words(ground, options, last);
+    Race::hold(
+        ground.many(100, 400),
+        |race| race.go_on(|| come_and_go(&mine, &name, &replaced)),
+        |at| {
+            tally.tried();
+            let ended = runner.run(place.above(), &words, b"new\n")?;
+            judge_end(&ended, &[0, 3], &told_as, tally);
+            for _ in 0..replaced.swap(0, Relaxed) {
+                tally.harmed(Harm::Stranger, || {
+                    format!("{told_as}, run {at}: a file that was there is replaced")
+                });
+            }
+            Ok(())
+        },
+    )
+}
+
+/// Gives the name to a file if nobody has it, and takes it away again.
+fn come_and_go(mine: &Path, name: &Path, replaced: &AtomicU64) -> Result<()> {
+    match fs::hard_link(mine, name) {
+        Ok(()) => {
+            let inode = fs::symlink_metadata(mine)?.ino();
+            let now = fs::symlink_metadata(name).context("who has removed it?")?;
+            if now.ino() != inode {
+                replaced.fetch_add(1, Relaxed);
+            }
+        }
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(error).context("cannot give a name"),
+    }
+    fs::remove_file(name).context("cannot take a name away")
+}
