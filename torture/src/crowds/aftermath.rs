@@ -175,7 +175,7 @@ fn clear_up(
     told_as: &str,
     tally: &mut Tally,
 ) -> Result<usize> {
-    let expected = |name: &str| name == "o" || expected(name);
+    let expected = &|name: &str| name == "o" || expected(name);
     let choices = choices("o");
     let may_stay = |name: &str| {
         killed
@@ -185,7 +185,7 @@ fn clear_up(
     };
     if !killed {
         let told_as = format!("{told_as}: before one more write");
-        litter(place, &expected, may_stay, &told_as, tally)?;
+        litter(place, expected, may_stay, &told_as, tally)?;
     }
     let content = make(AFTER, 1000);
     fs::write(place.path("src"), &content)?;
@@ -203,7 +203,7 @@ fn clear_up(
         });
     }
     let told_as = format!("{told_as}: after one more write");
-    litter(place, &expected, may_stay, &told_as, tally)
+    litter(place, expected, may_stay, &told_as, tally)
 }
 
 /// One more write, alone. Gives whether it was done.

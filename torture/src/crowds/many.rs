@@ -232,7 +232,7 @@ pub(super) fn crowd(ground: &Ground, form: Form, round: usize, kills: Kills) -> 
             format!("{told_as}: {} have made the files", winners.len())
         });
     }
-    judge_end(&place, form, (&winners, &killed), &told_as, &mut runs)?;
+    judge_end(&place, form, (&winners, &killed), &told_as, &mut runs);
     let may_leave = kills == Kills::Some && !form.leaves_nothing();
     let random = clear_up(ground, &place, may_leave, &told_as, &mut chance, &mut runs)?;
     Ok(Crowd { runs, seen, random })
@@ -245,7 +245,7 @@ fn judge_end(
     (winners, killed): (&[&Done], &[&Done]),
     told_as: &str,
     runs: &mut Tally,
-) -> Result<()> {
+) {
     // Who was killed when the first was made may have made them; nobody else does.
     let by: Vec<&Done> = match form {
         Form::NoClobber if !winners.is_empty() => winners.to_vec(),
@@ -293,7 +293,6 @@ fn judge_end(
             _ => {}
         }
     }
-    Ok(())
 }
 
 /// One more run of the same set, and, where there were single ones, one of each: is there anything else then?
