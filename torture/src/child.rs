@@ -1,11 +1,12 @@
 //! A program that runs for a test, with a limit of time.
 //!
 //! The rule: every child has its own process group, and what does not end in time is killed with all that it has
-//! started. Its words go to files in memory, so that it never waits for us to read them.
+//! started. Its words go to a file in memory and to a long pipe, so that it never waits for us to read them. A
+//! limit to the size of files does not hold for a pipe: what it has to say of that is not lost.
 
 use std::borrow::Cow;
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, ChildStdin, Command, ExitStatus};
@@ -13,7 +14,9 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::unistd::pipe2;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open, pidfd_send_signal};
@@ -52,11 +55,12 @@ enum Others {
 impl Running {
     /// Starts it; what its stdin and its directory are is the caller's to say.
     pub(crate) fn start(command: &mut Command) -> Result<Self> {
-        let (stdout, stderr) = (words()?, words()?);
+        let stdout = words()?;
+        let (stderr, writer) = messages()?;
         let child = command
             .process_group(0)
             .stdout(stdout.try_clone()?)
-            .stderr(stderr.try_clone()?)
+            .stderr(writer)
             .spawn()
             .with_context(|| format!("cannot start {}", command.get_program().to_string_lossy()))?;
         let pid = Pid::from_child(&child);
@@ -140,7 +144,7 @@ impl Running {
         Ok(Ended {
             status: in_time.then_some(status),
             stdout: contents(self.stdout)?,
-            stderr: contents(self.stderr)?,
+            stderr: all_there_is(self.stderr)?,
         })
     }
 }
@@ -187,6 +191,25 @@ fn words() -> Result<File> {
     Ok(memfd_create(c"words", MFdFlags::MFD_CLOEXEC)
         .context("cannot have a file in memory")?
         .into())
+}
+
+/// A pipe that is read when all is over.
+fn messages() -> Result<(File, OwnedFd)> {
+    let (reader, writer) = pipe2(OFlag::O_CLOEXEC).context("cannot make a pipe")?;
+    fcntl(&writer, FcntlArg::F_SETPIPE_SZ(1 << 20)).context("cannot make a pipe longer")?;
+    // What it has started may have it open for ever, and so have we.
+    fcntl(&reader, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).context("cannot set up a pipe")?;
+    Ok((reader.into(), writer))
+}
+
+fn all_there_is(mut pipe: File) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    match pipe.read_to_end(&mut bytes) {
+        Err(error) if error.kind() != ErrorKind::WouldBlock => {
+            Err(error).context("cannot read what a program says")
+        }
+        _ => Ok(bytes),
+    }
 }
 
 fn contents(mut file: File) -> Result<Vec<u8>> {
