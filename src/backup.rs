@@ -295,8 +295,8 @@ impl<'d> Backup<'d> {
             self.kept = self.copy().with_context(|| self.cannot())?;
             return Ok(Some(new));
         }
-        if let Err(errno) = new.move_over(directory, &self.name) {
-            let error = anyhow!(errno).context(self.cannot());
+        if let Err(errno) = self.name_exchanged(&new) {
+            let error = errno.context(self.cannot());
             if let Ok(true) = new.exchange(directory, self.destination.name()) {
                 return Err(error.into());
             }
@@ -315,6 +315,20 @@ impl<'d> Backup<'d> {
         }
         new.forget();
         Ok(None)
+    }
+
+    /// Gives the old file the backup's name.
+    fn name_exchanged(&mut self, old: &TempName<'_>) -> Result<()> {
+        let directory = self.destination.directory().fd.as_fd();
+        while self.is_numbered() {
+            match old.move_to_free(directory, &self.name) {
+                Ok(true) => return Ok(()),
+                Ok(false) => break,
+                Err(Errno::EXIST) => self.choose_next_number()?,
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        Ok(old.move_over(directory, &self.name)?)
     }
 
     /// DEST is new: the backup stays, and an older one goes.

@@ -36,8 +36,8 @@ pub(crate) struct Place {
     directory: OpenDirectory,
     path: PathBuf,
     missing: Vec<OsString>,
-    /// In how many directories, from this one up, an earlier run with `--create-dirs` may have begun.
-    searched: usize,
+    /// The names on the way to it, with `--create-dirs`: an earlier run may have begun above, when they were missing.
+    searched: Option<Vec<OsString>>,
     /// The highest number of the backups in it, by the name of what they are of; read once for many files.
     pub(crate) numbers: RefCell<Option<HashMap<OsString, u64>>>,
 }
@@ -143,10 +143,10 @@ impl Destination {
         &self.place.missing
     }
 
-    /// In how many directories, from the one that is there up, leftovers are looked for: those in which an earlier run with
-    /// `--create-dirs` may have begun, when the others were missing.
-    pub(crate) fn searched(&self) -> usize {
-        self.place.searched
+    /// The names of the directories that are there, the innermost last, above which leftovers are looked for too: with
+    /// `--create-dirs` an earlier run may have begun there, when they were missing.
+    pub(crate) fn searched(&self) -> Option<&[OsString]> {
+        self.place.searched.as_deref()
     }
 
     /// The last component: DEST's own name, after all links.

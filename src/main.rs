@@ -99,7 +99,11 @@ fn run(request: &Request) -> u8 {
             }
             signals::release_if_nobody_listens();
             message::error(&failure);
-            if let Failure::Partly { new, old, .. } = &failure {
+            if let Failure::Partly {
+                new, old, warnings, ..
+            } = &failure
+            {
+                warnings.iter().for_each(|warning| messages.warn(warning));
                 message::list("new", new);
                 message::list("old", old);
             }

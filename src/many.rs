@@ -67,8 +67,11 @@ fn replace(
         outcomes,
         warnings,
         parents,
-    } = commit(steps, &shelves, request, messages)?;
+    } = commit(steps, &shelves, request)?;
     let durable = shelf::end(shelves, &parents, request.sync, directory);
+    if !warnings.is_empty() {
+        signals::release_if_nobody_listens();
+    }
     for warning in warnings {
         messages.warn(warning);
     }
@@ -177,7 +180,6 @@ fn commit<'d>(
     steps: Vec<Step<'_>>,
     shelves: &[Shelf<'d>],
     request: &Request,
-    messages: Messages,
 ) -> Result<Committed<'d>, Failure> {
     signals::hold()?;
     // One that came while a program ran for us wins over the commit.
@@ -215,12 +217,12 @@ fn commit<'d>(
                 warnings.extend(of_file);
             }
             Err(failure) => {
-                for warning in warnings {
-                    messages.warn(warning);
+                if let Failure::Changed(_) = &failure {
+                    warnings.extend(of_file);
                 }
                 // What was made last goes first.
                 parents_of_all.into_iter().rev().for_each(drop);
-                return Err(partly(failure, outcomes, destination, steps));
+                return Err(partly(failure, outcomes, warnings, destination, steps));
             }
         }
     }
@@ -256,6 +258,7 @@ fn rename(
 fn partly<'d>(
     failure: Failure,
     before: Vec<Outcome>,
+    warnings: Vec<String>,
     failed: &Destination,
     behind: impl Iterator<Item = Step<'d>>,
 ) -> Failure {
@@ -277,5 +280,6 @@ fn partly<'d>(
         error: failure.into_error(),
         new,
         old,
+        warnings,
     }
 }

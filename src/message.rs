@@ -112,14 +112,15 @@ impl Display for Chain<'_> {
 /// programmers.
 fn reason(text: &str) -> String {
     // The crate tempfile adds a name that nobody has chosen.
-    let text = match text.rsplit_once(" at path \"") {
-        Some((before, _)) if before.ends_with(')') => before,
+    let named = text
+        .strip_suffix('"')
+        .and_then(|text| text.rsplit_once(" at path \""));
+    let of_system = |text| without_number(text).is_some();
+    let text = match named {
+        Some((before, _)) if of_system(before) => before,
         _ => text,
     };
-    let text = match text.rfind(" (os error ") {
-        Some(end) if text.ends_with(')') => &text[..end],
-        _ => text,
-    };
+    let text = without_number(text).unwrap_or(text);
     let mut letters = text.chars();
     match (letters.next(), letters.next()) {
         (Some(first), Some(second)) if first.is_uppercase() && second.is_lowercase() => {
@@ -127,6 +128,15 @@ fn reason(text: &str) -> String {
         }
         _ => text.to_owned(),
     }
+}
+
+/// The text before ` (os error 2)`, if that is its end.
+fn without_number(text: &str) -> Option<&str> {
+    let (before, number) = text.strip_suffix(')')?.rsplit_once(" (os error ")?;
+    number
+        .bytes()
+        .all(|digit| digit.is_ascii_digit())
+        .then_some(before)
 }
 
 /// A path as the user typed it, in single quotes; what a terminal would act on, and what is not UTF-8, is escaped.
@@ -204,6 +214,16 @@ mod tests {
             reason("Permission denied (os error 13) at path \"/tmp/.tmpIni6A4\""),
             "permission denied"
         );
+        assert_eq!(
+            reason("Permission denied (os error 13) at path \"/tmp/.tmpx\""),
+            "permission denied"
+        );
+        for typed in [
+            "cannot write 'a) at path \"b/o'",
+            "cannot write 'a (os error 2) at path \"b'",
+        ] {
+            assert_eq!(reason(typed), typed);
+        }
         assert_eq!(reason("RPC failed"), "RPC failed");
         assert_eq!(reason("it is a directory"), "it is a directory");
     }

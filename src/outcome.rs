@@ -88,6 +88,8 @@ pub(crate) enum Failure {
         /// As the user would type them.
         new: Vec<PathBuf>,
         old: Vec<PathBuf>,
+        /// What could not be done as the user might expect, of those that are new.
+        warnings: Vec<String>,
     },
     /// DEST was changed, but it cannot be vouched for: it may not survive power loss, or it is half of an in-place write.
     Changed(anyhow::Error),

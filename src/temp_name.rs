@@ -9,6 +9,7 @@ mod acquire;
 mod lock_name;
 mod private;
 
+use std::ffi::OsString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::{io, iter};
@@ -100,27 +101,27 @@ impl<'d> TempName<'d> {
     ) -> io::Result<Self> {
         where_supported(sys::try_lock(file))?;
         let owner = || sys::metadata(file).map(|ours| ours.uid).ok();
-        let choices = Choices::OF_A_FILE;
-        let (guard, ()) = acquire(directory, destination, choices, owner, |name| {
+        let (guard, ()) = acquire(directory, destination, Choices::OF_A_FILE, &owner, |name| {
             match sys::link_open_file(file.as_fd(), by, directory, name) {
                 // A call that was interrupted after its work was done, and made again.
                 Err(_) if is_file_at(file, directory, name) => Ok(()),
                 linked => linked,
             }
         })?;
+        Choices::OF_A_FILE.remove_others(directory, destination, &guard, &owner);
         Ok(Self::beside(directory, guard))
     }
 
     /// Removes what a run with `--create-dirs` that was killed has left for the same DEST, in `directory` and in those above
-    /// it, so many in all.
+    /// it.
     pub(crate) fn remove_leftovers_from(
         directory: BorrowedFd<'_>,
-        levels: usize,
+        searched: Option<&[OsString]>,
         destination: &Path,
         owner: impl Fn() -> Option<u32>,
     ) {
         let choices = Choices::OF_A_FILE;
-        remove_leftovers_from(directory, levels, destination, choices, owner);
+        remove_leftovers_from(directory, searched, destination, choices, owner);
     }
 
     /// Gives an existing file a second, temporary name. To be called while signals wait; with [`Choice::First`], while
@@ -134,8 +135,10 @@ impl<'d> TempName<'d> {
         let link = |name: &Path| sys::link(directory, existing, directory, name);
         let (guard, ()) = match choice {
             Choice::First => {
-                let choices = Choices::OF_A_FILE;
-                acquire(directory, existing, choices, || Some(owner), link)?
+                let (choices, owner) = (Choices::OF_A_FILE, || Some(owner));
+                let made = acquire(directory, existing, choices, &owner, link)?;
+                choices.remove_others(directory, existing, &made.0, &owner);
+                made
             }
             Choice::Random => acquire_random(directory, |name| Ok(link(name)?))?,
         };
@@ -156,7 +159,7 @@ impl<'d> TempName<'d> {
                 let (guard, file) = match choice {
                     Choice::First => {
                         let choices = Choices::OF_A_FILE;
-                        acquire(directory, destination, choices, || owner, create)?
+                        acquire(directory, destination, choices, &|| owner, create)?
                     }
                     Choice::Random => acquire_random(directory, |name| Ok(create(name)?))?,
                 };
@@ -167,6 +170,7 @@ impl<'d> TempName<'d> {
                     return Ok(None);
                 }
                 name.on_death = Some(RemoveOnDeath::arm(directory, &name.name, None)?);
+                Choices::OF_A_FILE.remove_others(directory, destination, &name.name, &|| owner);
                 Ok(Some((name, file)))
             })?;
             if let Some(made) = made {
@@ -345,8 +349,8 @@ impl<'d> TempName<'d> {
         })
     }
 
-    /// Moves what has our name to another one, and looks whether it has arrived where the answer is an error: one that got
-    /// lost (NFS, FUSE) must not have us remove what has our name since.
+    /// Moves what has our name to another one, and looks whether it has gone there where the answer is an error: one that
+    /// got lost (NFS, FUSE) must not have us remove what has our name since.
     fn or_found_done<T>(
         &self,
         to: BorrowedFd<'_>,
@@ -355,9 +359,11 @@ impl<'d> TempName<'d> {
         work: impl FnOnce() -> Result<T, Errno>,
     ) -> Result<T, Errno> {
         let ours = self.metadata().map(|ours| ours.identity);
-        let was_there = ours.is_some_and(|ours| is_at(to, name, ours));
+        // To be there is not enough: another run may have given the same old file that name.
+        let has_gone =
+            |ours| is_at(to, name, ours) && !is_at(self.place.directory(), &self.name, ours);
         match work() {
-            Err(_) if !was_there && ours.is_some_and(|ours| is_at(to, name, ours)) => Ok(done),
+            Err(_) if ours.is_some_and(has_gone) => Ok(done),
             answer => answer,
         }
     }

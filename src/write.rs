@@ -11,6 +11,7 @@ use crate::message::{Messages, Progress};
 use crate::outcome::{Failure, Outcome};
 use crate::prepare::{Ready, Terms, prepare};
 use crate::request::{Request, ShowProgress, Source};
+use crate::signals;
 
 /// Writes DEST.
 pub(crate) fn write(
@@ -85,6 +86,9 @@ fn replace(
             }
             let warnings = committed.warnings().to_vec();
             let done = committed.make_durable();
+            if !warnings.is_empty() {
+                signals::release_if_nobody_listens();
+            }
             for warning in warnings {
                 messages.warn(warning);
             }

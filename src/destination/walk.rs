@@ -111,8 +111,8 @@ impl Walk<'_> {
                 Ok(directory) => {
                     missing.reverse();
                     let searched = match self.parents {
-                        Parents::Create => levels(&path) + 1,
-                        Parents::MustExist => 0,
+                        Parents::Create => Some(names_at_end(&path)),
+                        Parents::MustExist => None,
                     };
                     let path = match from {
                         Some(from) => from.path.join(path),
@@ -200,11 +200,16 @@ impl Walk<'_> {
     }
 }
 
-/// How many directories the path goes down at its end.
-fn levels(path: &Path) -> usize {
+/// The names by which the path goes down at its end.
+fn names_at_end(path: &Path) -> Vec<OsString> {
     let components = path.components().rev();
     let is_name = |component: &Component<'_>| matches!(component, Component::Normal(_));
-    components.take_while(is_name).count()
+    let mut names: Vec<_> = components
+        .take_while(is_name)
+        .map(|component| component.as_os_str().to_owned())
+        .collect();
+    names.reverse();
+    names
 }
 
 /// Cuts the last component off a directory's path that ends in "/."; `None` if nothing is left to cut.

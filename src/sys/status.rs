@@ -95,6 +95,10 @@ pub(crate) struct Metadata {
 }
 
 impl Metadata {
+    pub(crate) fn is_on_filesystem_of(&self, other: &Self) -> bool {
+        self.identity.device == other.identity.device
+    }
+
     /// Whether two looks saw the same file, and nobody wrote to it in between.
     pub(crate) fn is_same_content(&self, other: &Self) -> bool {
         let key = |seen: &Self| (seen.identity, seen.size, seen.modified);

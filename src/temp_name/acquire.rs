@@ -3,6 +3,7 @@
 //! The rule: the tempfile crate names, tries again and guards; what makes the name, a link or an open, is ours. What is
 //! met under the first choice is removed if its owner is dead, and if it is a regular file or a directory of our own.
 
+use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -34,6 +35,25 @@ impl Choices {
         let next = |name: &String| Some(choice(name.as_bytes()));
         iter::successors(Some(first_choice(destination)), next).take(self.0)
     }
+
+    /// Removes those that were killed while others had the one that is ours now. To be called when ours is locked: until
+    /// then it looks dead itself, and this may take a while.
+    pub(super) fn remove_others(
+        self,
+        directory: BorrowedFd<'_>,
+        destination: &Path,
+        ours: &Path,
+        owner: &impl Fn() -> Option<u32>,
+    ) {
+        let ours = ours.file_name().unwrap_or_default();
+        for other in self.names(destination).filter(|name| ours != name.as_str()) {
+            let leftover = Leftover {
+                destination,
+                name: Path::new(&other),
+            };
+            drop(leftover.remove(directory, owner));
+        }
+    }
 }
 
 /// Takes the first choice, if need be from a dead owner, or else the next one or, at last, a random name. `make` makes
@@ -44,7 +64,7 @@ pub(super) fn acquire<T>(
     directory: BorrowedFd<'_>,
     destination: &Path,
     choices: Choices,
-    owner: impl Fn() -> Option<u32>,
+    owner: &impl Fn() -> Option<u32>,
     mut make: impl FnMut(&Path) -> Result<T, Errno>,
 ) -> io::Result<(TempPath, T)> {
     // Through the open directory, so that the guard removes the name there and nowhere else.
@@ -61,15 +81,13 @@ pub(super) fn acquire<T>(
             {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error),
-                Ok(named) => {
-                    // Those that were killed while others had this one.
-                    for other in choices.names(destination).filter(|name| *name != choice) {
-                        drop(remove_leftover(directory, Path::new(&other), &owner));
-                    }
-                    return Ok(parts(named));
-                }
+                Ok(named) => return Ok(parts(named)),
             }
-            match remove_leftover(directory, Path::new(&choice), &owner) {
+            let leftover = Leftover {
+                destination,
+                name: Path::new(&choice),
+            };
+            match leftover.remove(directory, owner) {
                 Some(file) => dead.push(file),
                 None => break,
             }
@@ -79,25 +97,46 @@ pub(super) fn acquire<T>(
 }
 
 /// Removes what a run with `--create-dirs` left that was killed before its file came into the directories that it made: in
-/// `directory` and in those above it, so many in all.
+/// `directory`, and in those above it as long as it can have been made there. `searched` are their names, the innermost
+/// last; `None` where no directory is ever made.
 pub(super) fn remove_leftovers_from(
     directory: BorrowedFd<'_>,
-    levels: usize,
+    searched: Option<&[OsString]>,
     destination: &Path,
     choices: Choices,
     owner: impl Fn() -> Option<u32>,
 ) {
     let mut path = PathBuf::from(".");
-    for _ in 0..levels {
+    let (Some(searched), Ok(mut here)) = (searched, sys::metadata_at(directory, &path)) else {
+        return;
+    };
+    let mut names = searched.iter().rev();
+    loop {
         for name in choices.names(destination) {
             if sys::metadata_at(directory, &path.join(&name)).is_err() {
                 continue;
             }
             if let Ok(above) = sys::open_directory(directory, &path) {
-                drop(remove_leftover(above.fd.as_fd(), Path::new(&name), &owner));
+                let name = Path::new(&name);
+                let leftover = Leftover { destination, name };
+                drop(leftover.remove(above.fd.as_fd(), &owner));
             }
         }
+        let Some(name) = names.next() else {
+            return;
+        };
         path.push("..");
+        let above = sys::metadata_at(directory, &path);
+        let entry = sys::metadata_at(directory, &path.join(name));
+        match (above, entry) {
+            // A link on the way was there before, and so was a mount point.
+            (Ok(above), Ok(entry))
+                if entry.identity == here.identity && above.is_on_filesystem_of(&here) =>
+            {
+                here = above;
+            }
+            _ => return,
+        }
     }
 }
 
@@ -140,36 +179,91 @@ fn hash(bytes: &[u8]) -> u64 {
     })
 }
 
-/// Removes a name if its owner is dead. Gives its file, which is locked; `None` if there was nothing to remove.
-fn remove_leftover(
-    directory: BorrowedFd<'_>,
-    name: &Path,
-    owner: &impl Fn() -> Option<u32>,
-) -> Option<OwnedFd> {
-    let seen = sys::metadata_at(directory, name).ok()?;
-    if seen.uid != sys::effective_uid() && Some(seen.uid) != owner() {
-        return None;
-    }
-    let file = match seen.kind {
-        Kind::Regular => sys::open_own_to_lock(directory, name).ok()?,
-        // As `--validate` makes them; a set-gid bit may come from the directory above.
-        Kind::Directory if seen.mode & 0o777 == 0o700 => sys::open_child(directory, name).ok()?.fd,
-        _ => return None,
-    };
-    sys::try_lock(&file).ok()?;
-    if !is_file_at(&file, directory, name) || !is_at(directory, name, seen.identity) {
-        return None;
-    }
-    remove(directory, name, &file).ok()?;
-    Some(file)
+/// What may be left of a run that was killed.
+#[derive(Debug, Clone, Copy)]
+struct Leftover<'n> {
+    /// What the name is made from; nothing for many files.
+    destination: &'n Path,
+    name: &'n Path,
 }
 
-/// Removes what a run left that was killed: a file, or the directory in which `--validate` was looking at one.
-pub(super) fn remove(directory: BorrowedFd<'_>, name: &Path, file: &OwnedFd) -> io::Result<()> {
-    match sys::metadata(file)?.kind {
-        Kind::Directory => std::fs::remove_dir_all(sys::proc_path(directory).join(name)),
-        _ => Ok(sys::unlink(directory, name)?),
+impl Leftover<'_> {
+    /// Removes it if its owner is dead. Gives its file, which is locked; `None` if there was nothing to remove.
+    fn remove(
+        self,
+        directory: BorrowedFd<'_>,
+        owner: &impl Fn() -> Option<u32>,
+    ) -> Option<OwnedFd> {
+        let Self { destination, name } = self;
+        let seen = sys::metadata_at(directory, name).ok()?;
+        if seen.uid != sys::effective_uid() && Some(seen.uid) != owner() {
+            return None;
+        }
+        let file = match seen.kind {
+            Kind::Regular => sys::open_own_to_lock(directory, name).ok()?,
+            // A set-gid bit may come from the directory above.
+            Kind::Directory if seen.mode & 0o777 == 0o700 => {
+                sys::open_child(directory, name).ok()?.fd
+            }
+            _ => return None,
+        };
+        sys::try_lock(&file).ok()?;
+        if !is_file_at(&file, directory, name) || !is_at(directory, name, seen.identity) {
+            return None;
+        }
+        remove(directory, name, &file, destination).ok()?;
+        Some(file)
     }
+}
+
+/// Removes what a run left that was killed: a file, or a directory in which new files waited. One that has anything else
+/// in it is somebody's who was given our name by somebody else (EEXIST).
+pub(super) fn remove(
+    directory: BorrowedFd<'_>,
+    name: &Path,
+    file: &OwnedFd,
+    destination: &Path,
+) -> io::Result<()> {
+    if sys::metadata(file)?.kind != Kind::Directory {
+        return Ok(sys::unlink(directory, name)?);
+    }
+    if !is_as_we_make_it(file.as_fd(), destination)? {
+        return Err(Errno::EXIST.into());
+    }
+    std::fs::remove_dir_all(sys::proc_path(directory).join(name))
+}
+
+/// Whether only such things are in a directory as are in ours: the new file by DEST's name, or rooms with files.
+fn is_as_we_make_it(directory: BorrowedFd<'_>, destination: &Path) -> io::Result<bool> {
+    let is_file = |at: BorrowedFd<'_>, name: &Path| {
+        sys::metadata_at(at, name).is_ok_and(|seen| seen.kind == Kind::Regular)
+    };
+    let mut as_ours = true;
+    sys::for_each_name(directory, |name| {
+        let path = Path::new(OsStr::from_bytes(name));
+        as_ours = as_ours
+            && match name {
+                b"." | b".." => true,
+                _ if path == destination => is_file(directory, path),
+                _ if destination.as_os_str().is_empty() && name.iter().all(u8::is_ascii_digit) => {
+                    holds_files_only(directory, path).unwrap_or(false)
+                }
+                _ => false,
+            };
+    })?;
+    Ok(as_ours)
+}
+
+fn holds_files_only(parent: BorrowedFd<'_>, name: &Path) -> Result<bool, Errno> {
+    let room = sys::open_child(parent, name)?.fd;
+    let mut files_only = true;
+    sys::for_each_name(room.as_fd(), |name| {
+        let path = Path::new(OsStr::from_bytes(name));
+        let is_file =
+            || sys::metadata_at(room.as_fd(), path).is_ok_and(|seen| seen.kind == Kind::Regular);
+        files_only = files_only && (matches!(name, b"." | b"..") || is_file());
+    })?;
+    Ok(files_only)
 }
 
 /// Locks what was just made, and tells whether it still has its name. To be called while signals wait.

@@ -37,7 +37,7 @@ impl LockName {
                     }
                     // Locked, and the name still is there: its owner is dead.
                     if is_ours(&sys::metadata(&other)?) {
-                        remove(directory, &name, &other)?;
+                        remove(directory, &name, &other, destination)?;
                         continue;
                     }
                     // Not ours to remove, but as good a lock as any: who comes after us waits for the same.

@@ -3,12 +3,17 @@
 //! The rule: as for a name, who has it has its lock; it is removed when dropped, or by a signal, with all that is in it.
 
 use std::cell::Cell;
+use std::ffi::OsString;
+use std::iter;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use super::acquire::{Choices, TRIES, acquire, claim, is_file_at, remove_leftovers_from};
+use super::Choice;
+use super::acquire::{
+    Choices, TRIES, acquire, acquire_random, claim, is_file_at, remove_leftovers_from,
+};
 use crate::signals::{self, RemoveOnDeath};
 use crate::sys::{self, Errno};
 
@@ -36,18 +41,23 @@ impl<'d> PrivateDirectory<'d> {
     }
 
     /// Makes one for many files in `parent`. No file has the name that it is made from, so that all who write many files
-    /// here meet one another's leftovers; also those in so many directories from here up.
-    pub(crate) fn for_many(parent: BorrowedFd<'d>, levels: usize) -> Result<Self> {
+    /// here meet one another's leftovers; also those in the directories above that are searched.
+    pub(crate) fn for_many(parent: BorrowedFd<'d>, searched: Option<&[OsString]>) -> Result<Self> {
         let (many, choices) = (Path::new(""), Choices::OF_MANY);
-        remove_leftovers_from(parent, levels, many, choices, || None);
+        remove_leftovers_from(parent, searched, many, choices, || None);
         Self::named(parent, many, choices)
     }
 
     fn named(parent: BorrowedFd<'d>, destination: &Path, choices: Choices) -> Result<Self> {
-        for _ in 0..TRIES {
+        // In a crowd each may take the other's directory for a leftover, again and again; a random one meets nobody.
+        let last = iter::once(Choice::Random);
+        for choice in iter::repeat_n(Choice::First, TRIES).chain(last) {
             let made = signals::without(|| {
                 let make = |name: &Path| sys::make_private_directory(parent, name);
-                let (mut guard, ()) = acquire(parent, destination, choices, || None, make)?;
+                let (mut guard, ()) = match choice {
+                    Choice::First => acquire(parent, destination, choices, &|| None, make)?,
+                    Choice::Random => acquire_random(parent, |name| Ok(make(name)?))?,
+                };
                 // It removes files only.
                 guard.disable_cleanup(true);
                 let name = PathBuf::from(guard.file_name().unwrap_or_default());
@@ -59,6 +69,7 @@ impl<'d> PrivateDirectory<'d> {
                 open
             })?;
             if let Some(made) = made {
+                choices.remove_others(parent, destination, &made.name, &|| None);
                 return Ok(made);
             }
         }
