@@ -4,6 +4,7 @@
 # make lint       what else has to be in order before a commit
 # make torture    tries to break the promise, as root; TORTURE='--short' for a few minutes
 # make bench      measures side by side with other programs; BENCH=quick only tries it
+# make recording  records the README's terminal anew
 
 PREFIX ?= /usr/local
 DESTDIR ?=
@@ -59,6 +60,12 @@ torture: build
 bench: build
 	tests/setup.sh bench
 	BENCH_PROGRAM='$(BINARY)' $(CARGO) bench --locked --profile dev --bench peers -- $(WORK)
+
+# Types docs/recording/scenario into a terminal, and draws what is to be seen.
+.PHONY: recording
+recording: build
+	tests/setup.sh recording
+	RECORDING_PROGRAM='$(BINARY)' docs/recording/record.py
 
 # Does not build: often root installs, who may have no cargo and should leave no files in the tree.
 .PHONY: install

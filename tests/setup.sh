@@ -1,10 +1,11 @@
 #!/bin/sh
 # Installs the programs that the tests use and that are missing: Debian packages, by apt-get.
 #
-#   tests/setup.sh         what 'make test' needs
-#   tests/setup.sh lint    what 'make lint' needs
-#   tests/setup.sh bench   what 'make bench' needs
-#   tests/setup.sh torture what 'make torture' needs
+#   tests/setup.sh           what 'make test' needs
+#   tests/setup.sh lint      what 'make lint' needs
+#   tests/setup.sh bench     what 'make bench' needs
+#   tests/setup.sh torture   what 'make torture' needs
+#   tests/setup.sh recording what 'make recording' needs
 #
 # Where it cannot install, it says so and goes on: the tests then skip what they cannot do, and say that too.
 set -eu
@@ -76,6 +77,13 @@ unshare:util-linux
 xfs_io:xfsprogs
 '
 
+recording='
+bash:bash
+sponge:moreutils
+python3.pexpect:python3-pexpect
+python3.pyte:python3-pyte
+'
+
 say() {
     printf 'tests/setup.sh: %s\n' "$*"
 }
@@ -85,15 +93,18 @@ case ${1-tests} in
     lint) wanted=$lint ;;
     bench) wanted=$bench ;;
     torture) wanted=$torture ;;
+    recording) wanted=$recording ;;
     *)
-        say "what is '$1'? tests, lint, bench or torture" >&2
+        say "what is '$1'? tests, lint, bench, torture or recording" >&2
         exit 2
         ;;
 esac
 
+# A program, a file, or a module of Debian's own Python.
 has() {
     case $1 in
         /*) test -e "$1" ;;
+        python3.*) /usr/bin/python3 -c "import ${1#*.}" 2>/dev/null ;;
         *) command -v "$1" >/dev/null ;;
     esac
 }

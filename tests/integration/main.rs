@@ -36,6 +36,7 @@ mod mounts;
 mod options;
 mod progress;
 mod readme;
+mod recording;
 mod sandbox;
 mod sponge;
 mod strace;
