@@ -13,7 +13,13 @@ const README: &str = "README.md";
 const BEGIN: &str = "<!-- make torture: all from here was counted and is not edited by hand -->\n";
 const END: &str = "<!-- make torture: to here -->\n";
 
-pub(crate) fn publish(binary: &Path, table: &str, picture: &str, seed: u64) -> Result<()> {
+pub(crate) fn publish(
+    binary: &Path,
+    sum: &str,
+    table: &str,
+    picture: &str,
+    seed: u64,
+) -> Result<()> {
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease")?;
     // Without the suffix that tells who built it.
     let kernel = kernel.trim().split('-').next().unwrap_or_default();
@@ -23,7 +29,9 @@ pub(crate) fn publish(binary: &Path, table: &str, picture: &str, seed: u64) -> R
         .context("cannot run date")?;
     let date = String::from_utf8(date.stdout)?;
     let shown = format!(
-        "Harms, each of so many cases. Linux {kernel}, seed {seed}, {}.\n\n{table}",
+        "{sum} Linux {kernel}, seed {seed}, {}.\n\n\
+         <details>\n<summary>All tests</summary>\n\n\
+         Harms, each of so many cases.\n\n{table}\n</details>\n",
         date.trim()
     );
     write(binary, Path::new("torture/results/power.svg"), picture)?;

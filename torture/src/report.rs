@@ -211,7 +211,13 @@ impl Report {
         }
         if whole && self.length == Length::Long {
             let picture = picture::draw(&self)?;
-            page::publish(&self.binary, &self.table(), &picture, self.seed)?;
+            page::publish(
+                &self.binary,
+                &self.sum(),
+                &self.table(),
+                &picture,
+                self.seed,
+            )?;
         }
         println!(
             "torture: seed {}, {} s",
@@ -220,6 +226,22 @@ impl Report {
         );
         println!("{passed} passed, {failed} failed");
         Ok(broken.is_empty())
+    }
+
+    /// All tests in one line. Of atomwrite's, those about which it promises something.
+    fn sum(&self) -> String {
+        let parts = Program::ALL.map(|program| {
+            let tallies = self.rows.iter().filter_map(|row| {
+                let counts = program != Program::Atomwrite || row.promise == Promise::Made;
+                row.cells.get(&program).filter(|_| counts)
+            });
+            let (tried, harms) = tallies.fold((0, 0), |(tried, harms), tally| {
+                let more: u64 = tally.harms.values().sum();
+                (tried + tally.tried, harms + more)
+            });
+            format!("{} {harms} in {tried} cases", program.shown())
+        });
+        format!("Harms: {}.", parts.join("; "))
     }
 
     fn table(&self) -> String {

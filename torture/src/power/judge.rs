@@ -26,7 +26,7 @@ use crate::report::{Harm, Tally};
 pub(crate) struct Verdict {
     /// Torn, empty, zeroed, missing, or with another mode. For `--sync=none`, older as well.
     pub(crate) whole: Tally,
-    /// Not what the last program that had returned had written.
+    /// Not what the last program that had returned had written, but an older version (lost), or none.
     pub(crate) kept: Tally,
     /// Whether the next write removes what is left.
     pub(crate) left: Tally,
@@ -151,20 +151,24 @@ impl Scene<'_> {
         }
         if let Some(returned) = expected.returned {
             verdict.kept.tried();
-            let lost = match found {
-                Found::Version(number) => number < returned,
-                Found::Nothing => true,
+            let harm = match found {
+                Found::Version(number) => (number < returned).then_some(Harm::Lost),
+                Found::Nothing if expected.synced.is_some() => Some(Harm::Missing),
+                // It has never come to the disk.
+                Found::Nothing => Some(Harm::Lost),
                 // What was replaced, and that is not on the disk yet, is another matter.
                 Found::Torn => {
-                    !(self.filesystem.tears_what_was_replaced() && expected.is_being_written())
+                    let replaced =
+                        self.filesystem.tears_what_was_replaced() && expected.is_being_written();
+                    (!replaced).then_some(Harm::Torn)
                 }
             };
-            if lost {
+            if let Some(harm) = harm {
                 verdict.harms.lost += 1;
                 if history.author.sync() == Some(Sync::None) && found != Found::Torn {
                     verdict.whole.harmed(Harm::Lost, tell);
                 }
-                verdict.kept.harmed(Harm::Lost, tell);
+                verdict.kept.harmed(harm, tell);
                 broken |= history.author.sync() == Some(Sync::Full);
             }
         }
