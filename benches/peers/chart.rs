@@ -3,14 +3,14 @@
 use crate::lines::Who;
 use crate::picture::{circle, class, path, text};
 
-pub(crate) const WIDTH: f64 = 280.0;
-const LEFT: f64 = 52.0;
+const WIDTH: f64 = 376.0;
+const LEFT: f64 = 58.0;
 const TOP: f64 = 26.0;
-const BOTTOM: f64 = 216.0;
-const LEGEND: f64 = 246.0;
+const BOTTOM: f64 = 226.0;
+const LEGEND: f64 = 260.0;
 /// The room that a label of the horizontal axis needs.
-const LABEL: f64 = 44.0;
-const LEGEND_LINE: f64 = 17.0;
+const LABEL: f64 = 52.0;
+const LEGEND_LINE: f64 = 20.0;
 
 /// Where the vertical axis may have a line.
 const DECADES: [(f64, &str); 8] = [
@@ -79,7 +79,7 @@ impl Chart {
             from: first.0,
             to: last.0,
             begin: LEFT + 8.0,
-            end: WIDTH - 18.0,
+            end: WIDTH - 24.0,
         };
         let up = Axis {
             from: lowest / 1.3,
@@ -113,7 +113,7 @@ impl Chart {
             let x = across.at(*value);
             *svg += &path("grid", &format!("M{x:.1} {BOTTOM:.0}v4"));
             if free - x > LABEL {
-                *svg += &text(x, BOTTOM + 17.0, "small middle", label);
+                *svg += &text(x, BOTTOM + 18.0, "small middle", label);
                 free = x;
             }
         }

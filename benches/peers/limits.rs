@@ -166,7 +166,7 @@ pub(crate) const LIMITS: [Limit; 18] = [
         0.70,
     ),
     limit(
-        "wait after the last byte, 96 MiB at 250 MiB/s, full sync",
+        "wait after the last of 96 MiB, full sync",
         full(Input::Paced, PACED),
         Who::Dd,
         "`dd of=o bs=1M iflag=fullblock conv=fsync`",

@@ -25,6 +25,7 @@ use anyhow::{Context, Result};
 use crate::contest::{Effort, Results};
 use crate::ground::{Fresh, Ground};
 use crate::launch::Launcher;
+use crate::page::Pictures;
 use crate::work::Input;
 
 fn main() -> ExitCode {
@@ -82,17 +83,20 @@ fn measure() -> Result<()> {
     results.calls = contest::count_calls(&launcher, ground.disk())?;
 
     let table = table::draw(&results, &description);
-    let picture = picture::draw(&results);
+    let pictures = Pictures {
+        speed: picture::speed(&results),
+        growth: picture::growth(&results),
+    };
     let took = format!("{:.0} s", started.elapsed().as_secs_f64());
     if wanted.is_empty() && effort == Effort::Full {
-        page::publish(&launcher, &table, &picture)?;
+        page::publish(&launcher, &table, &pictures)?;
         say(&format!(
             "{took}; wrote benches/results/ and the section of README.md"
         ));
     } else {
-        page::try_out(&launcher, &target, &table, &picture)?;
+        page::try_out(&launcher, &target, &table, &pictures)?;
         say(&format!(
-            "{took}; wrote {}/table.md and speed.svg",
+            "{took}; wrote {}/table.md, speed.svg and growth.svg",
             target.display()
         ));
     }

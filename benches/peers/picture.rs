@@ -1,24 +1,26 @@
-//! The picture: the limits as dots, and below them how the cost grows. SVG with colours for a light and a dark page.
+//! The pictures: the limits as dots, and how the cost grows. SVG with colours for a light and a dark page, narrow enough
+//! to be read on a phone.
 
-use crate::chart::{self, Chart, Series};
+use crate::chart::{Chart, Series};
 use crate::contest::Results;
 use crate::ground::Place;
 use crate::limits::LIMITS;
 use crate::lines::Who;
 use crate::work::{COUNTS, EACH, Input, SIZES, Sync, Work, human};
 
-const WIDTH: f64 = 900.0;
-const MARGIN: f64 = 16.0;
-const ROW: f64 = 22.0;
+/// A telephone shows a page of about 330 pixels: letters of 13 are still read there.
+const WIDTH: f64 = 400.0;
+const MARGIN: f64 = 12.0;
+const ROW: f64 = 20.0;
 /// Where the dots' scale begins and ends, and what it shows.
-const BEGIN: f64 = 480.0;
-const END: f64 = 815.0;
+const BEGIN: f64 = 222.0;
+const END: f64 = 346.0;
 const LEAST: f64 = 0.1;
 const MOST: f64 = 2.0;
 
 const STYLE: &str = "\
-text{font:13px system-ui,-apple-system,'Segoe UI',Helvetica,Arial,sans-serif;fill:#1f2328}
-.head{font-weight:600}.small{font-size:12px}.faint{fill:#656d76}.end{text-anchor:end}.middle{text-anchor:middle}
+text{font:15px system-ui,-apple-system,'Segoe UI',Helvetica,Arial,sans-serif;fill:#1f2328}
+.head{font-weight:600}.small{font-size:13px}.work{font-size:13px;font-weight:600}.faint{fill:#656d76}.end{text-anchor:end}.middle{text-anchor:middle}
 .page{fill:#fff}.grid{stroke:#d8dee4;fill:none}.axis{stroke:#8c959f;fill:none}.limit{stroke:#1f2328;stroke-width:2}
 .line{fill:none;stroke-width:1.6}.spread{stroke-width:4;stroke-opacity:.45}
 .ours{color:#0969da;stroke-width:3}.command{color:#1b9ab0;stroke-width:3}.together{color:#8250df;stroke-width:3}
@@ -34,55 +36,77 @@ text{fill:#e6edf3}.faint{fill:#9198a1}
 .kept{color:#58a6ff}.missed{color:#ff7b72}
 }";
 
-pub(crate) fn draw(results: &Results) -> String {
+/// What atomwrite is held to.
+pub(crate) fn speed(results: &Results) -> String {
     let mut body = text(
         MARGIN,
         26.0,
         "head",
         "Time of atomwrite, divided by that of others",
     );
-    let mut y = 46.0;
-    body += &text(
-        MARGIN,
-        y,
-        "small faint",
-        "dot: median of the rounds; bar: half of the rounds; mark: what it is to be at most",
-    );
-    y += 14.0;
-    y = draw_limits(&mut body, y, results);
-
-    let charts = charts(results);
-    y += 28.0;
-    let mut height: f64 = 0.0;
-    for (n, chart) in (0_u16..).zip(&charts) {
-        let left = MARGIN + f64::from(n) * (chart::WIDTH + 14.0);
-        body += &chart.draw(left, y);
-        height = height.max(chart.height());
+    let explained = [
+        "Left of the line at 1, atomwrite is faster. Dot: median",
+        "of the rounds; bar: half of them; mark: the limit.",
+    ];
+    let mut y = 28.0;
+    for words in explained {
+        y += ROW;
+        body += &text(MARGIN, y, "small faint", words);
     }
-    let height = y + height + MARGIN;
+    let height = draw_limits(&mut body, y + 28.0, results) + MARGIN;
+    frame(
+        "Time of atomwrite, divided by that of others",
+        height,
+        &body,
+    )
+}
+
+/// How the cost grows with the size, and with the number of files.
+pub(crate) fn growth(results: &Results) -> String {
+    let mut body = String::new();
+    let mut y = 14.0;
+    for chart in &charts(results) {
+        body += &chart.draw(MARGIN, y);
+        y += chart.height() + 26.0;
+    }
+    frame("How the time grows with the size", y, &body)
+}
+
+fn frame(label: &str, height: f64, body: &str) -> String {
     format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH:.0} {height:.0}\" width=\"{WIDTH:.0}\" \
-         height=\"{height:.0}\" role=\"img\" aria-label=\"Time of atomwrite, divided by that of others\">\n\
+         height=\"{height:.0}\" role=\"img\" aria-label=\"{label}\">\n\
          <style>\n{STYLE}\n</style>\n\
          <rect class=\"page\" width=\"100%\" height=\"100%\" rx=\"6\"/>\n{body}</svg>\n"
     )
 }
 
-/// Gives where they end.
+/// Gives where they end. Those of the same work stand together, below its name.
 fn draw_limits(body: &mut String, top: f64, results: &Results) -> f64 {
     let at = |ratio: f64| {
         let part = (ratio.clamp(LEAST, MOST) / LEAST).ln() / (MOST / LEAST).ln();
         BEGIN + (END - BEGIN) * part
     };
     let mut rows = String::new();
-    let mut y = top + 6.0;
+    let mut y = top;
+    let mut work = "";
+    // A line through the names would make them hard to read.
+    let mut ranges: Vec<(f64, f64)> = Vec::new();
     for limit in &LIMITS {
         let Some(ratio) = limit.ratio(results) else {
             continue;
         };
+        if limit.what != work {
+            work = limit.what;
+            y += ROW + 6.0;
+            rows += &text(MARGIN, y, "work", work);
+            ranges.push((y + 5.0, y));
+        }
         y += ROW;
-        let middle = y - 4.0;
-        rows += &text(MARGIN, y, "small", limit.what);
+        if let Some(range) = ranges.last_mut() {
+            range.1 = y + 3.0;
+        }
+        let middle = y - 4.5;
         rows += &text(BEGIN - 14.0, y, "small faint end", &limit.theirs.plain());
         let class = if limit.is_kept(ratio) {
             "kept"
@@ -111,12 +135,13 @@ fn draw_limits(body: &mut String, top: f64, results: &Results) -> f64 {
         } else {
             "grid"
         };
-        let (from, to) = (top + 8.0, y + 8.0);
-        *body += &path(class, &format!("M{x:.1} {from:.1}V{to:.1}"));
+        for (from, to) in &ranges {
+            *body += &path(class, &format!("M{x:.1} {from:.1}V{to:.1}"));
+        }
         *body += &text(x, top + 2.0, "small faint middle", &tick.to_string());
     }
     *body += &rows;
-    y + 8.0
+    y
 }
 
 fn charts(results: &Results) -> Vec<Chart> {
