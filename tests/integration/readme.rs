@@ -64,12 +64,15 @@ fn names_every_option() {
 }
 
 #[test]
-fn links_lead_to_files() {
+fn links_lead_to_files_and_headings() {
     let top = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let headings: Vec<String> = README.lines().filter_map(anchor).collect();
     for link in README.split("](").skip(1) {
         let target = link.split(')').next().unwrap_or_default();
-        if !target.contains("://") {
-            assert!(fs::exists(top.join(target)).unwrap(), "{target}");
+        match target.strip_prefix('#') {
+            Some(heading) => assert!(headings.iter().any(|one| one == heading), "{target}"),
+            None if target.contains("://") => {}
+            None => assert!(fs::exists(top.join(target)).unwrap(), "{target}"),
         }
     }
 }
@@ -115,6 +118,19 @@ pub(crate) fn options() -> Vec<Vec<String>> {
         .collect();
     assert!(options.len() > 10, "{help}");
     options
+}
+
+/// What a heading is called in a link, if the line is one.
+fn anchor(line: &str) -> Option<String> {
+    let (marks, words) = line.split_once(' ')?;
+    if marks.is_empty() || !marks.chars().all(|mark| mark == '#') {
+        return None;
+    }
+    let words = words.to_lowercase().replace(' ', "-");
+    Some(words.replace(
+        |letter: char| !letter.is_alphanumeric() && !"-_".contains(letter),
+        "",
+    ))
 }
 
 /// Tells whether a text has an option's name as a word of its own.
