@@ -9,7 +9,6 @@
 PREFIX ?= /usr/local
 DESTDIR ?=
 CARGO ?= cargo
-INSTALL ?= install
 
 # Where cargo builds, unless told otherwise in the environment.
 CARGO_TARGET_DIR ?= target
@@ -19,15 +18,11 @@ BINARY = $(CARGO_TARGET_DIR)/atomwrite
 # static archive, as Debian's libc6-dev has it; `make STATIC=` links as plain cargo does.
 STATIC ?= -C target-feature=+crt-static -C relocation-model=static
 
-BIN = $(DESTDIR)$(PREFIX)/bin/atomwrite
-MAN = $(DESTDIR)$(PREFIX)/share/man/man1/atomwrite.1
-BASH_COMPLETION = $(DESTDIR)$(PREFIX)/share/bash-completion/completions/atomwrite
-ZSH_COMPLETION = $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_atomwrite
 # Where $XDG_DATA_DIRS is not set, fish looks below its own prefix only; then /usr/share or /etc/fish/completions it is.
 FISH_COMPLETIONS ?= $(PREFIX)/share/fish/vendor_completions.d
-FISH_COMPLETION = $(DESTDIR)$(FISH_COMPLETIONS)/atomwrite.fish
+PLACES = DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' FISH_COMPLETIONS='$(FISH_COMPLETIONS)'
 
-SCRIPTS = .ci/run tests/setup.sh
+SCRIPTS = .ci/run tests/setup.sh packaging/*.sh
 
 .PHONY: build
 build:
@@ -72,15 +67,11 @@ recording: build
 install:
 	@test -x '$(BINARY)' || { \
 	    echo "make install: nothing is built in $(CARGO_TARGET_DIR); run 'make' first" >&2; exit 1; }
-	$(INSTALL) -D -m 755 '$(BINARY)' '$(BIN)'
-	$(INSTALL) -D -m 644 man/atomwrite.1 '$(MAN)'
-	$(INSTALL) -D -m 644 completions/atomwrite.bash '$(BASH_COMPLETION)'
-	$(INSTALL) -D -m 644 completions/_atomwrite '$(ZSH_COMPLETION)'
-	$(INSTALL) -D -m 644 completions/atomwrite.fish '$(FISH_COMPLETION)'
+	$(PLACES) BINARY='$(BINARY)' packaging/install.sh
 
 .PHONY: uninstall
 uninstall:
-	rm -f '$(BIN)' '$(MAN)' '$(BASH_COMPLETION)' '$(ZSH_COMPLETION)' '$(FISH_COMPLETION)'
+	$(PLACES) packaging/install.sh --uninstall
 
 .PHONY: clean
 clean:
