@@ -1,4 +1,4 @@
-# make            builds atomwrite
+# make            builds atomwrite; ARCH=aarch64 for another machine
 # make install    installs what was built; PREFIX (/usr/local) and DESTDIR as usual
 # make test       installs what the tests need (Debian packages), and runs them all
 # make lint       what else has to be in order before a commit
@@ -10,13 +10,20 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 CARGO ?= cargo
 
+# x86_64 or aarch64. What is built for another machine is not mixed up with this one's.
+HOST := $(shell uname -m)
+ARCH ?= $(HOST)
+
 # Where cargo builds, unless told otherwise in the environment.
 CARGO_TARGET_DIR ?= target
-BINARY = $(CARGO_TARGET_DIR)/atomwrite
+BINARY = $(CARGO_TARGET_DIR)/$(if $(filter $(HOST),$(ARCH)),,$(ARCH)/)atomwrite
 
 # One static binary: a small write is mostly start-up, and the loader would be half of that. It needs the C library's
 # static archive, as Debian's libc6-dev has it; `make STATIC=` links as plain cargo does.
 STATIC ?= -C target-feature=+crt-static -C relocation-model=static
+
+# Panic messages name the crates' files; two machines keep them in different places.
+REMAP = --remap-path-prefix=$${CARGO_HOME:-$$HOME/.cargo}=/cargo
 
 # Where $XDG_DATA_DIRS is not set, fish looks below its own prefix only; then /usr/share or /etc/fish/completions it is.
 FISH_COMPLETIONS ?= $(PREFIX)/share/fish/vendor_completions.d
@@ -25,10 +32,24 @@ PLACES = DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' FISH_COMPLETIONS='$(FISH_COMPLE
 SCRIPTS = .ci/run tests/setup.sh packaging/*.sh
 
 .PHONY: build
+ifeq ($(ARCH),$(HOST))
 build:
 	host=$$(rustc -vV | sed -n 's/^host: //p') && \
-	RUSTFLAGS="$(STATIC) $$RUSTFLAGS" $(CARGO) build --release --locked --target "$$host" && \
+	RUSTFLAGS="$(STATIC) $(REMAP) $$RUSTFLAGS" $(CARGO) build --release --locked --target "$$host" && \
 	cp '$(CARGO_TARGET_DIR)/'"$$host"'/release/atomwrite' '$(BINARY)'
+else
+# With the target that rustup has installed or, where it has none, with Debian's compiler.
+build:
+	triple=$(ARCH)-unknown-linux-gnu && \
+	if [ -d "$$(rustc --print sysroot)/lib/rustlib/$$triple/lib" ]; then \
+	    cargo='$(CARGO)' built='$(CARGO_TARGET_DIR)'; \
+	else \
+	    cargo=packaging/cross.sh built='$(CARGO_TARGET_DIR)/cross/build'; \
+	fi && \
+	RUSTFLAGS="$(STATIC) $(REMAP) $$RUSTFLAGS" $$cargo build --release --locked --target "$$triple" \
+	    --config "target.$$triple.linker='$(ARCH)-linux-gnu-gcc'" && \
+	install -D "$$built/$$triple/release/atomwrite" '$(BINARY)'
+endif
 
 .PHONY: test
 test:
