@@ -1,5 +1,7 @@
 # make            builds atomwrite; ARCH=aarch64 for another machine
 # make install    installs what was built; PREFIX (/usr/local) and DESTDIR as usual
+# make deb        makes a Debian package of it, in target/; for ARCH, too
+# make dist       makes a tarball with an install script, in the same way
 # make test       installs what the tests need (Debian packages), and runs them all
 # make lint       what else has to be in order before a commit
 # make torture    tries to break the promise, as root; TORTURE='--short' for a few minutes
@@ -82,6 +84,14 @@ bench: build
 recording: build
 	tests/setup.sh recording
 	RECORDING_PROGRAM='$(BINARY)' docs/recording/record.py
+
+.PHONY: deb
+deb: build
+	packaging/deb.sh '$(BINARY)' '$(ARCH)' '$(CARGO_TARGET_DIR)'
+
+.PHONY: dist
+dist: build
+	packaging/dist.sh '$(BINARY)' '$(ARCH)' '$(CARGO_TARGET_DIR)'
 
 # Does not build: often root installs, who may have no cargo and should leave no files in the tree.
 .PHONY: install
