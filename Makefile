@@ -2,6 +2,7 @@
 # make install    installs what was built; PREFIX (/usr/local) and DESTDIR as usual
 # make deb        makes a Debian package of it, in target/; for ARCH, too
 # make dist       makes a tarball with an install script, in the same way
+# make check-package    tries both out, as root; packaging/README.md says how
 # make test       installs what the tests need (Debian packages), and runs them all
 # make lint       what else has to be in order before a commit
 # make torture    tries to break the promise, as root; TORTURE='--short' for a few minutes
@@ -31,7 +32,7 @@ REMAP = --remap-path-prefix=$${CARGO_HOME:-$$HOME/.cargo}=/cargo
 FISH_COMPLETIONS ?= $(PREFIX)/share/fish/vendor_completions.d
 PLACES = DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' FISH_COMPLETIONS='$(FISH_COMPLETIONS)'
 
-SCRIPTS = .ci/run tests/setup.sh packaging/*.sh
+SCRIPTS = .ci/run tests/setup.sh packaging/*.sh packaging/check/*.sh
 
 .PHONY: build
 ifeq ($(ARCH),$(HOST))
@@ -92,6 +93,16 @@ deb: build
 .PHONY: dist
 dist: build
 	packaging/dist.sh '$(BINARY)' '$(ARCH)' '$(CARGO_TARGET_DIR)'
+
+.PHONY: check-package
+check-package:
+	tests/setup.sh package
+	$(MAKE) deb dist ARCH=x86_64
+	$(MAKE) deb dist ARCH=aarch64
+	packaging/check/deb.sh
+	packaging/check/dist.sh
+	packaging/check/aarch64.sh
+	packaging/check/reproducible.sh x86_64
 
 # Does not build: often root installs, who may have no cargo and should leave no files in the tree.
 .PHONY: install

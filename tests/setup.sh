@@ -6,6 +6,7 @@
 #   tests/setup.sh bench     what 'make bench' needs
 #   tests/setup.sh torture   what 'make torture' needs
 #   tests/setup.sh recording what 'make recording' needs
+#   tests/setup.sh package   what 'make check-package' needs
 #
 # Where it cannot install, it says so and goes on: the tests then skip what they cannot do, and say that too.
 set -eu
@@ -84,6 +85,21 @@ python3.pexpect:python3-pexpect
 python3.pyte:python3-pyte
 '
 
+package='
+bash:bash
+cmp:diffutils
+dpkg-deb:dpkg
+fish:fish
+git:git
+lintian:lintian
+make:make
+man:man-db
+mmdebstrap:mmdebstrap
+qemu-aarch64-static:qemu-user-static
+unshare:util-linux
+zsh:zsh
+'
+
 say() {
     printf 'tests/setup.sh: %s\n' "$*"
 }
@@ -94,8 +110,9 @@ case ${1-tests} in
     bench) wanted=$bench ;;
     torture) wanted=$torture ;;
     recording) wanted=$recording ;;
+    package) wanted=$package ;;
     *)
-        say "what is '$1'? tests, lint, bench, torture or recording" >&2
+        say "what is '$1'? tests, lint, bench, torture, recording or package" >&2
         exit 2
         ;;
 esac

@@ -1,0 +1,35 @@
+#!/bin/bash
+# The Debian packages are in order for lintian; the one for x86_64 is installed in a new Debian root, used and purged,
+# and leaves no trace.
+set -eu -o pipefail
+trap 'echo "$0: line $LINENO: not so" >&2' ERR
+cd "$(dirname "$0")/../.."
+
+target=${CARGO_TARGET_DIR:-target}
+version=$(sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml)
+package=$(realpath "$target")/atomwrite_$version-1_amd64.deb
+
+for deb in "$package" "$target/atomwrite_$version-1_arm64.deb"; do
+    echo "packaging: lintian of $deb"
+    lintian --allow-root --fail-on error,warning "$deb"
+done
+
+# DIRECTORY, DIRECTORIES: a shell looks for completions where the package has them.
+looks_in() {
+    if ! grep -qx "$1" <<<"$2"; then
+        echo "there is no $1 among the places where the shell looks for completions: $2" >&2
+        exit 1
+    fi
+}
+# shellcheck disable=SC2016 # the shells expand it
+{
+    looks_in /usr/share/zsh/vendor-completions "$(zsh -fc 'print -l $fpath')"
+    looks_in /usr/share/fish/vendor_completions.d "$(HOME=/nonexistent fish -c 'string join \n $fish_complete_path')"
+}
+
+echo 'packaging: installing it in a new Debian root, and purging it'
+in_root=$(realpath packaging/check/in-root.sh)
+export package in_root
+# shellcheck disable=SC2016 # the hook's shell expands it, where $1 is the root
+packaging/debian-root.sh /dev/null --quiet --mode=root --variant=minbase --include=man-db,bash-completion \
+    --dpkgopt=force-unsafe-io --customize-hook='"$in_root" "$1" "$package"'
