@@ -23,6 +23,9 @@ pub(crate) struct Lock {
     file: OwnedFd,
 }
 
+/// DEST may be replaced as often as we look, but not for ever.
+const MOST_LOOKS: usize = 100_000;
+
 impl Lock {
     /// Waits for the lock, with DEST as it is then. `resolve` looks what DEST is now.
     pub(crate) fn take(
@@ -33,24 +36,27 @@ impl Lock {
         if locking == Locking::None {
             return Ok((None, destination));
         }
-        loop {
+        for _ in 0..MOST_LOOKS {
             if !destination.missing().is_empty() {
                 // Where there is no directory there is no lock in it; so here they are made before the commit.
                 Parents::make(&destination)?.keep();
                 destination = resolve()?;
             }
-            let Some(lock) = Self::of(&destination)
-                .with_context(|| format!("cannot lock {}", destination.typed()))?
-            else {
+            let lock = match Self::of(&destination) {
+                Ok(Some(lock)) => Some(lock),
                 // Not a file; it will be refused, or written to as it is.
-                return Ok((None, destination));
+                Ok(None) => return Ok((None, destination)),
+                // It has gone since it was looked at.
+                Err(error) if error.downcast_ref() == Some(&Errno::NOENT) => None,
+                Err(error) => return Err(error.context(cannot_lock(&destination))),
             };
             let now = resolve()?;
-            if lock.counts_for(&destination, &now) {
-                return Ok((Some(lock), now));
+            match lock {
+                Some(lock) if lock.counts_for(&destination, &now) => return Ok((Some(lock), now)),
+                _ => destination = now,
             }
-            destination = now;
         }
+        Err(Errno::BUSY).context(cannot_lock(&destination))
     }
 
     fn of(destination: &Destination) -> Result<Option<Self>> {
@@ -95,4 +101,8 @@ impl Lock {
             Some(now) => sys::metadata(&self.file).is_ok_and(|ours| ours.identity == now.identity),
         }
     }
+}
+
+fn cannot_lock(destination: &Destination) -> String {
+    format!("cannot lock {}", destination.typed())
 }

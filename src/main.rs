@@ -103,7 +103,9 @@ fn run(request: &Request) -> u8 {
                 new, old, warnings, ..
             } = &failure
             {
-                warnings.iter().for_each(|warning| messages.warn(warning));
+                for warning in warnings {
+                    messages.warn(warning);
+                }
                 message::list("new", new);
                 message::list("old", old);
             }

@@ -230,7 +230,9 @@ pub(super) fn remove(
     if !is_as_we_make_it(file.as_fd(), destination)? {
         return Err(Errno::EXIST.into());
     }
-    std::fs::remove_dir_all(sys::proc_path(directory).join(name))
+    // By the descriptor: whoever may rename it may put another one in its place. That is then not empty.
+    sys::empty_directory(file.as_fd());
+    Ok(sys::remove_directory(directory, name)?)
 }
 
 /// Whether only such things are in a directory as are in ours: the new file by DEST's name, or rooms with files.

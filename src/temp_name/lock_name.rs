@@ -36,8 +36,8 @@ impl LockName {
                         continue;
                     }
                     // Locked, and the name still is there: its owner is dead.
-                    if is_ours(&sys::metadata(&other)?) {
-                        remove(directory, &name, &other, destination)?;
+                    let ours = is_ours(&sys::metadata(&other)?);
+                    if ours && remove(directory, &name, &other, destination).is_ok() {
                         continue;
                     }
                     // Not ours to remove, but as good a lock as any: who comes after us waits for the same.

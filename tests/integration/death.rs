@@ -9,6 +9,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixListener;
+use std::path::Path;
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -406,6 +407,76 @@ fn what_is_not_ours_is_not_touched_under_the_leftovers_name() {
             assert_eq!(id(&before), id(&after), "{what} was touched");
         }
     }
+}
+
+#[test]
+fn a_directory_with_more_in_it_than_ours_is_left_alone_under_the_leftovers_name() {
+    needs_tool!("strace");
+    let sandbox = Sandbox::new();
+    sandbox.write("out", "old");
+    let of_one = leave_a_corpse(&sandbox, &[], None);
+    fs::remove_file(sandbox.path(&of_one)).unwrap();
+    sandbox.mkdir("d");
+    sandbox.mkdir("s");
+    sandbox.write("s/file", "new");
+    // Somebody who may write to the directory can give a directory of ours that name.
+    let of_many = ".atomwrite.cbf29ce484222325.tmp";
+    for (name, inside) in [
+        (of_one.to_str().unwrap(), &["precious"][..]),
+        (of_one.to_str().unwrap(), &["out", "precious"]),
+        (of_many, &["precious"]),
+        (of_many, &["0/file", "precious"]),
+        (of_many, &["0/deep/precious"]),
+    ] {
+        for file in inside {
+            let path = format!("{name}/{file}");
+            sandbox.mkdir(Path::new(&path).parent().unwrap());
+            sandbox.write(&path, "precious");
+        }
+        sandbox.chmod(name, 0o700);
+        for words in [
+            &["s/file", "out"][..],
+            &["-D", "s/file", "d/out"],
+            &["-t", ".", "s/file"],
+            &["-D", "-t", "d", "s/file"],
+        ] {
+            let done = sandbox.atomwrite(words.to_vec()).output();
+            assert_eq!(
+                (done.code(), done.stderr.as_str()),
+                (Some(0), ""),
+                "{words:?}"
+            );
+            for file in inside {
+                assert_eq!(
+                    sandbox.text(format!("{name}/{file}")),
+                    "precious",
+                    "{words:?}"
+                );
+            }
+        }
+        fs::remove_dir_all(sandbox.path(name)).unwrap();
+    }
+}
+
+#[test]
+fn a_link_on_the_way_is_not_left_behind_in_the_search_for_leftovers() {
+    needs_tool!("strace");
+    let sandbox = Sandbox::new();
+    sandbox.write("out", "old");
+    let name = leave_a_corpse(&sandbox, &[], None);
+    for directory in ["far/target", "near"] {
+        sandbox.mkdir(directory);
+    }
+    sandbox.symlink("../far/target", "near/link");
+    for directory in ["far", "near"] {
+        sandbox.write(Path::new(directory).join(&name), "of the dead");
+    }
+    let done = sandbox
+        .atomwrite(["-D", "near/link/out"])
+        .stdin("new")
+        .output();
+    assert_eq!((done.code(), done.stderr.as_str()), (Some(0), ""));
+    assert_eq!(sandbox.text(Path::new("far").join(&name)), "of the dead");
 }
 
 #[test]

@@ -317,3 +317,89 @@ fn a_writer_whose_file_another_has_locked_to_remove_it_takes_another() {
     second.goes_on();
     assert_eq!(sandbox.names(), ["out"]);
 }
+
+// ---- Others of the same kind ------------------------------------------------------------------------------------
+
+#[test]
+fn a_backup_that_another_run_has_made_of_the_same_file_is_not_taken_for_ones_own() {
+    needs_tool!("strace");
+    for fails in [false, true] {
+        let sandbox = Sandbox::new();
+        sandbox.write("out", "old");
+        sandbox.write("out~", "older");
+        // When it has asked whether the backup's name is free.
+        let stop = "renameat2:signal=SIGSTOP:when=1";
+        let halted = if fails {
+            Halted::at(
+                &sandbox,
+                &["-b", "out"],
+                &[stop, "renameat:error=EIO:when=1"],
+            )
+        } else {
+            Halted::at(&sandbox, &["-b", "out"], &[stop])
+        };
+        let done = sandbox
+            .atomwrite(["-b", "out"])
+            .stdin("of another")
+            .output();
+        assert_eq!(done.code(), Some(0), "{done:?}");
+        assert_eq!(sandbox.text("out~"), "old");
+        if fails {
+            kill_process(program_of(&halted.running), Signal::CONT).unwrap();
+            assert_eq!(halted.running.wait().code(), Some(1));
+            assert_eq!(sandbox.text("out"), "of another");
+        } else {
+            halted.goes_on();
+            assert_eq!(sandbox.text("out"), "of the one that halted");
+        }
+        assert_eq!(sandbox.text("out~"), "old");
+        assert_eq!(sandbox.names(), ["out", "out~"]);
+    }
+}
+
+#[test]
+fn a_numbered_backup_by_exchange_takes_no_number_that_was_taken_meanwhile() {
+    needs_tool!("strace");
+    let sandbox = Sandbox::new();
+    sandbox.write("out", "old");
+    // The first is the probe, the second the backup's.
+    let stop = "linkat:error=EPERM:signal=SIGSTOP:when=2";
+    let halted = Halted::at(&sandbox, &["--backup=numbered", "out"], &[stop]);
+    let done = sandbox
+        .atomwrite(["--backup=numbered", "out"])
+        .stdin("of another")
+        .output();
+    assert_eq!(done.code(), Some(0), "{done:?}");
+    halted.goes_on();
+    assert_eq!(sandbox.names(), ["out", "out.~1~", "out.~2~"]);
+    let contents = ["out.~1~", "out.~2~", "out"].map(|name| sandbox.text(name));
+    assert_eq!(contents, ["old", "of another", "of the one that halted"]);
+}
+
+#[test]
+fn many_files_get_a_directory_though_others_take_each_for_a_leftover() {
+    needs_tool!("strace");
+    let sandbox = Sandbox::new();
+    for directory in ["s", "d"] {
+        sandbox.mkdir(directory);
+    }
+    for name in ["s/a", "s/b"] {
+        sandbox.write(name, "new");
+    }
+    // When it has made a directory, and has not locked it yet.
+    let strace = Strace::new().inject("mkdirat:signal=SIGSTOP:when=1..3");
+    let running = sandbox
+        .atomwrite(["-t", "d", "s/a"])
+        .through(strace.command())
+        .start();
+    for stop in 1..=3 {
+        wait_until("it has halted", || strace.stops() == stop);
+        let done = sandbox.atomwrite(["-t", "d", "s/b"]).output();
+        assert_eq!(done.code(), Some(0), "{done:?}");
+        assert_eq!(sandbox.names(), ["d", "d/b", "s", "s/a", "s/b"]);
+        kill_process(program_of(&running), Signal::CONT).unwrap();
+    }
+    let done = running.wait();
+    assert_eq!((done.code(), done.stderr.as_str()), (Some(0), ""));
+    assert_eq!(sandbox.names(), ["d", "d/a", "d/b", "s", "s/a", "s/b"]);
+}

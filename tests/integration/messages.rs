@@ -281,6 +281,36 @@ fn a_reader_that_does_not_read_the_messages_makes_nobody_deaf() {
     }
 }
 
+#[test]
+fn a_warning_that_nobody_reads_makes_nobody_deaf() {
+    needs_root!();
+    for arguments in [&["s/out", "out"][..], &["-t", ".", "s/out"]] {
+        let sandbox = Sandbox::new();
+        sandbox.mkdir("s");
+        sandbox.write("s/out", "new");
+        // Nobody may replace it, and cannot keep its owner.
+        sandbox.write_with_mode("out", "old", 0o666);
+        sandbox.give_to(NOBODY, NOBODY);
+        let names = sandbox.names();
+        let (_reader, writer) = full_pipe();
+        let run = sandbox
+            .atomwrite(arguments.to_vec())
+            .user(NOBODY, NOBODY, &[])
+            .stderr_to(writer)
+            .start();
+        wait_until("it has something to say", || waits_to_write(run.id()));
+        run.signal(Signal::TERM);
+        let done = run.wait();
+        assert_eq!(
+            done.signal(),
+            Some(Signal::TERM.as_raw()),
+            "{arguments:?} {done:?}"
+        );
+        assert_eq!(sandbox.text("out"), "new");
+        assert_eq!(sandbox.names(), names);
+    }
+}
+
 /// Whether a process waits in a call on its stderr.
 fn waits_to_write(id: u32) -> bool {
     let call = fs::read_to_string(format!("/proc/{id}/syscall")).unwrap();

@@ -70,8 +70,15 @@ impl Strace {
 
     /// Tells whether an injected SIGSTOP has stopped the program; it lasts until SIGCONT.
     pub(crate) fn has_stopped(&self) -> bool {
-        std::fs::read(self.file())
-            .is_ok_and(|text| String::from_utf8_lossy(&text).contains("stopped by SIGSTOP"))
+        self.stops() > 0
+    }
+
+    /// How many of them have.
+    pub(crate) fn stops(&self) -> usize {
+        let text = std::fs::read(self.file()).unwrap_or_default();
+        String::from_utf8_lossy(&text)
+            .matches("stopped by SIGSTOP")
+            .count()
     }
 
     fn file(&self) -> PathBuf {

@@ -57,19 +57,13 @@ fn round(
     let (mine, name) = (place.path("mine"), place.path("d/n"));
     let replaced = AtomicU64::new(0);
     let words = words(ground, options, last);
-    // A file that is to be locked may be gone by then, and that must be said.
-    let allowed: &[i32] = if options.contains(&"--lock") {
-        &[0, 1, 3]
-    } else {
-        &[0, 3]
-    };
     Race::hold(
         ground.many(100, 400),
         |race| race.go_on(|| come_and_go(&mine, &name, &replaced)),
         |at| {
             tally.tried();
             let ended = runner.run(place.above(), &words, b"new\n")?;
-            judge_end(&ended, allowed, &told_as, tally);
+            judge_end(&ended, &[0, 3], &told_as, tally);
             for _ in 0..replaced.swap(0, Relaxed) {
                 tally.harmed(Harm::Stranger, || {
                     format!("{told_as}, run {at}: a file that was there is replaced")
