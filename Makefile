@@ -39,7 +39,7 @@ ifeq ($(ARCH),$(HOST))
 build:
 	host=$$(rustc -vV | sed -n 's/^host: //p') && \
 	RUSTFLAGS="$(STATIC) $(REMAP) $$RUSTFLAGS" $(CARGO) build --release --locked --target "$$host" && \
-	cp '$(CARGO_TARGET_DIR)/'"$$host"'/release/atomwrite' '$(BINARY)'
+	install '$(CARGO_TARGET_DIR)/'"$$host"'/release/atomwrite' '$(BINARY)'
 else
 # With the target that rustup has installed or, where it has none, with Debian's compiler.
 build:

@@ -26,7 +26,7 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 
 use crate::ground::{Ground, Length};
-use crate::report::Report;
+use crate::report::{Published, Report};
 
 type Part = fn(&Ground, &mut Report) -> Result<()>;
 
@@ -40,7 +40,7 @@ const PARTS: [(&str, Part); 6] = [
 ];
 
 const USAGE: &str =
-    "torture [--short] [--seed N] [death|failure|power|reality|crowds|strangers]...";
+    "torture [--short] [--publish] [--seed N] [death|failure|power|reality|crowds|strangers]...";
 
 fn main() -> ExitCode {
     match torture() {
@@ -57,11 +57,13 @@ fn main() -> ExitCode {
 fn torture() -> Result<bool> {
     let mut length = Length::Long;
     let mut seed = 1;
+    let mut publish = false;
     let mut wanted = Vec::new();
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         match word.as_str() {
             "--short" => length = Length::Short,
+            "--publish" => publish = true,
             "--seed" => match words.next().map(|number| number.parse()) {
                 Some(Ok(number)) => seed = number,
                 _ => bail!("--seed needs a number; usage: {USAGE}"),
@@ -82,5 +84,10 @@ fn torture() -> Result<bool> {
         report.enter(name);
         part(&ground, &mut report)?;
     }
-    report.end(whole)
+    let published = if whole && (publish || length == Length::Long) {
+        Published::Yes
+    } else {
+        Published::No
+    };
+    report.end(published)
 }

@@ -1,6 +1,6 @@
 //! The page: torture/results, and the README's section between its marks.
 //!
-//! The rule: nothing in it is written by hand, and only a whole, long run writes it.
+//! The rule: nothing in it is written by hand, and only a whole run writes it: a long one, or one that is told to.
 
 use std::fs;
 use std::io::Write;
@@ -18,7 +18,7 @@ pub(crate) fn publish(
     sum: &str,
     table: &str,
     picture: &str,
-    seed: u64,
+    run: &str,
 ) -> Result<()> {
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease")?;
     // Without the suffix that tells who built it.
@@ -29,7 +29,7 @@ pub(crate) fn publish(
         .context("cannot run date")?;
     let date = String::from_utf8(date.stdout)?;
     let shown = format!(
-        "{sum} Linux {kernel}, seed {seed}, {}.\n\n\
+        "{sum} Linux {kernel}, {run}, {}.\n\n\
          <details>\n<summary>All tests</summary>\n\n\
          Harms, each of so many cases.\n\n{table}\n</details>\n",
         date.trim()

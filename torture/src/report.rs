@@ -122,6 +122,13 @@ struct Row {
     cells: BTreeMap<Program, Tally>,
 }
 
+/// Whether the pages that people read are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Published {
+    Yes,
+    No,
+}
+
 /// All rows so far.
 #[derive(Debug)]
 pub(crate) struct Report {
@@ -189,7 +196,7 @@ impl Report {
     }
 
     /// Prints the table; gives whether atomwrite has kept what it promises.
-    pub(crate) fn end(self, whole: bool) -> Result<bool> {
+    pub(crate) fn end(self, published: Published) -> Result<bool> {
         println!("\n{}", self.table());
         let broken: Vec<&Row> = self
             .rows
@@ -209,14 +216,14 @@ impl Report {
                 row.part, row.test
             );
         }
-        if whole && self.length == Length::Long {
+        if published == Published::Yes {
             let picture = picture::draw(&self)?;
             page::publish(
                 &self.binary,
                 &self.sum(),
                 &self.table(),
                 &picture,
-                self.seed,
+                &self.run(),
             )?;
         }
         println!(
@@ -226,6 +233,15 @@ impl Report {
         );
         println!("{passed} passed, {failed} failed");
         Ok(broken.is_empty())
+    }
+
+    /// Which run it was.
+    fn run(&self) -> String {
+        let length = match self.length {
+            Length::Short => "a short run",
+            Length::Long => "a long run",
+        };
+        format!("{length}, seed {}", self.seed)
     }
 
     /// All tests in one line. Of atomwrite's, those about which it promises something.
