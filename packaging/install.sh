@@ -10,7 +10,6 @@
 set -eu
 
 prefix=${DESTDIR-}${PREFIX:-/usr/local}
-zsh_completions=${ZSH_COMPLETIONS:-share/zsh/site-functions}
 fish_completions=${FISH_COMPLETIONS:-${PREFIX:-/usr/local}/share/fish/vendor_completions.d}
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -44,5 +43,5 @@ place() {
 place 755 "$binary" "$prefix/bin/atomwrite"
 place 644 "$tree/man/atomwrite.1" "$prefix/share/man/man1/atomwrite.1"
 place 644 "$tree/completions/atomwrite.bash" "$prefix/share/bash-completion/completions/atomwrite"
-place 644 "$tree/completions/_atomwrite" "$prefix/$zsh_completions/_atomwrite"
+place 644 "$tree/completions/_atomwrite" "$prefix/share/zsh/site-functions/_atomwrite"
 place 644 "$tree/completions/atomwrite.fish" "${DESTDIR-}$fish_completions/atomwrite.fish"

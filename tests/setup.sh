@@ -97,6 +97,7 @@ man:man-db
 mmdebstrap:mmdebstrap
 qemu-aarch64-static:qemu-user-static
 unshare:util-linux
+xz:xz-utils
 zsh:zsh
 '
 

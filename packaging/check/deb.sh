@@ -1,6 +1,6 @@
 #!/bin/bash
-# The Debian packages are in order for lintian; the one for x86_64 is installed in a new Debian root, used and purged,
-# and leaves no trace.
+# The Debian packages are in order for lintian, and hold what install.sh installs; the one for x86_64 is installed in a
+# new Debian root, used and purged, and leaves no trace.
 set -eu -o pipefail
 trap 'echo "$0: line $LINENO: not so" >&2' ERR
 cd "$(dirname "$0")/../.."
@@ -13,6 +13,27 @@ for deb in "$package" "$target/atomwrite_$version-1_arm64.deb"; do
     echo "packaging: lintian of $deb"
     lintian --allow-root --fail-on error,warning "$deb"
 done
+
+echo 'packaging: comparing the packages with what install.sh installs'
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+# PACKAGE, PROGRAM: all but what is Debian's own is the same, with the same modes.
+holds_what_is_installed() {
+    local installed=$scratch/installed unpacked=$scratch/unpacked
+    rm -rf "$installed" "$unpacked"
+    DESTDIR=$installed PREFIX=/usr BINARY=$2 packaging/install.sh
+    mv "$installed/usr/share/zsh/site-functions" "$installed/usr/share/zsh/vendor-completions"
+    dpkg-deb -x "$1" "$unpacked"
+    rm -r "$unpacked/usr/share/doc" "$unpacked/usr/share/lintian"
+    gunzip "$unpacked/usr/share/man/man1/atomwrite.1.gz"
+    diff -r "$installed" "$unpacked"
+    diff <(modes "$installed") <(modes "$unpacked")
+}
+modes() {
+    (cd "$1" && find . -mindepth 1 -printf '%m %P\n' | sort -k 2)
+}
+holds_what_is_installed "$package" "$target/atomwrite"
+holds_what_is_installed "$target/atomwrite_$version-1_arm64.deb" "$target/aarch64/atomwrite"
 
 # DIRECTORY, DIRECTORIES: a shell looks for completions where the package has them.
 looks_in() {

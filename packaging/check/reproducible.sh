@@ -15,10 +15,12 @@ other="$scratch/another directory"
 mkdir "$other" "$scratch/cargo"
 git ls-files -z | tar --null -cT - .git | tar -xC "$other"
 find "$other" -exec touch -d '2001-02-03 04:05:06' {} +
-# The same crates and settings, by another path.
+# The same crates and settings, by another path, and the same tools.
 ln -s "$cargo_home"/* "$scratch/cargo"
+mkdir "$other/target"
+ln -s "$target/tools" "$other/target/tools"
 if [ -d "$target/cross/root" ]; then
-    mkdir -p "$other/target/cross"
+    mkdir "$other/target/cross"
     ln -s "$target/cross/root" "$other/target/cross/root"
 fi
 (
