@@ -113,6 +113,11 @@ impl<'d> PrivateDirectory<'d> {
 impl Drop for PrivateDirectory<'_> {
     fn drop(&mut self) {
         let remove = || {
+            // After a commit all rooms are empty. To look into them would take a descriptor, and there may be none left.
+            for room in 0..self.files.get().div_ceil(ROOM) {
+                // One that is not empty is what comes next.
+                let _ = sys::remove_directory(self.fd.as_fd(), Path::new(&room.to_string()));
+            }
             sys::empty_directory(self.fd.as_fd());
             if sys::remove_directory(self.parent, &self.name).is_err()
                 && is_file_at(&self.fd, self.parent, &self.name)

@@ -441,6 +441,29 @@ fn thousands_of_files_need_few_descriptors() {
 }
 
 #[test]
+fn with_any_number_of_descriptors_nothing_is_left() {
+    let mut enough = 0;
+    for limit in 3..20 {
+        for options in [&["-t", "d"][..], &["-D", "-t", "new"], &["-b", "-t", "d"]] {
+            let sandbox = ground();
+            let limited = format!("ulimit -n {limit}; exec \"$@\"");
+            let done = sandbox
+                .atomwrite(options.iter().chain(&["s/a", "s/b"]))
+                .through(["sh", "-c", &limited, "sh"])
+                .output();
+            let left: Vec<_> = sandbox
+                .names()
+                .into_iter()
+                .filter(|name| name.to_string_lossy().contains(".atomwrite"))
+                .collect();
+            assert!(left.is_empty(), "{limit} {options:?}: {left:?} {done:?}");
+            enough += usize::from(done.code() == Some(0));
+        }
+    }
+    assert!(enough > 20, "{enough}");
+}
+
+#[test]
 fn progress_tells_of_files_and_bytes_and_is_gone_at_the_end() {
     let sandbox = ground();
     let fifo = sandbox.fifo("s/fifo");
