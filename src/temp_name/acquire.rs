@@ -235,22 +235,26 @@ pub(super) fn remove(
     Ok(sys::remove_directory(directory, name)?)
 }
 
-/// Whether only such things are in a directory as are in ours: the new file by DEST's name, or rooms with files.
+/// Whether only such things are in a directory as are in ours: rooms with files, or the new file by DEST's name and what a
+/// validator has written beside it, as they do (`DEST.bak`, `DEST~`).
 fn is_as_we_make_it(directory: BorrowedFd<'_>, destination: &Path) -> io::Result<bool> {
     let is_file = |at: BorrowedFd<'_>, name: &Path| {
         sys::metadata_at(at, name).is_ok_and(|seen| seen.kind == Kind::Regular)
     };
+    let of_many = destination.as_os_str().is_empty();
     let mut as_ours = true;
     sys::for_each_name(directory, |name| {
         let path = Path::new(OsStr::from_bytes(name));
         as_ours = as_ours
             && match name {
                 b"." | b".." => true,
-                _ if path == destination => is_file(directory, path),
-                _ if destination.as_os_str().is_empty() && name.iter().all(u8::is_ascii_digit) => {
-                    holds_files_only(directory, path).unwrap_or(false)
+                _ if of_many => {
+                    name.iter().all(u8::is_ascii_digit)
+                        && holds_files_only(directory, path).unwrap_or(false)
                 }
-                _ => false,
+                _ => {
+                    name.starts_with(destination.as_os_str().as_bytes()) && is_file(directory, path)
+                }
             };
     })?;
     Ok(as_ours)

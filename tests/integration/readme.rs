@@ -15,10 +15,11 @@ use crate::sandbox::{BOUND, Sandbox, binary, needs_tool, report_skipped};
 const README: &str = include_str!("../../README.md");
 
 /// What a `sh` block may say.
-const SET_UP: [&str; 4] = [
+const SET_UP: [&str; 5] = [
     "echo '{\"ok\":true}' | cargo run -rq -- out.json",
     "make test",
     "make && sudo make install",
+    "make deb && sudo apt install ./target/atomwrite_*_$(dpkg --print-architecture).deb",
     "cargo install --path . --locked",
 ];
 
@@ -44,7 +45,12 @@ fn set_up_is_what_continuous_integration_does() {
         );
     }
     let ci = include_str!("../../.ci/run");
-    for part in ["| cargo run -rq", "make test", "make install"] {
+    for part in [
+        "| cargo run -rq",
+        "make test",
+        "make install",
+        "make check-package",
+    ] {
         assert!(ci.contains(part), ".ci/run does not run '{part}'");
     }
 }
