@@ -24,7 +24,7 @@ cmp "$scratch/atomwrite-$version-linux-x86_64/man/atomwrite.1" "$prefix/share/ma
 PREFIX=$prefix "$install" --uninstall
 test -z "$(find "$prefix" ! -type d)"
 
-DESTDIR=$scratch/root PREFIX=/opt "$install"
-"$scratch/root/opt/bin/atomwrite" -V
-DESTDIR=$scratch/root PREFIX=/opt "$install" --uninstall
-test -z "$(find "$scratch/root" ! -type d)"
+DESTDIR=$scratch/destdir PREFIX=/opt "$install"
+"$scratch/destdir/opt/bin/atomwrite" -V
+DESTDIR=$scratch/destdir PREFIX=/opt "$install" --uninstall
+test -z "$(find "$scratch/destdir" ! -type d)"
