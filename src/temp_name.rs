@@ -1,9 +1,10 @@
 //! The temporary name that the new file has for a moment, or on some filesystems from its start.
 //!
 //! The rule: whoever has the name has the file's lock (flock), from before the name exists. So a name whose file is not
-//! locked was left by a run that was killed, and may be removed (see `acquire`). The first choice is made from DEST's own name: the next
-//! write to the same DEST meets a leftover without looking for it. Nothing but a regular file of our own is touched;
-//! where the first choice is taken, and not by a leftover, random letters are as good.
+//! locked was left by a run that was killed, and may be removed (see `acquire`). The first choice is made from DEST's own
+//! name: the next write to the same DEST meets a leftover without looking for it. Nothing is touched but a regular file of
+//! our own, and a private directory with only what we put there; where the first choice is taken, and not by a leftover,
+//! the next one or random letters are as good.
 
 mod acquire;
 mod lock_name;
