@@ -171,13 +171,18 @@ impl Attributes {
         Ok(())
     }
 
+    /// Whether a mode, an owner or a group was asked for.
+    fn asks_for_any(&self) -> bool {
+        self.change.is_some() || self.owner.is_some() || self.group.is_some()
+    }
+
     /// Puts only what was asked for explicitly on a file that is to be overwritten where it is.
     pub(crate) fn put_what_was_asked_for(
         &self,
         file: BorrowedFd<'_>,
         destination: &Destination,
     ) -> Result<()> {
-        if self.change.is_none() && self.owner.is_none() && self.group.is_none() {
+        if !self.asks_for_any() {
             return Ok(());
         }
         let mut work = Work {
@@ -204,6 +209,10 @@ impl Attributes {
         destination: &Destination,
         birth: Birth,
     ) -> Result<Vec<String>> {
+        if let (None, Birth::AsNew(_), false) = (&self.old, birth, self.asks_for_any()) {
+            // The kernel has made it as it shall be.
+            return Ok(Vec::new());
+        }
         let mut work = Work {
             attributes: self,
             file,

@@ -270,15 +270,15 @@ impl<'f, 'o> Transfer<'f, 'o> {
             base: self.size,
         };
         if start == 0 && span.base == 0 && sys::clone_file(from, self.file).is_ok() {
-            let size = sys::metadata(self.file).map_err(Broken::Writing)?.size;
+            let size = sys::seek_end(self.file).map_err(Broken::Writing)?;
             self.grew_to(size);
         } else if size > FIRST as u64 {
             self.take_ranges(from, span)?;
+            sys::seek(self.file, self.size).map_err(Broken::Writing)?;
         } else {
             return Ok(());
         }
-        sys::seek(from, span.start + (self.size - span.base)).map_err(Broken::Reading)?;
-        sys::seek(self.file, self.size).map_err(Broken::Writing)
+        sys::seek(from, span.there(self.size)).map_err(Broken::Reading)
     }
 
     /// Copies the data between the holes.

@@ -41,7 +41,7 @@ impl Effort {
             // What they write stays until the end.
             (_, LARGE..) if count(work) > 1 => (20, 2, 3),
             (Self::Quick, _) => (2, 3, 100),
-            _ if count(work) > 1 => (20, 5, 11),
+            _ if count(work) > 1 => (60, 5, 21),
             // A clone costs the same at any size.
             _ if work.place != Place::Disk => (10, 20, 400),
             (Self::Full, ..KIB) => (15, 20, 400),

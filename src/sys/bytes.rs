@@ -84,6 +84,11 @@ pub(crate) fn seek(file: BorrowedFd<'_>, offset: u64) -> Result<()> {
     fs::seek(file, SeekFrom::Start(offset)).map(|_| ())
 }
 
+/// Puts the descriptor at the end; gives where that is, in bytes.
+pub(crate) fn seek_end(file: BorrowedFd<'_>) -> Result<u64> {
+    fs::seek(file, SeekFrom::End(0))
+}
+
 /// Finds the next data and where it ends, from `offset` on; `None` if only a hole is left, or nothing.
 ///
 /// EINVAL where the file cannot tell.
