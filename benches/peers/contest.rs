@@ -19,7 +19,7 @@ use crate::work::{Input, KIB, LARGE, MIB, Old, PACED, Sync, Work};
 /// How much time is spent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Effort {
-    /// Ten minutes or so: for figures that may be shown.
+    /// A quarter of an hour or so: for figures that may be shown.
     Full,
     /// Two minutes: to try the benchmark itself.
     Quick,
