@@ -76,10 +76,10 @@ impl<'d> PrivateDirectory<'d> {
         Err(Errno::BUSY.into())
     }
 
-    /// `None` if somebody has taken it for a leftover meanwhile.
+    /// `None` if somebody has taken it for a leftover meanwhile; then the name may be that of a file.
     fn open(parent: BorrowedFd<'d>, name: &Path) -> Result<Option<Self>> {
         let fd = match sys::open_child(parent, name) {
-            Err(Errno::NOENT) => return Ok(None),
+            Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
             opened => opened?.fd,
         };
         if !claim(&fd)? {

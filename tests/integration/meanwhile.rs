@@ -318,6 +318,27 @@ fn a_writer_whose_file_another_has_locked_to_remove_it_takes_another() {
     assert_eq!(sandbox.names(), ["out"]);
 }
 
+#[test]
+fn a_validator_gets_a_directory_though_another_takes_it_for_a_leftover_and_its_name_for_a_file() {
+    needs_tool!("strace");
+    let sandbox = Sandbox::new();
+    // When it has made the directory, and has not locked it yet.
+    let first = Halted::at(
+        &sandbox,
+        &["--validate", "true", "out"],
+        &["mkdirat:signal=SIGSTOP:when=1"],
+    );
+    let directory = sandbox.names();
+    // The other locks it, removes it, has a file by its name, and halts when that is locked.
+    let second = Halted::at(&sandbox, &["out"], &[NAMED, "flock:signal=SIGSTOP:when=2"]);
+    assert_eq!(sandbox.names(), directory);
+    assert!(sandbox.path(&directory[0]).is_file());
+    first.goes_on();
+    assert_eq!(sandbox.text("out"), "of the one that halted");
+    second.goes_on();
+    assert_eq!(sandbox.names(), ["out"]);
+}
+
 // ---- Others of the same kind ------------------------------------------------------------------------------------
 
 #[test]
