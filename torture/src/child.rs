@@ -9,18 +9,19 @@ use std::fs::File;
 use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, ChildStdin, Command, ExitStatus};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::unistd::pipe2;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open, pidfd_send_signal};
 
+use crate::image;
+use crate::programs::PATH;
 use crate::report::Harm;
 
 /// What nothing that a test starts takes, on a machine that is busy with other tests.
@@ -55,7 +56,7 @@ enum Others {
 impl Running {
     /// Starts it; what its stdin and its directory are is the caller's to say.
     pub(crate) fn start(command: &mut Command) -> Result<Self> {
-        let stdout = words()?;
+        let stdout = image::in_memory()?;
         let (stderr, writer) = messages()?;
         let child = command
             .process_group(0)
@@ -187,10 +188,18 @@ impl Ended {
     }
 }
 
-fn words() -> Result<File> {
-    Ok(memfd_create(c"words", MFdFlags::MFD_CLOEXEC)
-        .context("cannot have a file in memory")?
-        .into())
+/// Runs what comes with the system, which must succeed.
+pub(crate) fn tool(name: &str, words: &[&str]) -> Result<()> {
+    let mut command = Command::new(name);
+    command.args(words).env("PATH", PATH).env("LC_ALL", "C");
+    let ended = Running::start(command.stdin(Stdio::null()))?.end()?;
+    ensure!(
+        ended.is_success(),
+        "{name} {}: {}",
+        words.join(" "),
+        ended.told()
+    );
+    Ok(())
 }
 
 /// A pipe that is read when all is over.
@@ -221,8 +230,6 @@ fn contents(mut file: File) -> Result<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use std::process::Stdio;
-
     use super::*;
 
     fn shell(script: &str) -> Ended {

@@ -2,9 +2,11 @@
 //!
 //! The rule: it is for the calling thread and for all that it starts from then on, and cannot be taken back.
 
+use std::collections::BTreeMap;
 use std::env::consts::ARCH;
 
 use anyhow::{Context, Result};
+use libc::c_long;
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
     SeccompRule, apply_filter,
@@ -24,23 +26,55 @@ pub(crate) enum Lacking {
 impl Lacking {
     /// From now on.
     pub(crate) fn begin(self) -> Result<()> {
-        let (call, rules, errno) = match self {
-            Self::UnnamedFiles => {
-                let flag = u64::try_from(libc::O_TMPFILE).context("O_TMPFILE is no flag")?;
-                let has_it = SeccompCmpOp::MaskedEq(flag);
-                let asks_for_it = SeccompCondition::new(2, SeccompCmpArgLen::Dword, has_it, flag)?;
-                let rules = vec![SeccompRule::new(vec![asks_for_it])?];
-                (libc::SYS_openat, rules, libc::EOPNOTSUPP)
-            }
-            Self::Statfs => (libc::SYS_fstatfs, Vec::new(), libc::ENOSYS),
+        let program = match self {
+            Self::UnnamedFiles => refusing([UNNAMED_FILES], libc::EOPNOTSUPP),
+            Self::Statfs => refusing([Calls::all(&[libc::SYS_fstatfs])], libc::ENOSYS),
         };
-        let filter = SeccompFilter::new(
-            [(call, rules)].into_iter().collect(),
-            SeccompAction::Allow,
-            SeccompAction::Errno(u32::try_from(errno).context("it is no errno")?),
-            ARCH.try_into()?,
-        )?;
-        let program: BpfProgram = filter.try_into()?;
-        apply_filter(&program).context("cannot have a seccomp filter")
+        apply_filter(&program?).context("cannot have a seccomp filter")
     }
+}
+
+/// System calls of one kind.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Calls {
+    numbers: &'static [c_long],
+    /// An argument, and the bits in it by which the kind is known; none for all calls.
+    bits: Option<(u8, u64)>,
+}
+
+pub(crate) const UNNAMED_FILES: Calls = Calls {
+    numbers: &[libc::SYS_openat],
+    bits: Some((2, (libc::O_TMPFILE & !libc::O_DIRECTORY) as u64)),
+};
+
+impl Calls {
+    pub(crate) const fn all(numbers: &'static [c_long]) -> Self {
+        Self {
+            numbers,
+            bits: None,
+        }
+    }
+}
+
+/// A filter with which calls fail with an error, and do nothing.
+pub(crate) fn refusing(all: impl IntoIterator<Item = Calls>, errno: i32) -> Result<BpfProgram> {
+    let mut rules = BTreeMap::new();
+    for Calls { numbers, bits } in all {
+        let mut rule = Vec::new();
+        if let Some((argument, bits)) = bits {
+            let has = SeccompCmpOp::MaskedEq(bits);
+            let condition = SeccompCondition::new(argument, SeccompCmpArgLen::Dword, has, bits)?;
+            rule.push(SeccompRule::new(vec![condition])?);
+        }
+        for number in numbers {
+            rules.insert(*number, rule.clone());
+        }
+    }
+    let filter = SeccompFilter::new(
+        rules,
+        SeccompAction::Allow,
+        SeccompAction::Errno(u32::try_from(errno).context("it is no errno")?),
+        ARCH.try_into().context("no filters on this machine")?,
+    )?;
+    Ok(filter.try_into()?)
 }

@@ -14,12 +14,15 @@ mod strangers;
 mod child;
 mod forms;
 mod ground;
+mod image;
 mod lacking;
 mod page;
 mod picture;
 mod programs;
 mod report;
+mod served;
 mod tracer;
+mod tree;
 
 use std::process::ExitCode;
 

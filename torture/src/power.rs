@@ -12,11 +12,9 @@ mod disk;
 mod filesystem;
 mod history;
 mod judge;
-mod loop_device;
 mod many;
 mod order;
 mod run;
-mod sparse;
 mod workload;
 
 use std::collections::BTreeMap;
@@ -30,15 +28,14 @@ use anyhow::{Context, Result, anyhow, ensure};
 use nix::unistd::syncfs;
 use rand::Rng;
 
-use self::disk::{Disk, Entry};
+use self::disk::Disk;
 use self::filesystem::Filesystem;
 use self::history::{Author, Record, Sync, Synced};
 use self::judge::{Scene, Verdicts};
-use self::loop_device::Mounted;
-use self::sparse::Sparse;
 use self::workload::Crowd;
 use crate::ground::Ground;
 use crate::report::{Promise, Report};
+use crate::served::{Entry, Sparse};
 
 /// Images that are kept of each filesystem.
 const KEPT: usize = 2;
@@ -196,7 +193,8 @@ fn try_filesystem(ground: &Ground, filesystem: Filesystem) -> Result<Verdicts> {
             cut.flushed
         );
         let image = platter.image(cut)?;
-        let mounted = Mounted::new(&image, &on, filesystem.kind(), filesystem.options())
+        let mounted = filesystem
+            .mount(&image, &on)
             .with_context(|| shown.clone())?;
         let scene = Scene {
             ground,
@@ -243,13 +241,8 @@ fn write_and_log(
     fs::create_dir(&below)?;
     let disk = Disk::mount(clean, &below)?;
     let log = disk.log();
-    let mounted = Mounted::new(
-        disk.file(),
-        &place.join("fs"),
-        filesystem.kind(),
-        filesystem.options(),
-    )?;
     let root = place.join("fs");
+    let mounted = filesystem.mount(disk.file(), &root)?;
     let mut crowds = Vec::new();
     for (name, more) in [("a", 0), ("b", 1)] {
         crowds.push(Crowd::gather(

@@ -5,6 +5,9 @@ use std::path::Path;
 
 use crate::ground::Ground;
 
+/// Where all programs are. What stands before them on a developer's machine may take longer to start than to run.
+pub(crate) const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
+
 /// A way to write the file `o` in the current directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Program {
@@ -65,7 +68,7 @@ impl Program {
     pub(crate) fn words(self, ground: &Ground) -> Vec<OsString> {
         let words = |words: &[&str]| words.iter().map(OsString::from).collect();
         match self {
-            Self::Atomwrite => vec![ground.binary.clone().into(), "o".into()],
+            Self::Atomwrite => atomwrite(ground, ["o"]),
             Self::Redirect => words(&["sh", "-c", "exec cat >o"]),
             Self::Sponge => words(&["sponge", "o"]),
             Self::CatAndMove => words(&["sh", "-c", "cat >t && mv t o"]),
@@ -79,6 +82,16 @@ impl Program {
     pub(crate) fn reads_stdin(self) -> bool {
         !matches!(self, Self::Copy | Self::Install)
     }
+}
+
+/// A call of atomwrite with these words.
+pub(crate) fn atomwrite<W: Into<OsString>>(
+    ground: &Ground,
+    words: impl IntoIterator<Item = W>,
+) -> Vec<OsString> {
+    let program = ground.binary.clone().into_os_string();
+    let words = words.into_iter().map(Into::into);
+    std::iter::once(program).chain(words).collect()
 }
 
 /// Whether a name in DEST's directory is one that atomwrite takes for a moment.

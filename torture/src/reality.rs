@@ -15,8 +15,6 @@ mod form;
 mod full;
 mod fuse;
 mod judge;
-mod limits;
-mod picture;
 mod sandbox;
 mod stops;
 
@@ -26,16 +24,13 @@ use self::course::Course;
 use crate::ground::Ground;
 use crate::report::Report;
 
-/// Where programs are, ours and others; the same for every user.
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-
 type Room = fn(&Course<'_>, &mut Report) -> Result<()>;
 
 pub(crate) fn run(ground: &Ground, report: &mut Report) -> Result<()> {
     let course = Course::lay(ground)?;
     let rooms: [(&str, Room); 5] = [
         ("full", full::run),
-        ("limits", limits::run),
+        ("limits", sandbox::limits),
         ("stops", stops::run),
         ("sandbox", sandbox::run),
         ("fuse", fuse::run),

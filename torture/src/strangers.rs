@@ -14,7 +14,6 @@ mod hostile;
 mod place;
 mod planted;
 mod race;
-mod tree;
 mod vacant;
 
 use anyhow::Result;

@@ -20,6 +20,7 @@ use rustix::process::{Signal, setpriority_process};
 use super::content::Stamp;
 use crate::child::{Ended, Running};
 use crate::lacking::Lacking;
+use crate::programs::PATH;
 use crate::report::{Harm, Tally};
 
 pub(crate) const WRITERS: u16 = 200;
@@ -220,9 +221,8 @@ fn command(directory: &Path, job: &Job) -> Command {
     command
         .args(&job.words[1..])
         .current_dir(directory)
-        .env("TMPDIR", directory.join("../tmp"));
-    // Debian's own programs: what stands before them on a developer's machine may take longer to start than to run.
-    command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+        .env("TMPDIR", directory.join("../tmp"))
+        .env("PATH", PATH);
     command
 }
 

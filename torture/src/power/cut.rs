@@ -9,14 +9,13 @@
 use std::fs::File;
 
 use anyhow::{Context, Result};
-use nix::sys::memfd::{MFdFlags, memfd_create};
 use rand::Rng;
 use rand::rngs::StdRng;
 
-use super::disk::Entry;
+use super::filesystem::SECTOR;
 use super::history::Record;
-use super::loop_device::SECTOR;
-use super::sparse::Sparse;
+use crate::image;
+use crate::served::{Entry, Sparse};
 
 /// A moment, and what of the unflushed writes is on the disk.
 #[derive(Debug)]
@@ -153,8 +152,7 @@ impl<'l> Platter<'l> {
             entry.apply(&mut self.content, 0, usize::MAX);
         }
         self.reached = cut.flushed;
-        let image =
-            File::from(memfd_create(c"cut", MFdFlags::MFD_CLOEXEC).context("memfd_create")?);
+        let image = image::in_memory()?;
         let mut content = self.content.clone();
         for (entry, kept) in self.log[cut.flushed..cut.position].iter().zip(&cut.kept) {
             match kept {

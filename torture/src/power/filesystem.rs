@@ -4,11 +4,14 @@
 //! and each is mounted as people mount it, but for the one option that its name tells.
 
 use std::fs::File;
-use std::os::fd::AsRawFd;
-use std::process::Command;
+use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
-use nix::sys::memfd::{MFdFlags, memfd_create};
+use anyhow::Result;
+
+use crate::image::{self, Mounted};
+
+/// What the filesystems are told of the disk: less than this is never written, and never torn.
+pub(crate) const SECTOR: usize = 4096;
 
 /// A kind of filesystem, and how it is mounted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +54,7 @@ impl Filesystem {
     }
 
     /// As mount(2) knows it.
-    pub(crate) fn kind(self) -> &'static str {
+    fn kind(self) -> &'static str {
         match self {
             Self::Ext4 | Self::Ext4NoAutoDaAlloc | Self::Ext4Writeback => "ext4",
             Self::Xfs => "xfs",
@@ -59,7 +62,7 @@ impl Filesystem {
         }
     }
 
-    pub(crate) fn options(self) -> &'static str {
+    fn options(self) -> &'static str {
         match self {
             Self::Ext4 | Self::Btrfs => "",
             Self::Ext4NoAutoDaAlloc => "noauto_da_alloc",
@@ -95,12 +98,8 @@ impl Filesystem {
 
     /// Makes an empty one.
     pub(crate) fn make(self) -> Result<File> {
-        let image =
-            File::from(memfd_create(c"disk", MFdFlags::MFD_CLOEXEC).context("memfd_create")?);
-        image.set_len(self.size())?;
-        let words: &[&str] = match self {
+        let options: &[&str] = match self {
             Self::Ext4 | Self::Ext4NoAutoDaAlloc | Self::Ext4Writeback => &[
-                "mkfs.ext4",
                 "-q",
                 "-F",
                 "-b",
@@ -112,21 +111,14 @@ impl Filesystem {
                 "-E",
                 "nodiscard,lazy_itable_init=0,lazy_journal_init=0",
             ],
-            Self::Xfs => &["mkfs.xfs", "-q", "-f", "-K", "-s", "size=4096"],
-            Self::Btrfs => &["mkfs.btrfs", "-q", "-f", "-K"],
+            Self::Xfs => &["-q", "-f", "-K", "-s", "size=4096"],
+            Self::Btrfs => &["-q", "-f", "-K"],
         };
-        let path = format!("/proc/{}/fd/{}", std::process::id(), image.as_raw_fd());
-        let made = Command::new(words[0])
-            .args(&words[1..])
-            .arg(path)
-            .output()
-            .with_context(|| format!("cannot run {}", words[0]))?;
-        ensure!(
-            made.status.success(),
-            "{}: {}",
-            words[0],
-            String::from_utf8_lossy(&made.stderr)
-        );
-        Ok(image)
+        image::make(self.kind(), self.size(), options)
+    }
+
+    pub(crate) fn mount(self, image: &File, on: &Path) -> Result<Mounted> {
+        let sector = u32::try_from(SECTOR)?;
+        Mounted::image(image, sector, on, self.kind(), self.options())
     }
 }

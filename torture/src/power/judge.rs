@@ -5,7 +5,7 @@
 //! nobody asked for is looked for, before and after the next write to each DEST.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -18,7 +18,7 @@ use super::history::{Author, Expected, Found, History, Record, Sync, describe};
 use super::many;
 use super::run::run;
 use crate::ground::Ground;
-use crate::programs::is_temporary;
+use crate::programs::{atomwrite, is_temporary};
 use crate::report::{Harm, Tally};
 
 /// What an author did on one filesystem.
@@ -254,11 +254,7 @@ impl Scene<'_> {
             }
             let words = match author {
                 Author::Other(program) => program.words(self.ground),
-                _ => vec![
-                    self.ground.binary.clone().into(),
-                    "--sync=none".into(),
-                    name.to_owned(),
-                ],
+                _ => atomwrite(self.ground, [OsStr::new("--sync=none"), name]),
             };
             writes.push((directory.to_owned(), words));
         }

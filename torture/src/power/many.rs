@@ -12,9 +12,10 @@ use rand::Rng;
 use rand::rngs::StdRng;
 
 use super::history::{History, Sync};
-use super::workload::content;
+use super::workload::{Change, content};
 use crate::ground::Ground;
 use crate::lacking::Lacking;
+use crate::programs::atomwrite;
 
 /// What is written again and again; the first half is there from the beginning.
 pub(crate) const NAMES: [&str; 6] = ["s0", "s1", "s2", "s3", "s4", "s5"];
@@ -43,19 +44,10 @@ impl Flush {
     }
 }
 
-/// One file of a run.
-#[derive(Debug)]
-pub(crate) struct Member {
-    pub(crate) name: String,
-    pub(crate) content: Vec<u8>,
-    /// Whether somebody writes it to the directory just before, and nobody puts that on the disk.
-    pub(crate) is_laid: bool,
-}
-
 /// One run.
 #[derive(Debug)]
 pub(crate) struct Run {
-    pub(crate) members: Vec<Member>,
+    pub(crate) changes: Vec<Change>,
     pub(crate) flush: Flush,
     compares: bool,
 }
@@ -65,7 +57,7 @@ impl Run {
     pub(crate) fn choose(histories: &[History], number: usize, chance: &mut StdRng) -> Self {
         let compares = chance.random_bool(0.5);
         let flush = Flush::ALL[usize::from(chance.random_ratio(1, 3))];
-        let mut members = Vec::new();
+        let mut changes = Vec::new();
         let one_at_least = chance.random_range(0..NAMES.len());
         for (at, name) in NAMES.into_iter().enumerate() {
             if at != one_at_least && chance.random_bool(0.4) {
@@ -79,21 +71,16 @@ impl Run {
                 Some(newest) if compares && chance.random_bool(0.4) => newest.to_vec(),
                 _ => content(chance),
             };
-            members.push(Member {
-                name: name.to_owned(),
-                content,
-                is_laid: false,
-            });
+            changes.push(Change::new(name, &content));
         }
         if chance.random_bool(0.5) {
-            members.push(Member {
-                name: format!("new{number}"),
-                content: content(chance),
+            changes.push(Change {
                 is_laid: compares,
+                ..Change::new(format!("new{number}"), &content(chance))
             });
         }
         Self {
-            members,
+            changes,
             flush,
             compares,
         }
@@ -103,13 +90,13 @@ impl Run {
     pub(crate) fn words(&self, ground: &Ground, sync: Sync, sources: &Path) -> Vec<OsString> {
         let mut words = words(ground, sync);
         words.extend(self.compares.then(|| "-C".into()));
-        let sources = self.members.iter().map(|member| sources.join(&member.name));
+        let sources = self.changes.iter().map(|change| sources.join(&change.name));
         words.extend(sources.map(PathBuf::into_os_string));
         words
     }
 
     pub(crate) fn shown(&self, sync: Sync) -> String {
-        let names: Vec<&str> = self.members.iter().map(|one| one.name.as_str()).collect();
+        let names: Vec<&str> = self.changes.iter().map(|one| one.name.as_str()).collect();
         let compares = if self.compares { " -C" } else { "" };
         format!(
             "atomwrite {} -t .{compares} {} ({:?})",
@@ -128,10 +115,7 @@ pub(crate) fn sources(aside: &Path, desk: &Path) -> PathBuf {
 }
 
 fn words(ground: &Ground, sync: Sync) -> Vec<OsString> {
-    let options = [sync.option(), "-t", "."].map(OsString::from);
-    std::iter::once(ground.binary.clone().into())
-        .chain(options)
-        .collect()
+    atomwrite(ground, [sync.option(), "-t", "."])
 }
 
 /// The next write of the same set: it has to remove what a dead run has left. Its sources are made.

@@ -19,11 +19,10 @@ use anyhow::{Context, Result, ensure};
 use self::calls::{Call, linked_path, parse, shown_path};
 use super::filesystem::Filesystem;
 use super::history::Sync;
-use super::loop_device::Mounted;
 use super::run::run as run_program;
 use super::workload::Form;
 use crate::ground::Ground;
-use crate::programs::Program;
+use crate::programs::{Program, atomwrite};
 use crate::report::{Harm, Promise, Report, Tally};
 
 const TEST: &str = "Order of the calls: write, fsync, rename, fsync of the directory";
@@ -38,7 +37,7 @@ pub(crate) fn run(ground: &Ground, report: &mut Report) -> Result<()> {
         let place = ground.directory("order")?;
         let image = filesystem.make()?;
         let on = place.path().join("fs");
-        let mounted = Mounted::new(&image, &on, filesystem.kind(), filesystem.options())?;
+        let mounted = filesystem.mount(&image, &on)?;
         let stage = Stage {
             ground,
             filesystem,
@@ -99,17 +98,11 @@ impl Stage<'_> {
                 sync.option(),
                 words.join(" ")
             );
-            let words = [
-                self.ground.binary.clone().into_os_string(),
-                sync.option().into(),
-            ]
-            .into_iter()
-            .chain(words.into_iter().map(OsString::from));
+            let words = [sync.option().to_owned()].into_iter().chain(words);
             let calls = self
-                .trace(words.collect(), birth, form)
+                .trace(atomwrite(self.ground, words), birth, form)
                 .with_context(|| shown.clone())?;
             let expected = Expected {
-                sync,
                 directories: match form {
                     Form::CreateDirs => ["", "new", "new/er"]
                         .map(|name| self.directory().join(name))
@@ -119,23 +112,12 @@ impl Stage<'_> {
                 },
                 forgets_unnamed: self.filesystem == Filesystem::Btrfs,
             };
-            tally.tried();
-            if let Some((harm, what)) = expected.broken(&calls) {
-                tally.harmed(harm, || format!("{shown}: {what}"));
-            }
-            // What would be wrong if more had been asked for has to be seen.
-            for more in Sync::ALL.into_iter().filter(|more| *more > sync) {
-                let seen = Expected {
-                    sync: more,
-                    ..expected.clone()
-                }
-                .broken(&calls);
-                ensure!(
-                    seen.is_some(),
-                    "{shown} passes for {}: the test sees nothing",
-                    more.option()
-                );
-            }
+            judge(
+                sync,
+                &shown,
+                |sync| expected.broken(sync, &calls),
+                &mut tally,
+            )?;
         }
         Ok(tally)
     }
@@ -212,9 +194,49 @@ impl Stage<'_> {
     }
 }
 
-#[derive(Debug, Clone)]
-struct Expected {
+/// What is wrong with the calls, and what it can do.
+type Broken = Option<(Harm, String)>;
+
+/// Counts what is wrong with the order, given what was asked for.
+fn judge(
     sync: Sync,
+    shown: &str,
+    broken: impl Fn(Sync) -> Broken,
+    tally: &mut Tally,
+) -> Result<()> {
+    tally.tried();
+    if let Some((harm, what)) = broken(sync) {
+        tally.harmed(harm, || format!("{shown}: {what}"));
+    }
+    // What would be wrong if more had been asked for has to be seen.
+    for more in Sync::ALL.into_iter().filter(|more| *more > sync) {
+        ensure!(
+            broken(more).is_some(),
+            "{shown} passes for {}: the test sees nothing",
+            more.option()
+        );
+    }
+    Ok(())
+}
+
+/// Where nothing is to be put on the disk.
+fn needless(calls: &[Call]) -> Broken {
+    let sync = calls.iter().find(|call| call.syncs())?;
+    Some((Harm::Answer, format!("{}({})", sync.name, sync.arguments)))
+}
+
+/// Where all of the directories are to be put on the disk.
+fn missing(directories: &[PathBuf], calls: &[Call]) -> Broken {
+    let lost = directories.iter().find(|directory| {
+        let path = directory.to_string_lossy();
+        let path = path.trim_end_matches('/');
+        !calls.iter().any(|call| call.syncs_file(path))
+    })?;
+    Some((Harm::Lost, format!("{} is not synced", lost.display())))
+}
+
+#[derive(Debug)]
+struct Expected {
     /// That have a new name in them.
     directories: Vec<PathBuf>,
     /// Whether a file that was synced without a name must be synced again when it has one.
@@ -222,8 +244,7 @@ struct Expected {
 }
 
 impl Expected {
-    /// What is wrong with the calls, and what it can do.
-    fn broken(&self, calls: &[Call]) -> Option<(Harm, String)> {
+    fn broken(&self, sync: Sync, calls: &[Call]) -> Broken {
         let torn = |what: &str| Some((Harm::Torn, what.to_owned()));
         let Some(rename) = calls
             .iter()
@@ -248,9 +269,8 @@ impl Expected {
         let Some(change) = calls.iter().rposition(|call| call.changes(&draft)) else {
             return torn("nothing is written");
         };
-        if self.sync == Sync::None {
-            let sync = calls.iter().find(|call| call.syncs());
-            return sync.map(|call| (Harm::Answer, format!("{}({})", call.name, call.arguments)));
+        if sync == Sync::None {
+            return needless(calls);
         }
         let synced_between = |from: usize, to: usize| {
             from < to
@@ -270,17 +290,10 @@ impl Expected {
             }
         }
         let after = &calls[last_rename + 1..];
-        if self.sync == Sync::File {
-            let more = after.iter().find(|call| call.syncs());
-            return more.map(|call| (Harm::Answer, format!("{}({})", call.name, call.arguments)));
+        match sync {
+            Sync::Full => missing(&self.directories, after),
+            _ => needless(after),
         }
-        let lost = self.directories.iter().find(|directory| {
-            let path = directory.to_string_lossy();
-            !after
-                .iter()
-                .any(|call| call.syncs_file(path.trim_end_matches('/')))
-        });
-        lost.map(|directory| (Harm::Lost, format!("{} is not synced", directory.display())))
     }
 }
 
@@ -299,12 +312,11 @@ mod tests {
 
     fn broken(lines: &[&str], sync: Sync) -> Option<Harm> {
         let expected = Expected {
-            sync,
             directories: vec!["/d".into()],
             forgets_unnamed: true,
         };
         expected
-            .broken(&parse(&lines.join("\n")).unwrap())
+            .broken(sync, &parse(&lines.join("\n")).unwrap())
             .map(|(harm, _)| harm)
     }
 

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, anyhow};
 
 use crate::child::{Ended, Running};
 use crate::lacking::Lacking;
+use crate::programs::PATH;
 
 /// Runs a program in a directory; temporary files that go elsewhere go to `aside`.
 pub(crate) fn run(
@@ -22,8 +23,7 @@ pub(crate) fn run(
     command
         .args(arguments)
         .current_dir(directory)
-        // What stands before the real programs on a developer's path starts ten times as slowly.
-        .env("PATH", "/usr/bin:/bin:/usr/sbin:/sbin")
+        .env("PATH", PATH)
         .env("TMPDIR", aside)
         .env_remove("ATOMWRITE_SYNC")
         .stdin(Stdio::piped());

@@ -16,13 +16,14 @@ use nix::unistd::syncfs;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-use super::disk::Log;
 use super::filesystem::Filesystem;
 use super::history::{Author, Failed, History, Record, Sync, Synced, Version};
 use super::many;
 use super::run::{run, run_lacking};
 use crate::ground::Ground;
 use crate::lacking::Lacking;
+use crate::programs::atomwrite;
+use crate::served::Log;
 
 /// How many directories, and so DESTs, each author has in each crowd.
 const DIRECTORIES: usize = 3;
@@ -78,16 +79,18 @@ struct Step {
 }
 
 /// What a file is to hold.
-struct Change {
+#[derive(Debug)]
+pub(crate) struct Change {
     /// In the directory.
-    name: String,
-    content: Vec<u8>,
-    /// Whether it holds that already, and nobody has promised anything of it until the run is done.
-    is_laid: bool,
+    pub(crate) name: String,
+    pub(crate) content: Vec<u8>,
+    /// Whether it holds that already: somebody writes it to the directory just before, and nobody puts that on the disk or
+    /// has promised anything of it until the run is done.
+    pub(crate) is_laid: bool,
 }
 
 impl Change {
-    fn new(name: impl Into<String>, content: &[u8]) -> Self {
+    pub(crate) fn new(name: impl Into<String>, content: &[u8]) -> Self {
         Self {
             name: name.into(),
             content: content.to_vec(),
@@ -176,10 +179,15 @@ impl Desk {
         let sources = self.sources(aside);
         fs::create_dir_all(&sources)?;
         let run = many::Run::choose(&self.histories, number, chance);
-        for member in &run.members {
-            fs::write(sources.join(&member.name), &member.content)?;
-            if member.is_laid {
-                fs::write(root.join(&self.path).join(&member.name), &member.content)?;
+        for Change {
+            name,
+            content,
+            is_laid,
+        } in &run.changes
+        {
+            fs::write(sources.join(name), content)?;
+            if *is_laid {
+                fs::write(root.join(&self.path).join(name), content)?;
             }
         }
         Ok(Step {
@@ -187,15 +195,7 @@ impl Desk {
             shown: run.shown(sync),
             input: Vec::new(),
             lacking: run.flush.lacking(),
-            changes: run
-                .members
-                .into_iter()
-                .map(|member| Change {
-                    name: member.name,
-                    content: member.content,
-                    is_laid: member.is_laid,
-                })
-                .collect(),
+            changes: run.changes,
         })
     }
 
@@ -225,12 +225,8 @@ impl Desk {
             Form::NoClobber | Form::CreateDirs => vec![Change::new(new, &input)],
         };
         let shown = format!("atomwrite {} {}", sync.option(), words.join(" "));
-        let words = [ground.binary.clone().into_os_string(), sync.option().into()]
-            .into_iter()
-            .chain(words.into_iter().map(OsString::from))
-            .collect();
         Step {
-            words,
+            words: atomwrite(ground, [sync.option().to_owned()].into_iter().chain(words)),
             shown,
             input,
             lacking: None,

@@ -1,12 +1,12 @@
 //! The system calls that sandboxes forbid.
 
+use crate::lacking::{Calls, UNNAMED_FILES};
+
 /// A call, or a kind of it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Call {
     pub(super) name: &'static str,
-    pub(super) numbers: &'static [libc::c_long],
-    /// An argument, and the bits in it by which the kind is known; none for all calls.
-    pub(super) bits: Option<(u8, u64)>,
+    pub(super) calls: Calls,
     /// The errors after which there is another way to do the same.
     replaceable: &'static [i32],
 }
@@ -20,15 +20,6 @@ impl Call {
 
 const ANY: &[i32] = &[libc::EPERM, libc::ENOSYS, libc::EOPNOTSUPP];
 
-const TMPFILE: u64 = (libc::O_TMPFILE & !libc::O_DIRECTORY) as u64;
-
-pub(super) const UNNAMED: Call = Call {
-    name: "open with O_TMPFILE",
-    numbers: &[libc::SYS_openat],
-    bits: Some((2, TMPFILE)),
-    replaceable: &[libc::EOPNOTSUPP],
-};
-
 const fn all_of(
     name: &'static str,
     numbers: &'static [libc::c_long],
@@ -36,14 +27,17 @@ const fn all_of(
 ) -> Call {
     Call {
         name,
-        numbers,
-        bits: None,
+        calls: Calls::all(numbers),
         replaceable,
     }
 }
 
 pub(super) const CALLS: [Call; 14] = [
-    UNNAMED,
+    Call {
+        name: "open with O_TMPFILE",
+        calls: UNNAMED_FILES,
+        replaceable: &[libc::EOPNOTSUPP],
+    },
     all_of("linkat", &[libc::SYS_linkat, libc::SYS_link], &[]),
     all_of(
         "renameat2",

@@ -19,12 +19,12 @@ use super::child;
 use super::fault::Fault;
 use super::form::{FORMS, Form, PLAIN, Writer};
 use super::judge::{Case, litter};
-use super::picture::{self, Picture};
 use super::sandbox;
 use crate::child::Ended;
 use crate::ground::{Ground, Length};
-use crate::programs::Program;
+use crate::programs::{PATH, Program};
 use crate::report::{Harm, Promise, Report, Tally};
+use crate::tree::{Tree, look};
 
 /// Little and much: the second is more than any pipe or buffer holds.
 pub(super) const SIZES: [usize; 2] = [100, 3 << 20];
@@ -166,12 +166,12 @@ impl<'g> Course<'g> {
         tally: &mut Tally,
     ) -> Result<bool> {
         lay_out(fault, writer, content)?;
-        let before = picture::take(fault.directory())?;
+        let before = look(fault.directory())?;
         fault.begin()?;
         let ended = self.start(fault, writer, content, true)?;
         fault.ended()?;
         fault.mend()?;
-        let after = picture::take(fault.directory())?;
+        let after = look(fault.directory())?;
         let new = writer.new_content(&content.old, &content.input);
         let case = Case {
             writer,
@@ -214,10 +214,10 @@ impl<'g> Course<'g> {
         fault: &mut dyn Fault,
         writer: Writer,
         content: &Content,
-        before: &Picture,
+        before: &Tree,
     ) -> Result<Vec<(Harm, String)>> {
         // The next write is to a DEST that may be there now.
-        let after = picture::take(fault.directory())?;
+        let after = look(fault.directory())?;
         let next = match writer {
             // With -n, it would be refused now.
             Writer::Atomwrite { form, named } if !form.makes_directories() => Writer::Atomwrite {
@@ -227,7 +227,7 @@ impl<'g> Course<'g> {
             as_before => as_before,
         };
         let ended = self.start(fault, next, content, false)?;
-        let now = picture::take(fault.directory())?;
+        let now = look(fault.directory())?;
         let left = litter(writer, before, &now);
         if left.is_empty() && ended.is_success() {
             return Ok(Vec::new());
@@ -255,10 +255,7 @@ impl<'g> Course<'g> {
             .context("no program is nothing to run")?;
         let mut command = Command::new(program);
         command.args(words).current_dir(fault.directory());
-        command
-            .env_clear()
-            .env("PATH", super::PATH)
-            .env("LC_ALL", "C");
+        command.env_clear().env("PATH", PATH).env("LC_ALL", "C");
         command.env("TMPDIR", self.aside.path());
         if with_fault {
             fault.confine(&mut command)?;

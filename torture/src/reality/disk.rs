@@ -9,22 +9,27 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, fallocate};
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use tempfile::TempDir;
 
-use super::fault::{tool, word};
 use crate::ground::Ground;
+use crate::image::{self, Mounted};
 
 /// A mounted filesystem; `work` in it is for DEST, all else is for those who make trouble.
 #[derive(Debug)]
 pub(super) struct Disk {
     kind: &'static str,
     options: &'static str,
-    image: PathBuf,
+    /// `None`: it has no disk.
+    image: Option<File>,
     top: PathBuf,
+    /// `None`: it could not be mounted again.
+    mounted: Option<Mounted>,
     // Removed last.
     _place: TempDir,
 }
+
+/// As most disks have them.
+const SECTOR: u32 = 512;
 
 /// The sizes in MiB are those that the tools of each filesystem take at least.
 pub(super) const DISKS: [(&str, u64, &[&str]); 3] = [
@@ -37,7 +42,7 @@ impl Disk {
     pub(super) fn make(ground: &Ground, kind: &'static str) -> Result<Self> {
         let disk = DISKS.iter().find(|(name, ..)| *name == kind);
         let (_, size, words) = disk.with_context(|| format!("no disk is made with {kind}"))?;
-        Self::make_with(ground, kind, *size, words, "loop")
+        Self::make_with(ground, kind, *size, words, "")
     }
 
     pub(super) fn make_with(
@@ -47,51 +52,46 @@ impl Disk {
         words: &[&str],
         options: &'static str,
     ) -> Result<Self> {
-        let place = ground.directory(kind)?;
-        let image = place.path().join("image");
-        let top = place.path().join("top");
-        let file = File::create_new(&image).context("cannot make an image")?;
-        file.set_len(mebibytes << 20)
-            .context("cannot make an image")?;
-        let mut all = words.to_vec();
-        all.push(word(&image)?);
-        tool(&format!("mkfs.{kind}"), &all)?;
-        fs::create_dir(&top).context("cannot make a mount point")?;
-        let disk = Self {
-            kind,
-            options,
-            image,
-            top,
-            _place: place,
-        };
-        disk.mount()?;
-        fs::create_dir(disk.work()).context("cannot make the directory for DEST")?;
-        Ok(disk)
+        let image = image::make(kind, mebibytes << 20, words)?;
+        Self::begin(ground, kind, options, Some(image))
     }
 
     /// In memory; the options are those of mount(8).
     pub(super) fn memory(ground: &Ground, options: &'static str) -> Result<Self> {
-        let place = ground.directory("tmpfs")?;
-        let top = place.path().join("top");
-        fs::create_dir(&top).context("cannot make a mount point")?;
-        let disk = Self {
-            kind: "tmpfs",
+        Self::begin(ground, "tmpfs", options, None)
+    }
+
+    fn begin(
+        ground: &Ground,
+        kind: &'static str,
+        options: &'static str,
+        image: Option<File>,
+    ) -> Result<Self> {
+        let place = ground.directory(kind)?;
+        let mut disk = Self {
+            kind,
             options,
-            image: PathBuf::new(),
-            top,
+            image,
+            top: place.path().join("top"),
+            mounted: None,
             _place: place,
         };
-        let none = None::<&str>;
-        mount(
-            none,
-            &disk.top,
-            Some("tmpfs"),
-            MsFlags::empty(),
-            Some(options),
-        )
-        .context("cannot mount a tmpfs")?;
+        disk.mount_again()?;
         fs::create_dir(disk.work()).context("cannot make the directory for DEST")?;
         Ok(disk)
+    }
+
+    /// Mounts it, after an end to the mount that there was.
+    pub(super) fn mount_again(&mut self) -> Result<()> {
+        if let Some(mounted) = self.mounted.take() {
+            mounted.unmount()?;
+        }
+        let (top, kind, options) = (&self.top, self.kind, self.options);
+        self.mounted = Some(match &self.image {
+            Some(image) => Mounted::image(image, SECTOR, top, kind, options)?,
+            None => Mounted::new(None, top, kind, options)?,
+        });
+        Ok(())
     }
 
     pub(super) fn kind(&self) -> &'static str {
@@ -104,24 +104,6 @@ impl Disk {
 
     pub(super) fn work(&self) -> PathBuf {
         self.top.join("work")
-    }
-
-    pub(super) fn mount(&self) -> Result<()> {
-        tool(
-            "mount",
-            &[
-                "-t",
-                self.kind,
-                "-o",
-                self.options,
-                word(&self.image)?,
-                word(&self.top)?,
-            ],
-        )
-    }
-
-    pub(super) fn unmount(&self) -> Result<()> {
-        tool("umount", &[word(&self.top)?])
     }
 
     /// Puts all on the image.
@@ -140,13 +122,6 @@ impl Disk {
             .context("cannot find the loop device in /sys")?;
         let name = link.file_name().context("a device has no name")?;
         Ok(name.to_string_lossy().into_owned())
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        // It may be unmounted already, after an error.
-        let _ = umount2(&self.top, MntFlags::MNT_DETACH);
     }
 }
 

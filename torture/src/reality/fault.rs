@@ -95,26 +95,6 @@ pub(super) fn before_exec(
     }
 }
 
-/// Runs a tool, which must succeed.
-pub(super) fn tool(name: &str, words: &[&str]) -> Result<()> {
-    let mut command = Command::new(name);
-    command
-        .args(words)
-        .env("PATH", super::PATH)
-        .env("LC_ALL", "C");
-    let output = command
-        .output()
-        .with_context(|| format!("cannot run {name}"))?;
-    anyhow::ensure!(
-        output.status.success(),
-        "{name} {}: {}: {}",
-        words.join(" "),
-        output.status,
-        String::from_utf8_lossy(&output.stderr).trim()
-    );
-    Ok(())
-}
-
 /// A path as a word of a command line; all of ours are UTF-8.
 pub(super) fn word(path: &Path) -> Result<&str> {
     path.to_str().context("a path of ours is not UTF-8")

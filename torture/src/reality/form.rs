@@ -5,7 +5,7 @@
 use std::ffi::OsString;
 
 use crate::ground::Ground;
-use crate::programs::Program;
+use crate::programs::{Program, atomwrite};
 
 /// A command line of atomwrite.
 #[derive(Debug)]
@@ -119,12 +119,7 @@ impl Writer {
 
     pub(super) fn words(self, ground: &Ground) -> Vec<OsString> {
         match self {
-            Self::Atomwrite { form, .. } => {
-                let words = form.words.iter().map(OsString::from);
-                std::iter::once(ground.binary.clone().into())
-                    .chain(words)
-                    .collect()
-            }
+            Self::Atomwrite { form, .. } => atomwrite(ground, form.words),
             Self::Other(program) => program.words(ground),
         }
     }

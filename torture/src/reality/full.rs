@@ -7,8 +7,9 @@ use anyhow::{Context, Result, bail};
 
 use super::course::{Bite, Course, Row};
 use super::disk::{Ballast, DISKS, Disk};
-use super::fault::{Fault, tool, word};
+use super::fault::{Fault, word};
 use super::form::Writer;
+use crate::child::tool;
 use crate::report::Report;
 
 pub(super) fn run(course: &Course<'_>, report: &mut Report) -> Result<()> {
@@ -38,13 +39,7 @@ pub(super) fn run(course: &Course<'_>, report: &mut Report) -> Result<()> {
     let mut inodes = Row::default();
     let disks = [
         Disk::memory(ground, "size=64m,nr_inodes=64")?,
-        Disk::make_with(
-            ground,
-            "ext4",
-            64,
-            &["-q", "-F", "-m", "0", "-N", "16"],
-            "loop",
-        )?,
+        Disk::make_with(ground, "ext4", 64, &["-q", "-F", "-m", "0", "-N", "16"], "")?,
     ];
     for disk in &disks {
         for left in 0..3 {

@@ -3,25 +3,21 @@
 //! The kernel asks a thread of ours, and gives its answer to the program: nothing of the program is touched. Where
 //! something is missing, atomwrite has to find another way; where something breaks, it has to say so.
 
-mod memory;
-mod server;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
-use fuser::{BackgroundSession, MountOption};
 use rand::Rng;
 use tempfile::TempDir;
 
-use self::memory::{Break, Memory, Missing};
 use super::course::{Bite, Course, Row};
 use super::fault::{Expect, Fault};
 use super::form::{Form, Writer};
 use crate::ground::Ground;
 use crate::report::Report;
+use crate::served::{Break, Memory, Missing, Served};
 
 pub(super) fn run(course: &Course<'_>, report: &mut Report) -> Result<()> {
     missing(course)?.report("FUSE without rename flags, links, locks, ...", report);
@@ -32,93 +28,39 @@ pub(super) fn run(course: &Course<'_>, report: &mut Report) -> Result<()> {
 /// There are so many of them that each can have few cases in a short run.
 const MANY: usize = 8;
 
-const NONE: Missing = Missing {
-    rename_flags: None,
-    attributes: None,
-    links: None,
-    fallocate: None,
-    locks: None,
-};
+type Lack = fn(&mut Missing);
+
+const LACKS: [(&str, Lack); 12] = [
+    ("O_TMPFILE", |_| {}),
+    ("rename flags (EINVAL)", |it| {
+        it.rename_flags = Some(libc::EINVAL);
+    }),
+    ("rename flags (ENOSYS)", |it| {
+        it.rename_flags = Some(libc::ENOSYS);
+    }),
+    ("attributes (EOPNOTSUPP)", |it| {
+        it.attributes = Some(libc::EOPNOTSUPP);
+    }),
+    ("attributes (ENOSYS)", |it| {
+        it.attributes = Some(libc::ENOSYS);
+    }),
+    ("links (EPERM)", |it| it.links = Some(libc::EPERM)),
+    ("links (ENOSYS)", |it| it.links = Some(libc::ENOSYS)),
+    ("fallocate (EOPNOTSUPP)", |it| {
+        it.fallocate = Some(libc::EOPNOTSUPP);
+    }),
+    ("fallocate (ENOSYS)", |it| it.fallocate = Some(libc::ENOSYS)),
+    ("locks (ENOSYS)", |it| it.locks = Some(libc::ENOSYS)),
+    ("locks (ENOLCK)", |it| it.locks = Some(libc::ENOLCK)),
+    ("all of it", |it| *it = ALL),
+];
 
 fn missing(course: &Course<'_>) -> Result<Row> {
-    let no = Some(libc::EOPNOTSUPP);
-    let unknown = Some(libc::ENOSYS);
     let mut row = Row::default();
-    for (name, missing) in [
-        ("O_TMPFILE", NONE),
-        (
-            "rename flags (EINVAL)",
-            Missing {
-                rename_flags: Some(libc::EINVAL),
-                ..NONE
-            },
-        ),
-        (
-            "rename flags (ENOSYS)",
-            Missing {
-                rename_flags: unknown,
-                ..NONE
-            },
-        ),
-        (
-            "attributes (EOPNOTSUPP)",
-            Missing {
-                attributes: no,
-                ..NONE
-            },
-        ),
-        (
-            "attributes (ENOSYS)",
-            Missing {
-                attributes: unknown,
-                ..NONE
-            },
-        ),
-        (
-            "links (EPERM)",
-            Missing {
-                links: Some(libc::EPERM),
-                ..NONE
-            },
-        ),
-        (
-            "links (ENOSYS)",
-            Missing {
-                links: unknown,
-                ..NONE
-            },
-        ),
-        (
-            "fallocate (EOPNOTSUPP)",
-            Missing {
-                fallocate: no,
-                ..NONE
-            },
-        ),
-        (
-            "fallocate (ENOSYS)",
-            Missing {
-                fallocate: unknown,
-                ..NONE
-            },
-        ),
-        (
-            "locks (ENOSYS)",
-            Missing {
-                locks: unknown,
-                ..NONE
-            },
-        ),
-        (
-            "locks (ENOLCK)",
-            Missing {
-                locks: Some(libc::ENOLCK),
-                ..NONE
-            },
-        ),
-        ("all of it", ALL),
-    ] {
+    for (name, lack) in LACKS {
         let name = format!("FUSE without {name}");
+        let mut missing = Missing::default();
+        lack(&mut missing);
         let mut fault = Fuse::mount(course.ground, name, missing, Break::Nothing)?;
         course.run_once(&mut fault, Bite::Maybe, &mut row)?;
     }
@@ -154,7 +96,7 @@ fn breaking(course: &Course<'_>) -> Result<Row> {
     ];
     for breaks in all {
         let name = format!("FUSE with {breaks:?}");
-        let mut fault = Fuse::mount(course.ground, name, NONE, breaks)?;
+        let mut fault = Fuse::mount(course.ground, name, Missing::default(), breaks)?;
         course.run_once(&mut fault, fault_bite(breaks), &mut row)?;
     }
     // Where much is missing, other ways are gone, and they break as well.
@@ -204,7 +146,7 @@ struct Fuse {
     breaks: Break,
     armed: Arc<AtomicBool>,
     // Unmounts, and is dropped before the mount point.
-    _session: BackgroundSession,
+    _served: Served,
     _place: TempDir,
 }
 
@@ -213,12 +155,7 @@ impl Fuse {
         let place = ground.directory("fuse")?;
         let armed = Arc::new(AtomicBool::new(false));
         let memory = Memory::new(missing, breaks, Arc::clone(&armed));
-        let options = [
-            MountOption::FSName("torture".to_owned()),
-            MountOption::DefaultPermissions,
-        ];
-        let session = fuser::spawn_mount2(memory, place.path(), &options)
-            .context("cannot mount a FUSE filesystem")?;
+        let served = Served::mount(memory, place.path())?;
         let work = place.path().join("work");
         fs::create_dir(&work).context("cannot make the directory for DEST")?;
         Ok(Self {
@@ -227,7 +164,7 @@ impl Fuse {
             missing,
             breaks,
             armed,
-            _session: session,
+            _served: served,
             _place: place,
         })
     }

@@ -8,17 +8,17 @@ use std::path::{Path, PathBuf};
 
 use super::fault::Expect;
 use super::form::{Form, Writer};
-use super::picture::{Entry, Picture};
 use crate::child::Ended;
 use crate::programs::is_temporary;
 use crate::report::Harm;
+use crate::tree::{Entry, Tree};
 
 /// One run, and what it was to do.
 #[derive(Debug)]
 pub(super) struct Case<'c> {
     pub(super) writer: Writer,
-    pub(super) before: &'c Picture,
-    pub(super) after: &'c Picture,
+    pub(super) before: &'c Tree,
+    pub(super) after: &'c Tree,
     pub(super) ended: &'c Ended,
     pub(super) old: &'c [u8],
     pub(super) new: &'c [u8],
@@ -50,8 +50,8 @@ impl Case<'_> {
         harms
     }
 
-    fn destination(&self, picture: &Picture) -> Option<Entry> {
-        picture.get(Path::new(self.writer.destination())).cloned()
+    fn destination(&self, tree: &Tree) -> Option<Entry> {
+        tree.get(Path::new(self.writer.destination())).cloned()
     }
 
     /// Names that nobody asked for.
@@ -227,11 +227,7 @@ impl Case<'_> {
             if own.contains(&name.as_path()) {
                 continue;
             }
-            if self
-                .after
-                .get(name)
-                .is_none_or(|now| !before.is_untouched(now))
-            {
+            if self.after.get(name) != Some(before) {
                 harms.push((Harm::Stranger, format!("{} was changed", name.display())));
             }
         }
@@ -244,7 +240,7 @@ impl Case<'_> {
 }
 
 /// Names that are there now, that were not, and that nobody asked for.
-pub(super) fn litter<'p>(writer: Writer, before: &Picture, after: &'p Picture) -> Vec<&'p Path> {
+pub(super) fn litter<'p>(writer: Writer, before: &Tree, after: &'p Tree) -> Vec<&'p Path> {
     let destination = Path::new(writer.destination());
     let was_made = after.contains_key(destination);
     let asked_for = |name: &Path| {

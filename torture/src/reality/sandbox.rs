@@ -1,32 +1,30 @@
 //! Sandboxes: a process that may not do all that a process may, as in a container or under systemd.
 //!
-//! Seccomp filters answer single calls with an error; Landlock rules allow some kinds of change in some places only; and
-//! /proc or /dev are not there. For what has another way, that has to be found; all else has to fail cleanly.
+//! Its files and the number of its descriptors are limited; seccomp filters answer single calls with an error; Landlock
+//! rules allow some kinds of change in some places only; and /proc or /dev are not there. For what has another way, that
+//! has to be found; all else has to fail cleanly.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use landlock::{
     ABI, Access, AccessFs, BitFlags, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset,
     RulesetAttr, RulesetCreatedAttr,
 };
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
-use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
-    SeccompRule,
-};
+use nix::sys::resource::{Resource, setrlimit};
 
-use super::calls::{CALLS, Call, UNNAMED};
+use super::calls::{CALLS, Call};
 use super::child;
 use super::course::{Bite, Course, Row};
 use super::disk::Disk;
 use super::fault::{Expect, Fault, before_exec};
 use super::form::Writer;
 use crate::ground::Ground;
+use crate::lacking::{Calls, UNNAMED_FILES, refusing};
 use crate::report::Report;
 
 pub(super) fn run(course: &Course<'_>, report: &mut Report) -> Result<()> {
@@ -38,7 +36,42 @@ pub(super) fn run(course: &Course<'_>, report: &mut Report) -> Result<()> {
 
 /// As on a filesystem that has no files without a name.
 pub(super) fn without_unnamed_files(command: &mut Command) -> Result<()> {
-    forbid(command, &[UNNAMED], libc::EOPNOTSUPP)
+    forbid(command, [UNNAMED_FILES], libc::EOPNOTSUPP)
+}
+
+/// From none but the three that every program has, to what each form can do with.
+const DESCRIPTORS: std::ops::Range<u64> = 3..16;
+
+pub(super) fn limits(course: &Course<'_>, report: &mut Report) -> Result<()> {
+    let mut sizes = Row::default();
+    for size in [0, 10, 64 << 10, 2 << 20] {
+        let name = format!("file size limit of {size} bytes");
+        let walls = Walls::Limit(Resource::RLIMIT_FSIZE, size);
+        course.run(
+            &mut Sandbox::new(course.ground, name, walls)?,
+            Bite::Sure,
+            &mut sizes,
+        )?;
+    }
+    sizes.report("File size limit", report);
+
+    let mut descriptors = Row::default();
+    for number in DESCRIPTORS {
+        let name = format!("at most {number} descriptors");
+        let walls = Walls::Limit(Resource::RLIMIT_NOFILE, number);
+        let bite = if number == DESCRIPTORS.start {
+            Bite::Sure
+        } else {
+            Bite::Maybe
+        };
+        course.run(
+            &mut Sandbox::new(course.ground, name, walls)?,
+            bite,
+            &mut descriptors,
+        )?;
+    }
+    descriptors.report("No descriptors left", report);
+    Ok(())
 }
 
 fn bare(course: &Course<'_>) -> Result<Row> {
@@ -143,6 +176,8 @@ fn rules(course: &Course<'_>) -> Result<Row> {
 
 #[derive(Debug, Clone, Copy)]
 enum Walls {
+    /// No more of it than so.
+    Limit(Resource, u64),
     /// These are not mounted, or empty.
     Missing(&'static [&'static str]),
     /// These calls give this error.
@@ -209,6 +244,10 @@ impl Fault for Sandbox {
 
     fn confine(&self, command: &mut Command) -> Result<()> {
         match self.walls {
+            Walls::Limit(resource, most) => {
+                before_exec(command, move || Ok(setrlimit(resource, most, most)?));
+                Ok(())
+            }
             Walls::Missing(names) => {
                 before_exec(command, move || {
                     unshare(CloneFlags::CLONE_NEWNS)?;
@@ -224,7 +263,9 @@ impl Fault for Sandbox {
                 });
                 Ok(())
             }
-            Walls::Filter(calls, errno) => forbid(command, calls, errno),
+            Walls::Filter(calls, errno) => {
+                forbid(command, calls.iter().map(|call| call.calls), errno)
+            }
             Walls::Rules { here, file } => self.fence(command, here, file),
         }
     }
@@ -233,7 +274,7 @@ impl Fault for Sandbox {
         // What has a name, and may not be removed, stays.
         match self.walls {
             Walls::Rules { here, .. } => !here.contains(AccessFs::RemoveFile),
-            Walls::Missing(_) | Walls::Filter(..) => false,
+            Walls::Limit(..) | Walls::Missing(_) | Walls::Filter(..) => false,
         }
     }
 
@@ -242,6 +283,7 @@ impl Fault for Sandbox {
             return Expect::Contract;
         };
         let has_another_way = match self.walls {
+            Walls::Limit(..) => false,
             // What COMMAND and the shell need of the machine is not ours to say.
             Walls::Missing(_) => !form.runs_command() && !form.validates(),
             Walls::Filter(calls, errno) => {
@@ -297,28 +339,8 @@ impl Sandbox {
 }
 
 /// Has calls fail with an error, and do nothing.
-fn forbid(command: &mut Command, calls: &[Call], errno: i32) -> Result<()> {
-    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::new();
-    for call in calls {
-        let rule = match call.bits {
-            None => Vec::new(),
-            Some((argument, bits)) => {
-                let has = SeccompCmpOp::MaskedEq(bits);
-                let condition =
-                    SeccompCondition::new(argument, SeccompCmpArgLen::Dword, has, bits)?;
-                vec![SeccompRule::new(vec![condition])?]
-            }
-        };
-        for number in call.numbers {
-            rules.insert(*number, rule.clone());
-        }
-    }
-    let answer = SeccompAction::Errno(u32::try_from(errno)?);
-    let architecture = std::env::consts::ARCH
-        .try_into()
-        .context("no filters on this machine")?;
-    let filter = SeccompFilter::new(rules, SeccompAction::Allow, answer, architecture)?;
-    let program: BpfProgram = filter.try_into()?;
+fn forbid(command: &mut Command, calls: impl IntoIterator<Item = Calls>, errno: i32) -> Result<()> {
+    let program = refusing(calls, errno)?;
     before_exec(command, move || {
         let cannot = |_| io::Error::from_raw_os_error(libc::EPERM);
         seccompiler::apply_filter(&program).map_err(cannot)

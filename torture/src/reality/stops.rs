@@ -12,24 +12,29 @@ use anyhow::{Context, Result, bail};
 
 use super::course::{Bite, Course, Row};
 use super::disk::{DISKS, Disk};
-use super::fault::{Expect, Fault, tool, word};
+use super::fault::{Expect, Fault, word};
 use super::form::{Form, Writer};
+use crate::child::tool;
 use crate::report::Report;
 
 pub(super) fn run(course: &Course<'_>, report: &mut Report) -> Result<()> {
     let ground = course.ground;
     let mut row = Row::default();
     let (_, size, words) = DISKS[0];
-    let disk = Disk::make_with(ground, "ext4", size, words, "loop,errors=remount-ro")?;
-    course.run(&mut Stop::new(&disk, Way::Error), Bite::Sure, &mut row)?;
-    course.run(&mut Stop::new(&disk, Way::Remount), Bite::Sure, &mut row)?;
-    let disk = Disk::make(ground, "btrfs")?;
+    let mut disk = Disk::make_with(ground, "ext4", size, words, "errors=remount-ro")?;
+    course.run(&mut Stop::new(&mut disk, Way::Error), Bite::Sure, &mut row)?;
+    course.run(
+        &mut Stop::new(&mut disk, Way::Remount),
+        Bite::Sure,
+        &mut row,
+    )?;
+    let mut disk = Disk::make(ground, "btrfs")?;
     let volume = disk.top().join("volume");
     tool("btrfs", &["subvolume", "create", word(&volume)?])?;
     let work = volume.join("work");
     fs::create_dir(&work).context("cannot make the directory for DEST")?;
     let mut fault = Stop {
-        disk: &disk,
+        disk: &mut disk,
         work,
         way: Way::Property,
     };
@@ -38,14 +43,14 @@ pub(super) fn run(course: &Course<'_>, report: &mut Report) -> Result<()> {
 
     let (mut meanwhile, mut after) = (Row::default(), Row::default());
     for kind in ["xfs", "ext4"] {
-        let disk = Disk::make(ground, kind)?;
+        let mut disk = Disk::make(ground, kind)?;
         course.run(
-            &mut Stop::new(&disk, Way::Shutdown(When::Meanwhile)),
+            &mut Stop::new(&mut disk, Way::Shutdown(When::Meanwhile)),
             Bite::Sure,
             &mut meanwhile,
         )?;
         course.run(
-            &mut Stop::new(&disk, Way::Shutdown(When::After)),
+            &mut Stop::new(&mut disk, Way::Shutdown(When::After)),
             Bite::Maybe,
             &mut after,
         )?;
@@ -74,18 +79,15 @@ enum Way {
 
 #[derive(Debug)]
 struct Stop<'d> {
-    disk: &'d Disk,
+    disk: &'d mut Disk,
     work: PathBuf,
     way: Way,
 }
 
 impl<'d> Stop<'d> {
-    fn new(disk: &'d Disk, way: Way) -> Self {
-        Self {
-            disk,
-            work: disk.work(),
-            way,
-        }
+    fn new(disk: &'d mut Disk, way: Way) -> Self {
+        let work = disk.work();
+        Self { disk, work, way }
     }
 
     fn volume(&self) -> Result<&str> {
@@ -187,10 +189,7 @@ impl Fault for Stop<'_> {
                     "false",
                 ],
             ),
-            Way::Error | Way::Shutdown(_) => {
-                self.disk.unmount()?;
-                self.disk.mount()
-            }
+            Way::Error | Way::Shutdown(_) => self.disk.mount_again(),
         }
     }
 

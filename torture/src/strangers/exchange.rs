@@ -14,10 +14,10 @@ use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 
 use super::place::{Place, Runner, judge_end, peers, words};
 use super::race::Race;
-use super::tree::{look, look_at};
 use crate::ground::Ground;
 use crate::programs::{Program, is_temporary};
 use crate::report::{Harm, Promise, Report, Tally};
+use crate::tree::{look, look_at};
 
 /// What changes places with what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -14,18 +14,18 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, anyhow, ensure};
-use nix::sys::memfd::{MFdFlags, memfd_create};
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use tempfile::TempDir;
 
 use super::grammar::{self, Call, Stdin, call, is_known, mode, shown, suffix};
 use super::place::Place;
-use super::tree::{Tree, differences, look};
 use crate::child::{Ended, Running};
 use crate::ground::Ground;
-use crate::programs::{Program, is_temporary};
+use crate::image;
+use crate::programs::{Program, atomwrite, is_temporary};
 use crate::report::{Harm, Promise, Report, Tally};
+use crate::tree::{Tree, differences, look};
 
 /// What was found about one call; nothing, mostly.
 type Found = Vec<(Harm, String)>;
@@ -166,7 +166,7 @@ fn perform(
 }
 
 fn content(bytes: &[u8]) -> Result<File> {
-    let mut file = File::from(memfd_create(c"stdin", MFdFlags::MFD_CLOEXEC)?);
+    let mut file = image::in_memory()?;
     file.write_all(bytes)?;
     std::io::Seek::rewind(&mut file)?;
     Ok(file)
@@ -198,8 +198,7 @@ fn one_call(ground: &Ground, call: &Call) -> Result<(String, Found)> {
     let place = Place::make(ground)?;
     let d = furnish(&place)?;
     let before = look(&d)?;
-    let mut words: Vec<OsString> = vec![ground.binary.clone().into()];
-    words.extend(call.words.iter().cloned());
+    let words = atomwrite(ground, &call.words);
     let ended = perform(&d, &words, 0o022, call.stdin, &call.environment)?;
     let after = look(&d)?;
     let mut found = Found::new();

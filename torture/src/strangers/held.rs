@@ -18,10 +18,10 @@ use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 
 use super::place::{Place, Runner, judge_end, peers, words};
-use super::tree::{differences, look, look_at};
 use crate::ground::Ground;
 use crate::programs::{Program, is_temporary};
 use crate::report::{Harm, Promise, Report, Tally};
+use crate::tree::{differences, look, look_at};
 
 /// More than a pipe holds: when all but the end of it is written, somebody has begun to read.
 const SIZE: usize = 200_000;

@@ -12,12 +12,12 @@ use std::thread;
 use anyhow::{Context, Result, anyhow};
 use tempfile::TempDir;
 
-use super::tree::{Tree, differences, look};
 use crate::child::{Ended, Running};
 use crate::ground::Ground;
 use crate::lacking::Lacking;
-use crate::programs::Program;
+use crate::programs::{Program, atomwrite};
 use crate::report::{Harm, Tally};
+use crate::tree::{Tree, differences, look};
 
 /// Another user, who is nobody else.
 pub(crate) const NOBODY: u32 = 65534;
@@ -152,10 +152,8 @@ pub(crate) fn judge_end(ended: &Ended, allowed: &[i32], told_as: &str, tally: &m
 
 /// The words of a call of atomwrite.
 pub(crate) fn words(ground: &Ground, options: &[&str], destination: &str) -> Vec<OsString> {
-    let mut words: Vec<OsString> = vec![ground.binary.clone().into(), "--sync=none".into()];
-    words.extend(options.iter().map(OsString::from));
-    words.push(destination.into());
-    words
+    let words = ["--sync=none"].iter().chain(options);
+    atomwrite(ground, words.chain([&destination]))
 }
 
 /// What others call to write `d/o`.

@@ -13,10 +13,10 @@ use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use nix::unistd::mkfifo;
 
 use super::place::{NOBODY, Place, Runner, give, judge_end, own, words};
-use super::tree::{Entry, look_at};
 use crate::ground::Ground;
 use crate::programs::{Program, choices, is_temporary};
 use crate::report::{Harm, Promise, Report, Tally};
+use crate::tree::{Entry, look_at};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Planted {

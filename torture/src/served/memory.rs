@@ -1,8 +1,7 @@
-//! A filesystem in memory that we serve ourselves, and that fails as it is told.
+//! The files and directories, and how they fail as they are told.
 //!
 //! The rule: what is told to be missing is missing from the first call on; what is told to break does so only while it is
-//! armed, so that a directory can be laid out and looked at. There are no files without a name: the server's library has
-//! no such call, and many servers have none.
+//! armed, so that a directory can be laid out and looked at.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::{OsStr, OsString};
@@ -12,20 +11,23 @@ use std::time::{Duration, SystemTime};
 
 use fuser::{FileAttr, FileType, TimeOrNow};
 
+use super::log::{Entry, Log};
+use super::sparse::Sparse;
+
 /// What the filesystem cannot do, each with the error that it gives then.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Missing {
+pub(crate) struct Missing {
     /// RENAME_NOREPLACE and RENAME_EXCHANGE.
-    pub(super) rename_flags: Option<i32>,
-    pub(super) attributes: Option<i32>,
-    pub(super) links: Option<i32>,
-    pub(super) fallocate: Option<i32>,
-    pub(super) locks: Option<i32>,
+    pub(crate) rename_flags: Option<i32>,
+    pub(crate) attributes: Option<i32>,
+    pub(crate) links: Option<i32>,
+    pub(crate) fallocate: Option<i32>,
+    pub(crate) locks: Option<i32>,
 }
 
 /// What breaks while it is armed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Break {
+pub(crate) enum Break {
     Nothing,
     /// The close of a file that was written to.
     Close(i32),
@@ -54,9 +56,9 @@ pub(super) struct Node {
     pub(super) modified: SystemTime,
     changed: SystemTime,
     links: u32,
-    pub(super) content: Vec<u8>,
-    /// What it was when it was last closed or synced well.
-    kept: Option<Vec<u8>>,
+    pub(super) content: Sparse,
+    /// Whether it was changed while armed: until it is kept, that may be lost.
+    is_dirty: bool,
     pub(super) names: BTreeMap<OsString, u64>,
     pub(super) target: OsString,
     pub(super) attributes: BTreeMap<OsString, Vec<u8>>,
@@ -64,20 +66,21 @@ pub(super) struct Node {
 
 /// Names do not stay known: a rename that was done and not told of must be seen.
 pub(super) const FOR_NOW: Duration = Duration::ZERO;
-pub(super) const TOP: u64 = 1;
+const TOP: u64 = 1;
 
 #[derive(Debug)]
-pub(super) struct Memory {
+pub(crate) struct Memory {
     pub(super) missing: Missing,
     breaks: Break,
     armed: Arc<AtomicBool>,
     renames: usize,
     nodes: HashMap<u64, Node>,
     next: u64,
+    log: Option<Log>,
 }
 
 impl Memory {
-    pub(super) fn new(missing: Missing, breaks: Break, armed: Arc<AtomicBool>) -> Self {
+    pub(crate) fn new(missing: Missing, breaks: Break, armed: Arc<AtomicBool>) -> Self {
         let mut memory = Self {
             missing,
             breaks,
@@ -85,9 +88,30 @@ impl Memory {
             renames: 0,
             nodes: HashMap::new(),
             next: TOP,
+            log: None,
         };
         let top = memory.node(FileType::Directory, 0o755, (0, 0));
         debug_assert_eq!(top, TOP, "the first number is that of the top");
+        memory
+    }
+
+    /// With one file, and a log of what is done to it.
+    pub(crate) fn with_log(name: &str, content: Sparse, log: Log) -> Self {
+        // Where there are attributes, the kernel asks for one before each write.
+        let missing = Missing {
+            attributes: Some(libc::ENOSYS),
+            ..Missing::default()
+        };
+        let mut memory = Self::new(missing, Break::Nothing, Arc::default());
+        let file = memory.node(FileType::RegularFile, 0o600, (0, 0));
+        memory.nodes.entry(TOP).and_modify(|top| {
+            top.names.insert(name.into(), file);
+        });
+        memory
+            .nodes
+            .entry(file)
+            .and_modify(|node| node.content = content);
+        memory.log = Some(log);
         memory
     }
 
@@ -110,8 +134,8 @@ impl Memory {
             modified: now,
             changed: now,
             links: if kind == FileType::Directory { 2 } else { 1 },
-            content: Vec::new(),
-            kept: None,
+            content: Sparse::default(),
+            is_dirty: false,
             names: BTreeMap::new(),
             target: OsString::new(),
             attributes: BTreeMap::new(),
@@ -235,54 +259,88 @@ impl Memory {
         }
     }
 
+    pub(super) fn read(&self, number: u64, offset: i64, size: u32) -> Answer<Vec<u8>> {
+        Ok(self
+            .get(number)?
+            .content
+            .read(place(offset)?, size as usize))
+    }
+
     pub(super) fn write(&mut self, number: u64, offset: i64, data: &[u8]) -> Answer<u32> {
-        let start = usize::try_from(offset).map_err(|_| libc::EINVAL)?;
-        let end = start + data.len();
+        let offset = place(offset)?;
+        let end = offset + data.len();
         if let Break::WriteBeyond(most, errno) = self.breaks() {
             if end as u64 > most {
                 return Err(errno);
             }
         }
-        self.touch(number)?;
-        let content = &mut self.get_mut(number)?.content;
-        if content.len() < start {
-            content.resize(start, 0);
-        }
-        let within = data.len().min(content.len() - start);
-        content[start..start + within].copy_from_slice(&data[..within]);
-        content.extend_from_slice(&data[within..]);
+        let content = self.changing(number)?;
+        content.resize(content.size().max(end));
+        content.write(offset, data);
+        self.tell(|| Entry::Write {
+            offset,
+            data: data.into(),
+        });
         u32::try_from(data.len()).map_err(|_| libc::EINVAL)
     }
 
     pub(super) fn resize(&mut self, number: u64, size: u64) -> Answer<()> {
         let size = usize::try_from(size).map_err(|_| libc::EFBIG)?;
-        self.touch(number)?;
-        self.get_mut(number)?.content.resize(size, 0);
+        self.changing(number)?.resize(size);
         Ok(())
     }
 
-    /// The content is about to change: until it is kept, it may be lost.
-    fn touch(&mut self, number: u64) -> Answer<()> {
+    pub(super) fn allocate(
+        &mut self,
+        number: u64,
+        offset: i64,
+        length: i64,
+        mode: i32,
+    ) -> Answer<()> {
+        if let Some(errno) = self.missing.fallocate {
+            return Err(errno);
+        }
+        let (offset, length) = (place(offset)?, place(length)?);
+        match mode {
+            libc::FALLOC_FL_KEEP_SIZE => {}
+            0 => {
+                let content = self.changing(number)?;
+                content.resize(content.size().max(offset + length));
+            }
+            mode if mode & (libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_ZERO_RANGE) != 0 => {
+                self.changing(number)?.zero(offset, length);
+                self.tell(|| Entry::Zero { offset, length });
+            }
+            _ => return Err(libc::EOPNOTSUPP),
+        }
+        Ok(())
+    }
+
+    /// The content, which is about to change.
+    fn changing(&mut self, number: u64) -> Answer<&mut Sparse> {
         let armed = self.armed.load(Ordering::SeqCst);
         let node = self.get_mut(number)?;
-        if armed && node.kept.is_none() {
-            node.kept = Some(node.content.clone());
-        }
+        node.is_dirty |= armed;
         node.modified = SystemTime::now();
-        Ok(())
+        Ok(&mut node.content)
+    }
+
+    fn tell(&self, entry: impl FnOnce() -> Entry) {
+        if let Some(log) = &self.log {
+            log.add(entry());
+        }
     }
 
     /// What close(2) asks for, of whatever descriptor.
     pub(super) fn flush(&mut self, number: u64) -> Answer<()> {
         let breaks = self.breaks();
         let node = self.get_mut(number)?;
-        match (breaks, node.kept.is_some()) {
+        match (breaks, node.is_dirty) {
             (Break::Close(errno), true) => Err(errno),
             (Break::CloseAndLose(errno), true) => {
                 // That much was written before the server had no more room.
-                let half = node.content.len() / 2;
-                node.content.truncate(half);
-                node.kept = None;
+                node.content.resize(node.content.size() / 2);
+                node.is_dirty = false;
                 Err(errno)
             }
             _ => Ok(()),
@@ -296,7 +354,10 @@ impl Memory {
     pub(super) fn sync(&mut self) -> Answer<()> {
         match self.breaks() {
             Break::Sync(errno) => Err(errno),
-            _ => Ok(()),
+            _ => {
+                self.tell(|| Entry::Flush);
+                Ok(())
+            }
         }
     }
 
@@ -317,7 +378,7 @@ impl Memory {
 
     pub(super) fn attr(&self, number: u64) -> Answer<FileAttr> {
         let node = self.get(number)?;
-        let size = node.content.len() as u64;
+        let size = node.content.size() as u64;
         Ok(FileAttr {
             ino: number,
             size,
@@ -336,4 +397,8 @@ impl Memory {
             flags: 0,
         })
     }
+}
+
+fn place(at: i64) -> Answer<usize> {
+    usize::try_from(at).map_err(|_| libc::EINVAL)
 }

@@ -1,14 +1,14 @@
-//! The calls of the kernel, as the library gives them to us.
+//! The calls of the kernel, as the library gives them to us. What is not here, the kernel does in another way or not at
+//! all.
 
 use std::ffi::OsStr;
 use std::path::Path;
 use std::time::SystemTime;
 
-use fuser::consts::{FUSE_BIG_WRITES, FUSE_FLOCK_LOCKS};
+use fuser::consts::FUSE_FLOCK_LOCKS;
 use fuser::{
     FileAttr, FileType, Filesystem, KernelConfig, ReplyAttr, ReplyCreate, ReplyData,
-    ReplyDirectory, ReplyEmpty, ReplyEntry, ReplyLock, ReplyOpen, ReplyWrite, ReplyXattr, Request,
-    TimeOrNow,
+    ReplyDirectory, ReplyEmpty, ReplyEntry, ReplyWrite, ReplyXattr, Request, TimeOrNow,
 };
 
 use super::memory::{Answer, FOR_NOW, Memory};
@@ -51,11 +51,9 @@ fn owner(request: &Request<'_>) -> (u32, u32) {
 
 impl Filesystem for Memory {
     fn init(&mut self, _: &Request<'_>, config: &mut KernelConfig) -> Result<(), i32> {
-        // Without the second, the kernel keeps the locks itself.
+        // Without it, the kernel keeps the locks itself.
         let locks = self.missing.locks.map_or(0, |_| FUSE_FLOCK_LOCKS);
-        config
-            .add_capabilities(FUSE_BIG_WRITES | locks)
-            .map_err(|_| libc::EPROTO)
+        config.add_capabilities(locks).map_err(|_| libc::EPROTO)
     }
 
     fn lookup(&mut self, _: &Request<'_>, parent: u64, name: &OsStr, reply: ReplyEntry) {
@@ -109,23 +107,6 @@ impl Filesystem for Memory {
             Ok(node) => reply.data(node.target.as_encoded_bytes()),
             Err(errno) => reply.error(errno),
         }
-    }
-
-    fn mknod(
-        &mut self,
-        request: &Request<'_>,
-        parent: u64,
-        name: &OsStr,
-        mode: u32,
-        umask: u32,
-        _: u32,
-        reply: ReplyEntry,
-    ) {
-        let kind = FileType::RegularFile;
-        entry(
-            self.make(parent, name, kind, mode & !umask, owner(request)),
-            reply,
-        );
     }
 
     fn mkdir(
@@ -219,10 +200,6 @@ impl Filesystem for Memory {
         entry(Memory::link(self, number, newparent, newname), reply);
     }
 
-    fn open(&mut self, _: &Request<'_>, _: u64, _: i32, reply: ReplyOpen) {
-        reply.opened(0, 0);
-    }
-
     fn read(
         &mut self,
         _: &Request<'_>,
@@ -234,13 +211,8 @@ impl Filesystem for Memory {
         _: Option<u64>,
         reply: ReplyData,
     ) {
-        match self.get(number) {
-            Ok(node) => {
-                let end = node.content.len();
-                let from = usize::try_from(offset).unwrap_or(end).min(end);
-                let to = from.saturating_add(size as usize).min(end);
-                reply.data(&node.content[from..to]);
-            }
+        match Memory::read(self, number, offset, size) {
+            Ok(content) => reply.data(&content),
             Err(errno) => reply.error(errno),
         }
     }
@@ -363,21 +335,6 @@ impl Filesystem for Memory {
         reply.error(self.missing.locks.unwrap_or(libc::ENOSYS));
     }
 
-    fn getlk(
-        &mut self,
-        _: &Request<'_>,
-        _: u64,
-        _: u64,
-        _: u64,
-        _: u64,
-        _: u64,
-        _: i32,
-        _: u32,
-        reply: ReplyLock,
-    ) {
-        reply.error(self.missing.locks.unwrap_or(libc::ENOSYS));
-    }
-
     fn fallocate(
         &mut self,
         _: &Request<'_>,
@@ -388,16 +345,6 @@ impl Filesystem for Memory {
         mode: i32,
         reply: ReplyEmpty,
     ) {
-        let answer = match self.missing.fallocate {
-            Some(errno) => Err(errno),
-            None if mode == libc::FALLOC_FL_KEEP_SIZE => Ok(()),
-            None if mode == 0 => {
-                let end = u64::try_from(offset.saturating_add(length)).unwrap_or(0);
-                let size = self.attr(number).map_or(0, |attr| attr.size);
-                self.resize(number, size.max(end))
-            }
-            None => Err(libc::EOPNOTSUPP),
-        };
-        empty(answer, reply);
+        empty(self.allocate(number, offset, length, mode), reply);
     }
 }

@@ -57,6 +57,12 @@ impl Sparse {
         Ok(())
     }
 
+    /// What is cut off is gone: if it grows again, zeros come.
+    pub(crate) fn resize(&mut self, size: usize) {
+        self.zero(size, self.size.saturating_sub(size));
+        self.size = size;
+    }
+
     /// What is beyond the end is lost.
     pub(crate) fn write(&mut self, offset: usize, data: &[u8]) {
         for (number, within, at) in pieces(offset, data.len().min(self.size.saturating_sub(offset)))
@@ -137,5 +143,15 @@ mod tests {
         assert_eq!(all[PIECE - 2], data[PIECE / 2 - 2]);
         assert!(all[PIECE - 1..=2 * PIECE].iter().all(|byte| *byte == 0));
         assert_eq!(all[2 * PIECE + 1], data[3 * PIECE / 2 + 1]);
+    }
+
+    #[test]
+    fn forgets_what_is_cut_off() {
+        let mut sparse = Sparse::from(10);
+        sparse.write(0, b"0123456789");
+        sparse.resize(4);
+        assert_eq!(sparse.read(0, usize::MAX), b"0123");
+        sparse.resize(6);
+        assert_eq!(sparse.read(0, usize::MAX), b"0123\0\0");
     }
 }

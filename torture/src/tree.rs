@@ -14,11 +14,11 @@ use anyhow::{Context, Result};
 pub(crate) struct Entry {
     /// The kind and the permissions.
     pub(crate) mode: u32,
-    pub(crate) uid: u32,
-    pub(crate) gid: u32,
+    pub(crate) owner: (u32, u32),
     /// Of a directory it says nothing: names come and go in it.
     modified: Option<(i64, i64)>,
-    pub(crate) identity: (u64, u64),
+    /// The device has another number when it is mounted again.
+    inode: u64,
     /// Of a file its content, of a link where it leads.
     pub(crate) content: Vec<u8>,
 }
@@ -79,10 +79,9 @@ fn entry(path: &Path, metadata: &Metadata) -> Result<Entry> {
     };
     Ok(Entry {
         mode: metadata.mode(),
-        uid: metadata.uid(),
-        gid: metadata.gid(),
+        owner: (metadata.uid(), metadata.gid()),
         modified: (!metadata.is_dir()).then(|| (metadata.mtime(), metadata.mtime_nsec())),
-        identity: (metadata.dev(), metadata.ino()),
+        inode: metadata.ino(),
         content,
     })
 }
@@ -99,9 +98,7 @@ pub(crate) fn differences(before: &Tree, after: &Tree) -> Vec<String> {
             (_, None) => "is gone",
             (Some(old), Some(new)) if old.content != new.content => "has other content",
             (Some(old), Some(new)) if old.mode != new.mode => "has another mode",
-            (Some(old), Some(new)) if (old.uid, old.gid) != (new.uid, new.gid) => {
-                "has another owner"
-            }
+            (Some(old), Some(new)) if old.owner != new.owner => "has another owner",
             _ => "is another file",
         };
         format!("'{}' {what}", name.display())

@@ -1,4 +1,4 @@
-//! A loop device on an open file, and what is mounted on it.
+//! Filesystems in files, which are mounted through loop devices.
 //!
 //! The rule: nothing is left, however this ends. The device detaches itself when the last that uses it is gone, and the
 //! mounts are in our own namespace.
@@ -12,6 +12,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+
+use crate::child::tool;
 
 const LOOP_CONFIGURE: libc::Ioctl = 0x4C0A;
 const LOOP_CTL_GET_FREE: libc::Ioctl = 0x4C82;
@@ -20,8 +23,23 @@ const LO_FLAGS_AUTOCLEAR: u32 = 4;
 /// How long an unmount may take.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// What the filesystems are told of the disk: less than this is never written, and never torn.
-pub(crate) const SECTOR: usize = 4096;
+/// An empty file that has no name.
+pub(crate) fn in_memory() -> Result<File> {
+    let file = memfd_create(c"torture", MFdFlags::MFD_CLOEXEC);
+    Ok(file.context("cannot have a file in memory")?.into())
+}
+
+/// Makes an empty filesystem of so many bytes.
+pub(crate) fn make(kind: &str, size: u64, options: &[&str]) -> Result<File> {
+    let image = in_memory()?;
+    image.set_len(size).context("cannot make an image")?;
+    let path = format!("/proc/{}/fd/{}", std::process::id(), image.as_raw_fd());
+    tool(
+        &format!("mkfs.{kind}"),
+        &[options, &[path.as_str()]].concat(),
+    )?;
+    Ok(image)
+}
 
 /// `struct loop_config` of linux/loop.h.
 #[repr(C)]
@@ -46,7 +64,7 @@ struct LoopDevice {
 }
 
 impl LoopDevice {
-    fn attach(backing: &File) -> Result<Self> {
+    fn attach(backing: &File, sector: u32) -> Result<Self> {
         let control = File::open("/dev/loop-control").context("cannot open /dev/loop-control")?;
         // Between the question for a free one and its use, it may be somebody else's.
         for _ in 0..100 {
@@ -60,7 +78,7 @@ impl LoopDevice {
                 .with_context(|| format!("cannot open {}", path.display()))?;
             let mut config = LoopConfig {
                 fd: u32::try_from(backing.as_raw_fd())?,
-                block_size: u32::try_from(SECTOR)?,
+                block_size: sector,
                 places: [0; 5],
                 numbers: [0; 3],
                 flags: LO_FLAGS_AUTOCLEAR,
@@ -98,12 +116,22 @@ pub(crate) struct Mounted {
 }
 
 impl Mounted {
-    /// Mounts the filesystem that is in a file.
-    pub(crate) fn new(backing: &File, on: &Path, kind: &str, options: &str) -> Result<Self> {
-        let device = LoopDevice::attach(backing)?;
+    /// Mounts the filesystem that is in a file, which has sectors of that size for it.
+    pub(crate) fn image(
+        image: &File,
+        sector: u32,
+        on: &Path,
+        kind: &str,
+        options: &str,
+    ) -> Result<Self> {
+        let device = LoopDevice::attach(image, sector)?;
+        Self::new(Some(&device.path), on, kind, options)
+    }
+
+    /// Mounts a filesystem, if need be of a device.
+    pub(crate) fn new(device: Option<&Path>, on: &Path, kind: &str, options: &str) -> Result<Self> {
         fs::create_dir_all(on).with_context(|| format!("cannot make {}", on.display()))?;
-        let none = MsFlags::empty();
-        mount(Some(&device.path), on, Some(kind), none, Some(options))
+        mount(device, on, Some(kind), MsFlags::empty(), Some(options))
             .with_context(|| format!("cannot mount {kind} with '{options}'"))?;
         Ok(Self {
             path: on.to_owned(),
