@@ -11,10 +11,10 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use super::content::{AFTER, BEFORE, SMALLEST, Stamp, make, read};
-use super::crowd::{Done, Job, Kill, Moment, READERS, Watch, Writer, perform};
+use super::crowd::{Done, Job, Kill, Moment, READERS, WRITERS, Watch, Writer, perform};
 use super::{Crowd, Kills};
 use crate::ground::Ground;
-use crate::programs::{Program, choices, is_temporary};
+use crate::programs::{Program, atomwrite, choices, is_temporary};
 use crate::report::{Harm, Tally};
 
 /// A directory for a crowd, and one beside it for temporary files.
@@ -111,35 +111,97 @@ pub(crate) fn words_for(program: Program, ground: &Ground, source: &str) -> Vec<
     program.words(ground).into_iter().map(own).collect()
 }
 
+/// The words of a run of atomwrite. The disk is mostly not waited for, since that is not what is tested here.
+pub(crate) fn ours(ground: &Ground, chance: &mut StdRng, words: &[&str]) -> Vec<OsString> {
+    let sync = match chance.random_range(0..20) {
+        0 => "--sync=full",
+        1 => "--sync=file",
+        _ => "--sync=none",
+    };
+    atomwrite(ground, [sync].iter().chain(words))
+}
+
+/// What one run does.
+#[derive(Debug)]
+pub(crate) struct Task {
+    pub(crate) words: Vec<OsString>,
+    pub(crate) stamp: Stamp,
+    pub(crate) content: Vec<u8>,
+    /// Or its source.
+    pub(crate) reads_stdin: bool,
+}
+
 /// What of a crowd is the same whatever it writes.
 #[derive(Debug)]
 pub(crate) struct Scene<'a> {
-    pub(crate) ground: &'a Ground,
+    ground: &'a Ground,
+    program: Program,
+    kills: Kills,
     pub(crate) place: Place,
-    pub(crate) program: Program,
-    pub(crate) kills: Kills,
     /// Begins every example.
     pub(crate) told_as: String,
+    pub(crate) chance: StdRng,
 }
 
-impl Scene<'_> {
-    /// Has all of them at work on `o`. Each fourth writer has no files without a name.
+impl<'a> Scene<'a> {
+    /// With the file `o`, unless nobody wants it.
+    pub(crate) fn set(
+        ground: &'a Ground,
+        program: Program,
+        kills: Kills,
+        test: &str,
+        old: Option<&[u8]>,
+    ) -> Result<Self> {
+        let told_as = format!("{test}, {kills:?}, seed {}", ground.seed);
+        Ok(Self {
+            ground,
+            program,
+            kills,
+            place: Place::make(ground, old)?,
+            chance: ground.chance(&told_as),
+            told_as,
+        })
+    }
+
+    /// All writers, each with so many runs. `task` says what a run does, given whose it is and where its source will be.
+    /// Each fourth writer has no files without a name.
+    pub(crate) fn writers(
+        &mut self,
+        runs: usize,
+        mut task: impl FnMut(Stamp, &str, &mut StdRng) -> Task,
+    ) -> Result<Vec<Writer>> {
+        let mut writers = Vec::new();
+        for writer in 0..WRITERS {
+            let mut jobs = Vec::new();
+            for number in 0..u16::try_from(runs)? {
+                let source = format!("src.{writer}.{number}");
+                let task = task(Stamp { writer, number }, &source, &mut self.chance);
+                if !task.reads_stdin {
+                    fs::write(self.place.path(&source), &task.content)?;
+                }
+                jobs.push(Job {
+                    words: task.words,
+                    stdin: task.reads_stdin.then_some(task.content),
+                    stamp: task.stamp,
+                    kill: fate(&mut self.chance).filter(|_| self.kills == Kills::Some),
+                });
+            }
+            writers.push(Writer {
+                jobs,
+                unnamed_files: writer % 4 > 0,
+            });
+        }
+        Ok(writers)
+    }
+
+    /// Has all of them at work; `reader` says what each of the readers reads, and what it thinks of it.
     pub(crate) fn perform(
         &self,
-        jobs: Vec<Vec<Job>>,
-        watch: impl Fn() -> Watch,
+        writers: Vec<Writer>,
+        reader: impl Fn(usize) -> (&'static str, Watch),
     ) -> Result<(Vec<Done>, Tally)> {
-        let writers = (0..).zip(jobs).map(|(writer, jobs)| Writer {
-            jobs,
-            unnamed_files: writer % 4 > 0,
-        });
-        let readers = (0..READERS).map(|_| ("o", watch())).collect();
-        perform(
-            &self.place.directory,
-            writers.collect(),
-            readers,
-            &self.told_as,
-        )
+        let readers = (0..READERS).map(reader).collect();
+        perform(&self.place.directory, writers, readers, &self.told_as)
     }
 
     /// One more write, a look at what is left, and the end.

@@ -6,10 +6,9 @@ use std::fs;
 use anyhow::Result;
 use rand::Rng;
 
-use super::aftermath::{Place, Scene, fate, judge, shown};
+use super::aftermath::{Scene, Task, judge, ours, shown};
 use super::content::Stamp;
-use super::crowd::{Job, WRITERS, Watch};
-use super::plain::some_sync;
+use super::crowd::Watch;
 use super::{Crowd, Kills};
 use crate::ground::Ground;
 use crate::programs::Program;
@@ -66,67 +65,41 @@ pub(super) fn crowd(
     round: usize,
     kills: Kills,
 ) -> Result<Crowd> {
-    let told_as = format!("-a, round {round}, {kills:?}, seed {}", ground.seed);
-    let mut chance = ground.chance(&format!("append {round} {kills:?}"));
     // Every other time there is none, and they wait for one another all the same.
-    let place = Place::make(ground, (round % 2 == 0).then_some(b""))?;
-    let scene = Scene {
-        ground,
-        place,
-        program,
-        kills,
-        told_as,
-    };
-    let (place, told_as) = (&scene.place, scene.told_as.as_str());
-    let mut writers = Vec::new();
-    for writer in 0..WRITERS {
-        let mut jobs = Vec::new();
-        for number in 0..ground.many(1, 2) {
-            let stamp = Stamp {
-                writer,
-                number: u16::try_from(number)?,
+    let old: Option<&[u8]> = (round % 2 == 0).then_some(b"");
+    let mut scene = Scene::set(ground, program, kills, &format!("-a, round {round}"), old)?;
+    let writers = scene.writers(ground.many(1, 2), |stamp, source, chance| {
+        let mut content = String::new();
+        for at in 0..LINES {
+            let length = if chance.random_ratio(1, 10) {
+                5000
+            } else {
+                chance.random_range(0..100)
             };
-            let content: String = (0..LINES)
-                .map(|at| {
-                    line(
-                        stamp,
-                        at,
-                        if chance.random_ratio(1, 10) {
-                            5000
-                        } else {
-                            chance.random_range(0..100)
-                        },
-                    )
-                })
-                .collect();
-            let source = format!("src.{writer}.{number}");
-            let (sync, form) = (some_sync(&mut chance), chance.random_range(0..3));
-            let kill = fate(&mut chance).filter(|_| kills == Kills::Some);
-            let tail: &[&str] = match form {
-                0 => &["-a", "o", "--", "cat", &source],
-                1 => &["-a", &source, "o"],
-                _ => &["-a", "o"],
-            };
-            let (mut words, stdin): (Vec<OsString>, bool) = match program {
-                Program::Sponge => (vec!["sponge".into(), "-a".into(), "o".into()], true),
-                _ => (vec![ground.binary.clone().into(), sync.into()], form == 2),
-            };
-            if program == Program::Atomwrite {
-                words.extend(tail.iter().map(OsString::from));
-            }
-            fs::write(place.path(&source), &content)?;
-            jobs.push(Job {
-                words,
-                stdin: stdin.then(|| content.into_bytes()),
-                stamp,
-                kill,
-            });
+            content += &line(stamp, at, length);
         }
-        writers.push(jobs);
-    }
-    let (done, seen) = scene.perform(writers, watch)?;
+        let form = chance.random_range(0..3);
+        let words: &[&str] = match form {
+            0 => &["-a", "o", "--", "cat", source],
+            1 => &["-a", source, "o"],
+            _ => &["-a", "o"],
+        };
+        let is_ours = program == Program::Atomwrite;
+        Task {
+            words: if is_ours {
+                ours(ground, chance, words)
+            } else {
+                ["sponge", "-a", "o"].map(OsString::from).to_vec()
+            },
+            stamp,
+            content: content.into(),
+            reads_stdin: !is_ours || form == 2,
+        }
+    })?;
+    let (done, seen) = scene.perform(writers, |_| ("o", watch()))?;
+    let told_as = scene.told_as.as_str();
     let mut runs = Tally::default();
-    let content = fs::read_to_string(place.path("o")).unwrap_or_default();
+    let content = fs::read_to_string(scene.place.path("o")).unwrap_or_default();
     let lines: Vec<Option<(Stamp, usize)>> = content.lines().map(read).collect();
     for (at, _) in lines.iter().enumerate().filter(|(_, line)| line.is_none()) {
         runs.harmed(Harm::Torn, || {

@@ -4,16 +4,14 @@
 //! is known, and that each is whole.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
 use std::fs;
 
 use anyhow::Result;
 use rand::Rng;
 
-use super::aftermath::{Place, Scene, before, fate, judge, last, shown};
+use super::aftermath::{Place, Scene, Task, before, judge, last, ours, shown};
 use super::content::{BEFORE, Stamp, make, read};
-use super::crowd::{Done, Job, READERS, WRITERS, Watch, Writer, perform};
-use super::plain::some_sync;
+use super::crowd::{Done, Watch};
 use super::{Crowd, Kills};
 use crate::ground::Ground;
 use crate::programs::Program;
@@ -42,10 +40,10 @@ impl Form {
 
     fn words(self) -> &'static [&'static str] {
         match self {
-            Self::Numbered => &["--backup=numbered"],
-            Self::NumberedLocked => &["--backup=numbered", "--lock"],
-            Self::Simple => &["--backup=simple"],
-            Self::SimpleLocked => &["--backup=simple", "--lock"],
+            Self::Numbered => &["--backup=numbered", "o"],
+            Self::NumberedLocked => &["--backup=numbered", "--lock", "o"],
+            Self::Simple => &["--backup=simple", "o"],
+            Self::SimpleLocked => &["--backup=simple", "--lock", "o"],
         }
     }
 }
@@ -66,47 +64,19 @@ fn watch(mut was_there: bool) -> Watch {
 }
 
 pub(super) fn crowd(ground: &Ground, form: Form, round: usize, kills: Kills) -> Result<Crowd> {
-    let told_as = format!(
-        "-b, {form:?}, round {round}, {kills:?}, seed {}",
-        ground.seed
-    );
-    let mut chance = ground.chance(&format!("backup {form:?} {round} {kills:?}"));
-    let place = Place::make(ground, Some(&before()))?;
-    let scene = Scene {
-        ground,
-        place,
-        program: Program::Atomwrite,
-        kills,
-        told_as,
-    };
+    let test = format!("-b, {form:?}, round {round}");
+    let mut scene = Scene::set(ground, Program::Atomwrite, kills, &test, Some(&before()))?;
+    let writers = scene.writers(1, |stamp, _, chance| Task {
+        words: ours(ground, chance, form.words()),
+        stamp,
+        content: make(stamp, chance.random_range(0..20_000)),
+        reads_stdin: true,
+    })?;
+    let (done, seen) = scene.perform(writers, |reader| match reader % 2 {
+        1 if !form.is_numbered() => ("o~", watch(false)),
+        _ => ("o", watch(true)),
+    })?;
     let (place, told_as) = (&scene.place, scene.told_as.as_str());
-    let mut writers = Vec::new();
-    for writer in 0..WRITERS {
-        let stamp = Stamp { writer, number: 0 };
-        let content = make(stamp, chance.random_range(0..20_000));
-        let sync = some_sync(&mut chance);
-        let kill = fate(&mut chance).filter(|_| kills == Kills::Some);
-        let mut words: Vec<OsString> = vec![ground.binary.clone().into(), sync.into()];
-        words.extend(form.words().iter().map(OsString::from));
-        words.push("o".into());
-        let job = Job {
-            words,
-            stdin: Some(content),
-            stamp,
-            kill,
-        };
-        writers.push(Writer {
-            jobs: vec![job],
-            unnamed_files: writer % 4 > 0,
-        });
-    }
-    let readers = (0..READERS)
-        .map(|reader| match reader % 2 {
-            1 if !form.is_numbered() => ("o~", watch(false)),
-            _ => ("o", watch(true)),
-        })
-        .collect();
-    let (done, seen) = perform(&place.directory, writers, readers, told_as)?;
     let mut runs = Tally::default();
     let mut written = vec![BEFORE];
     let mut killed = Vec::new();

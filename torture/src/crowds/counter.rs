@@ -5,10 +5,8 @@ use std::fs;
 
 use anyhow::Result;
 
-use super::aftermath::{Place, Scene, fate, judge, shown, words_for};
-use super::content::Stamp;
-use super::crowd::{Job, WRITERS, Watch};
-use super::plain::some_sync;
+use super::aftermath::{Scene, Task, judge, ours, shown, words_for};
+use super::crowd::Watch;
 use super::{Crowd, Kills};
 use crate::ground::Ground;
 use crate::programs::Program;
@@ -44,66 +42,35 @@ pub(super) fn crowd(
     round: usize,
     kills: Kills,
 ) -> Result<Crowd> {
-    let told_as = format!("--lock, round {round}, {kills:?}, seed {}", ground.seed);
-    let mut chance = ground.chance(&format!("counter {round} {kills:?}"));
-    let place = Place::make(
-        ground,
-        (round % 2 == 0 || program != Program::Atomwrite).then_some(b"0\n"),
-    )?;
-    let scene = Scene {
-        ground,
-        place,
-        program,
-        kills,
-        told_as,
-    };
-    let (place, told_as) = (&scene.place, scene.told_as.as_str());
-    let mut writers = Vec::new();
-    for writer in 0..WRITERS {
-        let mut jobs = Vec::new();
-        for number in 0..ground.many(1, 2) {
-            let stamp = Stamp {
-                writer,
-                number: u16::try_from(number)?,
-            };
-            let source = format!("src.{writer}.{number}");
-            let sync = some_sync(&mut chance);
-            let kill = fate(&mut chance).filter(|_| kills == Kills::Some);
-            let words: Vec<OsString> = match program {
-                Program::Atomwrite => {
-                    let next = "echo $(( $(cat o 2>/dev/null || echo 0) + 1 ))";
-                    let words = [sync, "--lock", "o", "--", "sh", "-c", next];
-                    std::iter::once(ground.binary.clone().into())
-                        .chain(words.map(OsString::from))
-                        .collect()
-                }
-                other => {
-                    let next =
-                        format!("n=$(cat o) && echo $((n + 1)) >{source} && \"$@\" <{source}");
-                    let shell = ["sh", "-c", &next, "sh"].map(OsString::from);
-                    shell
-                        .into_iter()
-                        .chain(words_for(other, ground, &source))
-                        .collect()
-                }
-            };
-            jobs.push(Job {
-                words,
-                stdin: None,
-                stamp,
-                kill,
-            });
+    let old: Option<&[u8]> = (round % 2 == 0 || program != Program::Atomwrite).then_some(b"0\n");
+    let test = format!("--lock, round {round}");
+    let mut scene = Scene::set(ground, program, kills, &test, old)?;
+    let writers = scene.writers(ground.many(1, 2), |stamp, source, chance| {
+        let words = if program == Program::Atomwrite {
+            let next = "echo $(( $(cat o 2>/dev/null || echo 0) + 1 ))";
+            ours(ground, chance, &["--lock", "o", "--", "sh", "-c", next])
+        } else {
+            let next = format!("n=$(cat o) && echo $((n + 1)) >{source} && \"$@\" <{source}");
+            let mut words = ["sh", "-c", &next, "sh"].map(OsString::from).to_vec();
+            words.extend(words_for(program, ground, source));
+            words
+        };
+        Task {
+            words,
+            stamp,
+            content: Vec::new(),
+            reads_stdin: false,
         }
-        writers.push(jobs);
-    }
-    let (done, seen) = scene.perform(writers, watch)?;
+    })?;
+    let (done, seen) = scene.perform(writers, |_| ("o", watch()))?;
+    let told_as = scene.told_as.as_str();
     let mut runs = Tally::default();
     let (mut counted, mut killed) = (0, 0);
     for done in &done {
         counted += u64::from(judge(done, &[], told_as, &mut runs));
         killed += u64::from(done.was_killed());
     }
-    match fs::read(place.path("o")).map(|content| (read(&content), content)) {
+    match fs::read(scene.place.path("o")).map(|content| (read(&content), content)) {
         Err(_) if counted == 0 => {}
         Err(_) => runs.harmed(Harm::Missing, || {
             format!("{told_as}: at the end there is no file")

@@ -1,15 +1,11 @@
 //! Writers with `-n`: one of them makes the file, and it stays as that one has made it.
 
-use std::ffi::OsString;
-use std::fs;
-
 use anyhow::Result;
 use rand::Rng;
 
-use super::aftermath::{Place, Scene, fate, judge, last, shown};
-use super::content::{Stamp, make, read};
-use super::crowd::{Job, WRITERS, Watch};
-use super::plain::some_sync;
+use super::aftermath::{Scene, Task, judge, last, ours, shown};
+use super::content::{make, read};
+use super::crowd::Watch;
 use super::{Crowd, Kills};
 use crate::ground::Ground;
 use crate::programs::Program;
@@ -38,43 +34,26 @@ fn watch() -> Watch {
 }
 
 pub(super) fn crowd(ground: &Ground, round: usize, kills: Kills) -> Result<Crowd> {
-    let told_as = format!("-n, round {round}, {kills:?}, seed {}", ground.seed);
-    let mut chance = ground.chance(&format!("create {round} {kills:?}"));
-    let place = Place::make(ground, None)?;
-    let scene = Scene {
-        ground,
-        place,
-        program: Program::Atomwrite,
-        kills,
-        told_as,
-    };
-    let (place, told_as) = (&scene.place, scene.told_as.as_str());
-    let mut writers = Vec::new();
-    for writer in 0..WRITERS {
-        let stamp = Stamp { writer, number: 0 };
-        let content = make(stamp, chance.random_range(0..20_000));
-        let source = format!("src.{writer}");
-        let (sync, form) = (some_sync(&mut chance), chance.random_range(0..8));
-        let kill = fate(&mut chance).filter(|_| kills == Kills::Some);
-        let tail: &[&str] = match form {
-            0 => &["-n", "o", "--", "cat", &source],
-            1 => &["-n", &source, "o"],
+    let test = format!("-n, round {round}");
+    let mut scene = Scene::set(ground, Program::Atomwrite, kills, &test, None)?;
+    let writers = scene.writers(1, |stamp, source, chance| {
+        let form = chance.random_range(0..8);
+        let words: &[&str] = match form {
+            0 => &["-n", "o", "--", "cat", source],
+            1 => &["-n", source, "o"],
             2 => &["-n", "--validate", "cat >/dev/null", "o"],
             3 => &["-n", "--lock", "o"],
             _ => &["-n", "o"],
         };
-        let mut words: Vec<OsString> = vec![ground.binary.clone().into(), sync.into()];
-        words.extend(tail.iter().map(OsString::from));
-        fs::write(place.path(&source), &content)?;
-        let job = Job {
-            words,
-            stdin: (form > 1).then_some(content),
+        Task {
+            words: ours(ground, chance, words),
             stamp,
-            kill,
-        };
-        writers.push(vec![job]);
-    }
-    let (done, seen) = scene.perform(writers, watch)?;
+            content: make(stamp, chance.random_range(0..20_000)),
+            reads_stdin: form > 1,
+        }
+    })?;
+    let (done, seen) = scene.perform(writers, |_| ("o", watch()))?;
+    let told_as = scene.told_as.as_str();
     let mut runs = Tally::default();
     let (mut winners, mut killed, mut refused) = (Vec::new(), Vec::new(), 0);
     for done in &done {
@@ -93,7 +72,7 @@ pub(super) fn crowd(ground: &Ground, round: usize, kills: Kills) -> Result<Crowd
     }
     // Who was killed may have made it, but who was refused must have seen it.
     if !winners.is_empty() || refused > 0 {
-        let made = last(place, told_as, &mut runs);
+        let made = last(&scene.place, told_as, &mut runs);
         let by = if winners.is_empty() {
             &killed
         } else {

@@ -12,13 +12,12 @@ use rand::Rng;
 use rand::rngs::StdRng;
 use rustix::process::Signal;
 
-use super::aftermath::{Place, fate, judge, litter, once_more, shown};
+use super::aftermath::{Place, Scene, fate, judge, litter, once_more, ours, shown};
 use super::content::{SMALLEST, Stamp, make, read};
-use super::crowd::{Done, Job, Kill, READERS, Watch, Writer, perform};
-use super::plain::some_sync;
+use super::crowd::{Done, Job, Kill, Watch, Writer};
 use super::{Crowd, Kills};
 use crate::ground::Ground;
-use crate::programs::{choices, is_temporary};
+use crate::programs::{Program, atomwrite, choices, is_temporary};
 use crate::report::{Harm, Tally};
 
 /// With those of the backups, more than one per reader.
@@ -120,8 +119,8 @@ fn job_of_set(
     options: &[&str],
     chance: &mut StdRng,
 ) -> Result<Job> {
-    let mut words: Vec<OsString> = vec![ground.binary.clone().into(), some_sync(chance).into()];
-    words.extend(["-t", "."].iter().chain(options).map(OsString::from));
+    let mut words = ours(ground, chance, &["-t", "."]);
+    words.extend(options.iter().map(OsString::from));
     let sources = format!("src.{writer}.{run}");
     fs::create_dir(place.path(&sources)).context("cannot make a directory for sources")?;
     for (at, name) in (0..).zip(NAMES) {
@@ -142,13 +141,8 @@ fn job_of_set(
 fn job_of_one(ground: &Ground, (writer, run): (u16, u16), chance: &mut StdRng) -> Job {
     let at = chance.random_range(0..NAMES_NUMBER);
     let stamp = stamp(writer, run, at);
-    let sync = some_sync(chance);
     Job {
-        words: vec![
-            ground.binary.clone().into(),
-            sync.into(),
-            NAMES[usize::from(at)].into(),
-        ],
+        words: ours(ground, chance, &[NAMES[usize::from(at)]]),
         stdin: Some(make(stamp, chance.random_range(SMALLEST..20_000))),
         stamp,
         kill: None,
@@ -165,12 +159,9 @@ fn some_fate(form: Form, chance: &mut StdRng) -> Option<Kill> {
 }
 
 pub(super) fn crowd(ground: &Ground, form: Form, round: usize, kills: Kills) -> Result<Crowd> {
-    let told_as = format!(
-        "-t, {form:?}, round {round}, {kills:?}, seed {}",
-        ground.seed
-    );
-    let mut chance = ground.chance(&format!("many {form:?} {round} {kills:?}"));
-    let place = Place::make(ground, None)?;
+    let test = format!("-t, {form:?}, round {round}");
+    let mut scene = Scene::set(ground, Program::Atomwrite, kills, &test, None)?;
+    let Scene { place, chance, .. } = &mut scene;
     let is_there = form != Form::NoClobber;
     if is_there {
         for (at, name) in (0..).zip(NAMES) {
@@ -194,11 +185,11 @@ pub(super) fn crowd(ground: &Ground, form: Form, round: usize, kills: Kills) -> 
         for run in 0..u16::try_from(runs)? {
             let run = (writer, run);
             let mut job = if form == Form::BesideSingle && writer % 2 == 0 {
-                job_of_one(ground, run, &mut chance)
+                job_of_one(ground, run, chance)
             } else {
-                job_of_set(ground, &place, run, form.options(), &mut chance)?
+                job_of_set(ground, place, run, form.options(), chance)?
             };
-            job.kill = some_fate(form, &mut chance).filter(|_| kills == Kills::Some);
+            job.kill = some_fate(form, chance).filter(|_| kills == Kills::Some);
             jobs.push(job);
         }
         writers.push(Writer {
@@ -206,22 +197,20 @@ pub(super) fn crowd(ground: &Ground, form: Form, round: usize, kills: Kills) -> 
             unnamed_files: writer % 4 > 1,
         });
     }
-    let readers = (0..READERS)
-        .map(|reader| {
-            let at = reader % NAMES.len();
-            let number = u16::try_from(at).unwrap_or_default();
-            match reader / NAMES.len() {
-                1 if form == Form::Backup => (BACKUPS[at], watch(number, false, form)),
-                _ => (NAMES[at], watch(number, is_there, form)),
-            }
-        })
-        .collect();
-    let (done, seen) = perform(&place.directory, writers, readers, &told_as)?;
+    let (done, seen) = scene.perform(writers, |reader| {
+        let at = reader % NAMES.len();
+        let number = u16::try_from(at).unwrap_or_default();
+        match reader / NAMES.len() {
+            1 if form == Form::Backup => (BACKUPS[at], watch(number, false, form)),
+            _ => (NAMES[at], watch(number, is_there, form)),
+        }
+    })?;
+    let told_as = scene.told_as.as_str();
     let mut runs = Tally::default();
     let allowed: &[i32] = if is_there { &[] } else { &REFUSED };
     let (mut winners, mut killed) = (Vec::new(), Vec::new());
     for done in &done {
-        if judge(done, allowed, &told_as, &mut runs) {
+        if judge(done, allowed, told_as, &mut runs) {
             winners.push(done);
         } else if done.was_killed() {
             killed.push(done);
@@ -232,9 +221,9 @@ pub(super) fn crowd(ground: &Ground, form: Form, round: usize, kills: Kills) -> 
             format!("{told_as}: {} have made the files", winners.len())
         });
     }
-    judge_end(&place, form, (&winners, &killed), &told_as, &mut runs);
+    judge_end(&scene.place, form, (&winners, &killed), told_as, &mut runs);
     let may_leave = kills == Kills::Some && !form.leaves_nothing();
-    let random = clear_up(ground, &place, may_leave, &told_as, &mut chance, &mut runs)?;
+    let random = clear_up(ground, &mut scene, may_leave, &mut runs)?;
     Ok(Crowd { runs, seen, random })
 }
 
@@ -298,18 +287,17 @@ fn judge_end(
 /// One more run of the same set, and, where there were single ones, one of each: is there anything else then?
 fn clear_up(
     ground: &Ground,
-    place: &Place,
+    scene: &mut Scene<'_>,
     may_leave: bool,
-    told_as: &str,
-    chance: &mut StdRng,
     runs: &mut Tally,
 ) -> Result<usize> {
+    let (place, told_as) = (&scene.place, scene.told_as.as_str());
     let expected = |name: &str| NAMES.contains(&name) || BACKUPS.contains(&name);
     if !may_leave {
         let told_as = format!("{told_as}: before one more run");
         litter(place, expected, |_| false, &told_as, runs)?;
     }
-    let job = job_of_set(ground, place, AFTER, &[], chance)?;
+    let job = job_of_set(ground, place, AFTER, &[], &mut scene.chance)?;
     if once_more(place, job, told_as, runs)? {
         for (at, name) in (0..).zip(NAMES) {
             let content = fs::read(place.path(name)).unwrap_or_default();
@@ -331,10 +319,7 @@ fn clear_up(
     {
         let of = NAMES.into_iter().find(|one| choices(one).contains(name));
         let job = Job {
-            words: vec![
-                ground.binary.clone().into(),
-                of.context("it is nobody's")?.into(),
-            ],
+            words: atomwrite(ground, [of.context("it is nobody's")?]),
             stdin: Some(make(stamp(AFTER.0, AFTER.1, 0), SMALLEST)),
             stamp: stamp(AFTER.0, AFTER.1, 0),
             kill: None,

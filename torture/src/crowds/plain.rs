@@ -1,15 +1,12 @@
 //! Writers of whole contents, with nothing between them: the last one wins, and nobody ever sees half of one.
 
-use std::ffi::OsString;
-use std::fs;
-
 use anyhow::Result;
 use rand::Rng;
 use rand::rngs::StdRng;
 
-use super::aftermath::{Place, Scene, before, fate, judge, last, shown, words_for};
-use super::content::{BEFORE, LARGEST, SMALLEST, Stamp, make, read};
-use super::crowd::{Job, READERS, WRITERS, Watch, Writer, perform};
+use super::aftermath::{Scene, Task, before, judge, last, ours, shown, words_for};
+use super::content::{BEFORE, LARGEST, SMALLEST, make, read};
+use super::crowd::{WRITERS, Watch};
 use super::{Crowd, Kills};
 use crate::ground::Ground;
 use crate::programs::Program;
@@ -54,33 +51,21 @@ impl Form {
         !matches!(self, Self::Named | Self::NamedValidate)
     }
 
-    fn words(self, ground: &Ground, source: &str, sync: &str) -> Vec<OsString> {
-        let tail: &[&str] = match self {
-            Self::Stdin | Self::Named | Self::StdinAndValidate | Self::Mixed => &["o"],
-            Self::Compare => &["-C", "o"],
-            Self::Source => &[source, "o"],
-            Self::Command => &["o", "--", "cat", source],
-            Self::Lock => &["--lock", "o"],
-            Self::Validate | Self::NamedValidate => &["--validate", "cat >/dev/null", "o"],
-            Self::ThroughALink => &["src.link"],
-            Self::Backup => &["-b", "o"],
-        };
-        let mut words = vec![ground.binary.clone().into(), sync.into()];
-        words.extend(tail.iter().map(OsString::from));
-        words
+    fn words(self, source: &str) -> Vec<&str> {
+        match self {
+            Self::Stdin | Self::Named | Self::StdinAndValidate | Self::Mixed => vec!["o"],
+            Self::Compare => vec!["-C", "o"],
+            Self::Source => vec![source, "o"],
+            Self::Command => vec!["o", "--", "cat", source],
+            Self::Lock => vec!["--lock", "o"],
+            Self::Validate | Self::NamedValidate => vec!["--validate", "cat >/dev/null", "o"],
+            Self::ThroughALink => vec!["src.link"],
+            Self::Backup => vec!["-b", "o"],
+        }
     }
 
     fn reads_stdin(self) -> bool {
         !matches!(self, Self::Source | Self::Command)
-    }
-}
-
-/// How long the disk is waited for: mostly not, since that is not what is tested here.
-pub(super) fn some_sync(chance: &mut StdRng) -> &'static str {
-    match chance.random_range(0..20) {
-        0 => "--sync=full",
-        1 => "--sync=file",
-        _ => "--sync=none",
     }
 }
 
@@ -107,68 +92,47 @@ pub(super) fn crowd(
     round: usize,
     kills: Kills,
 ) -> Result<Crowd> {
-    let told_as = format!("{form:?}, round {round}, {kills:?}, seed {}", ground.seed);
-    let mut chance = ground.chance(&format!("crowd {form:?} {round} {kills:?}"));
-    let place = Place::make(ground, Some(&before()))?;
-    std::os::unix::fs::symlink("o", place.path("src.link"))?;
-    let scene = Scene {
-        ground,
-        place,
-        program,
-        kills,
-        told_as,
-    };
-    let (place, told_as) = (&scene.place, scene.told_as.as_str());
-    let mut writers = Vec::new();
-    for writer in 0..WRITERS {
-        let own = match form {
-            Form::Mixed => Form::ALL[chance.random_range(0..Form::ALL.len() - 2)],
+    let test = format!("{form:?}, round {round}");
+    let mut scene = Scene::set(ground, program, kills, &test, Some(&before()))?;
+    std::os::unix::fs::symlink("o", scene.place.path("src.link"))?;
+    let forms: Vec<Form> = (0..WRITERS)
+        .map(|writer| match form {
+            Form::Mixed => Form::ALL[scene.chance.random_range(0..Form::ALL.len() - 2)],
             Form::StdinAndValidate if writer % 2 == 0 => Form::Validate,
             Form::StdinAndValidate => Form::Stdin,
             form => form,
-        };
-        let mut jobs = Vec::new();
-        for number in 0..u16::try_from(ground.many(1, 2))? {
+        })
+        .collect();
+    let mut writers = scene.writers(ground.many(1, 2), |stamp, source, chance| {
+        let own = forms[usize::from(stamp.writer)];
+        let mut size = some_size(chance);
+        let mut stamp = stamp;
+        if own == Form::Compare {
             // So that some find what they would write.
-            let stamp = match own {
-                Form::Compare => Stamp {
-                    writer: writer % 4,
-                    number: 0,
-                },
-                _ => Stamp { writer, number },
-            };
-            let size = match own {
-                Form::Compare => 1000 * usize::from(stamp.writer + 1),
-                _ => some_size(&mut chance),
-            };
-            let content = make(stamp, size);
-            let source = format!("src.{writer}.{number}");
-            let sync = some_sync(&mut chance);
-            let kill = fate(&mut chance).filter(|_| kills == Kills::Some);
-            let (words, reads_stdin) = match program {
-                Program::Atomwrite => (own.words(ground, &source, sync), own.reads_stdin()),
-                other => (words_for(other, ground, &source), other.reads_stdin()),
-            };
-            let stdin = if reads_stdin {
-                Some(content)
-            } else {
-                fs::write(place.path(&source), content)?;
-                None
-            };
-            jobs.push(Job {
-                words,
-                stdin,
-                stamp,
-                kill,
-            });
+            (stamp.writer, stamp.number) = (stamp.writer % 4, 0);
+            size = 1000 * usize::from(stamp.writer + 1);
         }
-        writers.push(Writer {
-            jobs,
-            unnamed_files: own.has_unnamed_files(),
-        });
+        let is_ours = program == Program::Atomwrite;
+        Task {
+            words: if is_ours {
+                ours(ground, chance, &own.words(source))
+            } else {
+                words_for(program, ground, source)
+            },
+            stamp,
+            content: make(stamp, size),
+            reads_stdin: if is_ours {
+                own.reads_stdin()
+            } else {
+                program.reads_stdin()
+            },
+        }
+    })?;
+    for (writer, form) in writers.iter_mut().zip(forms) {
+        writer.unnamed_files = form.has_unnamed_files();
     }
-    let readers = (0..READERS).map(|_| ("o", watch())).collect();
-    let (done, seen) = perform(&place.directory, writers, readers, told_as)?;
+    let (done, seen) = scene.perform(writers, |_| ("o", watch()))?;
+    let (place, told_as) = (&scene.place, scene.told_as.as_str());
     let mut runs = Tally::default();
     let mut possible = Vec::new();
     let mut somebody_did = false;
