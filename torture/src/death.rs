@@ -14,47 +14,29 @@ use anyhow::Result;
 use nix::sys::signal::Signal;
 
 use self::judge::judge;
-use crate::forms::{self, Case, Form, Kit};
+use crate::forms::{Form, Kind, try_all};
 use crate::ground::Ground;
-use crate::programs::Program;
-use crate::report::{Promise, Report};
+use crate::report::Report;
 use crate::tracer::{Act, Call};
-
-/// A row of the report: its name, and what is done at a call.
-type Kind = (&'static str, fn(&Form, &Call) -> Vec<Act>);
-
-const KINDS: [Kind; 2] = [
-    ("SIGKILL at every system call", kills_at),
-    ("SIGTERM, SIGINT, SIGHUP at every system call", signals_at),
-];
 
 /// How many deaths of each form and kind are tried if time is short.
 const SHORT: usize = 30;
 
+const KINDS: [Kind; 2] = [
+    Kind {
+        row: "SIGKILL at every system call",
+        acts: kills_at,
+        short: SHORT,
+    },
+    Kind {
+        row: "SIGTERM, SIGINT, SIGHUP at every system call",
+        acts: signals_at,
+        short: SHORT,
+    },
+];
+
 pub(crate) fn run(ground: &Ground, report: &mut Report) -> Result<()> {
-    let kit = Kit::make(ground)?;
-    for program in Program::ALL {
-        let forms = forms::rehearsed(program, ground, &kit)?;
-        for (row, acts) in KINDS {
-            let mut chance = ground.chance(&format!("{row} {program:?}"));
-            let mut cases = Vec::new();
-            for (form, calls) in &forms {
-                cases.extend(Case::of(
-                    form,
-                    calls,
-                    acts,
-                    ground.length,
-                    SHORT,
-                    &mut chance,
-                ));
-            }
-            let tally = Case::try_all(&cases, ground, &kit, |case, run, before, after| {
-                judge(case, &kit, run, before, after)
-            })?;
-            report.add(row, Promise::Made, program, tally);
-        }
-    }
-    Ok(())
+    try_all(ground, report, &KINDS, judge)
 }
 
 /// Between fork and exec the C library sets each signal's disposition anew, two calls for each: every eighth will do.

@@ -15,21 +15,10 @@ use nix::errno::Errno;
 
 use self::errors::errors_of;
 use self::judge::judge;
-use crate::forms::{self, Case, Form, Kit};
+use crate::forms::{Case, Form, Kind, try_all};
 use crate::ground::Ground;
-use crate::programs::Program;
-use crate::report::{Promise, Report};
+use crate::report::Report;
 use crate::tracer::{Act, Call};
-
-/// A kind of failure.
-#[derive(Debug, Clone, Copy)]
-struct Kind {
-    row: &'static str,
-    /// What is done at a call.
-    acts: fn(&Call) -> Vec<Act>,
-    /// How many of each form are tried if time is short.
-    short: usize,
-}
 
 const KINDS: [Kind; 3] = [
     Kind {
@@ -67,7 +56,10 @@ fn may_leave(case: &Case<'_>) -> bool {
     }
 }
 
-fn errors_at(call: &Call) -> Vec<Act> {
+fn errors_at(form: &Form, call: &Call) -> Vec<Act> {
+    if form.lacks(call) {
+        return Vec::new();
+    }
     errors_of(&call.name())
         .iter()
         .copied()
@@ -75,8 +67,8 @@ fn errors_at(call: &Call) -> Vec<Act> {
         .collect()
 }
 
-fn shortened(call: &Call) -> Vec<Act> {
-    let Some(asked) = call.asks_for() else {
+fn shortened(form: &Form, call: &Call) -> Vec<Act> {
+    let Some(asked) = call.asks_for().filter(|_| !form.lacks(call)) else {
         return Vec::new();
     };
     let mut acts = vec![Act::Fail(Errno::EINTR)];
@@ -89,8 +81,8 @@ fn shortened(call: &Call) -> Vec<Act> {
     acts
 }
 
-fn gone_at(call: &Call) -> Vec<Act> {
-    if call.changes() {
+fn gone_at(form: &Form, call: &Call) -> Vec<Act> {
+    if call.changes() && !form.lacks(call) {
         vec![Act::FailEver(Errno::EIO), Act::FailEver(Errno::EROFS)]
     } else {
         Vec::new()
@@ -98,34 +90,5 @@ fn gone_at(call: &Call) -> Vec<Act> {
 }
 
 pub(crate) fn run(ground: &Ground, report: &mut Report) -> Result<()> {
-    let kit = Kit::make(ground)?;
-    for program in Program::ALL {
-        let forms = forms::rehearsed(program, ground, &kit)?;
-        for Kind { row, acts, short } in KINDS {
-            let mut chance = ground.chance(&format!("{row} {program:?}"));
-            let mut cases = Vec::new();
-            for (form, calls) in &forms {
-                let acts = |form: &Form, call: &Call| {
-                    if form.lacks(call) {
-                        Vec::new()
-                    } else {
-                        acts(call)
-                    }
-                };
-                cases.extend(Case::of(
-                    form,
-                    calls,
-                    acts,
-                    ground.length,
-                    short,
-                    &mut chance,
-                ));
-            }
-            let tally = Case::try_all(&cases, ground, &kit, |case, run, before, after| {
-                judge(case, &kit, run, before, after)
-            })?;
-            report.add(row, Promise::Made, program, tally);
-        }
-    }
-    Ok(())
+    try_all(ground, report, &KINDS, judge)
 }

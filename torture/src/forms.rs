@@ -19,12 +19,12 @@ use nix::errno::Errno;
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 
-pub(crate) use self::case::{Case, Harms};
+pub(crate) use self::case::{Case, Harms, Kind, try_all};
 pub(crate) use self::scene::{Kit, Look, Scene, Seen};
 pub(crate) use self::state::State;
 use self::table::of_program;
 use crate::ground::Ground;
-use crate::programs::{Program, is_temporary};
+use crate::programs::{Program, atomwrite, is_temporary};
 use crate::report::Tally;
 use crate::tracer::{self, Aim, Call, End, Line, Run, Scope, Standing};
 
@@ -206,9 +206,7 @@ impl Form {
 
     fn all_words(&self, ground: &Ground, words: &[&str]) -> Vec<OsString> {
         match self.program {
-            Program::Atomwrite => std::iter::once(ground.binary.clone().into())
-                .chain(words.iter().map(OsString::from))
-                .collect(),
+            Program::Atomwrite => atomwrite(ground, words),
             other => other.words(ground),
         }
     }
@@ -337,11 +335,7 @@ fn sets_lease(call: &Call) -> bool {
 }
 
 /// The forms of a program, each with the calls that it makes undisturbed.
-pub(crate) fn rehearsed(
-    program: Program,
-    ground: &Ground,
-    kit: &Kit,
-) -> Result<Vec<(Form, Vec<Call>)>> {
+fn rehearsed(program: Program, ground: &Ground, kit: &Kit) -> Result<Vec<(Form, Vec<Call>)>> {
     let directory = ground.directory("rehearsals.")?;
     let forms = of_program(program).into_iter();
     forms

@@ -6,10 +6,10 @@ use anyhow::{Context, Result};
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 
-use super::{Form, Kit, Scene, Seen, with_each};
+use super::{Form, Kit, Scene, Seen, rehearsed, with_each};
 use crate::ground::{Ground, Length};
 use crate::programs::Program;
-use crate::report::{Harm, Tally};
+use crate::report::{Harm, Promise, Report, Tally};
 use crate::tracer::{Act, Aim, Call, Run};
 
 /// What is wrong, and what tells it.
@@ -21,6 +21,43 @@ const MOST: usize = 400;
 /// An interpreter makes a thousand calls before it looks at its work.
 const MOST_OF_OTHERS: usize = 500;
 
+/// A row of the report.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Kind {
+    pub(crate) row: &'static str,
+    /// What is done at a call.
+    pub(crate) acts: fn(&Form, &Call) -> Vec<Act>,
+    /// How many of each form are tried if time is short.
+    pub(crate) short: usize,
+}
+
+/// Tries all that is to be done at every call of every form of every program.
+pub(crate) fn try_all(
+    ground: &Ground,
+    report: &mut Report,
+    kinds: &[Kind],
+    judge: impl Fn(&Case<'_>, &Kit, &Run, &Seen, &Seen) -> Harms + Sync,
+) -> Result<()> {
+    let kit = Kit::make(ground)?;
+    for program in Program::ALL {
+        let forms = rehearsed(program, ground, &kit)?;
+        for kind in kinds {
+            let row = kind.row;
+            let mut chance = ground.chance(&format!("{row} {program:?}"));
+            let cases: Vec<Case<'_>> = forms
+                .iter()
+                .flat_map(|(form, calls)| Case::of(form, calls, kind, ground.length, &mut chance))
+                .collect();
+            let tally = with_each(ground, &cases, |case, above, tally| {
+                case.try_it(ground, &kit, above, tally, &judge)
+                    .with_context(|| case.shown(ground))
+            })?;
+            report.add(row, Promise::Made, program, tally);
+        }
+    }
+    Ok(())
+}
+
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Case<'f> {
     pub(crate) form: &'f Form,
@@ -30,30 +67,24 @@ pub(crate) struct Case<'f> {
 
 impl<'f> Case<'f> {
     /// All cases of a form; if time is short, or there are too many, a choice of them by chance.
-    pub(crate) fn of(
+    fn of(
         form: &'f Form,
         calls: &[Call],
-        acts: impl Fn(&Form, &Call) -> Vec<Act>,
+        kind: &Kind,
         length: Length,
-        short: usize,
         chance: &mut StdRng,
     ) -> Vec<Self> {
-        let at = |call: &Call| {
-            acts(form, call)
-                .into_iter()
-                .map(|act| Self {
-                    form,
-                    call: *call,
-                    act,
-                })
-                .collect()
-        };
-        let mut cases: Vec<Self> = calls
-            .iter()
-            .flat_map(|call| -> Vec<Self> { at(call) })
-            .collect();
+        let mut cases = Vec::new();
+        for call in calls {
+            let acts = (kind.acts)(form, call).into_iter();
+            cases.extend(acts.map(|act| Self {
+                form,
+                call: *call,
+                act,
+            }));
+        }
         let most = match (length, form.program) {
-            (Length::Short, _) => short,
+            (Length::Short, _) => kind.short,
             (Length::Long, Program::Atomwrite) => MOST,
             (Length::Long, _) => MOST_OF_OTHERS,
         };
@@ -69,26 +100,13 @@ impl<'f> Case<'f> {
         format!("{}: {act:?} at {call}, seed {}", form.shown(), ground.seed)
     }
 
-    /// Tries each case; gives what was counted.
-    pub(crate) fn try_all(
-        cases: &[Self],
-        ground: &Ground,
-        kit: &Kit,
-        judge: impl Fn(&Self, &Run, &Seen, &Seen) -> Harms + Sync,
-    ) -> Result<Tally> {
-        with_each(ground, cases, |case, above, tally| {
-            case.try_it(ground, kit, above, tally, &judge)
-                .with_context(|| case.shown(ground))
-        })
-    }
-
     fn try_it(
         &self,
         ground: &Ground,
         kit: &Kit,
         above: &Path,
         tally: &mut Tally,
-        judge: &impl Fn(&Self, &Run, &Seen, &Seen) -> Harms,
+        judge: &impl Fn(&Self, &Kit, &Run, &Seen, &Seen) -> Harms,
     ) -> Result<()> {
         let scene = Scene::make(self.form, kit, above)?;
         let before = scene.look()?;
@@ -104,7 +122,7 @@ impl<'f> Case<'f> {
         }
         tally.tried();
         let after = scene.look()?;
-        let mut harms = judge(self, &run, &before, &after);
+        let mut harms = judge(self, kit, &run, &before, &after);
         if !after.beyond(&before, self.form.expected_names()).is_empty() {
             harms.extend(
                 self.form
