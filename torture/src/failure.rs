@@ -2,7 +2,8 @@
 //!
 //! The rule: the exit status and DEST agree. Status 0 means new, whole and with all that it should have; a failure means
 //! untouched, with the same inode and time, or, with its own status, new; nothing is left; and the one line that is said
-//! is in the form that was promised. A read or write that does less than was asked for, or is interrupted, is no error.
+//! is in the form that was promised. What could not be put on the disk is no success, though DEST is new. A read or write
+//! that does less than was asked for, or is interrupted, is no error.
 //!
 //! What it cannot see: what a call does that fails half-way: here it does nothing at all, only close does its work. Real
 //! faults of real filesystems are another part.
@@ -45,6 +46,19 @@ fn is_harmless(case: &Case<'_>) -> bool {
         Act::Fail(errno) => errno == Errno::EINTR && case.call.asks_for().is_some(),
         _ => false,
     }
+}
+
+/// Whether what was to be put on the disk may not be there.
+fn is_lost(case: &Case<'_>) -> bool {
+    let Act::Fail(errno) = case.act else {
+        return false;
+    };
+    let syncs = matches!(&*case.call.name(), "fsync" | "fdatasync" | "syncfs");
+    syncs
+        && matches!(
+            errno,
+            Errno::EIO | Errno::ENOSPC | Errno::EDQUOT | Errno::ESTALE
+        )
 }
 
 /// Whether names could not be removed.

@@ -2,7 +2,7 @@
 
 use std::iter;
 
-use super::{is_harmless, may_leave};
+use super::{is_harmless, is_lost, may_leave};
 use crate::forms::{
     Case, Form, Harms, Kit, Look, Seen, State, is_inside_temporary, is_temporary_path,
 };
@@ -69,6 +69,9 @@ pub(super) fn judge(case: &Case<'_>, kit: &Kit, run: &Run, before: &Seen, after:
             Harm::Answer,
             format!("that is no reason to fail: {}", run.stderr),
         ));
+    }
+    if is_lost(case) && said == Said::Done {
+        harms.push((Harm::Lost, "that was no success".into()));
     }
     harms.extend(wrong_words(said, told.len(), &run.stderr));
     harms.extend(left(case, kit, said, &states, before, after));
