@@ -352,13 +352,11 @@ impl Memory {
     }
 
     pub(super) fn sync(&mut self) -> Answer<()> {
-        match self.breaks() {
-            Break::Sync(errno) => Err(errno),
-            _ => {
-                self.tell(|| Entry::Flush);
-                Ok(())
-            }
+        if let Break::Sync(errno) = self.breaks() {
+            return Err(errno);
         }
+        self.tell(|| Entry::Flush);
+        Ok(())
     }
 
     pub(super) fn sync_directory(&mut self) -> Answer<()> {
