@@ -165,11 +165,6 @@ impl Report {
             program.shown(),
             self.began.elapsed().as_secs()
         );
-        if program == Program::Atomwrite && promise == Promise::Made {
-            for example in &tally.examples {
-                println!("torture:     {example}");
-            }
-        }
         let part = self.part;
         let row = if let Some(at) = self
             .rows
@@ -215,6 +210,9 @@ impl Report {
                 "torture: atomwrite broke its promise: {}: {}",
                 row.part, row.test
             );
+            for example in &row.cells[&Program::Atomwrite].examples {
+                println!("torture:     {example}");
+            }
         }
         if published == Published::Yes {
             let picture = picture::draw(&self)?;

@@ -29,7 +29,7 @@ const fn creates(words: &'static [&'static str]) -> Form {
     }
 }
 
-pub(super) const FORMS: [Form; 12] = [
+pub(super) const FORMS: [Form; 13] = [
     PLAIN,
     replaces(&["src", "o"]),
     replaces(&["o", "--", "cat"]),
@@ -42,6 +42,7 @@ pub(super) const FORMS: [Form; 12] = [
     creates(&["-n", "o"]),
     creates(&["-D", "d/e/o"]),
     creates(&["--lock", "o"]),
+    creates(&["-D", "-t", "d", "src"]),
 ];
 
 /// Whose next write has to remove what any other has left.
@@ -54,7 +55,18 @@ impl Form {
 
     /// Where DEST is, from the current directory.
     pub(super) fn destination(&self) -> &'static str {
-        if self.has("d/e/o") { "d/e/o" } else { "o" }
+        if self.has("d/e/o") {
+            "d/e/o"
+        } else if self.is_of_many() {
+            "d/src"
+        } else {
+            "o"
+        }
+    }
+
+    /// Whether there could be more files, of which some failures do not name one.
+    pub(super) fn is_of_many(&self) -> bool {
+        self.has("-t")
     }
 
     /// Whether `o~` will be the old file; before, it is an older one.

@@ -209,7 +209,8 @@ impl Case<'_> {
             ));
             return;
         };
-        if !line.contains(&quoted) || line.contains("os error") {
+        let names_directory = form.is_of_many() && line.contains("'d'");
+        if !(line.contains(&quoted) || names_directory) || line.contains("os error") {
             harms.push((Harm::Answer, "the message does not name DEST".to_owned()));
         }
         let end = format!("; {quoted} is unchanged");
