@@ -60,7 +60,7 @@ fn names(directory: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// What a run is, in an example: its writer, its number, when it was to be killed.
+/// What a run is, in an example: its writer, its number, its words, when it was to be killed.
 pub(crate) fn told(done: &Done) -> String {
     let Stamp { writer, number } = done.job.stamp;
     let kill = done
@@ -68,7 +68,11 @@ pub(crate) fn told(done: &Done) -> String {
         .kill
         .map(|kill| format!(", to get {:?} {:?}", kill.signal, kill.moment))
         .unwrap_or_default();
-    format!("writer {writer}, run {number}{kill}: {}", done.ended.told())
+    let words: Vec<_> = done.job.words.iter().skip(1).collect();
+    format!(
+        "writer {writer}, run {number}, {words:?}{kill}: {}",
+        done.ended.told()
+    )
 }
 
 /// For a fourth of all runs, a moment for a SIGKILL: mostly a time of which short ones are as likely as long ones.
