@@ -71,7 +71,7 @@ pub(crate) fn run(ground: &Ground, report: &mut Report) -> Result<()> {
             plain(ground, program, Kills::Some)?,
         );
     }
-    let rounds = ground.many(1, 4);
+    let rounds = ground.many(1, 2);
     let mut created = Crowd::default();
     let mut appended = Crowd::default();
     let mut counted = Crowd::default();
@@ -129,7 +129,7 @@ fn many(ground: &Ground, report: &mut Report, random: &mut usize) -> Result<()> 
     for form in many::Form::ALL {
         for kills in [Kills::None, Kills::Some] {
             let mut crowd = Crowd::default();
-            for round in 0..ground.many(1, 4) {
+            for round in 0..ground.many(1, 2) {
                 crowd.add(many::crowd(ground, form, round, kills)?);
             }
             *random += crowd.random;
@@ -140,6 +140,14 @@ fn many(ground: &Ground, report: &mut Report, random: &mut usize) -> Result<()> 
         }
     }
     Ok(())
+}
+
+/// How many runs each writer has, one after the other.
+fn runs(ground: &Ground, program: Program) -> usize {
+    match program {
+        Program::Atomwrite => ground.many(1, 2),
+        _ => 1,
+    }
 }
 
 /// Every form in a long run; in a short one, the commonest and all of them at once.

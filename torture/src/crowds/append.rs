@@ -9,7 +9,7 @@ use rand::Rng;
 use super::aftermath::{Scene, Task, judge, ours, shown};
 use super::content::Stamp;
 use super::crowd::Watch;
-use super::{Crowd, Kills};
+use super::{Crowd, Kills, runs};
 use crate::ground::Ground;
 use crate::programs::Program;
 use crate::report::{Harm, Tally};
@@ -68,7 +68,7 @@ pub(super) fn crowd(
     // Every other time there is none, and they wait for one another all the same.
     let old: Option<&[u8]> = (round % 2 == 0).then_some(b"");
     let mut scene = Scene::set(ground, program, kills, &format!("-a, round {round}"), old)?;
-    let writers = scene.writers(ground.many(1, 2), |stamp, source, chance| {
+    let writers = scene.writers(runs(ground, program), |stamp, source, chance| {
         let mut content = String::new();
         for at in 0..LINES {
             let length = if chance.random_ratio(1, 10) {

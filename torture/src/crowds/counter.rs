@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use super::aftermath::{Scene, Task, judge, ours, shown, words_for};
 use super::crowd::Watch;
-use super::{Crowd, Kills};
+use super::{Crowd, Kills, runs};
 use crate::ground::Ground;
 use crate::programs::Program;
 use crate::report::{Harm, Tally};
@@ -45,7 +45,7 @@ pub(super) fn crowd(
     let old: Option<&[u8]> = (round % 2 == 0 || program != Program::Atomwrite).then_some(b"0\n");
     let test = format!("--lock, round {round}");
     let mut scene = Scene::set(ground, program, kills, &test, old)?;
-    let writers = scene.writers(ground.many(1, 2), |stamp, source, chance| {
+    let writers = scene.writers(runs(ground, program), |stamp, source, chance| {
         let words = if program == Program::Atomwrite {
             let next = "echo $(( $(cat o 2>/dev/null || echo 0) + 1 ))";
             ours(ground, chance, &["--lock", "o", "--", "sh", "-c", next])

@@ -176,8 +176,8 @@ pub(super) fn crowd(ground: &Ground, form: Form, round: usize, kills: Kills) -> 
     let runs = match (form, kills) {
         // The first makes it, and all others only look.
         (Form::NoClobber, _) => 1,
-        (_, Kills::None) => ground.many(2, 4),
-        (_, Kills::Some) => ground.many(5, 20),
+        (_, Kills::None) => ground.many(2, 3),
+        (_, Kills::Some) => ground.many(5, 10),
     };
     let mut writers = Vec::new();
     for writer in 0..many {

@@ -7,7 +7,7 @@ use rand::rngs::StdRng;
 use super::aftermath::{Scene, Task, before, judge, last, ours, shown, words_for};
 use super::content::{BEFORE, LARGEST, SMALLEST, make, read};
 use super::crowd::{WRITERS, Watch};
-use super::{Crowd, Kills};
+use super::{Crowd, Kills, runs};
 use crate::ground::Ground;
 use crate::programs::Program;
 use crate::report::{Harm, Tally};
@@ -103,7 +103,7 @@ pub(super) fn crowd(
             form => form,
         })
         .collect();
-    let mut writers = scene.writers(ground.many(1, 2), |stamp, source, chance| {
+    let mut writers = scene.writers(runs(ground, program), |stamp, source, chance| {
         let own = forms[usize::from(stamp.writer)];
         let mut size = some_size(chance);
         let mut stamp = stamp;

@@ -17,9 +17,9 @@ pub(crate) type Harms = Vec<(Harm, String)>;
 
 /// So many cases of each form and kind the long run has at most. All of them would be 150,000, of which most are the same
 /// call with the same answer in another form.
-const MOST: usize = 400;
+const MOST: usize = 200;
 /// An interpreter makes a thousand calls before it looks at its work.
-const MOST_OF_OTHERS: usize = 500;
+const MOST_OF_OTHERS: usize = 250;
 
 /// A row of the report.
 #[derive(Debug, Clone, Copy)]

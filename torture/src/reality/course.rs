@@ -133,7 +133,9 @@ impl<'g> Course<'g> {
                 } else {
                     fault.one_in() / 4
                 };
-                let is_chosen = chance.random_range(0..self.ground.many(one_in.max(1), 1)) == 0;
+                let is_chosen = chance
+                    .random_range(0..self.ground.many(one_in.max(1), one_in.div_ceil(4).max(1)))
+                    == 0;
                 if !fault.concerns(writer) || !(is_first || is_chosen) {
                     continue;
                 }
