@@ -300,8 +300,10 @@ fn changes(call: &Call, ended: &Ended, before: &Tree, after: &Tree, found: &mut 
         call.words.iter().any(|word| {
             let word = word.as_bytes();
             let word = word.strip_prefix(b"./").unwrap_or(word);
-            let is_target_directory =
-                [&b"dir"[..], b"-tdir", b"--target-directory=dir"].contains(&word);
+            let directory = [&b"--target-directory="[..], b"-t"]
+                .iter()
+                .find_map(|option| word.strip_prefix(*option))
+                .unwrap_or(word);
             let target: &[u8] = match word {
                 b"link" => b"o",
                 b"dangling" => b"lost",
@@ -311,7 +313,7 @@ fn changes(call: &Call, ended: &Ended, before: &Tree, after: &Tree, found: &mut 
             // A backup begins with the name itself.
             !target.is_empty() && name.starts_with(target)
                 || name.starts_with(word) && !word.is_empty()
-                || is_target_directory && name.starts_with(b"dir/")
+                || !directory.is_empty() && name.starts_with(directory)
                 || target.starts_with(name)
         })
     };
@@ -414,7 +416,8 @@ fn backups() -> impl Strategy<Value = Backups> {
         of(select(controls)),
         of(suffix()),
         of(select(controls)),
-        of(suffix()),
+        // cp 9.1 takes one from its variable that ends with a slash, and fails.
+        of(suffix().prop_filter("cp fails", |ending| !ending.as_bytes().ends_with(b"/"))),
         subsequence(there, 0..4),
     )
 }
