@@ -64,15 +64,17 @@ impl Case<'_> {
         match self.destination(self.after) {
             None => harms.push((Harm::Missing, "there is no DEST".to_owned())),
             Some(now) if now.content == self.new => {
-                let mode = now.mode & 0o7777;
-                let is_right = if self.writer.replaces() {
-                    mode == self.writer.old_mode()
+                let takes_mode = self.writer.form().is_some_and(Form::is_of_many);
+                let source = self.before.get(Path::new("src"));
+                let mode = if self.writer.replaces() {
+                    self.writer.old_mode()
+                } else if takes_mode && source.is_some_and(|source| !source.is_file()) {
+                    // That of a pipe, as with cp.
+                    0o600
                 } else {
-                    // A SOURCE that is a pipe has 0600, and so has what is made of it, as with cp.
-                    let of_pipe = self.writer.form().is_some_and(Form::is_of_many);
-                    mode == 0o644 || of_pipe && mode == 0o600
+                    0o644
                 };
-                if !is_right || now.owner != (0, 0) {
+                if now.mode & 0o7777 != mode || now.owner != (0, 0) {
                     let seen = format!("mode {:o}, owner {:?}", now.mode & 0o7777, now.owner);
                     harms.push((Harm::Looks, seen));
                 }
@@ -212,7 +214,8 @@ impl Case<'_> {
             ));
             return;
         };
-        let names_other = form.is_of_many() && (line.contains("'d'") || line.contains("'src'"));
+        let names_other =
+            form.is_of_many() && (line.contains("'d'") || line.contains("cannot open 'src'"));
         if !(line.contains(&quoted) || names_other) || line.contains("os error") {
             harms.push((Harm::Answer, "the message does not name DEST".to_owned()));
         }
