@@ -10,6 +10,7 @@
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
+use std::mem;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -47,6 +48,8 @@ enum Kept<'d> {
     NotYet,
     /// It has its name. An older backup that had it has a temporary one until the commit.
     Named(Option<TempName<'d>>),
+    /// As that, where two names cannot be exchanged.
+    Over(TempName<'d>),
     /// The commit has to exchange the two files, and to name the old one after that.
     ByExchange,
     /// It stays, whatever happens.
@@ -163,11 +166,7 @@ impl<'d> Backup<'d> {
             }
         }
         let older = self.name.clone();
-        let choice = if self.lock_old() && self.lock(&older) {
-            Choice::First
-        } else {
-            Choice::Random
-        };
+        let choice = Choice::where_locked(self.lock_old() && self.lock(&older));
         let owner = self
             .destination
             .existing()
@@ -259,24 +258,35 @@ impl<'d> Backup<'d> {
             }
         }
         let older = self.name.clone();
-        self.lock(&older);
+        let choice = Choice::where_locked(self.lock(&older));
         match file.exchange(directory, &self.name) {
             Ok(true) if self.is_safe(&file) => Ok(Kept::Named(Some(file))),
             Ok(true) => {
-                // Not the one that was locked. It must go at once: in a moment the name may be somebody else's.
-                file.remove_if(file.metadata());
-                file.forget();
+                file.remove_at_once();
                 Ok(Kept::Final)
             }
-            Err(Errno::NOENT) | Ok(false) => {
-                if let Err(errno) = file.move_over(directory, &self.name) {
-                    return Err(lost(file, errno).into());
-                }
-                file.forget();
-                Ok(Kept::Final)
-            }
+            Err(Errno::NOENT) | Ok(false) => self.move_over(file, choice),
             Err(errno) => Err(errno.into()),
         }
+    }
+
+    /// Gives a file its name as the backup, over an older one. That keeps a second name until the commit, where there are
+    /// links.
+    fn move_over(&self, file: TempName<'d>, choice: Choice) -> Result<Kept<'d>> {
+        let directory = self.destination.directory().fd.as_fd();
+        let owner = sys::metadata_at(directory, &self.name)
+            .map_or_else(|_| sys::effective_uid(), |older| older.uid);
+        let mut older = TempName::link_existing(&self.name, directory, owner, choice).ok();
+        if let Some(other) = older.take_if(|it| choice == Choice::First && !self.is_safe(it)) {
+            other.remove_at_once();
+        }
+        if let Err(errno) = file.move_over(directory, &self.name) {
+            return Err(lost(file, errno).into());
+        }
+        // To rename a file to another name of its own does nothing (rename(2)).
+        file.remove_if(sys::metadata_at(directory, &self.name).ok());
+        file.forget();
+        Ok(older.map_or(Kept::Final, Kept::Over))
     }
 
     /// The commit, where the old file can only keep a name by it: the two files change names, and the old one gets the
@@ -345,9 +355,16 @@ impl Drop for Backup<'_> {
     fn drop(&mut self) {
         let directory = self.destination.directory().fd.as_fd();
         // The error under way is what the user wants to know.
-        match &self.kept {
+        match mem::replace(&mut self.kept, Kept::Final) {
             Kept::Named(None) => drop(sys::unlink(directory, &self.name)),
             Kept::Named(Some(older)) => drop(older.exchange(directory, &self.name)),
+            Kept::Over(older) => {
+                if older.move_over(directory, &self.name).is_ok() {
+                    older.remove_if(sys::metadata_at(directory, &self.name).ok());
+                }
+                // It must not go with the only name that it may have.
+                older.forget();
+            }
             Kept::NotYet | Kept::ByExchange | Kept::Final => {}
         }
     }

@@ -312,6 +312,10 @@ impl<'d> Staged<'d, Sealed> {
             sys::sync_file(&self.file).with_context(|| cannot_write(destination))?;
         }
         sys::close_error(&self.file).with_context(|| cannot_write(destination))?;
+        if let Origin::Unnamed(_) = self.origin {
+            // Not left to the commit: where it cannot be locked, no backup is to be touched.
+            TempName::lock_before(&self.file).with_context(|| cannot_write(destination))?;
+        }
         let (staged, Sealed { content, warnings }) = self.split();
         Ok(staged.into_phase(Synced {
             content,

@@ -47,6 +47,13 @@ pub(crate) enum Choice {
     Random,
 }
 
+impl Choice {
+    /// For a file that others would take for a leftover if it is not locked.
+    pub(crate) fn where_locked(is_locked: bool) -> Self {
+        if is_locked { Self::First } else { Self::Random }
+    }
+}
+
 /// What can be told to be at a place, or not: a file that is open, or one that was.
 pub(crate) trait Identify {
     fn is_at(&self, directory: BorrowedFd<'_>, name: &Path) -> bool;
@@ -93,14 +100,18 @@ impl Place<'_> {
 }
 
 impl<'d> TempName<'d> {
-    /// Gives a file that has none a name in `directory`. To be called while signals wait.
+    /// Locks a file that has no name, as it must be before it gets one.
+    pub(crate) fn lock_before(file: &OwnedFd) -> Result<(), Errno> {
+        where_supported(sys::try_lock(file))
+    }
+
+    /// Gives a file that has none a name in `directory`. To be called while signals wait, and the file is locked.
     pub(crate) fn link(
         file: &OwnedFd,
         by: LinkBy,
         directory: BorrowedFd<'d>,
         destination: &Path,
     ) -> io::Result<Self> {
-        where_supported(sys::try_lock(file))?;
         let owner = || sys::metadata(file).map(|ours| ours.uid).ok();
         let (guard, ()) = acquire(directory, destination, Choices::OF_A_FILE, &owner, |name| {
             match sys::link_open_file(file.as_fd(), by, directory, name) {
@@ -381,6 +392,12 @@ impl<'d> TempName<'d> {
             // What is left is a second name of a file that has one, and is removed by the next write.
             let _ = sys::unlink(directory, &self.name);
         }
+    }
+
+    /// Removes what has the name now, and is not locked: in a moment the name may be somebody else's.
+    pub(crate) fn remove_at_once(self) {
+        self.remove_if(self.metadata());
+        self.forget();
     }
 
     /// Removes nothing: the name is not ours any more.

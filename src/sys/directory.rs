@@ -188,14 +188,20 @@ pub(crate) fn proc_path(file: impl AsFd) -> PathBuf {
 
 /// Gives a file a second name; EEXIST if anything by that name is there.
 ///
-/// ENOENT also means that the file was replaced while the kernel looked: then there is another one by its name.
+/// ENOENT also means that the file was replaced while the kernel looked: then there is another one by its name. After any
+/// other error it may have been done all the same: the answer to a call can get lost (FUSE, NFS).
 pub(crate) fn link(from: BorrowedFd<'_>, old: &Path, to: BorrowedFd<'_>, new: &Path) -> Result<()> {
     const TRIES: usize = 1000;
     let link = || retry_on_intr(|| fs::linkat(from, old, to, new, AtFlags::empty()));
-    let is_there = || fs::statat(from, old, AtFlags::SYMLINK_NOFOLLOW).is_ok();
+    let at = |directory, name| super::metadata_at(directory, name).map(|seen| seen.identity);
     for _ in 1..TRIES {
         match link() {
-            Err(Errno::NOENT) if is_there() => {}
+            Err(Errno::NOENT) if at(from, old).is_ok() => {}
+            Err(errno)
+                if errno != Errno::EXIST && at(to, new).is_ok_and(|is| Ok(is) == at(from, old)) =>
+            {
+                return Ok(());
+            }
             linked => return linked,
         }
     }

@@ -69,7 +69,14 @@ pub(super) fn acquire<T>(
 ) -> io::Result<(TempPath, T)> {
     // Through the open directory, so that the guard removes the name there and nowhere else.
     let base = sys::proc_path(directory);
-    let mut make = |path: &Path| Ok(make(Path::new(path.file_name().unwrap_or_default()))?);
+    let mut make = |path: &Path| {
+        let name = Path::new(path.file_name().unwrap_or_default());
+        Ok(make(name).inspect_err(|errno| {
+            if *errno != Errno::EXIST {
+                remove_dead(directory, destination, name, owner);
+            }
+        })?)
+    };
     // Locked until our own name stands, so that nobody else can meet the dead file and think us dead.
     let mut dead = Vec::new();
     for choice in choices.names(destination) {
@@ -214,6 +221,17 @@ impl Leftover<'_> {
         remove(directory, name, &file, destination).ok()?;
         Some(file)
     }
+}
+
+/// Removes what may be left under a name that could not be made: a call may fail that has made it (open, where Landlock
+/// allows files to be made but not to be written).
+pub(super) fn remove_dead(
+    directory: BorrowedFd<'_>,
+    destination: &Path,
+    name: &Path,
+    owner: &impl Fn() -> Option<u32>,
+) {
+    drop(Leftover { destination, name }.remove(directory, owner));
 }
 
 /// Removes what a run left that was killed: a file, or a directory in which new files waited. One that has anything else

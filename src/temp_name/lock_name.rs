@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use super::acquire::{claim, first_choice, is_file_at, remove};
+use super::acquire::{claim, first_choice, is_file_at, remove, remove_dead};
 use crate::signals::{self, RemoveOnDeath};
 use crate::sys::{self, Errno, Kind, Metadata};
 
@@ -26,7 +26,8 @@ impl LockName {
     pub(crate) fn make(directory: BorrowedFd<'_>, destination: &Path) -> Result<(Self, OwnedFd)> {
         let name = PathBuf::from(first_choice(destination));
         for _ in 0..MOST_WAITS {
-            if let Some(made) = signals::without(|| Self::create(directory, &name))? {
+            let create = || Self::create(directory, destination, &name);
+            if let Some(made) = signals::without(create)? {
                 return Ok(made);
             }
             match sys::open_to_lock(directory, &name) {
@@ -56,12 +57,20 @@ impl LockName {
     }
 
     /// `None` if somebody has the name. To be called without signals.
-    fn create(directory: BorrowedFd<'_>, name: &Path) -> Result<Option<(Self, OwnedFd)>> {
+    fn create(
+        directory: BorrowedFd<'_>,
+        destination: &Path,
+        name: &Path,
+    ) -> Result<Option<(Self, OwnedFd)>> {
         let directory = directory.try_clone_to_owned()?;
         // Nothing is in it, so others may see it: they must open it to wait for it.
         let file = match sys::create_new(directory.as_fd(), name, 0o444) {
             Err(Errno::EXIST) => return Ok(None),
-            created => created?,
+            Err(errno) => {
+                remove_dead(directory.as_fd(), destination, name, &|| None);
+                return Err(errno.into());
+            }
+            Ok(file) => file,
         };
         let arm = || {
             // Until it is locked, somebody may take it for a leftover.

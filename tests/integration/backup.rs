@@ -14,7 +14,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use crate::sandbox::{Done, NOBODY, Sandbox, Witness, needs_root, needs_tool, skip};
+use crate::sandbox::{Done, NOBODY, Sandbox, Witness, first_choice, needs_root, needs_tool, skip};
 use crate::strace::{Call, Strace};
 
 // ---- Names: GNU's programs tell -------------------------------------------------------------------------------
@@ -584,12 +584,109 @@ fn is_a_whole_copy_where_there_is_neither_link_nor_exchange() {
     }
 }
 
+/// In which place among its kind the call is that links the old file to a name.
+#[track_caller]
+fn nth_link_to(name: &str, sandbox: &Sandbox) -> usize {
+    let strace = Strace::new();
+    sandbox
+        .atomwrite(["-q", "-b", "out"])
+        .stdin("old")
+        .through(strace.command())
+        .leaves(["out", "out~"])
+        .succeeds();
+    let trace = strace.trace();
+    let to = format!(", \"{name}\", ");
+    let links = trace.places(|call| call.is("linkat") && call.args.contains(&to));
+    trace.own()[links[0]].nth
+}
+
+#[test]
+fn a_link_that_is_there_after_an_error_is_as_good() {
+    needs_tool!("strace");
+    // As a filesystem leaves it that answers with an error though it has done the work.
+    for (older, made) in [(None, "out~"), (Some("older"), &*first_choice("out"))] {
+        let sandbox = Sandbox::new();
+        sandbox.write("out", "old");
+        if let Some(older) = older {
+            sandbox.write("out~", older);
+        }
+        let nth = nth_link_to(made, &sandbox);
+        fs::remove_file(sandbox.path("out~")).unwrap();
+        if let Some(older) = older {
+            sandbox.write("out~", older);
+        }
+        sandbox.hard_link("out", made);
+        let old = sandbox.inode("out");
+        let strace = Strace::new().inject(&format!("linkat:error=EIO:when={nth}"));
+        sandbox
+            .atomwrite(["-q", "-b", "out"])
+            .stdin("new")
+            .through(strace.command())
+            .leaves(["out", "out~"])
+            .succeeds();
+        assert_eq!(sandbox.inode("out~"), old);
+        assert_eq!(sandbox.text("out"), "new");
+        assert!(strace.trace().own().iter().any(Call::injected));
+    }
+}
+
+#[test]
+fn an_older_one_is_not_touched_where_the_new_file_cannot_be_locked() {
+    needs_tool!("strace");
+    for refused in ["EPERM", "EACCES"] {
+        let sandbox = Sandbox::new();
+        sandbox.write("out", "old");
+        sandbox.write("out~", "older");
+        let older = sandbox.inode("out~");
+        let strace = Strace::new().inject(&format!("flock:error={refused}"));
+        sandbox
+            .atomwrite(["-b", "out"])
+            .stdin("new")
+            .through(strace.command())
+            .says("cannot write 'out'")
+            .leaves(["out", "out~"])
+            .fails(1);
+        assert_eq!(sandbox.inode("out~"), older);
+        assert_eq!(sandbox.text("out~"), "older");
+    }
+}
+
+#[test]
+fn a_second_name_stays_the_backup_where_there_is_no_exchange() {
+    needs_tool!("strace");
+    for (failing, text) in [(None, "new"), (Some("renameat:error=EIO:when=2"), "old")] {
+        let sandbox = Sandbox::new();
+        sandbox.write("out", "old");
+        sandbox.hard_link("out", "out~");
+        let old = sandbox.inode("out");
+        let strace = failing
+            .into_iter()
+            .fold(Strace::new().inject(NO_EXCHANGE), Strace::inject);
+        let done = sandbox
+            .atomwrite(["-q", "-b", "out"])
+            .stdin("new")
+            .through(strace.command())
+            .output();
+        assert_eq!(done.code(), Some(failing.map_or(0, |_| 1)), "{done:?}");
+        assert_eq!(sandbox.names(), ["out", "out~"]);
+        assert_eq!(sandbox.inode("out~"), old);
+        assert_eq!(sandbox.text("out"), text);
+    }
+}
+
 #[test]
 fn a_failure_of_the_commit_takes_the_backup_back() {
     needs_tool!("strace");
     // The last rename to DEST fails, after the backup has its name.
-    for control in ["simple", "numbered"] {
+    for (control, failing) in [
+        ("simple", &["renameat:error=EIO"][..]),
+        ("simple", &[NO_EXCHANGE, "renameat:error=EIO:when=2"]),
+        ("numbered", &["renameat:error=EIO"]),
+    ] {
         for older in [false, true] {
+            if !older && failing.len() > 1 {
+                continue;
+            }
             let sandbox = Sandbox::new();
             sandbox.write("out", "old");
             if older {
@@ -608,7 +705,7 @@ fn a_failure_of_the_commit_takes_the_backup_back() {
                 look.collect()
             };
             let before = look();
-            let strace = Strace::new().inject("renameat:error=EIO");
+            let strace = failing.iter().copied().fold(Strace::new(), Strace::inject);
             let done = sandbox
                 .atomwrite([&format!("--backup={control}"), "out"])
                 .stdin("new")

@@ -13,7 +13,7 @@ use std::path::Path;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::sandbox::{NOBODY, Running, Sandbox, needs_root, needs_tool, wait_until};
+use crate::sandbox::{NOBODY, Running, Sandbox, first_choice, needs_root, needs_tool, wait_until};
 use crate::strace::{Call, Strace, Trace};
 
 const DEADLY: [Signal; 3] = [Signal::INT, Signal::TERM, Signal::HUP];
@@ -177,23 +177,15 @@ fn a_leftover_that_had_its_owner_already_is_removed() {
     assert_eq!(sandbox.owner("out").0, NOBODY);
 }
 
-/// The 16 digits of a first choice: FNV-1a, which must stay the same from release to release.
-fn digits_of(name: &str) -> String {
-    let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    format!(".atomwrite.{hash:016x}.tmp")
-}
-
 #[test]
 fn a_leftover_under_the_second_choice_is_removed_too() {
     needs_tool!("strace");
     let sandbox = Sandbox::new();
     sandbox.write("out", "old");
     let first = leave_a_corpse(&sandbox, &[], None);
-    assert_eq!(first, digits_of("out").as_str());
+    assert_eq!(first, first_choice("out").as_str());
     // Of one that was killed while another had the first.
-    let second = digits_of(&digits_of("out"));
+    let second = first_choice(&first_choice("out"));
     for named in [None, Some(NAMED)] {
         for left in [&[&*second][..], &[&*second, first.to_str().unwrap()]] {
             for name in left {
@@ -206,6 +198,28 @@ fn a_leftover_under_the_second_choice_is_removed_too() {
             }
             run.succeeds();
         }
+    }
+}
+
+#[test]
+fn a_name_that_is_there_after_an_error_is_removed_at_once() {
+    needs_tool!("strace");
+    // As open leaves it where Landlock allows files to be made but not to be written.
+    for (arguments, named) in [(&["new"][..], Some(NAMED)), (&["--lock", "new"], None)] {
+        let trace = clean_trace(arguments, named);
+        let made = trace.places(|call| call.is("openat") && call.args.contains("O_EXCL"));
+        let nth = trace.own()[made[0]].nth;
+        let sandbox = Sandbox::new();
+        sandbox.write(first_choice("new"), "");
+        let strace = strace_with(named, Some(&format!("openat:error=EACCES:when={nth}")));
+        let done = sandbox
+            .atomwrite(arguments.iter().copied())
+            .stdin("new")
+            .through(strace.command())
+            .output();
+        assert_eq!(done.code(), Some(1), "{done:?}");
+        assert!(sandbox.names().is_empty(), "{done:?}");
+        assert!(strace.trace().own().iter().any(Call::injected));
     }
 }
 

@@ -1140,3 +1140,11 @@ pub(crate) fn open(path: impl AsRef<Path>) -> File {
     let path = path.as_ref();
     File::open(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
+
+/// The temporary name that is taken first: FNV-1a, which must stay the same from release to release.
+pub(crate) fn first_choice(name: &str) -> String {
+    let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    format!(".atomwrite.{hash:016x}.tmp")
+}

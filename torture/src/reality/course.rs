@@ -184,6 +184,7 @@ impl<'g> Course<'g> {
             new: &new,
             expect: fault.expect(writer),
             keeps_names: fault.keeps_names(),
+            keeps_older: fault.keeps_older(),
         };
         tally.tried();
         let mut harms = case.harms();

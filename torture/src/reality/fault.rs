@@ -67,6 +67,12 @@ pub(super) trait Fault {
         false
     }
 
+    /// Whether an older backup that is replaced can come back after a failure; else it may be the copy of DEST already, as
+    /// the manual says.
+    fn keeps_older(&self) -> bool {
+        true
+    }
+
     /// Of so many cases, one is tried in a short run; and of a quarter of that, with the other programs.
     fn one_in(&self) -> usize {
         4

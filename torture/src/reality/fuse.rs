@@ -206,6 +206,10 @@ impl Fault for Fuse {
         matches!(self.breaks, Break::Remove(_))
     }
 
+    fn keeps_older(&self) -> bool {
+        self.missing.rename_flags.is_none() || self.missing.links.is_none()
+    }
+
     fn expect(&self, writer: Writer) -> Expect {
         let Some(form) = writer.form() else {
             return Expect::Contract;
