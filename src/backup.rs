@@ -205,7 +205,7 @@ impl<'d> Backup<'d> {
     fn lock(&mut self, name: &Path) -> bool {
         let directory = self.destination.directory().fd.as_fd();
         match sys::open_to_lock(directory, name) {
-            Ok(file) if sys::try_lock(&file).is_ok() => {
+            Ok(file) if TempName::lock_before(&file).is_ok() => {
                 self.locks.push(file);
                 true
             }

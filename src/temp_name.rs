@@ -100,7 +100,7 @@ impl Place<'_> {
 }
 
 impl<'d> TempName<'d> {
-    /// Locks a file that has no name, as it must be before it gets one.
+    /// Locks a file, as it must be before it gets a temporary name, where there are locks at all.
     pub(crate) fn lock_before(file: &OwnedFd) -> Result<(), Errno> {
         where_supported(sys::try_lock(file))
     }
