@@ -24,7 +24,7 @@ use crate::outcome::Failure;
 use crate::request::{Backups, Locking, Naming, Sync};
 use crate::signals;
 use crate::staged::Staged;
-use crate::sys::{self, Errno, Kind};
+use crate::sys::{self, Errno, Kind, Metadata};
 use crate::temp_name::{Choice, TempName};
 
 /// Bytes in a name, on every filesystem of Linux that matters (NAME_MAX).
@@ -172,7 +172,7 @@ impl<'d> Backup<'d> {
             .existing()
             .map_or_else(sys::effective_uid, |old| old.uid);
         let old = self.destination.name();
-        let mut link = |choice| match TempName::link_existing(old, directory, owner, choice) {
+        let mut link = |choice| match TempName::link_existing(old, directory, old, owner, choice) {
             Ok(second) => self.give_name(second),
             Err(error) if Errno::from_io_error(&error).is_some_and(is_no_link) => {
                 self.leave_to_exchange()
@@ -205,6 +205,7 @@ impl<'d> Backup<'d> {
     fn lock(&mut self, name: &Path) -> bool {
         let directory = self.destination.directory().fd.as_fd();
         match sys::open_to_lock(directory, name) {
+            Ok(file) if sys::metadata(&file).is_ok_and(|file| self.has_locked(&file)) => true,
             Ok(file) if TempName::lock_before(&file).is_ok() => {
                 self.locks.push(file);
                 true
@@ -216,12 +217,14 @@ impl<'d> Backup<'d> {
 
     /// Whether nobody takes for a leftover what has a temporary name now.
     fn is_safe(&self, name: &TempName<'_>) -> bool {
-        name.metadata().is_some_and(|now| {
-            now.kind != Kind::Regular
-                || self.locks.iter().any(|lock| {
-                    sys::metadata(lock).is_ok_and(|locked| locked.identity == now.identity)
-                })
-        })
+        name.metadata()
+            .is_some_and(|now| now.kind != Kind::Regular || self.has_locked(&now))
+    }
+
+    fn has_locked(&self, file: &Metadata) -> bool {
+        self.locks
+            .iter()
+            .any(|lock| sys::metadata(lock).is_ok_and(|ours| ours.identity == file.identity))
     }
 
     fn is_numbered(&self) -> bool {
@@ -276,7 +279,9 @@ impl<'d> Backup<'d> {
         let directory = self.destination.directory().fd.as_fd();
         let owner = sys::metadata_at(directory, &self.name)
             .map_or_else(|_| sys::effective_uid(), |older| older.uid);
-        let mut older = TempName::link_existing(&self.name, directory, owner, choice).ok();
+        let destination = self.destination.name();
+        let older = TempName::link_existing(&self.name, directory, destination, owner, choice);
+        let mut older = older.ok();
         if let Some(other) = older.take_if(|it| choice == Choice::First && !self.is_safe(it)) {
             other.remove_at_once();
         }

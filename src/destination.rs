@@ -167,9 +167,12 @@ impl Destination {
     /// Looks what has DEST's name now.
     pub(crate) fn look_again(&self) -> Result<()> {
         // Its directories may have been made meanwhile, and it too.
-        let mut path: PathBuf = self.missing().iter().collect();
-        path.push(&self.name);
-        let seen = match sys::metadata_at(self.directory().fd.as_fd(), &path) {
+        let look = |path: &Path| sys::metadata_at(self.directory().fd.as_fd(), path);
+        let looked = match self.missing() {
+            [] => look(&self.name),
+            missing => look(&missing.iter().collect::<PathBuf>().join(&self.name)),
+        };
+        let seen = match looked {
             Ok(metadata) => Some(metadata),
             Err(Errno::NOENT) => None,
             Err(errno) => return Err(errno).with_context(|| self.cannot("look at")),

@@ -141,6 +141,7 @@ impl<'d> TempName<'d> {
     pub(crate) fn link_existing(
         existing: &Path,
         directory: BorrowedFd<'d>,
+        destination: &Path,
         owner: u32,
         choice: Choice,
     ) -> io::Result<Self> {
@@ -148,8 +149,8 @@ impl<'d> TempName<'d> {
         let (guard, ()) = match choice {
             Choice::First => {
                 let (choices, owner) = (Choices::OF_A_FILE, || Some(owner));
-                let made = acquire(directory, existing, choices, &owner, link)?;
-                choices.remove_others(directory, existing, &made.0, &owner);
+                let made = acquire(directory, destination, choices, &owner, link)?;
+                choices.remove_others(directory, destination, &made.0, &owner);
                 made
             }
             Choice::Random => acquire_random(directory, |name| Ok(link(name)?))?,

@@ -71,6 +71,14 @@ enum Reserve {
     Not,
 }
 
+/// How much of a file has been taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Taken {
+    Some,
+    /// What it was at one moment, in one call.
+    All,
+}
+
 /// The new file being written, from the front to the back.
 #[derive(Debug)]
 pub(crate) struct Transfer<'f, 'o> {
@@ -117,7 +125,11 @@ impl<'f, 'o> Transfer<'f, 'o> {
             // A size of 0 means nothing: files of /proc and /sys say so, and have content. A small file is read and
             // written sooner than the kernel is asked what it could do; but a block that is shared need not be written
             // to the disk at all.
-            Kind::Regular if what.size >= FIRST as u64 => self.take_file(from, what.size)?,
+            Kind::Regular
+                if what.size >= FIRST as u64 && self.take_file(from, what.size)? == Taken::All =>
+            {
+                return Ok(());
+            }
             _ => {}
         }
         let mut pipe = what.kind == Kind::Fifo;
@@ -260,25 +272,28 @@ impl<'f, 'o> Transfer<'f, 'o> {
 
     /// Has the kernel copy what it can, from where `from` stands, and keeps the holes. Leaves both files where the rest
     /// is to be read and written.
-    fn take_file(&mut self, from: BorrowedFd<'_>, size: u64) -> Result<(), Broken> {
+    fn take_file(&mut self, from: BorrowedFd<'_>, size: u64) -> Result<Taken, Broken> {
         // A regular file that cannot seek is none that can be copied by ranges.
         let Ok(start) = sys::position(from) else {
-            return Ok(());
+            return Ok(Taken::Some);
         };
         let span = Span {
             start,
             base: self.size,
         };
+        let mut taken = Taken::Some;
         if start == 0 && span.base == 0 && sys::clone_file(from, self.file).is_ok() {
             let size = sys::seek_end(self.file).map_err(Broken::Writing)?;
             self.grew_to(size);
+            taken = Taken::All;
         } else if size > FIRST as u64 {
             self.take_ranges(from, span)?;
             sys::seek(self.file, self.size).map_err(Broken::Writing)?;
         } else {
-            return Ok(());
+            return Ok(taken);
         }
-        sys::seek(from, span.there(self.size)).map_err(Broken::Reading)
+        sys::seek(from, span.there(self.size)).map_err(Broken::Reading)?;
+        Ok(taken)
     }
 
     /// Copies the data between the holes.

@@ -25,8 +25,9 @@ pub(super) const TRIES: usize = 3;
 pub(super) struct Choices(usize);
 
 impl Choices {
-    /// The second is for where the first is our own already: that of a lock, or of a backup that is being exchanged.
-    pub(super) const OF_A_FILE: Self = Self(2);
+    /// The second is for where the first is our own already: that of a lock, or of a backup that is being exchanged; the
+    /// third for an older backup, where names cannot be exchanged.
+    pub(super) const OF_A_FILE: Self = Self(3);
     /// The directories of many files last as long as their input comes, so there may be many at once.
     pub(super) const OF_MANY: Self = Self(32);
 

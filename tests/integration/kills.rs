@@ -96,6 +96,19 @@ fn of_a_backup_over_an_older_one() {
 }
 
 #[test]
+fn of_a_backup_over_an_older_one_where_names_cannot_be_exchanged() {
+    Form {
+        words: &["-b", "out"],
+        files: &[OLD, ("out~", "older")],
+        always: Some("renameat2:error=EINVAL"),
+        backup: Some("out~"),
+        most: 2,
+        ..BASE
+    }
+    .dies_well();
+}
+
+#[test]
 fn of_a_numbered_backup() {
     Form {
         words: &["--backup=numbered", "out"],
