@@ -1,34 +1,33 @@
 //! `--backup`: the old file keeps a name, by GNU's rules.
 //!
 //! The rule: the backup is whole and has its name before DEST is new; there is no moment without DEST. A run that fails
-//! afterwards takes the backup back, and gives an older one that it replaced its name again.
+//! afterwards takes the backup back, and gives an older one that it replaced its name again, unless it is another run's
+//! by then.
 //!
 //! A second name for the old file is the first choice. Where that is forbidden (another's file and
 //! fs.protected_hardlinks, a filesystem without links), the new file and the old one change names in one call, and the
 //! old one gets the backup's name then; where that cannot be either, a copy, complete before it has a name. A file that
 //! is overwritten in place is copied: a second name would be one for the new content.
 
-use std::collections::HashMap;
-use std::ffi::{OsStr, OsString};
+mod names;
+
+use std::io;
 use std::mem;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
 
+pub(crate) use self::names::{forget_numbers, originals};
 use crate::attributes::Attributes;
 use crate::destination::Destination;
 use crate::message::{Chain, Quoted};
 use crate::outcome::Failure;
-use crate::request::{Backups, Locking, Naming, Sync};
+use crate::request::{Backups, Locking, Sync};
 use crate::signals;
 use crate::staged::Staged;
-use crate::sys::{self, Errno, Kind, Metadata};
+use crate::sys::{self, Errno, Identity, Kind, Metadata};
 use crate::temp_name::{Choice, TempName};
-
-/// Bytes in a name, on every filesystem of Linux that matters (NAME_MAX).
-const LONGEST_NAME: usize = 255;
 
 /// The old file's name to be.
 #[derive(Debug)]
@@ -46,14 +45,30 @@ pub(crate) struct Backup<'d> {
 #[derive(Debug)]
 enum Kept<'d> {
     NotYet,
-    /// It has its name. An older backup that had it has a temporary one until the commit.
-    Named(Option<TempName<'d>>),
-    /// As that, where two names cannot be exchanged.
-    Over(TempName<'d>),
+    /// It has its name, and goes again if the run fails.
+    Named(Old, Older<'d>),
     /// The commit has to exchange the two files, and to name the old one after that.
     ByExchange,
     /// It stays, whatever happens.
     Final,
+}
+
+/// What has the backup's name.
+#[derive(Debug, Clone, Copy)]
+enum Old {
+    /// The file that is DEST still.
+    Itself,
+    Copy(Identity),
+}
+
+/// What has become of an older backup that had the name.
+#[derive(Debug)]
+enum Older<'d> {
+    None,
+    /// It has a temporary name until the commit.
+    Exchanged(TempName<'d>),
+    /// As that, where names cannot be exchanged: the name is a second one, that it had before it lost the first.
+    Replaced(TempName<'d>),
 }
 
 /// What the old file can be given.
@@ -75,123 +90,95 @@ impl<'d> Backup<'d> {
         let (Some(backups), Some(_)) = (backups, destination.existing()) else {
             return Ok(None);
         };
-        let mut backup = Self {
+        let name = names::choose(destination, backups).with_context(|| cannot(destination))?;
+        Ok(Some(Self {
             destination,
             backups,
             locking,
-            name: PathBuf::new(),
+            name,
             kept: Kept::NotYet,
             locks: Vec::new(),
-        };
-        backup.choose_name().with_context(|| backup.cannot())?;
-        Ok(Some(backup))
-    }
-
-    fn choose_name(&mut self) -> Result<()> {
-        let directory = self.destination.directory().fd.as_fd();
-        let base = self.destination.name().as_os_str();
-        let number = match self.backups.naming {
-            Naming::Simple => None,
-            Naming::Numbered => Some(self.highest_number()?.unwrap_or(0)),
-            Naming::Existing => self.highest_number()?,
-        };
-        let mut name = base.to_owned();
-        match number {
-            Some(highest) => {
-                let number = highest
-                    .checked_add(1)
-                    .context("there is no higher number")?;
-                name.push(format!(".~{number}~"));
-            }
-            None => name.push(&self.backups.suffix),
-        }
-        if name.len() > LONGEST_NAME {
-            bail!(
-                "its name {} would be too long; a shorter --suffix may do",
-                Quoted(&name)
-            );
-        }
-        self.name = PathBuf::from(name);
-        let taken = sys::metadata_at(directory, &self.name);
-        if taken.is_ok_and(|taken| taken.kind == Kind::Directory) {
-            bail!(
-                "its name {} is that of a directory; another --suffix may do",
-                Quoted::new(&self.name)
-            );
-        }
-        Ok(())
-    }
-
-    /// The highest N of all NAME.~N~ in DEST's directory.
-    fn highest_number(&self) -> Result<Option<u64>> {
-        let mut numbers = self.destination.place().numbers.borrow_mut();
-        if numbers.is_none() {
-            let read = read_numbers(self.destination.directory().fd.as_fd());
-            *numbers = Some(read.context("cannot read its directory")?);
-        }
-        let base = self.destination.name().as_os_str();
-        Ok(numbers.as_ref().and_then(|all| all.get(base).copied()))
+        }))
     }
 
     /// Somebody took that number meanwhile.
     fn choose_next_number(&mut self) -> Result<()> {
         forget_numbers(self.destination);
-        self.choose_name()
+        self.name = names::choose(self.destination, self.backups)?;
+        Ok(())
+    }
+
+    fn is_numbered(&self) -> bool {
+        names::is_numbered(&self.name, self.destination, self.backups)
     }
 
     /// Makes the backup, or leaves it to the commit's exchange. From here on signals wait.
     pub(crate) fn keep(&mut self, spare: Spare) -> Result<()> {
         let kept = match spare {
-            Spare::ACopy(_) => self.copy(),
+            Spare::ACopy(sync) => self.copy(sync),
             Spare::TheFile => self.link(),
         };
-        self.kept = kept.with_context(|| self.cannot())?;
-        // From now on the copy is the only whole one.
-        if spare == Spare::ACopy(Sync::Full) {
-            sys::sync_directory(&self.destination.directory().fd).with_context(|| self.cannot())?;
-        }
-        Ok(())
+        kept.with_context(|| cannot(self.destination))
     }
 
-    fn link(&mut self) -> Result<Kept<'d>> {
+    fn link(&mut self) -> Result<()> {
         signals::hold()?;
         let directory = self.destination.directory().fd.as_fd();
+        let old = self.destination.name();
         loop {
-            match sys::link(directory, self.destination.name(), directory, &self.name) {
-                Ok(()) => return Ok(Kept::Named(None)),
+            match sys::link(directory, old, directory, &self.name) {
+                Ok(()) => {
+                    self.kept = Kept::Named(Old::Itself, Older::None);
+                    return Ok(());
+                }
                 Err(Errno::EXIST) if self.is_numbered() => self.choose_next_number()?,
                 Err(Errno::EXIST) => break,
                 Err(errno) if is_no_link(errno) => return self.leave_to_exchange(),
                 Err(errno) => return Err(errno.into()),
             }
         }
+        // One may be a name of the old file; when we have locked that, nobody can tell any more that its owner is dead.
+        TempName::remove_leftovers(directory, old, || Some(self.owner_of(old)));
         let older = self.name.clone();
         let choice = Choice::where_locked(self.lock_old() && self.lock(&older));
-        let owner = self
-            .destination
-            .existing()
-            .map_or_else(sys::effective_uid, |old| old.uid);
-        let old = self.destination.name();
-        let mut link = |choice| match TempName::link_existing(old, directory, old, owner, choice) {
-            Ok(second) => self.give_name(second),
+        match self.second_name(old, choice) {
+            Ok((second, choice)) => self.give_name(second, Old::Itself, choice),
             Err(error) if Errno::from_io_error(&error).is_some_and(is_no_link) => {
                 self.leave_to_exchange()
             }
             Err(error) => Err(error.into()),
-        };
-        match link(choice) {
-            // Somebody replaced DEST between the lock and the link, and another took the second name for a leftover.
-            Err(error) if error.downcast_ref() == Some(&Errno::NOENT) => link(Choice::Random),
-            linked => linked,
         }
     }
 
+    /// Gives a file in DEST's directory a temporary name, and tells which it is.
+    fn second_name(&self, of: &Path, choice: Choice) -> io::Result<(TempName<'d>, Choice)> {
+        let directory = self.destination.directory().fd.as_fd();
+        let owner = self.owner_of(of);
+        let link =
+            |choice| TempName::link_existing(of, directory, self.destination.name(), owner, choice);
+        if choice == Choice::First {
+            let name = link(choice)?;
+            if self.is_safe(&name) {
+                return Ok((name, choice));
+            }
+            // Somebody replaced the file between the lock and the link.
+            name.remove_at_once();
+        }
+        Ok((link(Choice::Random)?, Choice::Random))
+    }
+
+    fn owner_of(&self, name: &Path) -> u32 {
+        sys::metadata_at(self.destination.directory().fd.as_fd(), name)
+            .map_or_else(|_| sys::effective_uid(), |seen| seen.uid)
+    }
+
     /// The old file will have a temporary name for a moment; where it cannot be locked, it stays where it is.
-    fn leave_to_exchange(&mut self) -> Result<Kept<'d>> {
+    fn leave_to_exchange(&mut self) -> Result<()> {
         if self.lock_old() {
-            Ok(Kept::ByExchange)
+            self.kept = Kept::ByExchange;
+            Ok(())
         } else {
-            self.copy()
+            self.copy(Sync::File)
         }
     }
 
@@ -222,19 +209,17 @@ impl<'d> Backup<'d> {
     }
 
     fn has_locked(&self, file: &Metadata) -> bool {
-        self.locks
-            .iter()
-            .any(|lock| sys::metadata(lock).is_ok_and(|ours| ours.identity == file.identity))
+        let is_old = |old: Metadata| old.identity == file.identity;
+        let by_option = self.locking == Locking::Exclusive;
+        by_option && self.destination.existing().is_some_and(is_old)
+            || self
+                .locks
+                .iter()
+                .any(|lock| sys::metadata(lock).is_ok_and(is_old))
     }
 
-    fn is_numbered(&self) -> bool {
-        self.backups.naming != Naming::Simple
-            && number_of(self.name.as_os_str().as_bytes())
-                .is_some_and(|(base, _)| base == self.destination.name().as_os_str().as_bytes())
-    }
-
-    /// Makes a copy with the old file's attributes, and puts it on the disk.
-    fn copy(&mut self) -> Result<Kept<'d>> {
+    /// Makes a copy with the old file's attributes, and puts it on the disk; with [`Sync::Full`], its name too.
+    fn copy(&mut self, sync: Sync) -> Result<()> {
         let attributes = Attributes::of(self.destination)?;
         let copy = Staged::beside(self.destination, &attributes)?
             .fill_from_existing()?
@@ -242,18 +227,24 @@ impl<'d> Backup<'d> {
             .sync(Sync::File)?;
         signals::hold()?;
         // Open, and so locked, until it has its name.
-        let (name, _file) = copy.into_name()?;
-        self.give_name(name)
+        let (name, file) = copy.into_name()?;
+        let identity = sys::metadata(&file)?.identity;
+        self.give_name(name, Old::Copy(identity), Choice::First)?;
+        if sync == Sync::Full {
+            self.destination.directory().sync(&file)?;
+        }
+        Ok(())
     }
 
     /// Gives a file its name as the backup. An older one changes places with it, so that it can come back.
-    fn give_name(&mut self, file: TempName<'d>) -> Result<Kept<'d>> {
+    fn give_name(&mut self, file: TempName<'d>, old: Old, choice: Choice) -> Result<()> {
         let directory = self.destination.directory().fd.as_fd();
         loop {
             match file.move_to_free(directory, &self.name) {
                 Ok(true) => {
                     file.forget();
-                    return Ok(Kept::Named(None));
+                    self.kept = Kept::Named(old, Older::None);
+                    return Ok(());
                 }
                 Err(Errno::EXIST) if self.is_numbered() => self.choose_next_number()?,
                 Ok(false) | Err(Errno::EXIST) => break,
@@ -261,37 +252,47 @@ impl<'d> Backup<'d> {
             }
         }
         let older = self.name.clone();
-        let choice = Choice::where_locked(self.lock(&older));
+        let is_locked = self.lock(&older);
         match file.exchange(directory, &self.name) {
-            Ok(true) if self.is_safe(&file) => Ok(Kept::Named(Some(file))),
-            Ok(true) => {
-                file.remove_at_once();
-                Ok(Kept::Final)
+            Ok(true) => {}
+            Err(Errno::NOENT) | Ok(false) => {
+                return self.move_over(file, old, Choice::where_locked(is_locked));
             }
-            Err(Errno::NOENT) | Ok(false) => self.move_over(file, choice),
-            Err(errno) => Err(errno.into()),
+            Err(errno) => return Err(errno.into()),
         }
+        if is_directory(&file) {
+            // Somebody has made it meanwhile. It must not go with the name that it has now.
+            if !matches!(file.exchange(directory, &self.name), Ok(true)) {
+                file.forget();
+            }
+            return Err(names::is_directory(&self.name));
+        }
+        self.kept = if choice == Choice::Random || self.is_safe(&file) {
+            Kept::Named(old, Older::Exchanged(file))
+        } else {
+            // Not the one that was locked, or one that cannot be.
+            file.remove_at_once();
+            Kept::Final
+        };
+        Ok(())
     }
 
     /// Gives a file its name as the backup, over an older one. That keeps a second name until the commit, where there are
     /// links.
-    fn move_over(&self, file: TempName<'d>, choice: Choice) -> Result<Kept<'d>> {
+    fn move_over(&mut self, file: TempName<'d>, old: Old, choice: Choice) -> Result<()> {
         let directory = self.destination.directory().fd.as_fd();
-        let owner = sys::metadata_at(directory, &self.name)
-            .map_or_else(|_| sys::effective_uid(), |older| older.uid);
-        let destination = self.destination.name();
-        let older = TempName::link_existing(&self.name, directory, destination, owner, choice);
-        let mut older = older.ok();
-        if let Some(other) = older.take_if(|it| choice == Choice::First && !self.is_safe(it)) {
-            other.remove_at_once();
-        }
+        let older = self.second_name(&self.name, choice);
         if let Err(errno) = file.move_over(directory, &self.name) {
             return Err(lost(file, errno).into());
         }
         // To rename a file to another name of its own does nothing (rename(2)).
         file.remove_if(sys::metadata_at(directory, &self.name).ok());
         file.forget();
-        Ok(older.map_or(Kept::Final, Kept::Over))
+        self.kept = match older {
+            Ok((older, _)) => Kept::Named(old, Older::Replaced(older)),
+            Err(_) => Kept::Final,
+        };
+        Ok(())
     }
 
     /// The commit, where the old file can only keep a name by it: the two files change names, and the old one gets the
@@ -305,13 +306,14 @@ impl<'d> Backup<'d> {
             return Ok(Some(new));
         }
         let directory = self.destination.directory().fd.as_fd();
+        let cannot = || cannot(self.destination);
         let exchanged = new.exchange(directory, self.destination.name());
-        if !exchanged.with_context(|| self.cannot())? {
-            self.kept = self.copy().with_context(|| self.cannot())?;
+        if !exchanged.with_context(cannot)? {
+            self.copy(Sync::File).with_context(cannot)?;
             return Ok(Some(new));
         }
         if let Err(errno) = self.name_exchanged(&new) {
-            let error = errno.context(self.cannot());
+            let error = errno.context(cannot());
             if let Ok(true) = new.exchange(directory, self.destination.name()) {
                 return Err(error.into());
             }
@@ -335,6 +337,9 @@ impl<'d> Backup<'d> {
     /// Gives the old file the backup's name.
     fn name_exchanged(&mut self, old: &TempName<'_>) -> Result<()> {
         let directory = self.destination.directory().fd.as_fd();
+        if is_directory(old) {
+            bail!("it is a directory");
+        }
         while self.is_numbered() {
             match old.move_to_free(directory, &self.name) {
                 Ok(true) => return Ok(()),
@@ -351,28 +356,57 @@ impl<'d> Backup<'d> {
         self.kept = Kept::Final;
     }
 
-    fn cannot(&self) -> String {
-        format!("cannot back up {}", self.destination.typed())
+    /// Whether another run has made DEST new since, or has put a backup of its own in the place of ours.
+    fn is_anothers(&self, old: Old) -> bool {
+        let directory = self.destination.directory().fd.as_fd();
+        let at = |name| sys::metadata_at(directory, name).map(|seen| seen.identity);
+        let ours = match old {
+            Old::Itself => at(self.destination.name()),
+            Old::Copy(identity) => Ok(identity),
+        };
+        match (ours, at(&self.name)) {
+            (Ok(ours), Ok(now)) => ours != now,
+            (Err(Errno::NOENT), Ok(_)) => true,
+            _ => false,
+        }
     }
 }
 
 impl Drop for Backup<'_> {
     fn drop(&mut self) {
         let directory = self.destination.directory().fd.as_fd();
+        let Kept::Named(old, older) = mem::replace(&mut self.kept, Kept::Final) else {
+            return;
+        };
+        if self.is_anothers(old) {
+            return;
+        }
         // The error under way is what the user wants to know.
-        match mem::replace(&mut self.kept, Kept::Final) {
-            Kept::Named(None) => drop(sys::unlink(directory, &self.name)),
-            Kept::Named(Some(older)) => drop(older.exchange(directory, &self.name)),
-            Kept::Over(older) => {
+        match older {
+            Older::None => drop(sys::unlink(directory, &self.name)),
+            Older::Exchanged(older)
+                if matches!(older.exchange(directory, &self.name), Ok(true)) =>
+            {
+                drop(older);
+            }
+            Older::Exchanged(older) | Older::Replaced(older) => {
                 if older.move_over(directory, &self.name).is_ok() {
                     older.remove_if(sys::metadata_at(directory, &self.name).ok());
                 }
                 // It must not go with the only name that it may have.
                 older.forget();
             }
-            Kept::NotYet | Kept::ByExchange | Kept::Final => {}
         }
     }
+}
+
+fn is_directory(name: &TempName<'_>) -> bool {
+    name.metadata()
+        .is_some_and(|now| now.kind == Kind::Directory)
+}
+
+fn cannot(destination: &Destination) -> String {
+    format!("cannot back up {}", destination.typed())
 }
 
 /// A name that is not there any more may be somebody else's by now.
@@ -389,72 +423,4 @@ fn is_no_link(errno: Errno) -> bool {
         errno,
         Errno::PERM | Errno::ACCESS | Errno::OPNOTSUPP | Errno::NOSYS | Errno::MLINK
     )
-}
-
-/// The highest N of all NAME.~N~ in a directory, for each NAME.
-fn read_numbers(directory: BorrowedFd<'_>) -> Result<HashMap<OsString, u64>, Errno> {
-    let mut numbers = HashMap::new();
-    sys::for_each_name(directory, |name| {
-        if let Some((base, number)) = number_of(name) {
-            let highest = numbers.entry(OsStr::from_bytes(base).to_owned());
-            let highest = highest.or_insert(number);
-            *highest = number.max(*highest);
-        }
-    })?;
-    Ok(numbers)
-}
-
-/// Has the directory of the file be read anew, which may have changed while input was awaited.
-pub(crate) fn forget_numbers(destination: &Destination) {
-    destination.place().numbers.take();
-}
-
-/// The names of which this one may be a backup's.
-pub(crate) fn originals<'n>(name: &'n Path, backups: &Backups) -> impl Iterator<Item = &'n Path> {
-    let bytes = name.as_os_str().as_bytes();
-    let simple = bytes.strip_suffix(backups.suffix.as_bytes());
-    let numbered = number_of(bytes).map(|(base, _)| base);
-    [simple, numbered]
-        .into_iter()
-        .flatten()
-        .map(|base| Path::new(OsStr::from_bytes(base)))
-}
-
-/// The NAME and the N of NAME.~N~. A longer number than fits is none, as one with leading zeros is.
-fn number_of(name: &[u8]) -> Option<(&[u8], u64)> {
-    let rest = name.strip_suffix(b"~")?;
-    let start = rest.iter().rposition(|byte| !byte.is_ascii_digit())? + 1;
-    let (base, digits) = rest.split_at(start);
-    let base = base.strip_suffix(b".~")?;
-    if digits.first()? == &b'0' {
-        return None;
-    }
-    let number = std::str::from_utf8(digits).ok()?.parse().ok()?;
-    Some((base, number))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn finds_the_number_of_a_backup() {
-        assert_eq!(number_of(b"a.~12~"), Some((&b"a"[..], 12)));
-        assert_eq!(number_of(b"a.~1~.~2~"), Some((&b"a.~1~"[..], 2)));
-        for other in [
-            "a",
-            "a~",
-            "a.~~",
-            "a.~0~",
-            "a.~01~",
-            "a.~1",
-            "a.~+1~",
-            "a.~1x~",
-            "a.~99999999999999999999~",
-            "~",
-            "1~",
-        ] {
-            assert_eq!(number_of(other.as_bytes()), None, "{other}");
-        }
-    }
 }

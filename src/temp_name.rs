@@ -136,6 +136,16 @@ impl<'d> TempName<'d> {
         remove_leftovers_from(directory, searched, destination, choices, owner);
     }
 
+    /// Removes what runs have left for the same DEST that were killed.
+    pub(crate) fn remove_leftovers(
+        directory: BorrowedFd<'_>,
+        destination: &Path,
+        owner: impl Fn() -> Option<u32>,
+    ) {
+        let none_is_ours = Path::new("");
+        Choices::OF_A_FILE.remove_others(directory, destination, none_is_ours, &owner);
+    }
+
     /// Gives an existing file a second, temporary name. To be called while signals wait; with [`Choice::First`], while
     /// the file is locked.
     pub(crate) fn link_existing(

@@ -122,15 +122,15 @@ pub(super) fn end(
         .into_iter()
         .zip(parents)
         .try_for_each(|(shelf, parents)| {
+            if sync != Sync::Full {
+                return Ok(());
+            }
             let inside = shelf.waiting.as_file().try_clone()?;
             drop(shelf);
-            match sync {
-                Sync::None | Sync::File => Ok(()),
-                Sync::Full => parents
-                    .changed()
-                    .try_for_each(|directory| directory.sync(&inside))
-                    .map_err(Into::into),
-            }
+            parents
+                .changed()
+                .try_for_each(|directory| directory.sync(&inside))
+                .map_err(Into::into)
         });
     durable.map_err(|error: std::io::Error| {
         Failure::Changed(anyhow!(error).context(format!(

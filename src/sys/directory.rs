@@ -130,7 +130,10 @@ pub(crate) fn open_to_lock(directory: BorrowedFd<'_>, name: &Path) -> Result<Own
 /// Opens a file of our own for locking it: for writing first, as NFS wants it (EBADF from flock(2) otherwise).
 pub(crate) fn open_own_to_lock(directory: BorrowedFd<'_>, name: &Path) -> Result<OwnedFd> {
     match open_for(OFlags::RDWR, directory, name) {
-        Err(Errno::ACCESS | Errno::PERM | Errno::ROFS) => open_to_lock(directory, name),
+        // ETXTBSY: a program that runs.
+        Err(Errno::ACCESS | Errno::PERM | Errno::ROFS | Errno::TXTBSY) => {
+            open_to_lock(directory, name)
+        }
         other => other,
     }
 }

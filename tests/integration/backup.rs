@@ -14,7 +14,9 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use crate::sandbox::{Done, NOBODY, Sandbox, Witness, first_choice, needs_root, needs_tool, skip};
+use rustix::fs::{FlockOperation, flock};
+
+use crate::sandbox::{Done, NOBODY, Sandbox, Witness, needs_root, needs_tool, open, skip};
 use crate::strace::{Call, Strace};
 
 // ---- Names: GNU's programs tell -------------------------------------------------------------------------------
@@ -584,50 +586,79 @@ fn is_a_whole_copy_where_there_is_neither_link_nor_exchange() {
     }
 }
 
-/// In which place among its kind the call is that links the old file to a name.
-#[track_caller]
-fn nth_link_to(name: &str, sandbox: &Sandbox) -> usize {
-    let strace = Strace::new();
-    sandbox
-        .atomwrite(["-q", "-b", "out"])
-        .stdin("old")
-        .through(strace.command())
-        .leaves(["out", "out~"])
-        .succeeds();
-    let trace = strace.trace();
-    let to = format!(", \"{name}\", ");
-    let links = trace.places(|call| call.is("linkat") && call.args.contains(&to));
-    trace.own()[links[0]].nth
-}
-
 #[test]
 fn a_link_that_is_there_after_an_error_is_as_good() {
     needs_tool!("strace");
     // As a filesystem leaves it that answers with an error though it has done the work.
-    for (older, made) in [(None, "out~"), (Some("older"), &*first_choice("out"))] {
-        let sandbox = Sandbox::new();
-        sandbox.write("out", "old");
-        if let Some(older) = older {
-            sandbox.write("out~", older);
-        }
-        let nth = nth_link_to(made, &sandbox);
-        fs::remove_file(sandbox.path("out~")).unwrap();
-        if let Some(older) = older {
-            sandbox.write("out~", older);
-        }
-        sandbox.hard_link("out", made);
-        let old = sandbox.inode("out");
-        let strace = Strace::new().inject(&format!("linkat:error=EIO:when={nth}"));
+    let sandbox = Sandbox::new();
+    sandbox.write("out", "old");
+    sandbox.hard_link("out", "out~");
+    let old = sandbox.inode("out");
+    // The first is the probe.
+    let strace = Strace::new().inject("linkat:error=EIO:when=2");
+    sandbox
+        .atomwrite(["-q", "-b", "out"])
+        .stdin("new")
+        .through(strace.command())
+        .leaves(["out", "out~"])
+        .succeeds();
+    assert_eq!(sandbox.inode("out~"), old);
+    assert_eq!(sandbox.text("out"), "new");
+    let trace = strace.trace();
+    assert!(trace.own().iter().any(Call::injected), "{trace}");
+    assert_eq!(trace.count(|call| call.args.contains("RENAME_EXCHANGE")), 0);
+}
+
+#[test]
+fn an_older_one_that_somebody_has_locked_comes_back_too() {
+    needs_tool!("strace");
+    let sandbox = Sandbox::new();
+    sandbox.write("out", "old");
+    sandbox.write("out~", "older");
+    let older = sandbox.inode("out~");
+    let held = open(sandbox.path("out~"));
+    flock(&held, FlockOperation::LockExclusive).unwrap();
+    let strace = Strace::new().inject("renameat:error=EIO");
+    let done = sandbox
+        .atomwrite(["-b", "out"])
+        .stdin("new")
+        .through(strace.command())
+        .output();
+    assert_eq!(done.code(), Some(1), "{done:?}");
+    assert_eq!(sandbox.names(), ["out", "out~"]);
+    assert_eq!(sandbox.inode("out~"), older);
+    assert_eq!(sandbox.text("out"), "old");
+}
+
+#[test]
+fn is_on_the_disk_before_the_file_is_overwritten_where_the_directory_cannot_be_read() {
+    needs_root!();
+    needs_tool!("strace");
+    let sandbox = Sandbox::new();
+    sandbox.write("out", "old");
+    sandbox.chown("out", NOBODY, NOBODY);
+    sandbox.give_to(NOBODY, NOBODY);
+    sandbox.chmod("", 0o300);
+    let run = |control: &str| {
         sandbox
-            .atomwrite(["-q", "-b", "out"])
+            .atomwrite(["-q", "--inplace=always", control, "out"])
             .stdin("new")
-            .through(strace.command())
-            .leaves(["out", "out~"])
-            .succeeds();
-        assert_eq!(sandbox.inode("out~"), old);
-        assert_eq!(sandbox.text("out"), "new");
-        assert!(strace.trace().own().iter().any(Call::injected));
-    }
+            .user(NOBODY, NOBODY, &[])
+    };
+    run("--backup=numbered")
+        .says("cannot read its directory: permission denied")
+        .fails(1);
+    let strace = Strace::new();
+    let done = run("--backup=simple").through(strace.command()).output();
+    assert_eq!(done.code(), Some(0), "{done:?}");
+    sandbox.chmod("", 0o700);
+    assert_eq!(sandbox.text("out~"), "old");
+    let trace = strace.trace();
+    let synced = trace.places(|call| call.is("syncfs"));
+    let written = trace.only("overwriting", |call| {
+        call.is("write") && call.args.contains("/out>")
+    });
+    assert!(synced.iter().any(|at| *at < written), "{trace}");
 }
 
 #[test]

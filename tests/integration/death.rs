@@ -10,6 +10,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
+use std::process::Command;
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -199,6 +200,45 @@ fn a_leftover_under_the_second_choice_is_removed_too() {
             run.succeeds();
         }
     }
+}
+
+#[test]
+fn a_leftover_that_is_a_name_of_dest_is_removed_by_the_next_backup_too() {
+    needs_tool!("strace");
+    let sandbox = Sandbox::new();
+    sandbox.write("out", "old");
+    sandbox.write("out~", "older");
+    let strace = Strace::new().inject("renameat2:error=EIO:signal=SIGKILL");
+    let done = sandbox
+        .atomwrite(["-b", "out"])
+        .stdin("never")
+        .through(strace.command())
+        .output();
+    assert_eq!(done.signal(), Some(libc::SIGKILL), "{done:?}");
+    assert_eq!(sandbox.inode("out"), sandbox.inode(first_choice("out")));
+    sandbox
+        .atomwrite(["-b", "out"])
+        .stdin("new")
+        .leaves(["out", "out~"])
+        .succeeds();
+    assert_eq!(sandbox.text("out~"), "old");
+}
+
+#[test]
+fn a_leftover_that_is_a_running_program_is_removed_too() {
+    let sandbox = Sandbox::new();
+    fs::copy("/bin/sleep", sandbox.path("out")).unwrap();
+    sandbox.hard_link("out", first_choice("out"));
+    let mut program = Command::new(sandbox.path("out"))
+        .arg("600")
+        .spawn()
+        .unwrap();
+    let run = sandbox.atomwrite(["-q", "out"]).stdin("new");
+    let done = run.output();
+    program.kill().unwrap();
+    program.wait().unwrap();
+    assert_eq!(done.code(), Some(0), "{done:?}");
+    assert_eq!(sandbox.names(), ["out"]);
 }
 
 #[test]

@@ -379,6 +379,53 @@ fn a_backup_that_another_run_has_made_of_the_same_file_is_not_taken_for_ones_own
 }
 
 #[test]
+fn a_backup_that_another_run_has_made_outlives_a_run_that_fails() {
+    needs_tool!("strace");
+    for older in [false, true] {
+        let sandbox = Sandbox::new();
+        sandbox.write("out", "old");
+        if older {
+            sandbox.write("out~", "older");
+        }
+        let stop = "renameat:error=EIO:signal=SIGSTOP:when=1";
+        let halted = Halted::at(&sandbox, &["-b", "out"], &[stop]);
+        assert_eq!(sandbox.text("out~"), "old");
+        let done = sandbox
+            .atomwrite(["-b", "out"])
+            .stdin("of another")
+            .output();
+        assert_eq!(done.code(), Some(0), "{done:?}");
+        kill_process(program_of(&halted.running), Signal::CONT).unwrap();
+        assert_eq!(halted.running.wait().code(), Some(1));
+        assert_eq!(sandbox.text("out"), "of another");
+        assert_eq!(sandbox.text("out~"), "old");
+        assert_eq!(sandbox.names(), ["out", "out~"]);
+    }
+}
+
+#[test]
+fn a_directory_that_gets_the_name_of_dest_or_of_its_backup_is_left_alone() {
+    needs_tool!("strace");
+    for name in ["out", "out~"] {
+        let sandbox = Sandbox::new();
+        sandbox.write("out", "old");
+        let halted = Halted::at(&sandbox, &["-b", "out"], &["fsync:signal=SIGSTOP:when=1"]);
+        if name == "out" {
+            fs::remove_file(sandbox.path("out")).unwrap();
+        }
+        sandbox.mkdir(name);
+        sandbox.write(Path::new(name).join("precious"), "theirs");
+        let before = sandbox.names();
+        kill_process(program_of(&halted.running), Signal::CONT).unwrap();
+        let done = halted.running.wait();
+        assert_eq!(done.code(), Some(1), "{done:?}");
+        assert!(done.stderr.contains("directory"), "{done:?}");
+        assert_eq!(sandbox.names(), before);
+        assert_eq!(sandbox.text(Path::new(name).join("precious")), "theirs");
+    }
+}
+
+#[test]
 fn a_numbered_backup_by_exchange_takes_no_number_that_was_taken_meanwhile() {
     needs_tool!("strace");
     let sandbox = Sandbox::new();
