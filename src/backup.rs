@@ -140,7 +140,10 @@ impl<'d> Backup<'d> {
         // One may be a name of the old file; when we have locked that, nobody can tell any more that its owner is dead.
         TempName::remove_leftovers(directory, old, || Some(self.owner_of(old)));
         let older = self.name.clone();
-        let choice = Choice::where_locked(self.lock_old() && self.lock(&older));
+        let choice = match self.lock_old() {
+            Choice::First => self.lock(&older),
+            Choice::Random => Choice::Random,
+        };
         match self.second_name(old, choice) {
             Ok((second, choice)) => self.give_name(second, Old::Itself, choice),
             Err(error) if Errno::from_io_error(&error).is_some_and(is_no_link) => {
@@ -174,31 +177,37 @@ impl<'d> Backup<'d> {
 
     /// The old file will have a temporary name for a moment; where it cannot be locked, it stays where it is.
     fn leave_to_exchange(&mut self) -> Result<()> {
-        if self.lock_old() {
-            self.kept = Kept::ByExchange;
-            Ok(())
-        } else {
-            self.copy(Sync::File)
+        match self.lock_old() {
+            Choice::First => {
+                self.kept = Kept::ByExchange;
+                Ok(())
+            }
+            Choice::Random => self.copy(Sync::File),
         }
     }
 
-    fn lock_old(&mut self) -> bool {
+    fn lock_old(&mut self) -> Choice {
+        if self.locking == Locking::Exclusive {
+            return Choice::First;
+        }
         let old = self.destination.name();
-        // The first lock is the old file's.
-        self.locking == Locking::Exclusive || !self.locks.is_empty() || self.lock(old)
+        self.lock(old)
     }
 
-    /// Locks a file, if nobody else has. A link needs none: it is never taken for a leftover.
-    fn lock(&mut self, name: &Path) -> bool {
+    /// Locks a file, if nobody else has, and tells which temporary name it can have. A link needs no lock: it is never
+    /// taken for a leftover.
+    fn lock(&mut self, name: &Path) -> Choice {
         let directory = self.destination.directory().fd.as_fd();
         match sys::open_to_lock(directory, name) {
-            Ok(file) if sys::metadata(&file).is_ok_and(|file| self.has_locked(&file)) => true,
+            Ok(file) if sys::metadata(&file).is_ok_and(|file| self.has_locked(&file)) => {
+                Choice::First
+            }
             Ok(file) if TempName::lock_before(&file).is_ok() => {
                 self.locks.push(file);
-                true
+                Choice::First
             }
-            Err(Errno::LOOP) => true,
-            _ => false,
+            Err(Errno::LOOP) => Choice::First,
+            _ => Choice::Random,
         }
     }
 
@@ -252,11 +261,11 @@ impl<'d> Backup<'d> {
             }
         }
         let older = self.name.clone();
-        let is_locked = self.lock(&older);
+        let choice_of_older = self.lock(&older);
         match file.exchange(directory, &self.name) {
             Ok(true) => {}
             Err(Errno::NOENT) | Ok(false) => {
-                return self.move_over(file, old, Choice::where_locked(is_locked));
+                return self.move_over(file, old, choice_of_older);
             }
             Err(errno) => return Err(errno.into()),
         }

@@ -47,13 +47,6 @@ pub(crate) enum Choice {
     Random,
 }
 
-impl Choice {
-    /// For a file that others would take for a leftover if it is not locked.
-    pub(crate) fn where_locked(is_locked: bool) -> Self {
-        if is_locked { Self::First } else { Self::Random }
-    }
-}
-
 /// What can be told to be at a place, or not: a file that is open, or one that was.
 pub(crate) trait Identify {
     fn is_at(&self, directory: BorrowedFd<'_>, name: &Path) -> bool;
