@@ -1,0 +1,251 @@
+//! The new file being given its owner, its mode and the rest.
+//!
+//! The rule: what was asked for must succeed; what the old file had, and cannot be kept, is told, and costs the file
+//! whatever it would otherwise be too open by.
+
+use std::ffi::CStr;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use anyhow::{Context, Result, anyhow};
+
+use super::acl::{self, Acl};
+use super::{Attributes, Birth, Old, SET_ID, is_grave};
+use crate::destination::Destination;
+use crate::message::{Chain, Quoted};
+use crate::request::Keep;
+use crate::sys::{self, Errno, Metadata};
+
+/// One file being given its attributes.
+pub(super) struct Work<'a> {
+    pub(super) attributes: &'a Attributes,
+    pub(super) file: BorrowedFd<'a>,
+    pub(super) destination: &'a Destination,
+    pub(super) warnings: Vec<String>,
+}
+
+/// Whether something of the old file is on the new one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kept {
+    Yes,
+    No,
+}
+
+impl Work<'_> {
+    /// A new DEST, or one that keeps nothing.
+    pub(super) fn make_new(&mut self, now: &Metadata, birth: Birth) -> Result<()> {
+        let wanted = self.attributes;
+        self.chown(now, wanted.owner, wanted.group, now.uid, now.gid)?;
+        let base = match birth {
+            Birth::AsNew(_) => now.mode,
+            Birth::Private => self.mode_of_new()?,
+        };
+        let mode = self.changed(base);
+        if mode == now.mode {
+            return Ok(());
+        }
+        match sys::set_mode(self.file, mode) {
+            Err(errno) if wanted.change.is_some() || is_grave(errno) => {
+                Err(errno).with_context(|| self.cannot("set the mode of"))
+            }
+            // The filesystem has modes of its own (vfat); it is not for us to keep what never was.
+            Err(errno) => self.check_mode(mode, errno),
+            Ok(()) => self.check_mode(mode, Errno::PERM),
+        }
+    }
+
+    /// A DEST that takes over what the old one had.
+    pub(super) fn make_like(&mut self, old: &Old, now: &Metadata) -> Result<()> {
+        let wanted = self.attributes;
+        let (owner, group) = self.chown(now, wanted.owner, wanted.group, old.uid, old.gid)?;
+        for (name, value) in &old.others {
+            self.set_attribute(name, value)?;
+        }
+        for (name, errno) in &old.unreadable {
+            self.lose_attribute(name, *errno)?;
+        }
+        let mut old_mode = old.mode;
+        let same_owner = owner == Kept::Yes && wanted.owner.is_none_or(|uid| uid == old.uid);
+        let same_group = group == Kept::Yes && wanted.group.is_none_or(|gid| gid == old.gid);
+        if !(same_owner && same_group) {
+            old_mode &= !SET_ID;
+        }
+        let Some(acl) = &old.acl else {
+            self.remove_acl()?;
+            if group == Kept::No {
+                old_mode = without_group(old_mode);
+            }
+            return self.chmod(now.mode, self.changed(old_mode));
+        };
+        let mut acl = acl.clone();
+        if group == Kept::No {
+            acl.limit_group();
+        }
+        let mode = self.changed(old_mode & !0o007 | acl.others());
+        // With the mode that it will have: nobody may open a file by the list who will not by the mode.
+        acl.set_mode(mode);
+        match sys::set_attribute(self.file, acl::ACCESS, acl.as_bytes()) {
+            // The mode's group bits are the list's mask; chmod sets both.
+            Ok(()) => self.chmod_always(mode),
+            Err(errno) => {
+                self.lose("ACL", errno)?;
+                self.remove_acl()?;
+                self.chmod(now.mode, self.changed(old_mode & !0o077 | acl.least()))
+            }
+        }
+    }
+
+    fn changed(&self, mode: u32) -> u32 {
+        match &self.attributes.change {
+            Some(change) => change.apply(mode, sys::umask),
+            None => mode,
+        }
+    }
+
+    /// Changes owner and group: those asked for must succeed, those of the old file should.
+    pub(super) fn chown(
+        &mut self,
+        now: &Metadata,
+        owner: Option<u32>,
+        group: Option<u32>,
+        old_owner: u32,
+        old_group: u32,
+    ) -> Result<(Kept, Kept)> {
+        let uid = Some(owner.unwrap_or(old_owner)).filter(|uid| *uid != now.uid);
+        let gid = Some(group.unwrap_or(old_group)).filter(|gid| *gid != now.gid);
+        if uid.is_none() && gid.is_none() || sys::set_owner(self.file, uid, gid).is_ok() {
+            return Ok((Kept::Yes, Kept::Yes));
+        }
+        // Not both at once; perhaps one of them. The group first: once the file is another's, it is not ours to change.
+        let group_kept = match gid.map(|gid| sys::set_owner(self.file, None, Some(gid))) {
+            Some(Err(errno)) if group.is_some() => {
+                return Err(errno).with_context(|| self.cannot("set the group of"));
+            }
+            Some(Err(errno)) => self.lose("group", errno)?,
+            _ => Kept::Yes,
+        };
+        let owner_kept = match uid.map(|uid| sys::set_owner(self.file, Some(uid), None)) {
+            Some(Err(errno)) if owner.is_some() => {
+                return Err(errno).with_context(|| self.cannot("set the owner of"));
+            }
+            Some(Err(errno)) => self.lose("owner", errno)?,
+            _ => Kept::Yes,
+        };
+        Ok((owner_kept, group_kept))
+    }
+
+    fn set_attribute(&mut self, name: &CStr, value: &[u8]) -> Result<()> {
+        match sys::set_attribute(self.file, name, value) {
+            Ok(()) => Ok(()),
+            // A security module refuses even what is there already; then nothing is lost.
+            Err(_)
+                if sys::read_attribute(sys::Readable::File(self.file), name).as_deref()
+                    == Ok(value) =>
+            {
+                Ok(())
+            }
+            Err(errno) => self.lose_attribute(name, errno),
+        }
+    }
+
+    fn lose_attribute(&mut self, name: &CStr, errno: Errno) -> Result<()> {
+        let name = name.to_string_lossy();
+        self.lose(&format!("attribute {}", Quoted::new(name.as_ref())), errno)
+            .map(|_| ())
+    }
+
+    /// Takes away what the directory gave to a file whose old one has none.
+    fn remove_acl(&mut self) -> Result<()> {
+        // To ask first is cheaper: a removal is a transaction of the filesystem even if there is nothing to remove.
+        sys::has_attribute(self.file, acl::ACCESS)
+            .and_then(|inherited| {
+                if inherited {
+                    sys::remove_attribute(self.file, acl::ACCESS)
+                } else {
+                    Ok(())
+                }
+            })
+            .with_context(|| self.cannot("remove the inherited ACL of"))
+    }
+
+    pub(super) fn chmod(&mut self, now: u32, mode: u32) -> Result<()> {
+        if mode == now {
+            Ok(())
+        } else {
+            self.chmod_always(mode)
+        }
+    }
+
+    fn chmod_always(&mut self, mode: u32) -> Result<()> {
+        match sys::set_mode(self.file, mode) {
+            Err(errno) if self.attributes.change.is_some() => {
+                Err(errno).with_context(|| self.cannot("set the mode of"))
+            }
+            Err(errno) => self.lose("mode", errno).map(|_| ()),
+            // The kernel drops the set-gid bit without an error where we are not in the group (chmod(2)).
+            Ok(()) if mode & SET_ID != 0 => {
+                let now = sys::metadata(self.file).with_context(|| self.cannot("look at"))?;
+                match (now.mode == mode, &self.attributes.change) {
+                    (true, _) => Ok(()),
+                    (false, Some(_)) => {
+                        Err(Errno::PERM).with_context(|| self.cannot("set the set-group-ID bit of"))
+                    }
+                    (false, None) => self.lose("set-group-ID bit", Errno::PERM).map(|_| ()),
+                }
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// A new file has another mode than it should: worth a warning, or a failure if the mode was asked for.
+    fn check_mode(&mut self, mode: u32, errno: Errno) -> Result<()> {
+        let now = sys::metadata(self.file).with_context(|| self.cannot("look at"))?;
+        if now.mode != mode {
+            let error = anyhow!(errno).context(self.cannot("set the mode of"));
+            if self.attributes.change.is_some() {
+                return Err(error);
+            }
+            self.warnings.push(Chain(&error).to_string());
+        }
+        Ok(())
+    }
+
+    /// What the kernel would have given to a new file that did not begin with 0600.
+    fn mode_of_new(&self) -> Result<u32> {
+        let mode = self.attributes.mode_of_new;
+        let directory = self.destination.directory();
+        let readable = if directory.readable {
+            sys::Readable::File(directory.fd.as_fd())
+        } else {
+            sys::Readable::Handle(directory.fd.as_fd())
+        };
+        match sys::read_attribute(readable, acl::DEFAULT) {
+            Ok(value) => Ok(match Acl::parse(value) {
+                Some(default) => default.mode_of_new(mode),
+                None => mode & !sys::umask(),
+            }),
+            Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::NOSYS) => Ok(mode & !sys::umask()),
+            Err(errno) => Err(errno).with_context(|| self.cannot("look at the directory of")),
+        }
+    }
+
+    /// Something cannot be kept: a warning, or a failure if all was to be kept, or if the error is a grave one.
+    fn lose(&mut self, what: &str, errno: Errno) -> Result<Kept> {
+        let error = anyhow!(errno).context(self.cannot(&format!("keep the {what} of")));
+        if self.attributes.keep == Keep::All || is_grave(errno) {
+            return Err(error);
+        }
+        self.warnings.push(Chain(&error).to_string());
+        Ok(Kept::No)
+    }
+
+    pub(super) fn cannot(&self, verb: &str) -> String {
+        format!("cannot {verb} {}", self.destination.typed())
+    }
+}
+
+/// The owning group could not be kept: the new one gets no more than others have, and others, whom the old group's
+/// members now belong to, no more than that had.
+fn without_group(mode: u32) -> u32 {
+    let (group, others) = (mode >> 3 & 7, mode & 7);
+    mode & !0o077 | (group & others) << 3 | (group & others)
+}
