@@ -23,7 +23,7 @@ use crate::inplace::Way;
 use crate::message::{Messages, Progress};
 use crate::outcome::{Failure, Outcome};
 use crate::parents::Parents;
-use crate::prepare::{Ready, Terms, prepare};
+use crate::prepare::{Ready, SecondLook, Terms, prepare};
 use crate::request::{Request, ShowProgress, Source, Sources, Sync};
 use crate::signals;
 use crate::staged::{Flush, Shelved, Staged};
@@ -131,6 +131,7 @@ fn stage<'d>(
     messages: Messages,
 ) -> Result<Vec<Step<'d>>, Failure> {
     let mut terms = Terms::of(request, messages)?;
+    terms.second_look = SecondLook::InCommit;
     let progress = show(files, request);
     let mut bytes = 0;
     let mut steps = Vec::with_capacity(files.len());

@@ -36,7 +36,16 @@ pub(crate) struct Terms<'r> {
     pub(crate) messages: Messages,
     /// How a DEST that has the content already is put on the disk.
     pub(crate) sync_of_equal: Sync,
+    pub(crate) second_look: SecondLook,
     owners: Owners,
+}
+
+/// When a DEST that was not there is looked for again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SecondLook {
+    AfterInput,
+    /// All of many are looked at before the first of them is renamed.
+    InCommit,
 }
 
 impl<'r> Terms<'r> {
@@ -45,6 +54,7 @@ impl<'r> Terms<'r> {
             request,
             messages,
             sync_of_equal: request.sync,
+            second_look: SecondLook::AfterInput,
             owners: Owners::look_up(&request.look)?,
         })
     }
@@ -83,7 +93,9 @@ pub(crate) fn prepare<'d>(
     let filled = draft.fill(&input, watch, writeback(request))?;
     // Hours may have passed.
     let before = destination.existing();
-    attributes.take_over(destination)?;
+    if before.is_some() || terms.second_look == SecondLook::AfterInput {
+        attributes.take_over(destination)?;
+    }
     if destination.existing() != before {
         admit(way.policy(request.in_place))?;
         checks::still_begins_with(destination, request.start, old.as_ref())?;

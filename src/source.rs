@@ -5,7 +5,7 @@
 
 use std::ffi::OsString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
@@ -25,7 +25,7 @@ pub(crate) struct Input<'d> {
 #[derive(Debug)]
 pub(crate) enum Origin<'d> {
     Stdin(Metadata),
-    File(OwnedFd, Metadata, PathBuf),
+    File(OwnedFd, Metadata, &'d Path),
     /// To be run when there is a file for its output.
     Command(&'d [OsString]),
 }
@@ -61,7 +61,7 @@ impl<'d> Input<'d> {
             Source::File(path) => {
                 let file = sys::open_source(path).with_context(|| cannot("open", path))?;
                 let metadata = sys::metadata(&file).with_context(|| cannot("read", path))?;
-                Origin::File(file, metadata, path.clone())
+                Origin::File(file, metadata, path)
             }
             Source::Command(words) => Origin::Command(words),
         };

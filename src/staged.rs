@@ -166,7 +166,9 @@ impl<'d> Staged<'d, Open> {
         }
         let (watch, size) = match input.origin() {
             source::Origin::Stdin(metadata) => {
-                transfer.take(sys::stdin(), metadata).map_err(explain)?;
+                transfer
+                    .take_shared(sys::stdin(), metadata)
+                    .map_err(explain)?;
                 transfer.end().map_err(explain)?
             }
             source::Origin::File(file, metadata, _) => {

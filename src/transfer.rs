@@ -71,14 +71,6 @@ enum Reserve {
     Not,
 }
 
-/// How much of a file has been taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Taken {
-    Some,
-    /// What it was at one moment, in one call.
-    All,
-}
-
 /// The new file being written, from the front to the back.
 #[derive(Debug)]
 pub(crate) struct Transfer<'f, 'o> {
@@ -121,14 +113,29 @@ impl<'f, 'o> Transfer<'f, 'o> {
 
     /// Appends all that is left of `from`, described by `what`.
     pub(crate) fn take(&mut self, from: BorrowedFd<'_>, what: &Metadata) -> Result<(), Broken> {
+        self.clone_or_read(from, what).map(|_| ())
+    }
+
+    /// As that, of a descriptor that others share: they find it at its end.
+    pub(crate) fn take_shared(
+        &mut self,
+        from: BorrowedFd<'_>,
+        what: &Metadata,
+    ) -> Result<(), Broken> {
+        if self.clone_or_read(from, what)? {
+            sys::seek(from, self.size).map_err(Broken::Reading)?;
+        }
+        Ok(())
+    }
+
+    /// Says whether it was cloned: all of it as it was at one moment, and `from` stands where it stood.
+    fn clone_or_read(&mut self, from: BorrowedFd<'_>, what: &Metadata) -> Result<bool, Broken> {
         match what.kind {
             // A size of 0 means nothing: files of /proc and /sys say so, and have content. A small file is read and
             // written sooner than the kernel is asked what it could do; but a block that is shared need not be written
             // to the disk at all.
-            Kind::Regular
-                if what.size >= FIRST as u64 && self.take_file(from, what.size)? == Taken::All =>
-            {
-                return Ok(());
+            Kind::Regular if what.size >= FIRST as u64 && self.take_file(from, what.size)? => {
+                return Ok(true);
             }
             _ => {}
         }
@@ -136,7 +143,7 @@ impl<'f, 'o> Transfer<'f, 'o> {
         loop {
             let taken = self.take_some(from)?;
             if taken == 0 {
-                return Ok(());
+                return Ok(false);
             }
             if taken >= FIRST && mem::take(&mut pipe) {
                 sys::enlarge_pipe(from, PIPE);
@@ -270,30 +277,28 @@ impl<'f, 'o> Transfer<'f, 'o> {
         }
     }
 
-    /// Has the kernel copy what it can, from where `from` stands, and keeps the holes. Leaves both files where the rest
-    /// is to be read and written.
-    fn take_file(&mut self, from: BorrowedFd<'_>, size: u64) -> Result<Taken, Broken> {
+    /// Has the kernel copy what it can, from where `from` stands, and keeps the holes. Says whether it was cloned; if not,
+    /// both files stand where the rest is to be read and written.
+    fn take_file(&mut self, from: BorrowedFd<'_>, size: u64) -> Result<bool, Broken> {
         // A regular file that cannot seek is none that can be copied by ranges.
         let Ok(start) = sys::position(from) else {
-            return Ok(Taken::Some);
+            return Ok(false);
         };
         let span = Span {
             start,
             base: self.size,
         };
-        let mut taken = Taken::Some;
         if start == 0 && span.base == 0 && sys::clone_file(from, self.file).is_ok() {
             let size = sys::seek_end(self.file).map_err(Broken::Writing)?;
             self.grew_to(size);
-            taken = Taken::All;
-        } else if size > FIRST as u64 {
+            return Ok(true);
+        }
+        if size > FIRST as u64 {
             self.take_ranges(from, span)?;
             sys::seek(self.file, self.size).map_err(Broken::Writing)?;
-        } else {
-            return Ok(taken);
+            sys::seek(from, span.there(self.size)).map_err(Broken::Reading)?;
         }
-        sys::seek(from, span.there(self.size)).map_err(Broken::Reading)?;
-        Ok(taken)
+        Ok(false)
     }
 
     /// Copies the data between the holes.

@@ -108,7 +108,7 @@ fn twice(files: &[Listed]) -> Option<(&Listed, &Listed)> {
     let mut seen = HashMap::with_capacity(files.len());
     files
         .iter()
-        .find_map(|file| Some((seen.insert(&file.name, file)?, file)))
+        .find_map(|file| Some((seen.insert(file.name.as_os_str(), file)?, file)))
 }
 
 #[cfg(test)]

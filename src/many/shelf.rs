@@ -76,7 +76,8 @@ impl<'d> Shelf<'d> {
 pub(super) fn find_same(destinations: &[Destination], backups: Option<&Backups>) -> Result<()> {
     let mut seen = HashMap::with_capacity(destinations.len());
     for destination in destinations {
-        let key = (Rc::as_ptr(destination.place()), destination.name());
+        let name = destination.name().as_os_str();
+        let key = (Rc::as_ptr(destination.place()), name);
         if let Some(other) = seen.insert(key, destination) {
             bail!(
                 "cannot write {}: it is the same file as {}",
@@ -90,7 +91,8 @@ pub(super) fn find_same(destinations: &[Destination], backups: Option<&Backups>)
     };
     for destination in destinations {
         for original in originals(destination.name(), backups) {
-            if let Some(other) = seen.get(&(Rc::as_ptr(destination.place()), original)) {
+            if let Some(other) = seen.get(&(Rc::as_ptr(destination.place()), original.as_os_str()))
+            {
                 bail!(
                     "cannot write {}: its name is that of a backup of {}",
                     destination.typed(),
