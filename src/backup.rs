@@ -1,8 +1,8 @@
 //! `--backup`: the old file keeps a name, by GNU's rules.
 //!
 //! The rule: the backup is whole and has its name before DEST is new; there is no moment without DEST. A run that fails
-//! afterwards takes the backup back, and gives an older one that it replaced its name again, unless it is another run's
-//! by then.
+//! afterwards takes the backup back, and gives an older one that it replaced its name again, unless DEST is another
+//! run's by then, whose backup it may be.
 //!
 //! A second name for the old file is the first choice. Where that is forbidden (another's file and
 //! fs.protected_hardlinks, a filesystem without links), the new file and the old one change names in one call, and the
@@ -23,7 +23,7 @@ use crate::attributes::Attributes;
 use crate::destination::Destination;
 use crate::message::{Chain, Quoted};
 use crate::outcome::Failure;
-use crate::request::{Backups, Locking, Sync};
+use crate::request::{Backups, Sync};
 use crate::signals;
 use crate::staged::Staged;
 use crate::sys::{self, Errno, Identity, Kind, Metadata};
@@ -34,9 +34,10 @@ use crate::temp_name::{Choice, TempName};
 pub(crate) struct Backup<'d> {
     destination: &'d Destination,
     backups: &'d Backups,
-    locking: Locking,
     name: PathBuf,
     kept: Kept<'d>,
+    /// What `--lock` has locked.
+    held: Option<Identity>,
     /// Of old files that have a temporary name for a moment, so that nobody takes them for leftovers.
     locks: Vec<OwnedFd>,
 }
@@ -81,11 +82,11 @@ pub(crate) enum Spare {
 }
 
 impl<'d> Backup<'d> {
-    /// Chooses the name. `None` if there is nothing to back up.
+    /// Chooses the name. `None` if there is nothing to back up. `held` is the file that is locked already.
     pub(crate) fn plan(
         destination: &'d Destination,
         backups: Option<&'d Backups>,
-        locking: Locking,
+        held: impl FnOnce() -> Option<Identity>,
     ) -> Result<Option<Self>> {
         let (Some(backups), Some(_)) = (backups, destination.existing()) else {
             return Ok(None);
@@ -94,9 +95,9 @@ impl<'d> Backup<'d> {
         Ok(Some(Self {
             destination,
             backups,
-            locking,
             name,
             kept: Kept::NotYet,
+            held: held(),
             locks: Vec::new(),
         }))
     }
@@ -140,7 +141,7 @@ impl<'d> Backup<'d> {
         // One may be a name of the old file; when we have locked that, nobody can tell any more that its owner is dead.
         TempName::remove_leftovers(directory, old, || Some(self.owner_of(old)));
         let older = self.name.clone();
-        let choice = match self.lock_old() {
+        let choice = match self.lock(old) {
             Choice::First => self.lock(&older),
             Choice::Random => Choice::Random,
         };
@@ -164,8 +165,9 @@ impl<'d> Backup<'d> {
             if self.is_safe(&name) {
                 return Ok((name, choice));
             }
-            // Somebody replaced the file between the lock and the link.
-            name.remove_at_once();
+            // Somebody replaced the file between the lock and the link; what has the name now may be another run's.
+            name.remove_if(sys::metadata_at(directory, of).ok());
+            name.forget();
         }
         Ok((link(Choice::Random)?, Choice::Random))
     }
@@ -177,21 +179,14 @@ impl<'d> Backup<'d> {
 
     /// The old file will have a temporary name for a moment; where it cannot be locked, it stays where it is.
     fn leave_to_exchange(&mut self) -> Result<()> {
-        match self.lock_old() {
+        let old = self.destination.name();
+        match self.lock(old) {
             Choice::First => {
                 self.kept = Kept::ByExchange;
                 Ok(())
             }
             Choice::Random => self.copy(Sync::File),
         }
-    }
-
-    fn lock_old(&mut self) -> Choice {
-        if self.locking == Locking::Exclusive {
-            return Choice::First;
-        }
-        let old = self.destination.name();
-        self.lock(old)
     }
 
     /// Locks a file, if nobody else has, and tells which temporary name it can have. A link needs no lock: it is never
@@ -218,13 +213,10 @@ impl<'d> Backup<'d> {
     }
 
     fn has_locked(&self, file: &Metadata) -> bool {
-        let is_old = |old: Metadata| old.identity == file.identity;
-        let by_option = self.locking == Locking::Exclusive;
-        by_option && self.destination.existing().is_some_and(is_old)
-            || self
-                .locks
-                .iter()
-                .any(|lock| sys::metadata(lock).is_ok_and(is_old))
+        self.held == Some(file.identity)
+            || self.locks.iter().any(|lock| {
+                sys::metadata(lock).is_ok_and(|locked| locked.identity == file.identity)
+            })
     }
 
     /// Makes a copy with the old file's attributes, and puts it on the disk; with [`Sync::Full`], its name too.
@@ -262,6 +254,10 @@ impl<'d> Backup<'d> {
         }
         let older = self.name.clone();
         let choice_of_older = self.lock(&older);
+        if choice == Choice::First && choice_of_older == Choice::Random {
+            // The older one must not get the name that this one has.
+            return self.move_over(file, old, choice_of_older);
+        }
         match file.exchange(directory, &self.name) {
             Ok(true) => {}
             Err(Errno::NOENT) | Ok(false) => {
@@ -276,11 +272,16 @@ impl<'d> Backup<'d> {
             }
             return Err(names::is_directory(&self.name));
         }
-        self.kept = if choice == Choice::Random || self.is_safe(&file) {
+        let displaced = file.metadata();
+        let is_safe = choice == Choice::Random
+            || self.is_safe(&file)
+            // It is not the one that was locked.
+            || self.lock(&file.path()) == Choice::First && self.is_safe(&file);
+        self.kept = if is_safe {
             Kept::Named(old, Older::Exchanged(file))
         } else {
-            // Not the one that was locked, or one that cannot be.
-            file.remove_at_once();
+            file.remove_if(displaced);
+            file.forget();
             Kept::Final
         };
         Ok(())
@@ -299,6 +300,9 @@ impl<'d> Backup<'d> {
         file.forget();
         self.kept = match older {
             Ok((older, _)) => Kept::Named(old, Older::Replaced(older)),
+            Err(error) if Errno::from_io_error(&error) == Some(Errno::NOENT) => {
+                Kept::Named(old, Older::None)
+            }
             Err(_) => Kept::Final,
         };
         Ok(())

@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 use crate::destination::Destination;
 use crate::parents::Parents;
 use crate::request::Locking;
-use crate::sys::{self, Errno, Kind, Metadata};
+use crate::sys::{self, Errno, Identity, Kind, Metadata};
 use crate::temp_name::LockName;
 
 /// Held until it is dropped, which must be after the commit.
@@ -57,6 +57,11 @@ impl Lock {
             }
         }
         Err(Errno::BUSY).context(cannot_lock(&destination))
+    }
+
+    /// Which file is locked.
+    pub(crate) fn of_file(&self) -> Option<Identity> {
+        sys::metadata(&self.file).ok().map(|file| file.identity)
     }
 
     fn of(destination: &Destination) -> Result<Option<Self>> {

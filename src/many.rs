@@ -240,8 +240,7 @@ fn rename(
     directory: BorrowedFd<'_>,
     request: &Request,
 ) -> Result<Outcome, Failure> {
-    let (backups, locking) = (request.backups.as_ref(), request.locking);
-    let mut backup = Backup::plan(file.destination(), backups, locking)?;
+    let mut backup = Backup::plan(file.destination(), request.backups.as_ref(), || None)?;
     if let Some(backup) = &mut backup {
         backup.keep(Spare::TheFile)?;
     }

@@ -71,11 +71,9 @@ pub(crate) fn prepare<'d>(
     let request = terms.request;
     let admit = |in_place| checks::admit_destination(destination, request.overwrite, in_place);
     admit(request.in_place)?;
-    drop(Backup::plan(
-        destination,
-        request.backups.as_ref(),
-        request.locking,
-    )?);
+    drop(Backup::plan(destination, request.backups.as_ref(), || {
+        None
+    })?);
     let old = if request.reads_old_content() {
         destination.open()?
     } else {

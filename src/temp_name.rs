@@ -351,11 +351,25 @@ impl<'d> TempName<'d> {
         })
     }
 
-    /// Moves whatever has our name, if nothing has the other one (EEXIST). False where that cannot be done in one call.
+    /// Moves whatever has our name, if nothing has the other one (EEXIST). False where that cannot be done.
     pub(crate) fn move_to_free(&self, to: BorrowedFd<'_>, name: &Path) -> Result<bool, Errno> {
-        self.or_found_done(to, name, true, || {
-            sys::rename_to_free(self.place.directory(), &self.name, to, name)
-        })
+        let directory = self.place.directory();
+        let moved = self.or_found_done(to, name, true, || {
+            sys::rename_to_free(directory, &self.name, to, name)
+        })?;
+        if moved {
+            return Ok(true);
+        }
+        // A second name in place of the first.
+        match sys::link(directory, &self.name, to, name) {
+            Ok(()) => {
+                // What is left is a second name, and is removed by the next write.
+                let _ = sys::unlink(directory, &self.name);
+                Ok(true)
+            }
+            Err(Errno::EXIST) => Err(Errno::EXIST),
+            Err(_) => Ok(false),
+        }
     }
 
     /// Has what is under our name and what is under the other one change places. False where that cannot be done.
@@ -396,12 +410,6 @@ impl<'d> TempName<'d> {
             // What is left is a second name of a file that has one, and is removed by the next write.
             let _ = sys::unlink(directory, &self.name);
         }
-    }
-
-    /// Removes what has the name now, and is not locked: in a moment the name may be somebody else's.
-    pub(crate) fn remove_at_once(self) {
-        self.remove_if(self.metadata());
-        self.forget();
     }
 
     /// Removes nothing: the name is not ours any more.

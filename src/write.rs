@@ -21,9 +21,9 @@ pub(crate) fn write(
     messages: Messages,
 ) -> Result<Outcome, Failure> {
     let resolve = || Destination::resolve(typed, request.links(), request.parents);
-    let (_lock, destination) = Lock::take(request.locking, resolve)
+    let (lock, destination) = Lock::take(request.locking, resolve)
         .map_err(|error| Destination::unresolved(typed, error))?;
-    let done = replace(&destination, source, request, messages)
+    let done = replace(&destination, lock.as_ref(), source, request, messages)
         .map_err(|failure| destination.unchanged(failure));
     // The directory is closed when the process ends, without a call for it.
     mem::forget(destination);
@@ -32,6 +32,7 @@ pub(crate) fn write(
 
 fn replace(
     destination: &Destination,
+    lock: Option<&Lock>,
     source: &Source,
     request: &Request,
     messages: Messages,
@@ -53,7 +54,8 @@ fn replace(
         Ready::New(attributes, way, sealed) => (attributes, way, sealed),
     };
     forget_numbers(destination);
-    let mut backup = Backup::plan(destination, request.backups.as_ref(), request.locking)?;
+    let held = || lock.and_then(Lock::of_file);
+    let mut backup = Backup::plan(destination, request.backups.as_ref(), held)?;
     match way {
         Way::Overwrite(file) => {
             if let Some(backup) = &mut backup {

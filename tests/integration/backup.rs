@@ -571,8 +571,10 @@ fn is_a_whole_copy_where_there_is_neither_link_nor_exchange() {
         assert_eq!(sandbox.text("out"), "new");
         let trace = strace.trace();
         // Whole and on the disk before it has its name: at every fsync of a file the backup is not yet there.
-        let named = trace.only("rename", |call| {
+        // By a second name that takes the place of the first, if nothing has it.
+        let named = trace.only("name", |call| {
             call.is("renameat") && call.args.ends_with("\"out~\"")
+                || call.is("linkat") && call.succeeded() && call.args.ends_with("\"out~\", 0")
         });
         let synced = trace.places(|call| call.is("fsync") && call.on_draft());
         assert!(
@@ -612,22 +614,52 @@ fn a_link_that_is_there_after_an_error_is_as_good() {
 #[test]
 fn an_older_one_that_somebody_has_locked_comes_back_too() {
     needs_tool!("strace");
-    let sandbox = Sandbox::new();
-    sandbox.write("out", "old");
-    sandbox.write("out~", "older");
-    let older = sandbox.inode("out~");
-    let held = open(sandbox.path("out~"));
-    flock(&held, FlockOperation::LockExclusive).unwrap();
-    let strace = Strace::new().inject("renameat:error=EIO");
-    let done = sandbox
-        .atomwrite(["-b", "out"])
-        .stdin("new")
-        .through(strace.command())
-        .output();
-    assert_eq!(done.code(), Some(1), "{done:?}");
-    assert_eq!(sandbox.names(), ["out", "out~"]);
-    assert_eq!(sandbox.inode("out~"), older);
-    assert_eq!(sandbox.text("out"), "old");
+    for (way, failing) in [
+        ("--inplace=never", "renameat:error=EIO"),
+        ("--inplace=always", "fallocate:error=ENOSPC"),
+    ] {
+        let sandbox = Sandbox::new();
+        sandbox.write("out", "old");
+        sandbox.write("out~", "older");
+        let older = sandbox.inode("out~");
+        let held = open(sandbox.path("out~"));
+        flock(&held, FlockOperation::LockExclusive).unwrap();
+        let strace = Strace::new().inject(failing);
+        let done = sandbox
+            .atomwrite(["-q", "-b", way, "out"])
+            .stdin("new")
+            .through(strace.command())
+            .output();
+        assert_eq!(done.code(), Some(1), "{done:?}");
+        assert_eq!(sandbox.names(), ["out", "out~"]);
+        assert_eq!(sandbox.inode("out~"), older);
+        assert_eq!(sandbox.text("out"), "old");
+    }
+}
+
+#[test]
+fn a_copy_that_has_its_name_by_a_link_is_taken_back_too() {
+    needs_tool!("strace");
+    for control in ["simple", "numbered"] {
+        let sandbox = Sandbox::new();
+        sandbox.write("out", "old");
+        let strace = Strace::new()
+            .inject("renameat2:error=EINVAL")
+            .inject("fallocate:error=ENOSPC");
+        let done = sandbox
+            .atomwrite([
+                "-q",
+                "--inplace=always",
+                &format!("--backup={control}"),
+                "out",
+            ])
+            .stdin("new")
+            .through(strace.command())
+            .output();
+        assert_eq!(done.code(), Some(1), "{done:?}");
+        assert_eq!(sandbox.names(), ["out"]);
+        assert_eq!(sandbox.text("out"), "old");
+    }
 }
 
 #[test]

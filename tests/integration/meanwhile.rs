@@ -445,6 +445,53 @@ fn a_numbered_backup_by_exchange_takes_no_number_that_was_taken_meanwhile() {
 }
 
 #[test]
+fn a_numbered_backup_without_rename_flags_takes_no_number_that_was_taken_meanwhile() {
+    needs_tool!("strace");
+    let sandbox = Sandbox::new();
+    sandbox.write("out", "old");
+    let stop = "renameat2:error=EINVAL:signal=SIGSTOP:when=1";
+    let words = ["-q", "--inplace=always", "--backup=numbered", "out"];
+    let halted = Halted::at(&sandbox, &words, &[stop]);
+    sandbox.write("out.~1~", "theirs");
+    halted.goes_on();
+    assert_eq!(sandbox.names(), ["out", "out.~1~", "out.~2~"]);
+    let contents = ["out.~1~", "out.~2~", "out"].map(|name| sandbox.text(name));
+    assert_eq!(contents, ["theirs", "old", "of the one that halted"]);
+}
+
+#[test]
+fn what_replaces_dest_in_spite_of_the_lock_is_locked_for_its_backup_too() {
+    needs_tool!("strace");
+    let sandbox = Sandbox::new();
+    sandbox.write("out", "old");
+    sandbox.write("out~", "older");
+    let strace = Strace::new();
+    let mut running = sandbox
+        .atomwrite(["--lock", "-b", "out"])
+        .stdin_held()
+        .through(strace.command())
+        .start();
+    running.feed("new");
+    wait_until("it reads", || {
+        fs::read_dir(format!(
+            "/proc/{}/fd",
+            program_of(&running).as_raw_nonzero()
+        ))
+        .unwrap()
+        .filter_map(|entry| fs::read_link(entry.ok()?.path()).ok())
+        .any(|target| target.to_string_lossy().ends_with(" (deleted)"))
+    });
+    sandbox.atomwrite(["out"]).stdin("of another").succeeds();
+    let done = running.wait();
+    assert_eq!(done.code(), Some(0), "{done:?}");
+    assert_eq!(sandbox.text("out~"), "of another");
+    assert_eq!(sandbox.names(), ["out", "out~"]);
+    let trace = strace.trace();
+    let locks = trace.count(|call| call.is("flock") && call.args.contains("/out>"));
+    assert_eq!(locks, 2, "{trace}");
+}
+
+#[test]
 fn many_files_get_a_directory_though_others_take_each_for_a_leftover() {
     needs_tool!("strace");
     let sandbox = Sandbox::new();
