@@ -39,7 +39,7 @@ pub(crate) struct Backup<'d> {
     /// What `--lock` has locked.
     held: Option<Identity>,
     /// Of old files that have a temporary name for a moment, so that nobody takes them for leftovers.
-    locks: Vec<OwnedFd>,
+    locks: Vec<(Identity, OwnedFd)>,
 }
 
 /// How far it has come.
@@ -138,13 +138,15 @@ impl<'d> Backup<'d> {
                 Err(errno) => return Err(errno.into()),
             }
         }
-        // One may be a name of the old file; when we have locked that, nobody can tell any more that its owner is dead.
-        TempName::remove_leftovers(directory, old, || Some(self.owner_of(old)));
         let older = self.name.clone();
         let choice = match self.lock(old) {
             Choice::First => self.lock(&older),
             Choice::Random => Choice::Random,
         };
+        if choice == Choice::First {
+            // What is a name of a file that we have locked: nobody else can tell any more that its owner is dead.
+            TempName::remove_if_dead(directory, old, |seen| self.has_locked(seen.identity));
+        }
         match self.second_name(old, choice) {
             Ok((second, choice)) => self.give_name(second, Old::Itself, choice),
             Err(error) if Errno::from_io_error(&error).is_some_and(is_no_link) => {
@@ -162,12 +164,13 @@ impl<'d> Backup<'d> {
             |choice| TempName::link_existing(of, directory, self.destination.name(), owner, choice);
         if choice == Choice::First {
             let name = link(choice)?;
-            if self.is_safe(&name) {
-                return Ok((name, choice));
+            match name.metadata() {
+                Some(now) if self.is_safe(now) => return Ok((name, choice)),
+                // Somebody replaced the file between the lock and the link. What has the name now may be another run's; if
+                // it is not, it looks like a leftover, and goes as one.
+                Some(_) => name.forget(),
+                None => {}
             }
-            // Somebody replaced the file between the lock and the link; what has the name now may be another run's.
-            name.remove_if(sys::metadata_at(directory, of).ok());
-            name.forget();
         }
         Ok((link(Choice::Random)?, Choice::Random))
     }
@@ -193,30 +196,28 @@ impl<'d> Backup<'d> {
     /// taken for a leftover.
     fn lock(&mut self, name: &Path) -> Choice {
         let directory = self.destination.directory().fd.as_fd();
-        match sys::open_to_lock(directory, name) {
-            Ok(file) if sys::metadata(&file).is_ok_and(|file| self.has_locked(&file)) => {
+        let file = match sys::open_to_lock(directory, name) {
+            Ok(file) => file,
+            Err(Errno::LOOP) => return Choice::First,
+            Err(_) => return Choice::Random,
+        };
+        match sys::metadata(&file) {
+            Ok(seen) if self.has_locked(seen.identity) => Choice::First,
+            Ok(seen) if TempName::lock_before(&file).is_ok() => {
+                self.locks.push((seen.identity, file));
                 Choice::First
             }
-            Ok(file) if TempName::lock_before(&file).is_ok() => {
-                self.locks.push(file);
-                Choice::First
-            }
-            Err(Errno::LOOP) => Choice::First,
             _ => Choice::Random,
         }
     }
 
-    /// Whether nobody takes for a leftover what has a temporary name now.
-    fn is_safe(&self, name: &TempName<'_>) -> bool {
-        name.metadata()
-            .is_some_and(|now| now.kind != Kind::Regular || self.has_locked(&now))
+    /// Whether nobody takes it for a leftover when it has a temporary name.
+    fn is_safe(&self, file: Metadata) -> bool {
+        file.kind != Kind::Regular || self.has_locked(file.identity)
     }
 
-    fn has_locked(&self, file: &Metadata) -> bool {
-        self.held == Some(file.identity)
-            || self.locks.iter().any(|lock| {
-                sys::metadata(lock).is_ok_and(|locked| locked.identity == file.identity)
-            })
+    fn has_locked(&self, file: Identity) -> bool {
+        self.held == Some(file) || self.locks.iter().any(|(locked, _)| *locked == file)
     }
 
     /// Makes a copy with the old file's attributes, and puts it on the disk; with [`Sync::Full`], its name too.
@@ -238,7 +239,7 @@ impl<'d> Backup<'d> {
     }
 
     /// Gives a file its name as the backup. An older one changes places with it, so that it can come back.
-    fn give_name(&mut self, file: TempName<'d>, old: Old, choice: Choice) -> Result<()> {
+    fn give_name(&mut self, mut file: TempName<'d>, old: Old, choice: Choice) -> Result<()> {
         let directory = self.destination.directory().fd.as_fd();
         loop {
             match file.move_to_free(directory, &self.name) {
@@ -265,18 +266,19 @@ impl<'d> Backup<'d> {
             }
             Err(errno) => return Err(errno.into()),
         }
-        if is_directory(&file) {
+        file.holds_another();
+        let displaced = file.metadata();
+        if displaced.is_some_and(|it| it.kind == Kind::Directory) {
             // Somebody has made it meanwhile. It must not go with the name that it has now.
             if !matches!(file.exchange(directory, &self.name), Ok(true)) {
                 file.forget();
             }
             return Err(names::is_directory(&self.name));
         }
-        let displaced = file.metadata();
         let is_safe = choice == Choice::Random
-            || self.is_safe(&file)
+            || displaced.is_some_and(|it| self.is_safe(it))
             // It is not the one that was locked.
-            || self.lock(&file.path()) == Choice::First && self.is_safe(&file);
+            || self.lock(&file.path()) == Choice::First;
         self.kept = if is_safe {
             Kept::Named(old, Older::Exchanged(file))
         } else {
@@ -350,7 +352,7 @@ impl<'d> Backup<'d> {
     /// Gives the old file the backup's name.
     fn name_exchanged(&mut self, old: &TempName<'_>) -> Result<()> {
         let directory = self.destination.directory().fd.as_fd();
-        if is_directory(old) {
+        if old.metadata().is_some_and(|it| it.kind == Kind::Directory) {
             bail!("it is a directory");
         }
         while self.is_numbered() {
@@ -411,11 +413,6 @@ impl Drop for Backup<'_> {
             }
         }
     }
-}
-
-fn is_directory(name: &TempName<'_>) -> bool {
-    name.metadata()
-        .is_some_and(|now| now.kind == Kind::Directory)
 }
 
 fn cannot(destination: &Destination) -> String {

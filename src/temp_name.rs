@@ -34,7 +34,7 @@ pub(crate) struct TempName<'d> {
     name: PathBuf,
     guard: Option<TempPath>,
     /// Only for a name that is there before the commit; during a commit signals wait.
-    on_death: Option<RemoveOnDeath>,
+    early: Option<Box<Early>>,
     place: Place<'d>,
 }
 
@@ -62,6 +62,14 @@ impl Identify for Option<Identity> {
     fn is_at(&self, directory: BorrowedFd<'_>, name: &Path) -> bool {
         self.is_some_and(|identity| is_at(directory, name, identity))
     }
+}
+
+/// What becomes of a name that is there while input comes.
+#[derive(Debug)]
+struct Early {
+    /// What was made with it. Where there are no locks, somebody may take that for a leftover, and the name for another.
+    made: Identity,
+    _on_death: RemoveOnDeath,
 }
 
 /// Where the name is.
@@ -129,14 +137,18 @@ impl<'d> TempName<'d> {
         remove_leftovers_from(directory, searched, destination, choices, owner);
     }
 
-    /// Removes what runs have left for the same DEST that were killed.
-    pub(crate) fn remove_leftovers(
+    /// Removes the names that a new file for the same DEST may take, where the caller knows that who has them is dead.
+    pub(crate) fn remove_if_dead(
         directory: BorrowedFd<'_>,
         destination: &Path,
-        owner: impl Fn() -> Option<u32>,
+        is_dead: impl Fn(&Metadata) -> bool,
     ) {
-        let none_is_ours = Path::new("");
-        Choices::OF_A_FILE.remove_others(directory, destination, none_is_ours, &owner);
+        for name in Choices::OF_A_FILE.names(destination) {
+            let name = Path::new(&name);
+            if sys::metadata_at(directory, name).is_ok_and(|seen| is_dead(&seen)) {
+                let _ = sys::unlink(directory, name);
+            }
+        }
     }
 
     /// Gives an existing file a second, temporary name. To be called while signals wait; with [`Choice::First`], while
@@ -181,11 +193,15 @@ impl<'d> TempName<'d> {
                 };
                 let mut name = Self::beside(directory, guard);
                 // Until it is locked, somebody may take it for a leftover; then it is not ours to remove.
-                if !claim(&file)? {
+                let Some(made) = claim(&file)? else {
                     name.forget();
                     return Ok(None);
-                }
-                name.on_death = Some(RemoveOnDeath::arm(directory, &name.name, None)?);
+                };
+                let on_death = RemoveOnDeath::arm(directory, &name.name, None)?;
+                name.early = Some(Box::new(Early {
+                    made,
+                    _on_death: on_death,
+                }));
                 Choices::OF_A_FILE.remove_others(directory, destination, &name.name, &|| owner);
                 Ok(Some((name, file)))
             })?;
@@ -201,7 +217,7 @@ impl<'d> TempName<'d> {
         Self {
             name,
             guard: Some(guard),
-            on_death: None,
+            early: None,
             place: Place::Beside(directory),
         }
     }
@@ -229,7 +245,7 @@ impl<'d> TempName<'d> {
         let name = Self {
             name,
             guard: None,
-            on_death: None,
+            early: None,
             place: Place::Shared(directory, Shown::No),
         };
         Ok((name, file))
@@ -260,8 +276,8 @@ impl<'d> TempName<'d> {
         Self {
             name: destination.to_owned(),
             guard: TempPath::try_from_path(sys::proc_path(&private.fd).join(destination)).ok(),
-            // The directory has one for both.
-            on_death: None,
+            // The directory is removed by a signal, and so is this.
+            early: None,
             place: Place::Private(private),
         }
     }
@@ -273,7 +289,7 @@ impl<'d> TempName<'d> {
 
     /// Whether it was there for so long that somebody may have put another file in its place.
     pub(crate) fn is_old(&self) -> bool {
-        self.was_shown() || self.on_death.is_some()
+        self.was_shown() || self.early.is_some()
     }
 
     /// Opens what has the name now, to read from it.
@@ -412,6 +428,11 @@ impl<'d> TempName<'d> {
         }
     }
 
+    /// What has the name is not what was made with it, and goes with it all the same.
+    pub(crate) fn holds_another(&mut self) {
+        self.early = None;
+    }
+
     /// Removes nothing: the name is not ours any more.
     pub(crate) fn forget(mut self) {
         if let Some(guard) = &mut self.guard {
@@ -423,16 +444,22 @@ impl<'d> TempName<'d> {
 
 impl Drop for TempName<'_> {
     fn drop(&mut self) {
-        let Some(guard) = self.guard.take() else {
+        let Some(mut guard) = self.guard.take() else {
             return;
         };
         let remove = || {
-            if guard.close().is_err() {
+            let anothers = |early: &Early| {
+                self.metadata()
+                    .is_some_and(|now| now.identity != early.made)
+            };
+            if self.early.as_deref().is_some_and(anothers) {
+                guard.disable_cleanup(true);
+            } else if guard.close().is_err() {
                 // No /proc. The error under way is what the user wants to know; what may be left is removed by the next
                 // run.
                 let _ = sys::unlink(self.place.directory(), &self.name);
             }
-            self.on_death = None;
+            self.early = None;
             Ok(())
         };
         // A signal between the removal and the disarming would remove what somebody else has made by that name.

@@ -32,7 +32,7 @@ impl Choices {
     pub(super) const OF_MANY: Self = Self(32);
 
     /// Each is made from the one before it.
-    fn names(self, destination: &Path) -> impl Iterator<Item = String> {
+    pub(super) fn names(self, destination: &Path) -> impl Iterator<Item = String> {
         let next = |name: &String| Some(choice(name.as_bytes()));
         iter::successors(Some(first_choice(destination)), next).take(self.0)
     }
@@ -291,14 +291,15 @@ fn holds_files_only(parent: BorrowedFd<'_>, name: &Path) -> Result<bool, Errno> 
     Ok(files_only)
 }
 
-/// Locks what was just made, and tells whether it still has its name. To be called while signals wait.
-pub(super) fn claim(file: &OwnedFd) -> io::Result<bool> {
+/// Locks what was just made, and tells which file it is; `None` if it has lost its name. To be called while signals wait.
+pub(super) fn claim(file: &OwnedFd) -> io::Result<Option<sys::Identity>> {
     match where_supported(sys::try_lock(file)) {
         // Somebody is about to remove it.
-        Err(Errno::WOULDBLOCK) => return Ok(false),
+        Err(Errno::WOULDBLOCK) => return Ok(None),
         locked => locked?,
     }
-    Ok(sys::metadata(file)?.links > 0)
+    let file = sys::metadata(file)?;
+    Ok((file.links > 0).then_some(file.identity))
 }
 
 /// What became of a lock, where there are any. A filesystem without (ENOLCK, EOPNOTSUPP, ENOSYS) leaves leftovers to

@@ -74,7 +74,7 @@ impl LockName {
         };
         let arm = || {
             // Until it is locked, somebody may take it for a leftover.
-            let claimed = claim(&file)?;
+            let claimed = claim(&file)?.is_some();
             claimed
                 .then(|| RemoveOnDeath::arm(directory.as_fd(), name, None))
                 .transpose()

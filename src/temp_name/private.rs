@@ -82,7 +82,7 @@ impl<'d> PrivateDirectory<'d> {
             Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
             opened => opened?.fd,
         };
-        if !claim(&fd)? {
+        if claim(&fd)?.is_none() {
             return Ok(None);
         }
         let on_death = RemoveOnDeath::arm(parent, name, Some(fd.try_clone()?))?;

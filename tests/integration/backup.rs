@@ -638,6 +638,38 @@ fn an_older_one_that_somebody_has_locked_comes_back_too() {
 }
 
 #[test]
+fn an_older_one_comes_back_though_the_new_file_could_not_be_locked() {
+    needs_tool!("strace");
+    let run = |strace: &Strace| {
+        let sandbox = Sandbox::new();
+        sandbox.write("out", "old");
+        sandbox.write("out~", "older");
+        let run = sandbox
+            .atomwrite(["-b", "out"])
+            .stdin("new")
+            .through(strace.command());
+        let done = run.output();
+        (sandbox, done)
+    };
+    let clean = Strace::new();
+    run(&clean);
+    let trace = clean.trace();
+    let unnamed = trace.places(Call::opens_unnamed)[0];
+    // Then our own name looks like a leftover, and is taken for one.
+    let strace = Strace::new()
+        .inject(&format!(
+            "openat:error=EOPNOTSUPP:when={}",
+            trace.own()[unnamed].nth
+        ))
+        .inject("flock:error=ENOLCK:when=1");
+    let (sandbox, done) = run(&strace);
+    assert_eq!(done.code(), Some(1), "{done:?}");
+    assert_eq!(sandbox.names(), ["out", "out~"]);
+    assert_eq!(sandbox.text("out"), "old");
+    assert_eq!(sandbox.text("out~"), "older");
+}
+
+#[test]
 fn a_copy_that_has_its_name_by_a_link_is_taken_back_too() {
     needs_tool!("strace");
     for control in ["simple", "numbered"] {
