@@ -145,7 +145,7 @@ impl<'d> Backup<'d> {
         };
         if choice == Choice::First {
             // What is a name of a file that we have locked: nobody else can tell any more that its owner is dead.
-            TempName::remove_if_dead(directory, old, |seen| self.has_locked(seen.identity));
+            TempName::remove_if_dead(directory, old, |seen| self.keeps_locked(seen.identity));
         }
         match self.second_name(old, choice) {
             Ok((second, choice)) => self.give_name(second, Old::Itself, choice),
@@ -218,6 +218,12 @@ impl<'d> Backup<'d> {
 
     fn has_locked(&self, file: Identity) -> bool {
         self.held == Some(file) || self.locks.iter().any(|(locked, _)| *locked == file)
+    }
+
+    /// As that, where there are locks at all.
+    fn keeps_locked(&self, file: Identity) -> bool {
+        let lock_of = |(locked, lock): &(_, _)| *locked == file && sys::try_lock(lock).is_ok();
+        self.held == Some(file) || self.locks.iter().any(lock_of)
     }
 
     /// Makes a copy with the old file's attributes, and puts it on the disk; with [`Sync::Full`], its name too.

@@ -191,8 +191,8 @@ pub(crate) fn proc_path(file: impl AsFd) -> PathBuf {
 
 /// Gives a file a second name; EEXIST if anything by that name is there.
 ///
-/// ENOENT also means that the file was replaced while the kernel looked: then there is another one by its name. After any
-/// other error it may have been done all the same: the answer to a call can get lost (FUSE, NFS).
+/// ENOENT also means that the file was replaced while the kernel looked: then there is another one by its name. After an
+/// error that is not the kernel's own, it may have been done all the same: an answer can get lost (FUSE, NFS).
 pub(crate) fn link(from: BorrowedFd<'_>, old: &Path, to: BorrowedFd<'_>, new: &Path) -> Result<()> {
     const TRIES: usize = 1000;
     let link = || retry_on_intr(|| fs::linkat(from, old, to, new, AtFlags::empty()));
@@ -200,11 +200,15 @@ pub(crate) fn link(from: BorrowedFd<'_>, old: &Path, to: BorrowedFd<'_>, new: &P
     for _ in 1..TRIES {
         match link() {
             Err(Errno::NOENT) if at(from, old).is_ok() => {}
-            Err(errno)
-                if errno != Errno::EXIST && at(to, new).is_ok_and(|is| Ok(is) == at(from, old)) =>
-            {
-                return Ok(());
-            }
+            Err(
+                errno @ (Errno::EXIST
+                | Errno::PERM
+                | Errno::ACCESS
+                | Errno::OPNOTSUPP
+                | Errno::NOSYS
+                | Errno::MLINK),
+            ) => return Err(errno),
+            Err(_) if at(to, new).is_ok_and(|is| Ok(is) == at(from, old)) => return Ok(()),
             linked => return linked,
         }
     }

@@ -747,6 +747,28 @@ fn an_older_one_is_not_touched_where_the_new_file_cannot_be_locked() {
 }
 
 #[test]
+fn a_second_name_stays_the_backup_where_links_are_forbidden() {
+    needs_tool!("strace");
+    let sandbox = Sandbox::new();
+    sandbox.write("out", "old");
+    sandbox.hard_link("out", "out~");
+    let old = sandbox.inode("out");
+    // The first is the probe.
+    let strace = Strace::new()
+        .inject("linkat:error=EPERM:when=2")
+        .inject("renameat:error=EIO");
+    let done = sandbox
+        .atomwrite(["-q", "-b", "out"])
+        .stdin("new")
+        .through(strace.command())
+        .output();
+    assert_eq!(done.code(), Some(1), "{done:?}");
+    assert_eq!(sandbox.names(), ["out", "out~"]);
+    assert_eq!(sandbox.inode("out"), old);
+    assert_eq!(sandbox.inode("out~"), old);
+}
+
+#[test]
 fn a_second_name_stays_the_backup_where_there_is_no_exchange() {
     needs_tool!("strace");
     for (failing, text) in [(None, "new"), (Some("renameat:error=EIO:when=2"), "old")] {
