@@ -36,8 +36,6 @@ pub(crate) struct Backup<'d> {
     backups: &'d Backups,
     name: PathBuf,
     kept: Kept<'d>,
-    /// What `--lock` has locked.
-    held: Option<Identity>,
     /// Of old files that have a temporary name for a moment, so that nobody takes them for leftovers.
     locks: Vec<(Identity, OwnedFd)>,
 }
@@ -82,11 +80,12 @@ pub(crate) enum Spare {
 }
 
 impl<'d> Backup<'d> {
-    /// Chooses the name. `None` if there is nothing to back up. `held` is the file that is locked already.
+    /// Chooses the name. `None` if there is nothing to back up. `held` is the file that `--lock` has
+    /// locked already.
     pub(crate) fn plan(
         destination: &'d Destination,
         backups: Option<&'d Backups>,
-        held: impl FnOnce() -> Option<Identity>,
+        held: impl FnOnce() -> Option<(Identity, OwnedFd)>,
     ) -> Result<Option<Self>> {
         let (Some(backups), Some(_)) = (backups, destination.existing()) else {
             return Ok(None);
@@ -97,8 +96,7 @@ impl<'d> Backup<'d> {
             backups,
             name,
             kept: Kept::NotYet,
-            held: held(),
-            locks: Vec::new(),
+            locks: held().into_iter().collect(),
         }))
     }
 
@@ -143,10 +141,6 @@ impl<'d> Backup<'d> {
             Choice::First => self.lock(&older),
             Choice::Random => Choice::Random,
         };
-        if choice == Choice::First {
-            // What is a name of a file that we have locked: nobody else can tell any more that its owner is dead.
-            TempName::remove_if_dead(directory, old, |seen| self.keeps_locked(seen.identity));
-        }
         match self.second_name(old, choice) {
             Ok((second, choice)) => self.give_name(second, Old::Itself, choice),
             Err(error) if Errno::from_io_error(&error).is_some_and(is_no_link) => {
@@ -159,25 +153,20 @@ impl<'d> Backup<'d> {
     /// Gives a file in DEST's directory a temporary name, and tells which it is.
     fn second_name(&self, of: &Path, choice: Choice) -> io::Result<(TempName<'d>, Choice)> {
         let directory = self.destination.directory().fd.as_fd();
-        let owner = self.owner_of(of);
-        let link =
-            |choice| TempName::link_existing(of, directory, self.destination.name(), owner, choice);
         if choice == Choice::First {
-            let name = link(choice)?;
-            match name.metadata() {
-                Some(now) if self.is_safe(now) => return Ok((name, choice)),
-                // Somebody replaced the file between the lock and the link. What has the name now may be another run's; if
-                // it is not, it looks like a leftover, and goes as one.
-                Some(_) => name.forget(),
-                None => {}
+            // Not by its name, which may be another file's by now: whatever others meet has to be locked.
+            let at = sys::metadata_at(directory, of)?.identity;
+            let locked = self.locks.iter().find(|(locked, _)| *locked == at);
+            let by = locked
+                .and_then(|(_, file)| Some((file, sys::probe_link(file.as_fd(), directory)?)));
+            if let Some((file, by)) = by {
+                match TempName::link(file, by, directory, self.destination.name()) {
+                    Err(error) if is_missing(&error) => {}
+                    linked => return Ok((linked?, choice)),
+                }
             }
         }
-        Ok((link(Choice::Random)?, Choice::Random))
-    }
-
-    fn owner_of(&self, name: &Path) -> u32 {
-        sys::metadata_at(self.destination.directory().fd.as_fd(), name)
-            .map_or_else(|_| sys::effective_uid(), |seen| seen.uid)
+        Ok((TempName::link_existing(of, directory)?, Choice::Random))
     }
 
     /// The old file will have a temporary name for a moment; where it cannot be locked, it stays where it is.
@@ -203,7 +192,7 @@ impl<'d> Backup<'d> {
         };
         match sys::metadata(&file) {
             Ok(seen) if self.has_locked(seen.identity) => Choice::First,
-            Ok(seen) if TempName::lock_before(&file).is_ok() => {
+            Ok(seen) if sys::try_lock(&file).is_ok() => {
                 self.locks.push((seen.identity, file));
                 Choice::First
             }
@@ -217,13 +206,7 @@ impl<'d> Backup<'d> {
     }
 
     fn has_locked(&self, file: Identity) -> bool {
-        self.held == Some(file) || self.locks.iter().any(|(locked, _)| *locked == file)
-    }
-
-    /// As that, where there are locks at all.
-    fn keeps_locked(&self, file: Identity) -> bool {
-        let lock_of = |(locked, lock): &(_, _)| *locked == file && sys::try_lock(lock).is_ok();
-        self.held == Some(file) || self.locks.iter().any(lock_of)
+        self.locks.iter().any(|(locked, _)| *locked == file)
     }
 
     /// Makes a copy with the old file's attributes, and puts it on the disk; with [`Sync::Full`], its name too.
@@ -308,9 +291,7 @@ impl<'d> Backup<'d> {
         file.forget();
         self.kept = match older {
             Ok((older, _)) => Kept::Named(old, Older::Replaced(older)),
-            Err(error) if Errno::from_io_error(&error) == Some(Errno::NOENT) => {
-                Kept::Named(old, Older::None)
-            }
+            Err(error) if is_missing(&error) => Kept::Named(old, Older::None),
             Err(_) => Kept::Final,
         };
         Ok(())
@@ -431,6 +412,10 @@ fn lost(name: TempName<'_>, errno: Errno) -> Errno {
         name.forget();
     }
     errno
+}
+
+fn is_missing(error: &io::Error) -> bool {
+    Errno::from_io_error(error) == Some(Errno::NOENT)
 }
 
 /// EPERM: fs.protected_hardlinks, or no links at all; EMLINK: it has as many names as it can have.

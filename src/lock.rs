@@ -59,9 +59,10 @@ impl Lock {
         Err(Errno::BUSY).context(cannot_lock(&destination))
     }
 
-    /// Which file is locked.
-    pub(crate) fn of_file(&self) -> Option<Identity> {
-        sys::metadata(&self.file).ok().map(|file| file.identity)
+    /// Which file is locked, and what holds the lock as well.
+    pub(crate) fn share(&self) -> Option<(Identity, OwnedFd)> {
+        let identity = sys::metadata(&self.file).ok()?.identity;
+        Some((identity, self.file.try_clone().ok()?))
     }
 
     fn of(destination: &Destination) -> Result<Option<Self>> {

@@ -101,12 +101,12 @@ impl Place<'_> {
 }
 
 impl<'d> TempName<'d> {
-    /// Locks a file, as it must be before it gets a temporary name, where there are locks at all.
+    /// Locks a new file, as it must be before it gets a temporary name, where there are locks at all.
     pub(crate) fn lock_before(file: &OwnedFd) -> Result<(), Errno> {
         where_supported(sys::try_lock(file))
     }
 
-    /// Gives a file that has none a name in `directory`. To be called while signals wait, and the file is locked.
+    /// Gives an open file a temporary name in `directory`. To be called while signals wait, and the file is locked.
     pub(crate) fn link(
         file: &OwnedFd,
         by: LinkBy,
@@ -116,7 +116,8 @@ impl<'d> TempName<'d> {
         let owner = || sys::metadata(file).map(|ours| ours.uid).ok();
         let (guard, ()) = acquire(directory, destination, Choices::OF_A_FILE, &owner, |name| {
             match sys::link_open_file(file.as_fd(), by, directory, name) {
-                // A call that was interrupted after its work was done, and made again.
+                // A call that was interrupted after its work was done, and made again; or what a run has left of this very
+                // file, which nobody but us can lock.
                 Err(_) if is_file_at(file, directory, name) => Ok(()),
                 linked => linked,
             }
@@ -137,39 +138,10 @@ impl<'d> TempName<'d> {
         remove_leftovers_from(directory, searched, destination, choices, owner);
     }
 
-    /// Removes the names that a new file for the same DEST may take, where the caller knows that who has them is dead.
-    pub(crate) fn remove_if_dead(
-        directory: BorrowedFd<'_>,
-        destination: &Path,
-        is_dead: impl Fn(&Metadata) -> bool,
-    ) {
-        for name in Choices::OF_A_FILE.names(destination) {
-            let name = Path::new(&name);
-            if sys::metadata_at(directory, name).is_ok_and(|seen| is_dead(&seen)) {
-                let _ = sys::unlink(directory, name);
-            }
-        }
-    }
-
-    /// Gives an existing file a second, temporary name. To be called while signals wait; with [`Choice::First`], while
-    /// the file is locked.
-    pub(crate) fn link_existing(
-        existing: &Path,
-        directory: BorrowedFd<'d>,
-        destination: &Path,
-        owner: u32,
-        choice: Choice,
-    ) -> io::Result<Self> {
-        let link = |name: &Path| sys::link(directory, existing, directory, name);
-        let (guard, ()) = match choice {
-            Choice::First => {
-                let (choices, owner) = (Choices::OF_A_FILE, || Some(owner));
-                let made = acquire(directory, destination, choices, &owner, link)?;
-                choices.remove_others(directory, destination, &made.0, &owner);
-                made
-            }
-            Choice::Random => acquire_random(directory, |name| Ok(link(name)?))?,
-        };
+    /// Gives an existing file a second, temporary name that nobody else comes upon. To be called while signals wait.
+    pub(crate) fn link_existing(existing: &Path, directory: BorrowedFd<'d>) -> io::Result<Self> {
+        let link = |name: &Path| Ok(sys::link(directory, existing, directory, name)?);
+        let (guard, ()) = acquire_random(directory, link)?;
         Ok(Self::beside(directory, guard))
     }
 

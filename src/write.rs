@@ -54,7 +54,7 @@ fn replace(
         Ready::New(attributes, way, sealed) => (attributes, way, sealed),
     };
     forget_numbers(destination);
-    let held = || lock.and_then(Lock::of_file);
+    let held = || lock.and_then(Lock::share);
     let mut backup = Backup::plan(destination, request.backups.as_ref(), held)?;
     match way {
         Way::Overwrite(file) => {

@@ -32,7 +32,7 @@ impl Choices {
     pub(super) const OF_MANY: Self = Self(32);
 
     /// Each is made from the one before it.
-    pub(super) fn names(self, destination: &Path) -> impl Iterator<Item = String> {
+    fn names(self, destination: &Path) -> impl Iterator<Item = String> {
         let next = |name: &String| Some(choice(name.as_bytes()));
         iter::successors(Some(first_choice(destination)), next).take(self.0)
     }
