@@ -282,7 +282,15 @@ impl<'d> Backup<'d> {
     /// links.
     fn move_over(&mut self, file: TempName<'d>, old: Old, choice: Choice) -> Result<()> {
         let directory = self.destination.directory().fd.as_fd();
-        let older = self.second_name(&self.name, choice);
+        let older = match self.second_name(&self.name, choice) {
+            Ok((older, _)) if older.path() == file.path() => {
+                // One file, locked once, has one first name: the backup's name is the old file's already.
+                older.forget();
+                self.kept = Kept::Final;
+                return Ok(());
+            }
+            older => older,
+        };
         if let Err(errno) = file.move_over(directory, &self.name) {
             return Err(lost(file, errno).into());
         }
