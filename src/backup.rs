@@ -68,6 +68,9 @@ enum Older<'d> {
     Exchanged(TempName<'d>),
     /// As that, where names cannot be exchanged: the name is a second one, that it had before it lost the first.
     Replaced(TempName<'d>),
+    /// It was the old file already, which has a temporary name too: another run may have given it the name, and may take
+    /// that back.
+    TheOld(TempName<'d>),
 }
 
 /// What the old file can be given.
@@ -132,8 +135,7 @@ impl<'d> Backup<'d> {
                 }
                 Err(Errno::EXIST) if self.is_numbered() => self.choose_next_number()?,
                 Err(Errno::EXIST) => break,
-                Err(errno) if is_no_link(errno) => return self.leave_to_exchange(),
-                Err(errno) => return Err(errno.into()),
+                Err(errno) => return self.keep_without_link(errno),
             }
         }
         let older = self.name.clone();
@@ -143,10 +145,23 @@ impl<'d> Backup<'d> {
         };
         match self.second_name(old, choice) {
             Ok((second, choice)) => self.give_name(second, Old::Itself, choice),
-            Err(error) if Errno::from_io_error(&error).is_some_and(is_no_link) => {
+            Err(error) => match Errno::from_io_error(&error) {
+                Some(errno) => self.keep_without_link(errno),
+                None => Err(error.into()),
+            },
+        }
+    }
+
+    /// There is another way, if that is all that was wrong.
+    fn keep_without_link(&mut self, errno: Errno) -> Result<()> {
+        match errno {
+            // fs.protected_hardlinks, or no links at all; EMLINK: it has as many names as it can have.
+            Errno::PERM | Errno::ACCESS | Errno::OPNOTSUPP | Errno::NOSYS | Errno::MLINK => {
                 self.leave_to_exchange()
             }
-            Err(error) => Err(error.into()),
+            // It counts for another quota than its directory (xfs, ext4), and cannot be renamed either.
+            Errno::XDEV => self.copy(Sync::File),
+            errno => Err(errno.into()),
         }
     }
 
@@ -269,7 +284,15 @@ impl<'d> Backup<'d> {
             // It is not the one that was locked.
             || self.lock(&file.path()) == Choice::First;
         self.kept = if is_safe {
-            Kept::Named(old, Older::Exchanged(file))
+            let was_the_old = matches!(old, Old::Itself)
+                && self.destination.existing().map(|it| it.identity)
+                    == displaced.map(|it| it.identity);
+            let older = if was_the_old {
+                Older::TheOld(file)
+            } else {
+                Older::Exchanged(file)
+            };
+            Kept::Named(old, older)
         } else {
             file.remove_if(displaced);
             file.forget();
@@ -282,11 +305,16 @@ impl<'d> Backup<'d> {
     /// links.
     fn move_over(&mut self, file: TempName<'d>, old: Old, choice: Choice) -> Result<()> {
         let directory = self.destination.directory().fd.as_fd();
+        let ours = file.metadata().map(|ours| ours.identity);
         let older = match self.second_name(&self.name, choice) {
-            Ok((older, _)) if older.path() == file.path() => {
-                // One file, locked once, has one first name: the backup's name is the old file's already.
-                older.forget();
-                self.kept = Kept::Final;
+            Ok((older, _)) if older.is_of(&ours) => {
+                if older.path() == file.path() {
+                    // A file that is locked has one first name.
+                    file.forget();
+                } else {
+                    drop(file);
+                }
+                self.kept = Kept::Named(old, Older::TheOld(older));
                 return Ok(());
             }
             older => older,
@@ -313,23 +341,35 @@ impl<'d> Backup<'d> {
         new: TempName<'n>,
     ) -> Result<Option<TempName<'n>>, Failure> {
         if !matches!(self.kept, Kept::ByExchange) {
+            self.keep_again()
+                .with_context(|| cannot(self.destination))?;
             return Ok(Some(new));
         }
-        let directory = self.destination.directory().fd.as_fd();
+        let (directory, dest) = (
+            self.destination.directory().fd.as_fd(),
+            self.destination.name(),
+        );
         let cannot = || cannot(self.destination);
-        let exchanged = new.exchange(directory, self.destination.name());
-        if !exchanged.with_context(cannot)? {
+        if !new.exchange(directory, dest).with_context(cannot)? {
             self.copy(Sync::File).with_context(cannot)?;
             return Ok(Some(new));
         }
-        if let Err(errno) = self.name_exchanged(&new) {
+        let displaced = new.metadata();
+        if displaced.is_some_and(|it| !self.is_safe(it))
+            // Somebody has replaced DEST since the old file was locked.
+            && self.lock(&new.path()) == Choice::Random
+            && matches!(new.exchange(directory, dest), Ok(true))
+        {
+            self.copy(Sync::File).with_context(cannot)?;
+            return Ok(Some(new));
+        }
+        if let Err(errno) = self.name_exchanged(&new, displaced) {
             let error = errno.context(cannot());
-            if let Ok(true) = new.exchange(directory, self.destination.name()) {
+            if let Ok(true) = new.exchange(directory, dest) {
                 return Err(error.into());
             }
             // The old file has no name but this one, and must not go with it.
-            let name = new.path();
-            new.forget();
+            let name = new.keep();
             return Err(Failure::Changed(anyhow!(
                 "{}; the file is new, and the old one is beside it as {}",
                 Chain(&error),
@@ -337,17 +377,38 @@ impl<'d> Backup<'d> {
             )));
         }
         // To rename a file to another name of its own does nothing (rename(2)).
-        if self.destination.existing().is_some_and(|old| old.links > 1) {
-            new.remove_if(self.destination.existing());
+        if displaced.is_some_and(|old| old.links > 1) {
+            new.remove_if(displaced);
         }
         new.forget();
         Ok(None)
     }
 
-    /// Gives the old file the backup's name.
-    fn name_exchanged(&mut self, old: &TempName<'_>) -> Result<()> {
+    /// Gives the old file the backup's name again, if the run that had given it that has failed and taken it back.
+    fn keep_again(&mut self) -> Result<()> {
+        let Kept::Named(_, Older::TheOld(name)) = &self.kept else {
+            return Ok(());
+        };
         let directory = self.destination.directory().fd.as_fd();
-        if old.metadata().is_some_and(|it| it.kind == Kind::Directory) {
+        let now = sys::metadata_at(directory, &self.name).ok();
+        if name.is_of(&now.map(|now| now.identity)) {
+            return Ok(());
+        }
+        let choice = match name.metadata() {
+            None => return Ok(()),
+            Some(old) if self.is_safe(old) => Choice::First,
+            Some(_) => Choice::Random,
+        };
+        match mem::replace(&mut self.kept, Kept::NotYet) {
+            Kept::Named(old, Older::TheOld(name)) => self.give_name(name, old, choice),
+            _ => Ok(()),
+        }
+    }
+
+    /// Gives the old file the backup's name.
+    fn name_exchanged(&mut self, old: &TempName<'_>, seen: Option<Metadata>) -> Result<()> {
+        let directory = self.destination.directory().fd.as_fd();
+        if seen.is_some_and(|it| it.kind == Kind::Directory) {
             bail!("it is a directory");
         }
         while self.is_numbered() {
@@ -399,12 +460,16 @@ impl Drop for Backup<'_> {
             {
                 drop(older);
             }
+            // The backup's name is another run's, or was.
+            Older::TheOld(second) => drop(second),
             Older::Exchanged(older) | Older::Replaced(older) => {
                 if older.move_over(directory, &self.name).is_ok() {
                     older.remove_if(sys::metadata_at(directory, &self.name).ok());
+                    older.forget();
+                } else {
+                    // It must not go with the only name that it may have.
+                    older.keep();
                 }
-                // It must not go with the only name that it may have.
-                older.forget();
             }
         }
     }
@@ -424,12 +489,4 @@ fn lost(name: TempName<'_>, errno: Errno) -> Errno {
 
 fn is_missing(error: &io::Error) -> bool {
     Errno::from_io_error(error) == Some(Errno::NOENT)
-}
-
-/// EPERM: fs.protected_hardlinks, or no links at all; EMLINK: it has as many names as it can have.
-fn is_no_link(errno: Errno) -> bool {
-    matches!(
-        errno,
-        Errno::PERM | Errno::ACCESS | Errno::OPNOTSUPP | Errno::NOSYS | Errno::MLINK
-    )
 }

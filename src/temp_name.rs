@@ -405,6 +405,27 @@ impl<'d> TempName<'d> {
         self.early = None;
     }
 
+    /// Leaves what has the name, and tells where: under one that nobody takes for a leftover, if it can have such.
+    pub(crate) fn keep(self) -> PathBuf {
+        let directory = self.place.directory();
+        let moved = acquire_random(directory, |to| {
+            Ok(sys::rename(directory, &self.name, directory, to)?)
+        });
+        match moved.map(|(guard, ())| TempName::beside(directory, guard).leave()) {
+            Ok(path) => {
+                self.forget();
+                path
+            }
+            Err(_) => self.leave(),
+        }
+    }
+
+    fn leave(self) -> PathBuf {
+        let path = self.path();
+        self.forget();
+        path
+    }
+
     /// Removes nothing: the name is not ours any more.
     pub(crate) fn forget(mut self) {
         if let Some(guard) = &mut self.guard {

@@ -195,8 +195,18 @@ pub(crate) fn proc_path(file: impl AsFd) -> PathBuf {
 /// error that is not the kernel's own, it may have been done all the same: an answer can get lost (FUSE, NFS).
 pub(crate) fn link(from: BorrowedFd<'_>, old: &Path, to: BorrowedFd<'_>, new: &Path) -> Result<()> {
     const TRIES: usize = 1000;
-    let link = || retry_on_intr(|| fs::linkat(from, old, to, new, AtFlags::empty()));
     let at = |directory, name| super::metadata_at(directory, name).map(|seen| seen.identity);
+    let is_done = || at(to, new).is_ok_and(|is| Ok(is) == at(from, old));
+    let link = || {
+        let mut interrupted = false;
+        loop {
+            match fs::linkat(from, old, to, new, AtFlags::empty()) {
+                Err(Errno::INTR) => interrupted = true,
+                Err(Errno::EXIST) if interrupted && is_done() => return Ok(()),
+                linked => return linked,
+            }
+        }
+    };
     for _ in 1..TRIES {
         match link() {
             Err(Errno::NOENT) if at(from, old).is_ok() => {}
@@ -208,7 +218,7 @@ pub(crate) fn link(from: BorrowedFd<'_>, old: &Path, to: BorrowedFd<'_>, new: &P
                 | Errno::NOSYS
                 | Errno::MLINK),
             ) => return Err(errno),
-            Err(_) if at(to, new).is_ok_and(|is| Ok(is) == at(from, old)) => return Ok(()),
+            Err(_) if is_done() => return Ok(()),
             linked => return linked,
         }
     }

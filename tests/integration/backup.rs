@@ -797,6 +797,59 @@ fn a_second_name_stays_the_backup_where_there_is_no_exchange() {
 }
 
 #[test]
+fn a_file_that_counts_for_another_quota_than_its_directory_is_copied() {
+    needs_tool!("strace");
+    for older in [false, true] {
+        let sandbox = Sandbox::new();
+        sandbox.write("out", "old");
+        let old = sandbox.inode("out");
+        if older {
+            sandbox.write("out~", "older");
+        }
+        // The first is the probe.
+        let strace = Strace::new().inject("linkat:error=EXDEV:when=2");
+        sandbox
+            .atomwrite(["-b", "out"])
+            .stdin("new")
+            .through(strace.command())
+            .leaves(["out", "out~"])
+            .succeeds();
+        assert_eq!(sandbox.text("out"), "new");
+        assert_eq!(sandbox.text("out~"), "old");
+        assert_ne!(sandbox.inode("out~"), old);
+    }
+}
+
+#[test]
+fn an_old_file_that_only_has_a_temporary_name_is_no_leftover_to_the_next_write() {
+    needs_tool!("strace");
+    let sandbox = Sandbox::new();
+    sandbox.write("out", "old");
+    // It is exchanged, gets no name, and cannot be exchanged back.
+    let strace = Strace::new()
+        .inject("linkat:error=EPERM:when=2")
+        .inject("renameat:error=EDQUOT:when=1")
+        .inject("renameat2:error=EIO:when=2");
+    let done = sandbox
+        .atomwrite(["-b", "out"])
+        .stdin("new")
+        .through(strace.command())
+        .output();
+    assert_eq!(done.code(), Some(4), "{done:?}");
+    sandbox.atomwrite(["out"]).stdin("newer").succeeds();
+    let names = sandbox.names();
+    let kept = names
+        .iter()
+        .find(|name| *name != "out")
+        .expect("it is kept");
+    assert!(
+        done.stderr.contains(&*kept.to_string_lossy()),
+        "{done:?}, {names:?}"
+    );
+    assert_eq!(sandbox.text(kept), "old");
+}
+
+#[test]
 fn a_failure_of_the_commit_takes_the_backup_back() {
     needs_tool!("strace");
     // The last rename to DEST fails, after the backup has its name.

@@ -460,6 +460,87 @@ fn a_numbered_backup_without_rename_flags_takes_no_number_that_was_taken_meanwhi
 }
 
 #[test]
+fn a_link_that_was_done_and_interrupted_is_the_backup() {
+    needs_tool!("strace");
+    for (control, name) in [("simple", "out~"), ("numbered", "out.~1~")] {
+        let sandbox = Sandbox::new();
+        sandbox.write("out", "old");
+        let backup = format!("--backup={control}");
+        // The first is the probe.
+        let stop = "linkat:error=EINTR:signal=SIGSTOP:when=2";
+        let halted = Halted::at(&sandbox, &[&backup, "out"], &[stop]);
+        sandbox.hard_link("out", name);
+        halted.goes_on();
+        assert_eq!(sandbox.names(), ["out", name]);
+        assert_eq!(sandbox.text(name), "old");
+    }
+}
+
+#[test]
+fn what_has_replaced_dest_before_the_exchange_is_no_leftover_to_others() {
+    needs_tool!("strace");
+    let sandbox = Sandbox::new();
+    sandbox.write("out", "old");
+    // The second lock is that of the old file, before the exchange; the third, after it, that of what was DEST by then.
+    let injections = [
+        "linkat:error=EPERM:when=2",
+        "flock:signal=SIGSTOP:when=2..3",
+    ];
+    let halted = Halted::at(&sandbox, &["-b", "out"], &injections);
+    sandbox.atomwrite(["out"]).stdin("of another").succeeds();
+    kill_process(program_of(&halted.running), Signal::CONT).unwrap();
+    wait_until("it has halted again", || halted.strace.stops() == 2);
+    sandbox.atomwrite(["out"]).stdin("of a third").succeeds();
+    halted.goes_on();
+    assert_eq!(sandbox.names(), ["out", "out~"]);
+    assert_eq!(sandbox.text("out~"), "of another");
+    assert_eq!(sandbox.text("out"), "of a third");
+}
+
+#[test]
+fn a_second_name_that_the_old_file_gets_before_the_exchange_leaves_no_third() {
+    needs_tool!("strace");
+    let sandbox = Sandbox::new();
+    sandbox.write("out", "old");
+    let injections = ["linkat:error=EPERM:when=2", "flock:signal=SIGSTOP:when=2"];
+    let halted = Halted::at(&sandbox, &["-b", "out"], &injections);
+    sandbox.hard_link("out", "out~");
+    halted.goes_on();
+    assert_eq!(sandbox.names(), ["out", "out~"]);
+    assert_eq!(sandbox.text("out~"), "old");
+}
+
+#[test]
+fn a_backup_that_a_run_that_fails_takes_back_is_made_again_by_one_that_needs_it() {
+    needs_tool!("strace");
+    // At which call the new file of the second run gets its temporary name: by then its backup has its own.
+    for (older, exchange, naming) in [
+        (false, true, 5),
+        (false, false, 8),
+        (true, true, 4),
+        (true, false, 6),
+    ] {
+        let sandbox = Sandbox::new();
+        sandbox.write("out", "old");
+        if older {
+            sandbox.write("out~", "older");
+        }
+        let fails = ["renameat:error=EIO:signal=SIGSTOP:when=1"];
+        let first = Halted::at(&sandbox, &["-b", "out"], &fails);
+        let stop = format!("linkat:signal=SIGSTOP:when={naming}");
+        let injections = [stop.as_str(), "renameat2:error=EINVAL"];
+        let injections = &injections[..if exchange { 1 } else { 2 }];
+        let second = Halted::at(&sandbox, &["-q", "-b", "out"], injections);
+        kill_process(program_of(&first.running), Signal::CONT).unwrap();
+        assert_eq!(first.running.wait().code(), Some(1));
+        second.goes_on();
+        assert_eq!(sandbox.names(), ["out", "out~"]);
+        assert_eq!(sandbox.text("out~"), "old", "{older} {exchange}");
+        assert_eq!(sandbox.text("out"), "of the one that halted");
+    }
+}
+
+#[test]
 fn what_replaces_dest_in_spite_of_the_lock_is_locked_for_its_backup_too() {
     needs_tool!("strace");
     let sandbox = Sandbox::new();
