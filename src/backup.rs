@@ -263,9 +263,12 @@ impl<'d> Backup<'d> {
             // The older one must not get the name that this one has.
             return self.move_over(file, old, choice_of_older);
         }
+        // Not what DEST was when it was looked at: another run may have replaced it, and backed that up.
+        let ours = file.metadata().map(|it| it.identity);
         match file.exchange(directory, &self.name) {
             Ok(true) => {}
-            Err(Errno::NOENT) | Ok(false) => {
+            // EXDEV: an older one that counts for another quota (ext4).
+            Err(Errno::NOENT | Errno::XDEV) | Ok(false) => {
                 return self.move_over(file, old, choice_of_older);
             }
             Err(errno) => return Err(errno.into()),
@@ -284,10 +287,7 @@ impl<'d> Backup<'d> {
             // It is not the one that was locked.
             || self.lock(&file.path()) == Choice::First;
         self.kept = if is_safe {
-            let was_the_old = matches!(old, Old::Itself)
-                && self.destination.existing().map(|it| it.identity)
-                    == displaced.map(|it| it.identity);
-            let older = if was_the_old {
+            let older = if displaced.is_some_and(|it| Some(it.identity) == ours) {
                 Older::TheOld(file)
             } else {
                 Older::Exchanged(file)
@@ -340,9 +340,9 @@ impl<'d> Backup<'d> {
         &mut self,
         new: TempName<'n>,
     ) -> Result<Option<TempName<'n>>, Failure> {
+        self.keep_again()
+            .with_context(|| cannot(self.destination))?;
         if !matches!(self.kept, Kept::ByExchange) {
-            self.keep_again()
-                .with_context(|| cannot(self.destination))?;
             return Ok(Some(new));
         }
         let (directory, dest) = (
@@ -355,13 +355,9 @@ impl<'d> Backup<'d> {
             return Ok(Some(new));
         }
         let displaced = new.metadata();
-        if displaced.is_some_and(|it| !self.is_safe(it))
-            // Somebody has replaced DEST since the old file was locked.
-            && self.lock(&new.path()) == Choice::Random
-            && matches!(new.exchange(directory, dest), Ok(true))
-        {
-            self.copy(Sync::File).with_context(cannot)?;
-            return Ok(Some(new));
+        if displaced.is_some_and(|it| !self.is_safe(it)) {
+            // Somebody has replaced DEST since the old file was locked. If somebody else has locked it, that is as good.
+            self.lock(&new.path());
         }
         if let Err(errno) = self.name_exchanged(&new, displaced) {
             let error = errno.context(cannot());
@@ -386,22 +382,32 @@ impl<'d> Backup<'d> {
 
     /// Gives the old file the backup's name again, if the run that had given it that has failed and taken it back.
     fn keep_again(&mut self) -> Result<()> {
-        let Kept::Named(_, Older::TheOld(name)) = &self.kept else {
-            return Ok(());
+        let (name, old) = match mem::replace(&mut self.kept, Kept::NotYet) {
+            Kept::Named(old, Older::TheOld(name)) => (name, old),
+            other => {
+                self.kept = other;
+                return Ok(());
+            }
         };
         let directory = self.destination.directory().fd.as_fd();
-        let now = sys::metadata_at(directory, &self.name).ok();
-        if name.is_of(&now.map(|now| now.identity)) {
+        let at = |name| {
+            let seen = sys::metadata_at(directory, name).ok();
+            seen.map(|seen| seen.identity)
+        };
+        let now = at(&self.name);
+        // If DEST is another file by now, that run has not failed, and this is a later one's backup.
+        let is_later = || now.is_some() && !name.is_of(&at(self.destination.name()));
+        if name.is_of(&now) || is_later() {
+            self.kept = Kept::Named(old, Older::TheOld(name));
             return Ok(());
         }
-        let choice = match name.metadata() {
-            None => return Ok(()),
-            Some(old) if self.is_safe(old) => Choice::First,
-            Some(_) => Choice::Random,
-        };
-        match mem::replace(&mut self.kept, Kept::NotYet) {
-            Kept::Named(old, Older::TheOld(name)) => self.give_name(name, old, choice),
-            _ => Ok(()),
+        match name.metadata() {
+            None => {
+                name.forget();
+                self.link()
+            }
+            Some(seen) if self.is_safe(seen) => self.give_name(name, old, Choice::First),
+            Some(_) => self.give_name(name, old, Choice::Random),
         }
     }
 

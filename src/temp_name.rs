@@ -405,13 +405,23 @@ impl<'d> TempName<'d> {
         self.early = None;
     }
 
-    /// Leaves what has the name, and tells where: under one that nobody takes for a leftover, if it can have such.
+    /// Leaves what has the name, and tells where: under one that nobody takes for a leftover, and in no directory that
+    /// goes, if it can have such.
     pub(crate) fn keep(self) -> PathBuf {
-        let directory = self.place.directory();
-        let moved = acquire_random(directory, |to| {
-            Ok(sys::rename(directory, &self.name, directory, to)?)
+        let outside = match &self.place {
+            Place::Beside(directory) => *directory,
+            Place::Private(private) => private.parent,
+            Place::Shared(shared, _) => shared.parent,
+        };
+        let moved = acquire_random(outside, |to| {
+            Ok(sys::rename(
+                self.place.directory(),
+                &self.name,
+                outside,
+                to,
+            )?)
         });
-        match moved.map(|(guard, ())| TempName::beside(directory, guard).leave()) {
+        match moved.map(|(guard, ())| TempName::beside(outside, guard).leave()) {
             Ok(path) => {
                 self.forget();
                 path

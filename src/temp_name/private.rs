@@ -21,7 +21,7 @@ use crate::sys::{self, Errno};
 /// file, and for many files that wait for one another.
 #[derive(Debug)]
 pub(crate) struct PrivateDirectory<'d> {
-    parent: BorrowedFd<'d>,
+    pub(super) parent: BorrowedFd<'d>,
     pub(super) name: PathBuf,
     pub(super) fd: OwnedFd,
     /// Ends with the directory.

@@ -823,30 +823,34 @@ fn a_file_that_counts_for_another_quota_than_its_directory_is_copied() {
 #[test]
 fn an_old_file_that_only_has_a_temporary_name_is_no_leftover_to_the_next_write() {
     needs_tool!("strace");
-    let sandbox = Sandbox::new();
-    sandbox.write("out", "old");
-    // It is exchanged, gets no name, and cannot be exchanged back.
-    let strace = Strace::new()
-        .inject("linkat:error=EPERM:when=2")
-        .inject("renameat:error=EDQUOT:when=1")
-        .inject("renameat2:error=EIO:when=2");
-    let done = sandbox
-        .atomwrite(["-b", "out"])
-        .stdin("new")
-        .through(strace.command())
-        .output();
-    assert_eq!(done.code(), Some(4), "{done:?}");
-    sandbox.atomwrite(["out"]).stdin("newer").succeeds();
-    let names = sandbox.names();
-    let kept = names
-        .iter()
-        .find(|name| *name != "out")
-        .expect("it is kept");
-    assert!(
-        done.stderr.contains(&*kept.to_string_lossy()),
-        "{done:?}, {names:?}"
-    );
-    assert_eq!(sandbox.text(kept), "old");
+    // The new file is named by the call before, where it is validated.
+    for (validate, link) in [(&[][..], 2), (&["--validate", "true"], 3)] {
+        let sandbox = Sandbox::new();
+        sandbox.write("out", "old");
+        // It is exchanged, gets no name, and cannot be exchanged back.
+        let strace = Strace::new()
+            .alone()
+            .inject(&format!("linkat:error=EPERM:when={link}"))
+            .inject("renameat:error=EDQUOT:when=1")
+            .inject("renameat2:error=EIO:when=2");
+        let done = sandbox
+            .atomwrite(["-b", "out"].iter().chain(validate))
+            .stdin("new")
+            .through(strace.command())
+            .output();
+        assert_eq!(done.code(), Some(4), "{done:?}");
+        sandbox.atomwrite(["out"]).stdin("newer").succeeds();
+        let names = sandbox.names();
+        let kept = names
+            .iter()
+            .find(|name| *name != "out")
+            .expect("it is kept");
+        assert!(
+            done.stderr.contains(&*kept.to_string_lossy()),
+            "{done:?}, {names:?}"
+        );
+        assert_eq!(sandbox.text(kept), "old");
+    }
 }
 
 #[test]

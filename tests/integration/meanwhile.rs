@@ -541,6 +541,63 @@ fn a_backup_that_a_run_that_fails_takes_back_is_made_again_by_one_that_needs_it(
 }
 
 #[test]
+fn what_another_run_has_written_and_backed_up_meanwhile_becomes_the_backup() {
+    needs_tool!("strace");
+    for flags in [&[][..], &["renameat2:error=EINVAL"]] {
+        let sandbox = Sandbox::new();
+        sandbox.write("out", "old");
+        let injections: Vec<_> = flags
+            .iter()
+            .copied()
+            .chain(["fsync:signal=SIGSTOP:when=1"])
+            .collect();
+        let halted = Halted::at(&sandbox, &["-b", "out"], &injections);
+        let another = sandbox.atomwrite(["-b", "out"]).stdin("of another");
+        another.leaves(["out", "out~"]).succeeds();
+        halted.goes_on();
+        assert_eq!(sandbox.names(), ["out", "out~"]);
+        assert_eq!(sandbox.text("out~"), "of another");
+        assert_eq!(sandbox.text("out"), "of the one that halted");
+    }
+}
+
+#[test]
+fn a_run_that_fails_leaves_what_another_has_written_and_backed_up_meanwhile() {
+    needs_tool!("strace");
+    let sandbox = Sandbox::new();
+    sandbox.write("out", "old");
+    // The last link is that of the new file.
+    let injections = ["fsync:signal=SIGSTOP:when=1", "linkat:error=ENOSPC:when=5"];
+    let halted = Halted::at(&sandbox, &["-b", "out"], &injections);
+    let another = sandbox.atomwrite(["-b", "out"]).stdin("of another");
+    another.leaves(["out", "out~"]).succeeds();
+    kill_process(program_of(&halted.running), Signal::CONT).unwrap();
+    let done = halted.running.wait();
+    assert_eq!(done.code(), Some(1), "{done:?}");
+    assert_eq!(sandbox.names(), ["out", "out~"]);
+    assert_eq!(sandbox.text("out~"), "old");
+    assert_eq!(sandbox.text("out"), "of another");
+}
+
+#[test]
+fn a_later_backup_is_not_replaced_by_an_earlier_one() {
+    needs_tool!("strace");
+    let sandbox = Sandbox::new();
+    sandbox.write("out", "old");
+    let of_first = ["linkat:signal=SIGSTOP:when=2"];
+    let first = Halted::at(&sandbox, &["-b", "out"], &of_first);
+    let of_second = ["linkat:signal=SIGSTOP:when=5"];
+    let second = Halted::at(&sandbox, &["-q", "-b", "out"], &of_second);
+    first.goes_on();
+    let third = sandbox.atomwrite(["-b", "out"]).stdin("of a third");
+    third.succeeds();
+    assert_eq!(sandbox.text("out~"), "of the one that halted");
+    second.goes_on();
+    assert_eq!(sandbox.names(), ["out", "out~"]);
+    assert_eq!(sandbox.text("out~"), "of the one that halted");
+}
+
+#[test]
 fn what_replaces_dest_in_spite_of_the_lock_is_locked_for_its_backup_too() {
     needs_tool!("strace");
     let sandbox = Sandbox::new();
