@@ -267,8 +267,7 @@ impl<'d> Backup<'d> {
         let ours = file.metadata().map(|it| it.identity);
         match file.exchange(directory, &self.name) {
             Ok(true) => {}
-            // EXDEV: an older one that counts for another quota (ext4).
-            Err(Errno::NOENT | Errno::XDEV) | Ok(false) => {
+            Err(Errno::NOENT) | Ok(false) => {
                 return self.move_over(file, old, choice_of_older);
             }
             Err(errno) => return Err(errno.into()),

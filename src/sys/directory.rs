@@ -320,7 +320,12 @@ pub(crate) fn exchange(
     other: &Path,
 ) -> Result<bool> {
     // Not made again when interrupted: done twice is not done.
-    match fs::renameat_with(from, one, to, other, RenameFlags::EXCHANGE) {
+    let exchanged = match fs::renameat_with(from, one, to, other, RenameFlags::EXCHANGE) {
+        // xfs asks only for which project's quota the first one counts; to it, it is the same the other way round.
+        Err(Errno::XDEV) => fs::renameat_with(to, other, from, one, RenameFlags::EXCHANGE),
+        exchanged => exchanged,
+    };
+    match exchanged {
         Ok(()) => Ok(true),
         Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => Ok(false),
         Err(errno) => Err(errno),

@@ -821,6 +821,30 @@ fn a_file_that_counts_for_another_quota_than_its_directory_is_copied() {
 }
 
 #[test]
+fn an_older_one_that_counts_for_another_quota_comes_back() {
+    needs_tool!("strace");
+    let sandbox = Sandbox::new();
+    sandbox.write("out", "old");
+    sandbox.write("out~", "older");
+    // xfs lets the copy change places with the older one, but not the older one with the copy.
+    let strace = Strace::new()
+        .inject("linkat:error=EXDEV:when=2")
+        .inject("renameat:error=EIO:when=1")
+        .inject("renameat2:error=EXDEV:when=3");
+    let done = sandbox
+        .atomwrite(["-b", "out"])
+        .stdin("new")
+        .through(strace.command())
+        .output();
+    assert_eq!(done.code(), Some(1), "{done:?}");
+    assert_eq!(sandbox.names(), ["out", "out~"]);
+    assert_eq!(sandbox.text("out~"), "older");
+    let trace = strace.trace();
+    let refused = |call: &Call| call.args.contains("RENAME_EXCHANGE") && call.injected();
+    assert_eq!(trace.count(refused), 1, "{trace}");
+}
+
+#[test]
 fn an_old_file_that_only_has_a_temporary_name_is_no_leftover_to_the_next_write() {
     needs_tool!("strace");
     // The new file is named by the call before, where it is validated.
