@@ -1,7 +1,9 @@
 /*
- * Writes bytes to stdout, 64 KiB at once, as fast as they are taken.
+ * Writes bytes to stdout, as fast as they are taken.
  *
- *     produce BYTES [BYTES_PER_SECOND]
+ *     produce BYTES [BYTES_PER_SECOND [BYTES_PER_WRITE]]
+ *
+ * Without a rate, or with a rate of 0, as fast as possible; 64 KiB a write.
  */
 #include <stdlib.h>
 #include <time.h>
@@ -27,6 +29,9 @@ int main(int argc, char **argv)
 		return 2;
 	unsigned long long size = strtoull(argv[1], NULL, 10);
 	double rate = argc > 2 ? strtod(argv[2], NULL) : 0;
+	size_t most = argc > 3 ? strtoul(argv[3], NULL, 10) : sizeof block;
+	if (most == 0 || most > sizeof block)
+		return 2;
 
 	/* Not zeros: nobody may take them for a hole. */
 	for (size_t i = 0; i < sizeof block && i < size; i++)
@@ -35,7 +40,7 @@ int main(int argc, char **argv)
 	struct timespec start;
 	clock_gettime(CLOCK_MONOTONIC, &start);
 	for (unsigned long long done = 0; done < size;) {
-		size_t length = size - done < sizeof block ? size - done : sizeof block;
+		size_t length = size - done < most ? size - done : most;
 		if (rate > 0)
 			wait_until(start, (double)(done + length) / rate);
 		ssize_t put = write(1, block, length);

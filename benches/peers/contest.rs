@@ -137,7 +137,7 @@ fn prepare(work: Work, place: &Path, launcher: &Launcher) -> Result<()> {
             }
             File::create(place.join("list"))?.write_all(&list)?;
         }
-        Input::Held | Input::Produced | Input::Paced => {}
+        Input::Held | Input::Produced | Input::ProducedInPages | Input::Paced => {}
     }
     Ok(())
 }

@@ -70,7 +70,7 @@ const fn together(
     }
 }
 
-pub(crate) const LIMITS: [Limit; 18] = [
+pub(crate) const LIMITS: [Limit; 19] = [
     limit(
         SMALL_NONE,
         none(Input::Held, SMALL),
@@ -116,11 +116,21 @@ pub(crate) const LIMITS: [Limit; 18] = [
     Limit {
         ours: Who::AtomwriteCommand,
         ..limit(
-            "256 MiB by COMMAND, no fsync",
+            "256 MiB by COMMAND, 64 KiB a write, no fsync",
             none(Input::Produced, LARGE),
             Who::Straight,
             "producer straight into a file",
-            1.08,
+            1.35,
+        )
+    },
+    Limit {
+        ours: Who::AtomwriteCommand,
+        ..limit(
+            "256 MiB by COMMAND, 4 KiB a write, no fsync",
+            none(Input::ProducedInPages, LARGE),
+            Who::Straight,
+            "producer straight into a file",
+            0.70,
         )
     },
     limit(

@@ -58,8 +58,11 @@ impl Who {
 pub(crate) fn of(work: Work) -> Vec<(Who, String)> {
     match work.input {
         Input::Held => from_pipe(work, "", &format!("<< {}", work.size)),
-        Input::Produced => {
-            let produce = format!("produce {}", work.size);
+        Input::Produced | Input::ProducedInPages => {
+            let produce = match work.input {
+                Input::ProducedInPages => format!("produce {} 0 4096", work.size),
+                _ => format!("produce {}", work.size),
+            };
             let mut all = from_pipe(work, &format!("{produce} | "), "");
             let (option, after) = match work.sync {
                 Sync::None => ("--sync=none", ""),

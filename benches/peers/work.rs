@@ -30,6 +30,8 @@ pub(crate) enum Input {
     Held,
     /// A program that writes it as fast as it can, into a pipe or as COMMAND.
     Produced,
+    /// The same program, that writes 4 KiB at a time, as stdio does.
+    ProducedInPages,
     /// The same program, at `PACE`; the clock runs from its end.
     Paced,
     /// A file.
@@ -105,6 +107,7 @@ pub(crate) fn all(effort: Effort) -> Vec<Work> {
     for place in [Place::Btrfs, Place::Xfs] {
         all.push(Work::new(Input::File, LARGE, Sync::None).on(place));
     }
+    all.push(Work::new(Input::ProducedInPages, LARGE, Sync::None));
     all.push(Work::new(Input::Paced, PACED, Sync::Full));
     for &size in sizes {
         for sync in [Sync::None, Sync::Full] {
@@ -141,6 +144,7 @@ impl fmt::Display for Work {
         match self.input {
             Input::Held => write!(f, "{size} from a full pipe")?,
             Input::Produced => write!(f, "{size} from a producer")?,
+            Input::ProducedInPages => write!(f, "{size} from a producer of 4 KiB a write")?,
             Input::Paced => write!(f, "{size} at {}/s", human(PACE))?,
             Input::File => write!(f, "{size} from a file")?,
             Input::Files(count) => write!(f, "{count} files of {size}")?,
