@@ -35,7 +35,7 @@ enum Kills {
 struct Crowd {
     runs: Tally,
     seen: Tally,
-    /// Names with random letters that nobody removes (see the manual, FILES).
+    /// Random temporary names that stay (see the manual, FILES).
     random: usize,
 }
 
@@ -49,7 +49,7 @@ impl Crowd {
 
 const READERS: &str = "8 readers of a file with 200 writers";
 
-/// What stays in this run of the names with random letters is told, since the manual does.
+/// Prints how many random temporary names of killed runs stay, since the manual says that some do.
 pub(crate) fn run(ground: &Ground, report: &mut Report) -> Result<()> {
     let mut random = 0;
     let mut add = |report: &mut Report, test, program, crowd: Crowd| {
@@ -100,7 +100,7 @@ pub(crate) fn run(ground: &Ground, report: &mut Report) -> Result<()> {
     );
     add(
         report,
-        "200 writers with `-b`: every backup is whole, with `--lock` none is missing",
+        "200 writers with `-b`: every backup is whole, with `--lock` no content is lost",
         Program::Atomwrite,
         kept,
     );
@@ -119,9 +119,7 @@ pub(crate) fn run(ground: &Ground, report: &mut Report) -> Result<()> {
         );
     }
     many(ground, report, &mut random)?;
-    println!(
-        "torture: crowds: {random} temporary names with random letters stay of those that were killed"
-    );
+    println!("torture: crowds: {random} random temporary names of killed runs stay");
     Ok(())
 }
 

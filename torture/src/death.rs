@@ -1,8 +1,9 @@
-//! Death at every step: SIGKILL, SIGTERM, SIGINT and SIGHUP at every system call of every form.
+//! Death at every step: SIGKILL and each signal that ends a program, at every system call of every form.
 //!
 //! The rule: after each, DEST is the whole old file or the whole new one, and looks as it should. What SIGKILL leaves is
-//! what the manual allows, and the next write to the same DEST removes it; the other signals leave nothing, and the
-//! program dies by them. A backup holds the old content from the moment on at which DEST is new.
+//! what the manual allows. The next write to the same DEST removes the derived name and the lock file, and leaves alone
+//! what has a random name. The other signals leave nothing, and the program dies by them. A backup holds the old content
+//! from the moment on at which DEST is new. A file that is overwritten in place can be torn by SIGKILL only.
 //!
 //! What it cannot see: a death within a call (the kernel does one of ours whole or not at all, and power cuts are another
 //! part), and the death of the machine. A signal is sent at the entry of a call and arrives at its end, or breaks it off
@@ -29,7 +30,7 @@ const KINDS: [Kind; 2] = [
         short: SHORT,
     },
     Kind {
-        row: "SIGTERM, SIGINT, SIGHUP at every system call",
+        row: "SIGTERM, SIGINT and other signals at every system call",
         acts: signals_at,
         short: SHORT,
     },
@@ -43,6 +44,16 @@ pub(crate) fn run(ground: &Ground, report: &mut Report) -> Result<()> {
 fn is_repetition(call: &Call) -> bool {
     !call.by_main() && call.name() == "rt_sigaction" && call.nth() % 8 != 0
 }
+
+/// One of them at each call.
+const OTHERS: [Signal; 6] = [
+    Signal::SIGHUP,
+    Signal::SIGQUIT,
+    Signal::SIGXCPU,
+    Signal::SIGALRM,
+    Signal::SIGUSR1,
+    Signal::SIGUSR2,
+];
 
 fn kills_at(form: &Form, call: &Call) -> Vec<Act> {
     if is_repetition(call) {
@@ -66,6 +77,6 @@ fn signals_at(_form: &Form, call: &Call) -> Vec<Act> {
     vec![
         Act::Signal(Signal::SIGTERM),
         Act::SignalAll(Signal::SIGINT),
-        Act::SignalAll(Signal::SIGHUP),
+        Act::SignalAll(OTHERS[call.nth() % OTHERS.len()]),
     ]
 }

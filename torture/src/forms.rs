@@ -24,7 +24,7 @@ pub(crate) use self::scene::{Kit, Look, Scene, Seen};
 pub(crate) use self::state::State;
 use self::table::of_program;
 use crate::ground::Ground;
-use crate::programs::{Program, atomwrite, is_temporary};
+use crate::programs::{Program, atomwrite, derived, is_lock, is_temporary};
 use crate::report::Tally;
 use crate::tracer::{self, Aim, Call, End, Line, Run, Scope, Standing};
 
@@ -50,10 +50,10 @@ pub(crate) struct Form {
     pub(crate) backup: Option<&'static str>,
     /// An older backup, which it replaces.
     older: Option<&'static str>,
-    /// How many temporary names SIGKILL may leave, as the manual has it.
-    pub(crate) leaves: usize,
+    /// How many random temporary names SIGKILL may leave. They stay.
+    pub(crate) stays: usize,
     /// The next write to the same DEST.
-    heals: &'static [&'static str],
+    next: &'static [&'static str],
     /// The other files of a run that writes many, in the order of their renames; DEST is the first.
     pub(crate) also: &'static [Also],
 }
@@ -104,18 +104,27 @@ enum Lacks {
     Unnamed,
     /// A way to give them one, which is found out later.
     Linking,
-    /// Second names for another's file.
+    /// Hard links to a file that has a name already.
     HardLinks,
-    /// That, and a way to exchange two names.
-    HardLinksAndExchange,
     /// `RENAME_NOREPLACE`.
     NoReplace,
-    /// Leases, so that COMMAND gets a pipe.
-    Leases,
-    /// Leases, and splice.
-    LeasesAndSplice,
     /// Ways to move bytes within the kernel.
     Moving,
+    /// The filesystem's type, so that it is not known to be local.
+    Type,
+}
+
+/// What a name is that was not there before a run of atomwrite.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NewName {
+    /// The new file's, between link and rename.
+    Derived,
+    /// Another temporary name.
+    Random,
+    /// In a directory with a temporary name.
+    Inside,
+    Lock,
+    Other,
 }
 
 impl Form {
@@ -129,7 +138,7 @@ impl Form {
     }
 
     /// What the next write to the same DEST writes: its small input, or the SOURCEs once more.
-    fn healed_content<'k>(&self, kit: &'k Kit) -> &'k [u8] {
+    fn next_content<'k>(&self, kit: &'k Kit) -> &'k [u8] {
         kit.input(if self.also.is_empty() {
             Size::Small
         } else {
@@ -163,6 +172,47 @@ impl Form {
         self.adds
     }
 
+    /// Whether DEST is overwritten, so that a kill can tear it.
+    pub(crate) fn is_in_place(&self) -> bool {
+        self.words.contains(&"--inplace=always")
+    }
+
+    /// Whether it takes a lock.
+    pub(crate) fn locks(&self) -> bool {
+        self.words.contains(&"-a") || self.words.contains(&"--lock")
+    }
+
+    /// Whether the new file has no name until the commit, and then the derived one.
+    pub(crate) fn takes_derived_name(&self) -> bool {
+        let names_early = matches!(self.lacks, Lacks::Unnamed | Lacks::Linking | Lacks::Type);
+        !names_early && !self.is_in_place() && self.also.is_empty()
+    }
+
+    pub(crate) fn kind_of(&self, name: &Path) -> NewName {
+        let is_derived = Path::new(self.destination)
+            .file_name()
+            .is_some_and(|file| name.ends_with(derived(&file.to_string_lossy())));
+        let last = Path::new(name.file_name().unwrap_or_default());
+        match () {
+            () if self.program != Program::Atomwrite => NewName::Other,
+            () if is_inside_temporary(name) => NewName::Inside,
+            () if is_derived => NewName::Derived,
+            () if is_temporary(last) => NewName::Random,
+            () if is_lock(last) => NewName::Lock,
+            () => NewName::Other,
+        }
+    }
+
+    /// The names that are new and are not among those that may be there. Where the filesystem is not known to be local, a
+    /// lock file stays.
+    pub(crate) fn unexpected(&self, before: &Seen, after: &Seen, may: &[&str]) -> Vec<PathBuf> {
+        let mut names = after.beyond(before, may);
+        if self.lacks == Lacks::Type && self.locks() {
+            names.retain(|name| self.kind_of(name) != NewName::Lock);
+        }
+        names
+    }
+
     /// How the new file must look: mode, user, group.
     pub(crate) fn expected_look(&self) -> (u32, u32, u32) {
         self.wanted.unwrap_or(self.old.look_of_new())
@@ -189,10 +239,10 @@ impl Form {
     }
 
     /// The next write to the same DEST: with the same words where another program has no others.
-    pub(crate) fn heal(&self, scene: &Scene<'_>, ground: &Ground) -> Result<Run> {
-        let (stdin, feed) = scene.healing_stdin()?;
+    pub(crate) fn write_again(&self, scene: &Scene<'_>, ground: &Ground) -> Result<Run> {
+        let (stdin, feed) = scene.small_stdin()?;
         let line = Line {
-            words: &self.all_words(ground, self.heals),
+            words: &self.all_words(ground, self.next),
             directory: scene.directory(),
             environment: &[("TMPDIR", scene.temporary().into())],
             stdin,
@@ -201,7 +251,7 @@ impl Form {
             // The filesystem is what it was.
             standing: self.lacks.standing(),
         };
-        tracer::run(line, None).with_context(|| format!("healing after {}", self.shown()))
+        tracer::run(line, None).with_context(|| format!("the next write after {}", self.shown()))
     }
 
     fn all_words(&self, ground: &Ground, words: &[&str]) -> Vec<OsString> {
@@ -252,7 +302,7 @@ impl Form {
                 self.shown()
             );
             let expected: Vec<PathBuf> = self.adds.iter().map(PathBuf::from).collect();
-            let made = after.beyond(&before, &[]);
+            let made = self.unexpected(&before, &after, &[]);
             ensure!(
                 expected.iter().all(|name| after.others.contains_key(name))
                     && made.iter().all(|name| expected.contains(name)),
@@ -288,21 +338,16 @@ impl Lacks {
             Self::Unnamed => |call| opens_unnamed(call).then_some(Errno::EOPNOTSUPP),
             Self::Linking => |call| is(call, libc::SYS_linkat).then_some(Errno::EOPNOTSUPP),
             Self::HardLinks => |call| links_a_name(call).then_some(Errno::EPERM),
-            Self::HardLinksAndExchange => |call| match () {
-                () if links_a_name(call) => Some(Errno::EPERM),
-                () if renames_with(call, libc::RENAME_EXCHANGE) => Some(Errno::EINVAL),
-                () => None,
-            },
             Self::NoReplace => {
                 |call| renames_with(call, libc::RENAME_NOREPLACE).then_some(Errno::EINVAL)
-            }
-            Self::Leases => |call| sets_lease(call).then_some(Errno::EINVAL),
-            Self::LeasesAndSplice => {
-                |call| (sets_lease(call) || is(call, libc::SYS_splice)).then_some(Errno::EINVAL)
             }
             Self::Moving => |call| {
                 let moves = is(call, libc::SYS_splice) || is(call, libc::SYS_copy_file_range);
                 moves.then_some(Errno::EINVAL)
+            },
+            Self::Type => |call| {
+                let asks = is(call, libc::SYS_fstatfs) || is(call, libc::SYS_statfs);
+                asks.then_some(Errno::ENOSYS)
             },
         }
     }
@@ -330,10 +375,6 @@ fn renames_with(call: &Call, flag: u32) -> bool {
     is(call, libc::SYS_renameat2) && call.argument(4) & u64::from(flag) != 0
 }
 
-fn sets_lease(call: &Call) -> bool {
-    is(call, libc::SYS_fcntl) && call.argument(1) == u64::from(libc::F_SETLEASE.unsigned_abs())
-}
-
 /// The forms of a program, each with the calls that it makes undisturbed.
 fn rehearsed(program: Program, ground: &Ground, kit: &Kit) -> Result<Vec<(Form, Vec<Call>)>> {
     let directory = ground.directory("rehearsals.")?;
@@ -343,15 +384,10 @@ fn rehearsed(program: Program, ground: &Ground, kit: &Kit) -> Result<Vec<(Form, 
         .collect()
 }
 
-/// Whether the last part of a path is a temporary name of atomwrite's.
-pub(crate) fn is_temporary_path(path: &Path) -> bool {
-    path.file_name()
-        .is_some_and(|name| is_temporary(Path::new(name)))
-}
-
-/// Whether it is in a directory of such a name.
-pub(crate) fn is_inside_temporary(path: &Path) -> bool {
-    path.ancestors().skip(1).any(is_temporary_path)
+/// Whether a path leads through a directory with a temporary name of atomwrite's.
+fn is_inside_temporary(path: &Path) -> bool {
+    let mut above = path.parent().into_iter().flat_map(Path::components);
+    above.any(|part| is_temporary(part.as_ref()))
 }
 
 /// Does `work` with each case, on all processors; gives what all have counted.

@@ -94,22 +94,40 @@ pub(crate) fn atomwrite<W: Into<OsString>>(
     std::iter::once(program).chain(words).collect()
 }
 
-/// Whether a name in DEST's directory is one that atomwrite takes for a moment.
+/// Whether a name is a temporary one of atomwrite's: of a file, of a link, or of a directory.
 pub(crate) fn is_temporary(name: &Path) -> bool {
-    let name = name.to_string_lossy();
-    name.starts_with(".atomwrite.") && name.ends_with(".tmp")
+    has_form(name, ".tmp")
 }
 
-/// The names that atomwrite takes first for the new file of a DEST of that name (src/temp_name/acquire.rs): FNV-1a of it,
-/// and FNV-1a of the first of the two.
-pub(crate) fn choices(destination: &str) -> [String; 2] {
-    let choice = |name: &str| {
-        let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        });
-        format!(".atomwrite.{hash:016x}.tmp")
-    };
-    let first = choice(destination);
-    let second = choice(&first);
-    [first, second]
+/// Whether a name is that of a lock file.
+pub(crate) fn is_lock(name: &Path) -> bool {
+    has_form(name, ".lock")
+}
+
+/// Whether atomwrite has made the name beside DEST, and has to remove it.
+pub(crate) fn is_ours(name: &Path) -> bool {
+    is_temporary(name) || is_lock(name)
+}
+
+fn has_form(name: &Path, end: &str) -> bool {
+    let name = name.to_string_lossy();
+    name.starts_with(".atomwrite.") && name.ends_with(end)
+}
+
+/// The temporary name that a local filesystem sees between link and rename. The next write to the same DEST removes it; all
+/// other temporary names are random, and stay after a kill.
+pub(crate) fn derived(destination: &str) -> String {
+    format!(".atomwrite.{:016x}.tmp", fnv(destination))
+}
+
+/// The name of the lock file of a DEST.
+pub(crate) fn lock_file(destination: &str) -> String {
+    format!(".atomwrite.{:016x}.lock", fnv(&destination.to_lowercase()))
+}
+
+/// FNV-1a.
+fn fnv(name: &str) -> u64 {
+    name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
 }

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -14,7 +15,7 @@ use super::content::{AFTER, BEFORE, SMALLEST, Stamp, make, read};
 use super::crowd::{Done, Job, Kill, Moment, READERS, WRITERS, Watch, Writer, perform};
 use super::{Crowd, Kills};
 use crate::ground::Ground;
-use crate::programs::{Program, atomwrite, choices, is_temporary};
+use crate::programs::{Program, atomwrite, derived, is_temporary, lock_file};
 use crate::report::{Harm, Tally};
 
 /// A directory for a crowd, and one beside it for temporary files.
@@ -230,8 +231,8 @@ impl<'a> Scene<'a> {
 
 /// One more write of `o`, and then: is there anything that is not `expected`?
 ///
-/// Gives how many names with random letters there are. The manual says of them that a crowd which was killed can leave
-/// them, and that nobody removes them; without a kill they are litter as all else.
+/// Returns how many random temporary names there are. The manual says that a killed run can leave them, and that atomwrite
+/// does not remove them; without a kill they are litter as all else. A stale lock file goes with the next run that locks.
 fn clear_up(
     ground: &Ground,
     place: &Place,
@@ -242,12 +243,9 @@ fn clear_up(
     tally: &mut Tally,
 ) -> Result<usize> {
     let expected = &|name: &str| name == "o" || expected(name);
-    let choices = choices("o");
+    let derived = derived("o");
     let may_stay = |name: &str| {
-        killed
-            && program == Program::Atomwrite
-            && is_temporary(Path::new(name))
-            && !choices.iter().any(|choice| choice == name)
+        killed && program == Program::Atomwrite && is_temporary(Path::new(name)) && name != derived
     };
     if !killed {
         let told_as = format!("{told_as}: before one more write");
@@ -255,8 +253,12 @@ fn clear_up(
     }
     let content = make(AFTER, 1000);
     fs::write(place.path("src"), &content)?;
+    let is_locked = place.path(&lock_file("o")).exists();
     let job = Job {
-        words: program.words(ground),
+        words: match program {
+            Program::Atomwrite if is_locked => atomwrite(ground, ["--lock", "o"]),
+            _ => program.words(ground),
+        },
         stdin: program.reads_stdin().then(|| content.clone()),
         stamp: AFTER,
         kill: None,
@@ -283,7 +285,7 @@ pub(crate) fn once_more(place: &Place, job: Job, told_as: &str, tally: &mut Tall
     Ok(done.iter().all(|done| judge(done, &[], &told_as, tally)))
 }
 
-/// Counts names that nobody asked for. Gives how many there are that may stay.
+/// Counts names that must not be there. Returns how many there are that may stay; a directory among them has to be private.
 pub(crate) fn litter(
     place: &Place,
     expected: impl Fn(&str) -> bool,
@@ -299,6 +301,13 @@ pub(crate) fn litter(
     for name in unexpected.chain(&names(&place.tmp)?) {
         if may_stay(name) {
             staying += 1;
+            // One in the other directory is a file.
+            let mode = fs::symlink_metadata(place.path(name)).map_or(0, |found| found.mode());
+            if mode & libc::S_IFMT == libc::S_IFDIR && mode & 0o7777 != 0o700 {
+                tally.harmed(Harm::Looks, || {
+                    format!("{told_as}: {name} has mode {mode:o}")
+                });
+            }
         } else {
             tally.harmed(Harm::Left, || format!("{told_as}: {name}"));
         }

@@ -6,7 +6,6 @@
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Seek, Write};
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Barrier;
@@ -20,7 +19,7 @@ use rustix::process::{Signal, setpriority_process};
 use super::content::Stamp;
 use crate::child::{Ended, Running};
 use crate::lacking::Lacking;
-use crate::programs::PATH;
+use crate::programs::{PATH, is_temporary};
 use crate::report::{Harm, Tally};
 
 pub(crate) const WRITERS: u16 = 200;
@@ -34,7 +33,7 @@ const HELD: usize = 4096;
 pub(crate) enum Moment {
     /// So long after it could begin.
     After(Duration),
-    /// When a name is seen in the directory that has come for a moment, whoever's it is.
+    /// When a temporary name is seen in the directory, of this run or of another one.
     AtName,
 }
 
@@ -203,12 +202,7 @@ fn go_on(directory: &Path, held: Option<Running>, job: Job) -> Result<Done> {
 fn comes_to_a_name(directory: &Path, running: &Running) -> Result<bool> {
     while !running.ends_within(Duration::ZERO)? {
         for entry in fs::read_dir(directory).context("cannot read the directory")? {
-            let name = entry?.file_name();
-            // Not the file, its backups, nor what is read.
-            if ![b"o", b"s"]
-                .iter()
-                .any(|begin| name.as_bytes().starts_with(*begin))
-            {
+            if is_temporary(Path::new(&entry?.file_name())) {
                 return Ok(true);
             }
         }

@@ -1,8 +1,8 @@
 //! Writers of many files: each run has one of every name, and all go into one directory.
 //!
 //! The rule: a reader sees one file at a time, whole and under its own name. What is between the files of a run, others
-//! may come into: then one file is of this run and one of that. With `-n` they may not, and all are of the same run. After
-//! kills, one more run of the same set removes all that is left of the others.
+//! may come into: then one file is of this run and one of that. With `-n` they may not, and all are of the same run. The
+//! staging directory of a killed run stays, and is private.
 
 use std::ffi::OsString;
 use std::fs;
@@ -17,15 +17,13 @@ use super::content::{SMALLEST, Stamp, make, read};
 use super::crowd::{Done, Job, Kill, Watch, Writer};
 use super::{Crowd, Kills};
 use crate::ground::Ground;
-use crate::programs::{Program, atomwrite, choices, is_temporary};
+use crate::programs::{Program, atomwrite, derived, is_temporary};
 use crate::report::{Harm, Tally};
 
 /// With those of the backups, more than one per reader.
 const NAMES: [&str; 5] = ["o0", "o1", "o2", "o3", "o4"];
 const BACKUPS: [&str; 5] = ["o0~", "o1~", "o2~", "o3~", "o4~"];
 
-/// Each of those that are killed can leave a directory, and a run does not look for more than so many (the manual, FILES).
-const WRITERS_IF_KILLED: u16 = 20;
 const WRITERS: u16 = 60;
 
 /// A guard has refused.
@@ -52,7 +50,7 @@ impl Form {
         match (self, kills) {
             (Self::Plain, Kills::None) => "60 writers with `-t` of the same files",
             (Self::Plain, Kills::Some) => {
-                "20 writers with `-t` of the same files, SIGKILL and SIGTERM among them"
+                "60 writers with `-t` of the same files, SIGKILL and SIGTERM among them"
             }
             (Self::BesideSingle, _) => "writers with `-t` beside writers of single files",
             (Self::NoClobber, _) => "writers with `-t -n`: one wins, with all files",
@@ -169,18 +167,13 @@ pub(super) fn crowd(ground: &Ground, form: Form, round: usize, kills: Kills) -> 
             fs::write(place.path(name), content)?;
         }
     }
-    let many = match kills {
-        Kills::None => WRITERS,
-        Kills::Some => WRITERS_IF_KILLED,
-    };
-    let runs = match (form, kills) {
+    let runs = match form {
         // The first makes it, and all others only look.
-        (Form::NoClobber, _) => 1,
-        (_, Kills::None) => ground.many(2, 3),
-        (_, Kills::Some) => ground.many(5, 10),
+        Form::NoClobber => 1,
+        _ => ground.many(2, 3),
     };
     let mut writers = Vec::new();
-    for writer in 0..many {
+    for writer in 0..WRITERS {
         let mut jobs = Vec::new();
         for run in 0..u16::try_from(runs)? {
             let run = (writer, run);
@@ -284,7 +277,8 @@ fn judge_end(
     }
 }
 
-/// One more run of the same set, and, where there were single ones, one of each: is there anything else then?
+/// One more run of the same set, and one of each file whose derived name is there. Then only random names of killed runs
+/// are left.
 fn clear_up(
     ground: &Ground,
     scene: &mut Scene<'_>,
@@ -308,26 +302,21 @@ fn clear_up(
             }
         }
     }
-    // What a run of a single file leaves is not for this one to remove: the next to the same DEST does it, and nobody does
-    // where it has random letters. Those of -t are directories.
-    let is_single = |name: &str| is_temporary(name.as_ref()) && place.path(name).is_file();
-    let chosen: Vec<String> = NAMES.into_iter().flat_map(choices).collect();
-    for name in place
-        .names()?
-        .iter()
-        .filter(|name| is_single(name) && chosen.contains(name))
-    {
-        let of = NAMES.into_iter().find(|one| choices(one).contains(name));
-        let job = Job {
-            words: atomwrite(ground, [of.context("it is nobody's")?]),
-            stdin: Some(make(stamp(AFTER.0, AFTER.1, 0), SMALLEST)),
-            stamp: stamp(AFTER.0, AFTER.1, 0),
-            kill: None,
-        };
-        once_more(place, job, told_as, runs)?;
+    for name in NAMES {
+        if place.path(&derived(name)).exists() {
+            let job = Job {
+                words: atomwrite(ground, [name]),
+                stdin: Some(make(stamp(AFTER.0, AFTER.1, 0), SMALLEST)),
+                stamp: stamp(AFTER.0, AFTER.1, 0),
+                kill: None,
+            };
+            once_more(place, job, told_as, runs)?;
+        }
     }
-    let may_stay =
-        |name: &str| may_leave && is_single(name) && !chosen.iter().any(|one| one == name);
+    let is_random = |name: &str| {
+        is_temporary(name.as_ref()) && !NAMES.into_iter().any(|one| derived(one) == name)
+    };
+    let may_stay = |name: &str| may_leave && is_random(name);
     let told_as = format!("{told_as}: after one more run");
     litter(place, expected, may_stay, &told_as, runs)
 }

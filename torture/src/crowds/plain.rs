@@ -25,14 +25,12 @@ pub(super) enum Form {
     Backup,
     Named,
     NamedValidate,
-    /// The temporary names of the one are files, those of the other directories.
-    StdinAndValidate,
     /// Each writer in a form of its own.
     Mixed,
 }
 
 impl Form {
-    pub(super) const ALL: [Self; 12] = [
+    pub(super) const ALL: [Self; 11] = [
         Self::Stdin,
         Self::Compare,
         Self::Source,
@@ -43,7 +41,6 @@ impl Form {
         Self::Backup,
         Self::Named,
         Self::NamedValidate,
-        Self::StdinAndValidate,
         Self::Mixed,
     ];
 
@@ -53,7 +50,7 @@ impl Form {
 
     fn words(self, source: &str) -> Vec<&str> {
         match self {
-            Self::Stdin | Self::Named | Self::StdinAndValidate | Self::Mixed => vec!["o"],
+            Self::Stdin | Self::Named | Self::Mixed => vec!["o"],
             Self::Compare => vec!["-C", "o"],
             Self::Source => vec![source, "o"],
             Self::Command => vec!["o", "--", "cat", source],
@@ -84,7 +81,7 @@ fn watch() -> Watch {
     })
 }
 
-/// One crowd; gives what it did, what the readers saw, and the names with random letters.
+/// One crowd; returns what it did, what the readers saw, and how many random names stay.
 pub(super) fn crowd(
     ground: &Ground,
     program: Program,
@@ -96,10 +93,8 @@ pub(super) fn crowd(
     let mut scene = Scene::set(ground, program, kills, &test, Some(&before()))?;
     std::os::unix::fs::symlink("o", scene.place.path("src.link"))?;
     let forms: Vec<Form> = (0..WRITERS)
-        .map(|writer| match form {
-            Form::Mixed => Form::ALL[scene.chance.random_range(0..Form::ALL.len() - 2)],
-            Form::StdinAndValidate if writer % 2 == 0 => Form::Validate,
-            Form::StdinAndValidate => Form::Stdin,
+        .map(|_| match form {
+            Form::Mixed => Form::ALL[scene.chance.random_range(0..Form::ALL.len() - 1)],
             form => form,
         })
         .collect();

@@ -1,10 +1,10 @@
 //! What a death has done to DEST and to what is around it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use nix::sys::signal::Signal;
 
-use crate::forms::{Case, Form, Harms, Kit, Seen, State, is_inside_temporary, is_temporary_path};
+use crate::forms::{Case, Form, Harms, Kit, Look, NewName, Seen, State};
 use crate::programs::Program;
 use crate::report::Harm;
 use crate::tracer::{Act, End, Run};
@@ -17,26 +17,32 @@ pub(super) fn judge(case: &Case<'_>, kit: &Kit, run: &Run, before: &Seen, after:
     let form = case.form;
     let state = form.state(kit, before, after);
     let mut harms = form.harms_to_destination(state, before, after);
+    let is_kill = matches!(case.act, Act::Kill | Act::KillAfter | Act::KillMain);
+    if is_kill && form.is_in_place() {
+        // A part of the new content, or the old content with another time. Mode and owner stay as they are.
+        harms.retain(|(harm, _)| *harm == Harm::Missing);
+        let look = |seen: &Seen| seen.destination.as_ref().map(Look::appearance);
+        if look(before) != look(after) {
+            harms.push((Harm::Looks, format!("DEST looks like {:?}", look(after))));
+        }
+    }
     if run.end == End::Exited(0) && !form.is_done(state) {
         harms.push((Harm::Lost, "status 0, and DEST is not new".into()));
     }
     if form.program == Program::Atomwrite {
         harms.extend(form.harms_to_all(kit, before, after));
         harms.extend(answer(case, run));
-        match case.act {
-            Act::Kill | Act::KillAfter | Act::KillMain => {
-                harms.extend(left_by_kill(form, before, after));
+        if is_kill {
+            harms.extend(left_by_kill(form, kit, before, after));
+        } else {
+            let renamed = form.states_of_renamed(kit, before, after);
+            if renamed.windows(2).any(|two| two[0] != two[1]) {
+                harms.push((
+                    Harm::Answer,
+                    format!("neither all new nor all old: {renamed:?}"),
+                ));
             }
-            _ => {
-                let renamed = form.states_of_renamed(kit, before, after);
-                if renamed.windows(2).any(|two| two[0] != two[1]) {
-                    harms.push((
-                        Harm::Answer,
-                        format!("neither all new nor all old: {renamed:?}"),
-                    ));
-                }
-                harms.extend(left_by_signal(form, state, before, after));
-            }
+            harms.extend(left_by_signal(form, state, before, after));
         }
         harms.extend(backup(form, kit, state, after));
     } else {
@@ -68,31 +74,50 @@ fn answer(case: &Case<'_>, run: &Run) -> Harms {
     harms
 }
 
-/// Only hidden temporary names, and no more than the manual says. A backup of a DEST that is not new yet, and directories
-/// that were asked for, may be there too.
-fn left_by_kill(form: &Form, before: &Seen, after: &Seen) -> Harms {
+/// Only hidden names, and no more than the manual says. A backup of a DEST that is not new yet, and directories that were
+/// asked for, may be there too.
+fn left_by_kill(form: &Form, kit: &Kit, before: &Seen, after: &Seen) -> Harms {
     let mut harms = Vec::new();
-    let mut temporary = 0;
+    let (mut derived, mut random, mut locks) = (0, 0, 0);
     for name in after.beyond(before, form.expected_names()) {
-        if is_temporary_path(&name) {
-            temporary += 1;
-        } else if !is_inside_temporary(&name) {
-            harms.push((Harm::Left, format!("{} is left", name.display())));
+        let look = &after.others[&name];
+        match form.kind_of(&name) {
+            NewName::Derived if look.is_file() => derived += 1,
+            NewName::Random => {
+                random += 1;
+                if look.is_directory() && look.appearance() != (0o700, 0, 0) {
+                    let what = format!("{} looks like {:?}", name.display(), look.appearance());
+                    harms.push((Harm::Looks, what));
+                }
+            }
+            NewName::Inside => {}
+            NewName::Lock if look.is_file() && look.content.is_empty() => locks += 1,
+            _ => harms.push((Harm::Left, format!("{} is left", name.display()))),
         }
     }
-    if temporary > form.leaves {
-        harms.push((Harm::Left, format!("{temporary} temporary names are left")));
+    let may = (
+        usize::from(form.takes_derived_name()),
+        form.stays,
+        usize::from(form.locks()),
+    );
+    if derived > may.0 || random > may.1 || locks > may.2 {
+        let what = format!("left: {derived} derived, {random} random, {locks} locks");
+        harms.push((Harm::Left, format!("{what}, and may be {may:?}")));
     }
-    let may_be_replaced =
-        |name: &PathBuf| form.backup.is_some_and(|backup| name.as_os_str() == backup);
-    for name in after
-        .harmed(before)
-        .into_iter()
-        .filter(|name| !may_be_replaced(name))
-    {
-        harms.push((Harm::Stranger, format!("{} has changed", name.display())));
+    for name in after.harmed(before) {
+        if form.backup.is_some_and(|backup| name.as_os_str() == backup) {
+            harms.extend(not_a_backup(kit, after.others.get(&name)));
+        } else {
+            harms.push((Harm::Stranger, format!("{} has changed", name.display())));
+        }
     }
     harms
+}
+
+/// An older backup is replaced at once, and by nothing but the old file.
+fn not_a_backup(kit: &Kit, now: Option<&Look>) -> Option<(Harm, String)> {
+    let is_old = now.is_some_and(|now| now.is_file() && now.content == kit.old());
+    (!is_old).then(|| (Harm::Lost, "the older backup is lost".into()))
 }
 
 /// All is as it was, or as it is after a run without a signal.
@@ -101,8 +126,8 @@ fn left_by_signal(form: &Form, state: State, before: &Seen, after: &Seen) -> Har
         State::New => (form.expected_names(), form.expected_names()),
         _ => (&[], &[]),
     };
-    let mut harms: Harms = after
-        .beyond(before, may)
+    let mut harms: Harms = form
+        .unexpected(before, after, may)
         .into_iter()
         .map(|name| (Harm::Left, format!("{} is left", name.display())))
         .collect();
@@ -122,17 +147,13 @@ fn left_by_signal(form: &Form, state: State, before: &Seen, after: &Seen) -> Har
     harms
 }
 
-/// The old content is not lost: it is the backup, or at the worst has a temporary name still.
+/// The old content is the backup when DEST is new.
 fn backup(form: &Form, kit: &Kit, state: State, after: &Seen) -> Harms {
     let (Some(backup), State::New) = (form.backup, state) else {
         return Vec::new();
     };
-    let kept = after.others.iter().any(|(name, look)| {
-        (name.as_os_str() == backup || is_temporary_path(name))
-            && look.is_file()
-            && look.content == kit.old()
-    });
-    if kept {
+    let kept = after.others.get(Path::new(backup));
+    if kept.is_some_and(|look| look.is_file() && look.content == kit.old()) {
         Vec::new()
     } else {
         vec![(Harm::Lost, "the old content is lost".into())]

@@ -67,7 +67,9 @@ pub(super) fn errors_of(call: &str) -> &'static [Errno] {
         "fallocate" => &[EIO, ENOSPC, EDQUOT, EINTR, EOPNOTSUPP, EFBIG, ENOSYS],
         "truncate" | "ftruncate" => &[EIO, ENOSPC, EINTR, EPERM, EFBIG, EROFS],
         "utimensat" => &[EIO, EPERM, EROFS, ENOSYS],
+        "symlink" | "symlinkat" => &[EIO, ENOSPC, EDQUOT, EPERM, EROFS, EEXIST],
         "poll" | "ppoll" => &[EINTR, ENOMEM],
+        "pidfd_open" => &[EMFILE, ENOSYS, EPERM],
         _ => &[],
     }
 }

@@ -3,9 +3,7 @@
 use std::iter;
 
 use super::{is_harmless, is_lost, may_leave};
-use crate::forms::{
-    Case, Form, Harms, Kit, Look, Seen, State, is_inside_temporary, is_temporary_path,
-};
+use crate::forms::{Case, Form, Harms, Kit, NewName, Seen, State};
 use crate::programs::Program;
 use crate::report::Harm;
 use crate::tracer::{End, Run};
@@ -37,7 +35,11 @@ pub(super) fn judge(case: &Case<'_>, kit: &Kit, run: &Run, before: &Seen, after:
     let mut harms = form.harms_to_destination(state, before, after);
     harms.extend(form.harms_to_all(kit, before, after));
     harms.retain(|(harm, _)| !(*harm == Harm::Looks && warned && state == State::New));
-    let Some(said) = said(case, run.end) else {
+    let said = said(case, run.end);
+    if form.is_in_place() && said == Some(Said::Doubtful) {
+        harms.retain(|(harm, _)| *harm == Harm::Missing);
+    }
+    let Some(said) = said else {
         harms.push((
             Harm::Answer,
             format!("it ends with {:?}: {}", run.end, run.stderr),
@@ -50,6 +52,7 @@ pub(super) fn judge(case: &Case<'_>, kit: &Kit, run: &Run, before: &Seen, after:
         Said::Done => states.iter().all(|state| *state == State::New),
         // One that had the content already counts as new, and is not touched.
         Said::Untouched => state == State::Old && before.also == after.also,
+        Said::Doubtful if form.is_in_place() => true,
         Said::Doubtful if told.is_empty() => states.iter().all(|state| *state == State::New),
         Said::Doubtful => told == states,
     };
@@ -74,7 +77,7 @@ pub(super) fn judge(case: &Case<'_>, kit: &Kit, run: &Run, before: &Seen, after:
         harms.push((Harm::Lost, "that was no success".into()));
     }
     harms.extend(wrong_words(said, told.len(), &run.stderr));
-    harms.extend(left(case, kit, said, &states, before, after));
+    harms.extend(left(case, kit, &states, before, after));
     harms
 }
 
@@ -123,15 +126,14 @@ fn wrong_words(said: Said, told: usize, stderr: &str) -> Harms {
     harms
 }
 
+/// Whether the call that fails tells of the lock, of its file, or of the filesystem on which that may be removed.
+fn concerns_lock(case: &Case<'_>) -> bool {
+    let name = case.call.name();
+    case.form.locks() && ["fcntl", "fstatfs", "statx", "newfstatat", "fstat"].contains(&&*name)
+}
+
 /// Nothing is left but what was asked for. What could not be removed is looked at after the next write.
-fn left(
-    case: &Case<'_>,
-    kit: &Kit,
-    said: Said,
-    states: &[State],
-    before: &Seen,
-    after: &Seen,
-) -> Harms {
+fn left(case: &Case<'_>, kit: &Kit, states: &[State], before: &Seen, after: &Seen) -> Harms {
     let form = case.form;
     let state = states[0];
     let may = if state == State::New {
@@ -140,21 +142,23 @@ fn left(
         &[]
     };
     let mut harms = Harms::new();
-    for name in after.beyond(before, may) {
-        let temporary = is_temporary_path(&name) || is_inside_temporary(&name);
-        if !(may_leave(case) && (temporary || form.is_expected(&name))) {
+    for name in form.unexpected(before, after, may) {
+        let is_ours = form.kind_of(&name) != NewName::Other;
+        if form.kind_of(&name) == NewName::Lock && concerns_lock(case) {
+            // Without the lock, or the knowledge that it counts, its file may be another run's.
+            continue;
+        }
+        if !(may_leave(case) && (is_ours || form.is_expected(&name))) {
             harms.push((Harm::Left, format!("{} is left", name.display())));
         }
     }
+    // An older backup that was replaced before the failure stays replaced, by the old file.
     for name in after.harmed(before) {
-        if !form.is_expected(&name) || (state != State::New && !may_leave(case)) {
+        let now = after.others.get(&name);
+        let is_kept = now.is_some_and(|now| now.is_file() && now.content == kit.old());
+        if !(form.is_expected(&name) && is_kept) {
             harms.push((Harm::Stranger, format!("{} has changed", name.display())));
         }
-    }
-    // Where the old file could not get the backup's name, status 4 and the message say which name it has.
-    let kept = |look: &Look| look.is_file() && look.content == kit.old();
-    if may_leave(case) && said == Said::Doubtful && after.others.values().any(kept) {
-        return harms;
     }
     // Of many, a file that is old still has no backup.
     let others = form.also.iter().zip(&states[1..]);

@@ -123,11 +123,12 @@ impl<'f> Case<'f> {
         tally.tried();
         let after = scene.look()?;
         let mut harms = judge(self, kit, &run, &before, &after);
-        if !after.beyond(&before, self.form.expected_names()).is_empty() {
-            harms.extend(
-                self.form
-                    .harms_after_healing(kit, ground, &scene, &before)?,
-            );
+        let may = self.form.expected_names();
+        if !self.form.unexpected(&before, &after, may).is_empty() {
+            let next = self
+                .form
+                .harms_after_next_write(kit, ground, &scene, &before, &after);
+            harms.extend(next?);
         }
         for (harm, what) in harms {
             tally.harmed(harm, || format!("{what}: {}", self.shown(ground)));

@@ -172,7 +172,7 @@ impl<'k> Scene<'k> {
     }
 
     /// A small one: it fits into the pipe at once.
-    pub(super) fn healing_stdin(&self) -> Result<(File, Option<Feed<'k>>)> {
+    pub(super) fn small_stdin(&self) -> Result<(File, Option<Feed<'k>>)> {
         self.piped(Size::Small)
     }
 
@@ -281,6 +281,10 @@ impl Look {
 
     pub(crate) fn is_file(&self) -> bool {
         self.mode & libc::S_IFMT == libc::S_IFREG
+    }
+
+    pub(crate) fn is_directory(&self) -> bool {
+        self.mode & libc::S_IFMT == libc::S_IFDIR
     }
 }
 

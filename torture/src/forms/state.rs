@@ -1,10 +1,10 @@
 //! What DEST is after a run, and what harm that is.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use super::{Form, Harms, Kit, Look, Old, Scene, Seen};
+use super::{Form, Harms, Kit, Look, NewName, Old, Scene, Seen};
 use crate::ground::Ground;
 use crate::programs::Program;
 use crate::report::Harm;
@@ -129,8 +129,9 @@ impl Form {
             State::Missing => vec![(Harm::Missing, "DEST is missing".into())],
             State::Old => {
                 let (old, now) = (before.destination.as_ref(), after.destination.as_ref());
-                // Of others it is enough that nobody sees a difference.
-                let strict = self.program == Program::Atomwrite;
+                // Of others it is enough that no difference is seen, and in place the space is allocated first, which can
+                // change the time.
+                let strict = self.program == Program::Atomwrite && !self.is_in_place();
                 let same = match (old, now) {
                     (Some(old), Some(now)) if !strict => old.seems(now),
                     _ => old == now,
@@ -160,15 +161,17 @@ impl Form {
         }
     }
 
-    /// Writes to the same DEST once more: nothing is left then.
-    pub(crate) fn harms_after_healing(
+    /// Writes to the same DEST once more. It removes the derived name and the lock file, and leaves alone what has a random
+    /// name: that was made by another run.
+    pub(crate) fn harms_after_next_write(
         &self,
         kit: &Kit,
         ground: &Ground,
         scene: &Scene<'_>,
         before: &Seen,
+        left: &Seen,
     ) -> Result<Harms> {
-        let run = self.heal(scene, ground)?;
+        let run = self.write_again(scene, ground)?;
         let after = scene.look()?;
         let mut harms = Vec::new();
         if run.end != End::Exited(0) {
@@ -180,16 +183,26 @@ impl Form {
             let is_new = after
                 .destination
                 .as_ref()
-                .is_some_and(|file| file.content == *self.healed_content(kit));
+                .is_some_and(|file| file.content == *self.next_content(kit));
             let others = after.also.iter().flatten();
-            let new = others.filter(|file| file.content == *self.healed_content(kit));
+            let new = others.filter(|file| file.content == *self.next_content(kit));
             if !is_new || new.count() != self.also.len() {
                 harms.push((Harm::Lost, "the next write is not there".into()));
             }
         }
-        let left = after.beyond(before, self.expected_names());
-        if !left.is_empty() {
-            harms.push((Harm::Left, format!("{left:?} stays")));
+        let is_random =
+            |name: &PathBuf| matches!(self.kind_of(name), NewName::Random | NewName::Inside);
+        let mut stays = self.unexpected(before, &after, self.expected_names());
+        stays.retain(|name| !(is_random(name) && left.others.contains_key(name)));
+        if !stays.is_empty() {
+            harms.push((Harm::Left, format!("{stays:?} stays")));
+        }
+        let changed: Vec<PathBuf> = after.harmed(left).into_iter().filter(is_random).collect();
+        if !changed.is_empty() {
+            harms.push((
+                Harm::Stranger,
+                format!("the next write has changed {changed:?}, which another run has made"),
+            ));
         }
         Ok(harms)
     }

@@ -17,8 +17,8 @@ const PLAIN: Form = Form {
     adds: &[],
     backup: None,
     older: None,
-    leaves: 1,
-    heals: &["o"],
+    stays: 0,
+    next: &["o"],
     also: &[],
 };
 
@@ -38,9 +38,19 @@ const SOURCE: Form = Form {
     stdin: Stdin::Nothing,
     ..PLAIN
 };
+/// The next write has to take the lock, so that it removes the lock file.
+const LOCK: Form = Form {
+    name: "--lock",
+    words: &["--lock", "o"],
+    // With a pipe there is a warning.
+    stdin: Stdin::File,
+    next: &["--lock", "o"],
+    ..PLAIN
+};
 const APPEND: Form = Form {
     name: "-a",
     words: &["-a", "o"],
+    next: LOCK.next,
     ..PLAIN
 };
 const BACKUP: Form = Form {
@@ -53,6 +63,14 @@ const BACKUP: Form = Form {
 const VALIDATE: Form = Form {
     name: "--validate",
     words: &["--validate", "cat >/dev/null", "o"],
+    // The preview directory.
+    stays: 1,
+    ..PLAIN
+};
+const IN_PLACE: Form = Form {
+    name: "in place",
+    // With a warning otherwise.
+    words: &["-q", "--inplace=always", "o"],
     ..PLAIN
 };
 const CREATE: Form = Form {
@@ -61,7 +79,7 @@ const CREATE: Form = Form {
     destination: "one/two/o",
     old: Old::Nothing,
     adds: &["one", "one/two"],
-    heals: &["-D", "one/two/o"],
+    next: &["-D", "one/two/o"],
     ..PLAIN
 };
 
@@ -74,7 +92,9 @@ const MANY: Form = Form {
     words: &["-t", "d", "src", "s/two", "s/three"],
     destination: "d/src",
     stdin: Stdin::Nothing,
-    heals: &["-t", "d", "src", "s/two", "s/three"],
+    // The staging directory.
+    stays: 1,
+    next: &["-t", "d", "src", "s/two", "s/three"],
     also: &[
         also("d/two", "s/two", Old::Nothing),
         also("d/three", "s/three", Old::File),
@@ -89,11 +109,11 @@ const MANY_NEW: Form = Form {
     ],
     words: &["-D", "-t", "d", "src", "s/two", "s/three"],
     adds: &["d"],
-    heals: &["-D", "-t", "d", "src", "s/two", "s/three"],
+    next: &["-D", "-t", "d", "src", "s/two", "s/three"],
     ..MANY
 };
 
-/// All forms of atomwrite. `--inplace` is not among them: it promises less.
+/// All forms of atomwrite. Those in place promise less.
 const ATOMWRITE: &[Form] = &[
     PLAIN,
     Form {
@@ -104,17 +124,20 @@ const ATOMWRITE: &[Form] = &[
     Form {
         name: "named",
         lacks: Lacks::Unnamed,
+        stays: 1,
         ..PLAIN
     },
     Form {
         name: "named, as there is no linking",
         lacks: Lacks::Linking,
+        stays: 1,
         ..PLAIN
     },
     Form {
         name: "new, named",
         old: Old::Nothing,
         lacks: Lacks::Unnamed,
+        stays: 1,
         ..PLAIN
     },
     Form {
@@ -125,6 +148,7 @@ const ATOMWRITE: &[Form] = &[
         name: "3 MiB, new, named",
         old: Old::Nothing,
         lacks: Lacks::Unnamed,
+        stays: 1,
         ..LARGE
     },
     Form {
@@ -152,6 +176,7 @@ const ATOMWRITE: &[Form] = &[
         name: "SOURCE of 3 MiB, named",
         size: Size::Large,
         lacks: Lacks::Unnamed,
+        stays: 1,
         ..SOURCE
     },
     Form {
@@ -159,6 +184,12 @@ const ATOMWRITE: &[Form] = &[
         size: Size::Large,
         lacks: Lacks::Moving,
         ..SOURCE
+    },
+    Form {
+        name: "on a filesystem that is not known to be local",
+        lacks: Lacks::Type,
+        stays: 1,
+        ..PLAIN
     },
     COMMAND,
     Form {
@@ -172,37 +203,27 @@ const ATOMWRITE: &[Form] = &[
         ..COMMAND
     },
     Form {
-        name: "COMMAND through a pipe",
-        lacks: Lacks::Leases,
-        ..COMMAND
-    },
-    Form {
-        name: "COMMAND of 3 MiB through a pipe",
+        name: "COMMAND of 3 MiB without splice",
         size: Size::Large,
-        lacks: Lacks::Leases,
-        ..COMMAND
-    },
-    Form {
-        name: "COMMAND of 3 MiB through a pipe without splice",
-        size: Size::Large,
-        lacks: Lacks::LeasesAndSplice,
+        lacks: Lacks::Moving,
         ..COMMAND
     },
     Form {
         name: "COMMAND, named",
         lacks: Lacks::Unnamed,
+        stays: 1,
         ..COMMAND
     },
     APPEND,
     Form {
         name: "-a, new",
         old: Old::Nothing,
-        leaves: 2,
         ..APPEND
     },
     Form {
         name: "-a, named",
         lacks: Lacks::Unnamed,
+        stays: 1,
         ..APPEND
     },
     Form {
@@ -219,39 +240,44 @@ const ATOMWRITE: &[Form] = &[
     Form {
         name: "-a -b",
         words: &["-a", "-b", "o"],
+        next: LOCK.next,
         ..BACKUP
     },
     BACKUP,
     Form {
         name: "-b over an older one",
         older: Some("o~"),
-        leaves: 2,
+        // The backup's temporary name.
+        stays: 1,
         ..BACKUP
     },
     Form {
         name: "-b over an older one, named",
         older: Some("o~"),
-        leaves: 2,
         lacks: Lacks::Unnamed,
-        ..BACKUP
-    },
-    Form {
-        name: "-b by exchange",
-        lacks: Lacks::HardLinks,
-        leaves: 2,
-        ..BACKUP
-    },
-    Form {
-        name: "-b by exchange over an older one",
-        older: Some("o~"),
-        lacks: Lacks::HardLinks,
-        leaves: 2,
+        stays: 2,
         ..BACKUP
     },
     Form {
         name: "-b as a copy",
-        lacks: Lacks::HardLinksAndExchange,
-        leaves: 2,
+        lacks: Lacks::HardLinks,
+        stays: 1,
+        ..BACKUP
+    },
+    Form {
+        name: "-b as a copy over an older one",
+        older: Some("o~"),
+        lacks: Lacks::HardLinks,
+        stays: 1,
+        ..BACKUP
+    },
+    Form {
+        name: "-b --lock over an older one",
+        words: &["-b", "--lock", "o"],
+        older: Some("o~"),
+        stdin: Stdin::File,
+        stays: 1,
+        next: LOCK.next,
         ..BACKUP
     },
     Form {
@@ -302,6 +328,7 @@ const ATOMWRITE: &[Form] = &[
         words: &["-n", "o"],
         old: Old::Nothing,
         lacks: Lacks::Unnamed,
+        stays: 1,
         ..PLAIN
     },
     Form {
@@ -315,6 +342,7 @@ const ATOMWRITE: &[Form] = &[
     Form {
         name: "-D, named",
         lacks: Lacks::Unnamed,
+        stays: 1,
         ..CREATE
     },
     VALIDATE,
@@ -326,8 +354,32 @@ const ATOMWRITE: &[Form] = &[
     Form {
         name: "--validate, named",
         lacks: Lacks::Unnamed,
-        leaves: 2,
+        stays: 2,
         ..VALIDATE
+    },
+    Form {
+        name: "--validate with siblings",
+        words: &[
+            "--validate",
+            "cmp -s - \"$1\" && cd \"${1%/*}\" && test -L src && test -s src",
+            "o",
+        ],
+        ..VALIDATE
+    },
+    Form {
+        name: "--validate, what the validator writes",
+        words: &[
+            "--validate",
+            "echo more >>\"$1\" && mkdir -p \"${1%/*}/one/two\"",
+            "o",
+        ],
+        ..VALIDATE
+    },
+    IN_PLACE,
+    Form {
+        name: "in place, 3 MiB",
+        size: Size::Large,
+        ..IN_PLACE
     },
     Form {
         name: "through a link",
@@ -344,7 +396,7 @@ const ATOMWRITE: &[Form] = &[
         name: "a link itself",
         words: &["--no-dereference", "o"],
         old: Old::Link,
-        heals: &["--no-dereference", "o"],
+        next: &["--no-dereference", "o"],
         ..PLAIN
     },
     Form {
@@ -357,17 +409,23 @@ const ATOMWRITE: &[Form] = &[
         words: &["--sync=file", "o"],
         ..PLAIN
     },
-    Form {
-        name: "--lock",
-        words: &["--lock", "o"],
-        ..PLAIN
-    },
+    LOCK,
     Form {
         name: "--lock, new",
-        words: &["--lock", "o"],
         old: Old::Nothing,
-        leaves: 2,
-        ..PLAIN
+        ..LOCK
+    },
+    Form {
+        name: "--lock, COMMAND",
+        words: &["--lock", "o", "--", "cat", "src"],
+        stdin: Stdin::Nothing,
+        ..LOCK
+    },
+    Form {
+        name: "--lock on a filesystem that is not known to be local",
+        lacks: Lacks::Type,
+        stays: 1,
+        ..LOCK
     },
     Form {
         name: "--keep=all of all",
@@ -380,6 +438,7 @@ const ATOMWRITE: &[Form] = &[
         words: &["--keep=all", "o"],
         old: Old::Rich,
         lacks: Lacks::Unnamed,
+        stays: 1,
         ..PLAIN
     },
     Form {
@@ -391,8 +450,8 @@ const ATOMWRITE: &[Form] = &[
         name: "-m -o -g",
         words: &["-m", "600", "-o", "1", "-g", "1", "o"],
         wanted: Some((0o600, 1, 1)),
-        // A file of somebody else than DEST's owner is only touched by who gives it to the same one.
-        heals: &["-m", "600", "-o", "1", "-g", "1", "o"],
+        // A stale file of another user than DEST's owner is removed only by a run that gives the new file to that user.
+        next: &["-m", "600", "-o", "1", "-g", "1", "o"],
         ..PLAIN
     },
     MANY,
@@ -406,8 +465,6 @@ const ATOMWRITE: &[Form] = &[
         words: &["-b", "-t", "d", "src", "s/two", "s/three"],
         adds: &["d/src~", "d/three~"],
         backup: Some("d/src~"),
-        // The directory in which the new files wait, and an older backup.
-        leaves: 2,
         ..MANY
     },
     Form {
@@ -430,6 +487,7 @@ const ATOMWRITE: &[Form] = &[
             "s/two",
             "s/three",
         ],
+        stays: 2,
         ..MANY
     },
     MANY_NEW,

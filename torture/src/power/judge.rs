@@ -1,8 +1,8 @@
 //! What is found on a filesystem after a power cut, and what that means.
 //!
 //! The rule: each file is judged twice. Is it whole: one of the versions that it was to have, and is it there at all if
-//! it has to be? And is it the one that the last program which has returned had written, or a later one? Then what
-//! nobody asked for is looked for, before and after the next write to each DEST.
+//! it has to be? And is it the one that the last program which has returned had written, or a later one? Then names that
+//! must not be there are looked for, before and after the next write to each DEST. Random temporary names stay.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
@@ -18,7 +18,7 @@ use super::history::{Author, Expected, Found, History, Record, Sync, describe};
 use super::many;
 use super::run::run;
 use crate::ground::Ground;
-use crate::programs::{atomwrite, is_temporary};
+use crate::programs::{atomwrite, derived, is_lock, is_temporary};
 use crate::report::{Harm, Tally};
 
 /// What an author did on one filesystem.
@@ -38,7 +38,7 @@ pub(crate) struct Verdict {
 pub(crate) struct Harms {
     pub(crate) torn: usize,
     pub(crate) lost: usize,
-    /// Temporary names that were there after a cut, and then removed.
+    /// Temporary names and lock files that were there after a cut.
     pub(crate) names: usize,
 }
 
@@ -175,7 +175,7 @@ impl Scene<'_> {
         Ok(broken)
     }
 
-    /// Looks for names that nobody asked for, and whether they go with the next write to each DEST.
+    /// Looks for names that were not asked for, and whether they go with the next write to each DEST.
     fn judge_names(
         &self,
         desk: &Path,
@@ -201,14 +201,15 @@ impl Scene<'_> {
         let is_atomwrite = author.sync().is_some();
         let aside = self.root.join(desk.parent().unwrap_or(desk)).join("aside");
         let mut broken = false;
-        // One run was under way, and the second name is that of --backup or --lock.
+        // One run was under way, and the second name is the backup's, or the lock file's.
         if is_atomwrite && before.len() > 2 {
             verdict
                 .left
                 .harmed(Harm::Left, || format!("{}: {before:?} at once", self.shown));
             broken = true;
         }
-        for (directory, words) in self.next_writes(desk, author, histories, &aside)? {
+        let is_locked = before.iter().any(|name| is_lock(last(name)));
+        for (directory, words) in self.next_writes(desk, author, histories, &aside, is_locked)? {
             let ended = run(&words, &directory, &aside, b"next")?;
             if let Some(harm) = ended.harm() {
                 verdict.left.harmed(harm, || {
@@ -216,7 +217,20 @@ impl Scene<'_> {
                 });
             }
         }
-        let after = strange()?;
+        let mut after = strange()?;
+        if is_atomwrite {
+            let stays = |name: &PathBuf| before.contains(name) && is_random(name, histories);
+            if let Some(lost) = before
+                .iter()
+                .find(|name| is_random(name, histories) && !after.contains(*name))
+            {
+                verdict.left.harmed(Harm::Stranger, || {
+                    format!("{}: {} is gone", self.shown, lost.display())
+                });
+                broken = true;
+            }
+            after.retain(|name| !stays(name));
+        }
         if !after.is_empty() {
             verdict
                 .left
@@ -233,6 +247,7 @@ impl Scene<'_> {
         author: Author,
         histories: &[&History],
         aside: &Path,
+        is_locked: bool,
     ) -> Result<Vec<(PathBuf, Vec<OsString>)>> {
         if let Author::Many(_) = author {
             let words = many::next_words(self.ground, &many::sources(aside, desk))?;
@@ -241,7 +256,7 @@ impl Scene<'_> {
         fs::write(self.root.join(desk).join("src"), "next")?;
         let mut writes = Vec::new();
         for history in histories {
-            // A backup is nobody's DEST.
+            // A backup is not written to.
             if history.path.to_string_lossy().ends_with('~') {
                 continue;
             }
@@ -252,14 +267,29 @@ impl Scene<'_> {
             if !directory.exists() {
                 continue;
             }
-            let words = match author {
-                Author::Other(program) => program.words(self.ground),
-                _ => atomwrite(self.ground, [OsStr::new("--sync=none"), name]),
+            let words = if let Author::Other(program) = author {
+                program.words(self.ground)
+            } else {
+                let lock = is_locked.then_some("--lock").map(OsStr::new);
+                let words = [OsStr::new("--sync=none")].into_iter().chain(lock);
+                atomwrite(self.ground, words.chain([name]))
             };
             writes.push((directory.to_owned(), words));
         }
         Ok(writes)
     }
+}
+
+fn last(path: &Path) -> &Path {
+    path.file_name().unwrap_or_default().as_ref()
+}
+
+/// Whether it is a temporary name that no later write removes.
+fn is_random(path: &Path, histories: &[&History]) -> bool {
+    let is_derived = histories
+        .iter()
+        .any(|history| Path::new(&derived(&last(&history.path).to_string_lossy())) == last(path));
+    is_temporary(last(path)) && !is_derived
 }
 
 /// The author's directory: the second on the path.

@@ -118,7 +118,7 @@ fn words(ground: &Ground, sync: Sync) -> Vec<OsString> {
     atomwrite(ground, [sync.option(), "-t", "."])
 }
 
-/// The next write of the same set: it has to remove what a dead run has left. Its sources are made.
+/// The next write of the same set. Its sources are made.
 pub(crate) fn next_words(ground: &Ground, sources: &Path) -> Result<Vec<OsString>> {
     std::fs::create_dir_all(sources)?;
     let mut words = words(ground, Sync::None);

@@ -71,7 +71,7 @@ enum Birth {
     Unnamed,
     /// Through /proc, since linkat takes no descriptor.
     ThroughProc,
-    /// From the start, since nothing can be linked. So a backup is made by exchanging names.
+    /// From the start, since nothing can be linked. So a backup is a copy.
     Named,
 }
 
@@ -91,6 +91,10 @@ impl Stage<'_> {
                 .into_iter()
                 .flat_map(move |birth| Sync::ALL.map(|sync| (form, birth, sync)))
         }) {
+            if (form, birth, sync) == (Form::Backup, Birth::Named, Sync::None) {
+                // A backup that is a copy is on the disk before DEST changes, whatever is asked for.
+                continue;
+            }
             let words = form.words("new/er/o");
             let shown = format!(
                 "{}, {birth:?}, {} {}",

@@ -32,7 +32,7 @@ const fn all_of(
     }
 }
 
-pub(super) const CALLS: [Call; 14] = [
+pub(super) const CALLS: [Call; 15] = [
     Call {
         name: "open with O_TMPFILE",
         calls: UNNAMED_FILES,
@@ -51,11 +51,8 @@ pub(super) const CALLS: [Call; 14] = [
         ANY,
     ),
     all_of("sendfile", &[libc::SYS_sendfile], ANY),
-    all_of(
-        "fallocate",
-        &[libc::SYS_fallocate],
-        &[libc::ENOSYS, libc::EOPNOTSUPP],
-    ),
+    all_of("fallocate", &[libc::SYS_fallocate], ANY),
+    all_of("syncfs", &[libc::SYS_syncfs], ANY),
     all_of("statx", &[libc::SYS_statx], &[libc::ENOSYS]),
     all_of("flock", &[libc::SYS_flock], &[]),
     all_of(

@@ -17,8 +17,8 @@ use tempfile::TempDir;
 
 use super::child;
 use super::fault::Fault;
-use super::form::{FORMS, Form, PLAIN, Writer};
-use super::judge::{Case, litter};
+use super::form::{FORMS, Form, LOCKED, PLAIN, Writer};
+use super::judge::{Case, litter, stays};
 use super::sandbox;
 use crate::child::Ended;
 use crate::ground::{Ground, Length};
@@ -185,6 +185,7 @@ impl<'g> Course<'g> {
             expect: fault.expect(writer),
             keeps_names: fault.keeps_names(),
             keeps_older: fault.keeps_older(),
+            is_local: fault.is_local(),
         };
         tally.tried();
         let mut harms = case.harms();
@@ -211,7 +212,7 @@ impl<'g> Course<'g> {
         Ok(case.failed())
     }
 
-    /// What was left has to go with the next write.
+    /// What was left has to go with the next write, but for random temporary names. Those have to stay as they are.
     fn write_again(
         &self,
         fault: &mut dyn Fault,
@@ -224,18 +225,30 @@ impl<'g> Course<'g> {
         let next = match writer {
             // With -n, it would be refused now.
             Writer::Atomwrite { form, named } if !form.makes_directories() => Writer::Atomwrite {
-                form: &PLAIN,
+                form: if form.locks() && fault.is_local() {
+                    &LOCKED
+                } else {
+                    &PLAIN
+                },
                 named,
             },
             as_before => as_before,
         };
         let ended = self.start(fault, next, content, false)?;
         let now = look(fault.directory())?;
-        let left = litter(writer, before, &now);
+        let had = litter(writer, fault.is_local(), before, &after);
+        let mut left = litter(writer, fault.is_local(), before, &now);
+        left.retain(|name| !(had.contains(name) && stays(writer, name)));
+        let lost = had
+            .iter()
+            .find(|name| stays(writer, name) && !now.contains_key(**name));
+        if let Some(lost) = lost {
+            let what = format!("the next write has removed {}", lost.display());
+            return Ok(vec![(Harm::Stranger, what)]);
+        }
         if left.is_empty() && ended.is_success() {
             return Ok(Vec::new());
         }
-        let had: Vec<&Path> = litter(writer, before, &after);
         Ok(vec![(
             Harm::Left,
             format!(

@@ -62,14 +62,18 @@ pub(super) trait Fault {
         Ok(())
     }
 
-    /// Whether a temporary name cannot be removed while it lasts; the next write has to do it.
+    /// Whether a temporary name or a lock file cannot be removed while it lasts.
     fn keeps_names(&self) -> bool {
         false
     }
 
-    /// Whether an older backup that is replaced can come back after a failure; else it may be the copy of DEST already, as
-    /// the manual says.
+    /// Whether it comes before an older backup is replaced. After that, the older one is not restored.
     fn keeps_older(&self) -> bool {
+        true
+    }
+
+    /// Whether the filesystem is known to be local. On others, lock files stay.
+    fn is_local(&self) -> bool {
         true
     }
 

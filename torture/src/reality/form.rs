@@ -29,7 +29,7 @@ const fn creates(words: &'static [&'static str]) -> Form {
     }
 }
 
-pub(super) const FORMS: [Form; 13] = [
+pub(super) const FORMS: [Form; 16] = [
     PLAIN,
     replaces(&["src", "o"]),
     replaces(&["o", "--", "cat"]),
@@ -42,11 +42,17 @@ pub(super) const FORMS: [Form; 13] = [
     creates(&["-n", "o"]),
     creates(&["-D", "d/e/o"]),
     creates(&["--lock", "o"]),
+    LOCKED,
+    replaces(&["-b", "--lock", "o"]),
+    replaces(&["--validate", "test -s \"${1%/*}/src\"", "o"]),
     creates(&["-D", "-t", "d", "src"]),
 ];
 
-/// Whose next write has to remove what any other has left.
+/// The next write after any other: it has to remove the derived name.
 pub(super) const PLAIN: Form = replaces(&["o"]);
+
+/// The next write after one that locks: it has to remove the lock file, too.
+pub(super) const LOCKED: Form = replaces(&["--lock", "o"]);
 
 impl Form {
     fn has(&self, word: &str) -> bool {
@@ -108,7 +114,7 @@ impl Form {
 pub(super) enum Writer {
     Atomwrite {
         form: &'static Form,
-        /// Whether the new file has a temporary name from the start, since no file without one can be had.
+        /// Whether the new file has a temporary name from the start, since there is no O_TMPFILE.
         named: bool,
     },
     Other(Program),

@@ -112,10 +112,7 @@ fn breaking(course: &Course<'_>) -> Result<Row> {
                 attributes: None,
                 links: ALL.links.filter(|_| lacks()),
                 fallocate: ALL.fallocate,
-                // Without locks, what was left stays (the manual says so).
-                locks: ALL
-                    .locks
-                    .filter(|_| lacks() && !matches!(breaks, Break::Remove(_))),
+                locks: ALL.locks.filter(|_| lacks()),
             };
             let name = format!("FUSE with {breaks:?}, and {missing:?}");
             let mut fault = Fuse::mount(course.ground, name, missing, breaks)?;
@@ -207,7 +204,18 @@ impl Fault for Fuse {
     }
 
     fn keeps_older(&self) -> bool {
-        self.missing.rename_flags.is_none() || self.missing.links.is_none()
+        !matches!(
+            self.breaks,
+            Break::Rename(_)
+                | Break::SecondRename(_)
+                | Break::RenameDone(_)
+                | Break::LinkDone(_)
+                | Break::Remove(_)
+        )
+    }
+
+    fn is_local(&self) -> bool {
+        false
     }
 
     fn expect(&self, writer: Writer) -> Expect {

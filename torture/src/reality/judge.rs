@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use super::fault::Expect;
 use super::form::{Form, Writer};
 use crate::child::Ended;
-use crate::programs::is_temporary;
+use crate::programs::{derived, is_lock, is_ours, is_temporary};
 use crate::report::Harm;
 use crate::tree::{Entry, Tree};
 
@@ -23,10 +23,12 @@ pub(super) struct Case<'c> {
     pub(super) old: &'c [u8],
     pub(super) new: &'c [u8],
     pub(super) expect: Expect,
-    /// Whether temporary names may stay until the next write.
+    /// Whether temporary names and lock files may stay.
     pub(super) keeps_names: bool,
     /// Whether an older backup has to be what it was after a failure.
     pub(super) keeps_older: bool,
+    /// Whether a lock file has to go.
+    pub(super) is_local: bool,
 }
 
 /// What harm was done.
@@ -56,9 +58,9 @@ impl Case<'_> {
         tree.get(Path::new(self.writer.destination())).cloned()
     }
 
-    /// Names that nobody asked for.
+    /// Names that must not be there.
     pub(super) fn litter(&self) -> Vec<&Path> {
-        litter(self.writer, self.before, self.after)
+        litter(self.writer, self.is_local, self.before, self.after)
     }
 
     /// DEST has to be new.
@@ -141,7 +143,11 @@ impl Case<'_> {
         let litter = self.litter();
         let destination = Path::new(self.writer.destination());
         // The directories that were made for DEST cannot go before a name in them.
-        let excused = |name: &Path| is_of_temporary(name) || destination.starts_with(name);
+        let excused = |name: &Path| {
+            is_ours(name.file_name().unwrap_or_default().as_ref())
+                || stays(self.writer, name)
+                || destination.starts_with(name)
+        };
         let may_stay = self.keeps_names && litter.iter().all(|name| excused(name));
         if !litter.is_empty() && !may_stay {
             harms.push((Harm::Left, format!("left {litter:?}")));
@@ -250,14 +256,20 @@ impl Case<'_> {
     }
 }
 
-/// Names that are there now, that were not, and that nobody asked for.
-pub(super) fn litter<'p>(writer: Writer, before: &Tree, after: &'p Tree) -> Vec<&'p Path> {
+/// Names that are new, and that were not asked for.
+pub(super) fn litter<'p>(
+    writer: Writer,
+    is_local: bool,
+    before: &Tree,
+    after: &'p Tree,
+) -> Vec<&'p Path> {
     let destination = Path::new(writer.destination());
     let was_made = after.contains_key(destination);
     let asked_for = |name: &Path| {
         name == destination
             || was_made && destination.starts_with(name)
             || name == Path::new("o~") && writer.form().is_some_and(Form::backs_up)
+            || is_lock_of(name) && !is_local && writer.form().is_some_and(Form::locks)
     };
     let names = after.keys().map(PathBuf::as_path);
     names
@@ -265,10 +277,19 @@ pub(super) fn litter<'p>(writer: Writer, before: &Tree, after: &'p Tree) -> Vec<
         .collect()
 }
 
-/// Whether the name is a temporary one, or in a directory that has one.
-fn is_of_temporary(name: &Path) -> bool {
-    name.components()
-        .any(|part| is_temporary(Path::new(part.as_os_str())))
+/// Whether it is a lock file.
+pub(super) fn is_lock_of(name: &Path) -> bool {
+    name.file_name().is_some_and(|last| is_lock(last.as_ref()))
+}
+
+/// Whether a name stays for good once it has been left: a random temporary name, or one in a directory that has one.
+pub(super) fn stays(writer: Writer, name: &Path) -> bool {
+    let destination = Path::new(writer.destination()).file_name();
+    let derived = destination.map(|file| derived(&file.to_string_lossy()));
+    name.components().any(|part| {
+        let part = part.as_os_str();
+        is_temporary(part.as_ref()) && derived.as_ref().is_none_or(|derived| part != &**derived)
+    })
 }
 
 fn torn(now: &Entry) -> String {

@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::path::Path;
 use std::time::SystemTime;
 
-use fuser::consts::FUSE_FLOCK_LOCKS;
+use fuser::consts::{FUSE_FLOCK_LOCKS, FUSE_POSIX_LOCKS};
 use fuser::{
     FileAttr, FileType, Filesystem, KernelConfig, ReplyAttr, ReplyCreate, ReplyData,
     ReplyDirectory, ReplyEmpty, ReplyEntry, ReplyWrite, ReplyXattr, Request, TimeOrNow,
@@ -52,7 +52,8 @@ fn owner(request: &Request<'_>) -> (u32, u32) {
 impl Filesystem for Memory {
     fn init(&mut self, _: &Request<'_>, config: &mut KernelConfig) -> Result<(), i32> {
         // Without it, the kernel keeps the locks itself.
-        let locks = self.missing.locks.map_or(0, |_| FUSE_FLOCK_LOCKS);
+        let both = FUSE_FLOCK_LOCKS | FUSE_POSIX_LOCKS;
+        let locks = self.missing.locks.map_or(0, |_| both);
         config.add_capabilities(locks).map_err(|_| libc::EPROTO)
     }
 

@@ -15,7 +15,7 @@ use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use super::place::{Place, Runner, judge_end, peers, words};
 use super::race::Race;
 use crate::ground::Ground;
-use crate::programs::{Program, is_temporary};
+use crate::programs::{Program, is_ours};
 use crate::report::{Harm, Promise, Report, Tally};
 use crate::tree::{look, look_at};
 
@@ -152,7 +152,7 @@ fn round(
     )?;
     place.judge_victim(&told_as, tally)?;
     for (name, entry) in look(place.above())? {
-        if is_temporary(Path::new(name.file_name().unwrap_or_default())) || name.ends_with("t") {
+        if is_ours(Path::new(name.file_name().unwrap_or_default())) || name.ends_with("t") {
             tally.harmed(Harm::Left, || format!("{told_as}: {}", name.display()));
         }
         let is_whole = entry.content == b"old\n" || entry.content.strip_suffix(b"\n").is_some();

@@ -23,7 +23,7 @@ use super::place::Place;
 use crate::child::{Ended, Running};
 use crate::ground::Ground;
 use crate::image;
-use crate::programs::{Program, atomwrite, is_temporary};
+use crate::programs::{Program, atomwrite, is_ours};
 use crate::report::{Harm, Promise, Report, Tally};
 use crate::tree::{Tree, differences, look};
 
@@ -273,9 +273,10 @@ fn answer(call: &Call, ended: &Ended, found: &mut Found) {
 
 /// What is another than it was.
 fn changes(call: &Call, ended: &Ended, before: &Tree, after: &Tree, found: &mut Found) {
-    if let Some(left) = after.keys().find(|path| {
-        is_temporary(path) || path.components().any(|part| is_temporary(part.as_ref()))
-    }) {
+    if let Some(left) = after
+        .keys()
+        .find(|path| path.components().any(|part| is_ours(part.as_ref())))
+    {
         found.push((Harm::Left, format!("'{}' stays", left.display())));
     }
     let changed: BTreeSet<&PathBuf> = before

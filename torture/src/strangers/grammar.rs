@@ -10,7 +10,7 @@ use proptest::sample::select;
 /// Every option, and values for it: for most, such as it takes and such as it does not.
 pub(super) const OPTIONS: [(&str, &[&str]); 33] = [
     ("--append", &[]),
-    ("--lock", &[]),
+    ("--lock", &["0", "0.1", "x", ""]),
     ("--no-clobber", &[]),
     ("--allow-empty", &[]),
     ("--no-empty", &[]),

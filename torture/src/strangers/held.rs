@@ -19,7 +19,7 @@ use nix::unistd::mkfifo;
 
 use super::place::{Place, Runner, judge_end, peers, words};
 use crate::ground::Ground;
-use crate::programs::{Program, is_temporary};
+use crate::programs::{Program, is_lock, is_ours};
 use crate::report::{Harm, Promise, Report, Tally};
 use crate::tree::{differences, look, look_at};
 
@@ -166,11 +166,27 @@ impl Act {
         }))
     }
 
-    /// The mode that the new file has then.
+    /// Whether a run must not fail for it: a DEST that looks otherwise now, has appeared, or is gone. It can have other
+    /// content than `-a` has read, and `-n` refuses it.
+    fn is_no_reason_to_fail(self, options: &[&str]) -> bool {
+        let depends_on_content = options.contains(&"-a") || options.contains(&"-n");
+        match self {
+            Self::Nothing => true,
+            Self::FileIsRemoved
+            | Self::FileIsReplaced
+            | Self::FileBecomesAHardLink
+            | Self::FileGetsAnotherMode => !depends_on_content,
+            _ => false,
+        }
+    }
+
+    /// The mode that the new file has then: that of DEST when the input ended or, if it changed later, at the commit. A DEST
+    /// that is gone by the end of the input is a new one.
     fn mode(self, options: &[&str], name: &str) -> Option<u32> {
         match self {
             _ if options.contains(&"-m") => Some(0o600),
             Self::FileGetsAnotherMode => Some(0o604),
+            Self::FileIsReplaced | Self::FileBecomesAHardLink | Self::FileIsRemoved => Some(0o644),
             Self::Nothing
             | Self::DirectoryIsRenamed
             | Self::DirectoryBecomesALink
@@ -260,7 +276,13 @@ fn one(
         drop(pipe.write_all(b"x"));
     }
     let ended = running.end_within(LONGEST_HERE)?;
-    judge_end(&ended, &[0, 1, 3], told_as, tally);
+    let is_atomwrite = words[0] == ground.binary;
+    let allowed: &[i32] = if is_atomwrite && act.is_no_reason_to_fail(options) {
+        &[0]
+    } else {
+        &[0, 1, 3]
+    };
+    judge_end(&ended, allowed, told_as, tally);
     place.judge_victim(told_as, tally)?;
     let Some(now) = now else {
         if ended.code() == Some(0) {
@@ -271,7 +293,7 @@ fn one(
         return Ok(());
     };
     let after = look(&now)?;
-    let is_litter = |path: &&PathBuf| is_temporary(path) || path.as_os_str() == "t";
+    let is_litter = |path: &&PathBuf| is_ours(path) || path.as_os_str() == "t";
     if let Some(left) = after.keys().find(is_litter) {
         tally.harmed(Harm::Left, || format!("{told_as}: {}", left.display()));
     }
@@ -281,8 +303,8 @@ fn one(
         } else {
             new
         };
-        // Whoever does not hold on to the directory is to write where the path leads now.
-        let at = if words[0] == ground.binary {
+        // A program that does not hold on to the directory has to write where the path leads now.
+        let at = if is_atomwrite {
             now.join(name)
         } else {
             place.path("d").join(name)
@@ -305,8 +327,8 @@ fn one(
         }
     } else if let Some(mut before) = before {
         let mut after = after;
-        before.retain(|path, _| !is_temporary(path));
-        after.retain(|path, _| !is_temporary(path));
+        before.retain(|path, _| !is_ours(path));
+        after.retain(|path, _| !is_ours(path));
         let changed = differences(&before, &after);
         if !changed.is_empty() {
             tally.harmed(Harm::Torn, || {
@@ -321,14 +343,14 @@ fn one(
     Ok(())
 }
 
-/// New files that others could open by their temporary names, before they look as DEST does.
+/// New files that another user could open by their temporary names, before they look as DEST does, and lock files that are
+/// not private or not empty. The directory is root's alone.
 fn too_open(place: &Place) -> Result<Vec<(u32, String)>> {
     let mut found = Vec::new();
     for (name, entry) in look(&place.path("d"))? {
-        // The name of a lock is there to be opened; there is nothing in it.
-        let is_lock = entry.mode & 0o7777 == 0o444 && entry.content.is_empty();
         let is_open = entry.mode & 0o077 != 0;
-        if is_temporary(&name) && entry.is_file() && is_open && !is_lock {
+        let is_full_lock = is_lock(&name) && !entry.content.is_empty();
+        if entry.is_file() && (is_ours(&name) && is_open || is_full_lock) {
             found.push((entry.mode & 0o7777, name.display().to_string()));
         }
     }

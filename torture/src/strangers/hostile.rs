@@ -2,7 +2,8 @@
 //! root writes there.
 //!
 //! What becomes of DEST is then that user's to say, and is not judged. What counts: nothing that is only root's to change
-//! is changed through root's hands, and root's program ends, with a status that there is.
+//! is changed through root's hands, and root's program ends, with a status that there is. In the directory there is also a
+//! directory of root's, which the other user cannot empty, and can rename to any temporary name: it has to stay as it is.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -20,8 +21,9 @@ use rand::rngs::StdRng;
 use super::place::{NOBODY, Place, Runner, give, judge_end, own, words};
 use super::race::Race;
 use crate::ground::Ground;
-use crate::programs::{Program, choices, is_temporary};
-use crate::report::{Promise, Report, Tally};
+use crate::programs::{Program, derived, is_ours, lock_file};
+use crate::report::{Harm, Promise, Report, Tally};
+use crate::tree::look;
 
 /// What the other one plays with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,8 +41,10 @@ enum Game {
 const GAMES: [Game; 4] = [Game::Names, Game::NamesAndFile, Game::Links, Game::Sticky];
 
 /// The options that root gives.
-const FORMS: [&[&str]; 9] = [
+const FORMS: [&[&str]; 11] = [
     &[],
+    &["-a"],
+    &["-t", "d"],
     &["-f"],
     &["-b"],
     &["--backup=numbered"],
@@ -60,9 +64,10 @@ pub(super) fn run(ground: &Ground, report: &mut Report) -> Result<()> {
                 if game == Game::Links {
                     options.push("--no-dereference");
                 }
+                let last = if form.contains(&"-t") { "o" } else { "d/o" };
                 let call = Call {
-                    words: words(ground, &options, "d/o"),
-                    names: choices("o").to_vec(),
+                    words: words(ground, &options, last),
+                    names: vec![derived("o"), lock_file("o")],
                     runner: Runner {
                         unnamed_files,
                         ..Runner::ROOT
@@ -122,6 +127,11 @@ fn round(ground: &Ground, game: Game, call: &Call, runs: usize, tally: &mut Tall
     };
     fs::create_dir(place.path("hoard"))?;
     give(&place.path("hoard"), NOBODY, 0o700)?;
+    // What -t reads.
+    place.file("o", b"root's\n", 0o644, 0)?;
+    fs::create_dir(place.path("d/roots"))?;
+    place.file("d/roots/precious", PRECIOUS, 0o600, 0)?;
+    give(&place.path("d/roots"), 0, 0o700)?;
     place.file("d/o", b"another's\n", 0o644, NOBODY)?;
     // Without a link that leads to it, only root can look at it.
     let link = place.path("hoard/link");
@@ -140,8 +150,19 @@ fn round(ground: &Ground, game: Game, call: &Call, runs: usize, tally: &mut Tall
             judge_end(&ended, &[0, 1, 3, 4], &told_as, tally);
             place.judge_victim(&told_as, tally)
         },
-    )
+    )?;
+    let is_precious = |name: &Path| name.ends_with("precious");
+    let kept = look(&place.path("d"))?;
+    let mut kept = kept.iter().filter(|(name, _)| is_precious(name));
+    if !kept.any(|(_, entry)| entry.content == PRECIOUS) {
+        tally.harmed(Harm::Stranger, || {
+            format!("{told_as}: the directory of root's is gone")
+        });
+    }
+    Ok(())
 }
+
+const PRECIOUS: &[u8] = b"precious\n";
 
 /// Becomes the other user, as far as files go, and changes what there is until all is over.
 fn become_another(
@@ -165,7 +186,7 @@ fn become_another(
         // Most of this fails, mostly since somebody was quicker.
         for entry in fs::read_dir(&d).context("the racer cannot look")?.flatten() {
             let name = entry.file_name();
-            if is_temporary(Path::new(&name)) {
+            if is_ours(Path::new(&name)) {
                 meddle(&d.join(&name), &hoard, game, no_fifo, &mut chance);
             }
         }
@@ -186,7 +207,13 @@ fn become_another(
 fn meddle(path: &Path, hoard: &Path, game: Game, no_fifo: bool, chance: &mut StdRng) {
     // A link that comes to be DEST is followed by the next run, as it is told to.
     let links = matches!(game, Game::Links | Game::Sticky);
-    match chance.random_range(0..5) {
+    match chance.random_range(0..7) {
+        5 => {
+            // It becomes root's directory, and that comes back some time.
+            drop(fs::rename(path, path.with_file_name("away")));
+            drop(fs::rename(path.with_file_name("roots"), path));
+        }
+        6 => drop(fs::rename(path, path.with_file_name("roots"))),
         0 => drop(fs::rename(path, hoard.join("taken"))),
         1 if links => drop(renameat2(
             AT_FDCWD,

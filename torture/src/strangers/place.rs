@@ -1,4 +1,5 @@
-//! A directory `d` to write in, and beside it the directory `victim`, in which nothing may ever change.
+//! A directory `d` to write in, and beside it the directories `victim`, in which nothing may ever change, and `tmp` for
+//! temporary files, in which nothing may stay.
 
 use std::cell::RefCell;
 use std::ffi::OsString;
@@ -42,6 +43,8 @@ impl Place {
             fs::write(&path, format!("the victim's {file}\n"))?;
             fs::set_permissions(&path, fs::Permissions::from_mode(mode))?;
         }
+        fs::create_dir(above.path().join("tmp"))?;
+        fs::set_permissions(above.path().join("tmp"), fs::Permissions::from_mode(0o1777))?;
         let victim = look(&above.path().join("victim"))?;
         Ok(Self {
             above,
@@ -68,7 +71,7 @@ impl Place {
         )?)
     }
 
-    /// Counts a victim that is not as it was.
+    /// Counts a victim that is not as it was, and what is left in the directory for temporary files.
     pub(crate) fn judge_victim(&self, told_as: &str, tally: &mut Tally) -> Result<()> {
         let changed = self.changes_to_victim()?;
         if !changed.is_empty() {
@@ -78,6 +81,11 @@ impl Place {
                     changed.join(", ")
                 )
             });
+        }
+        for entry in fs::read_dir(self.path("tmp"))? {
+            let path = entry?.path();
+            tally.harmed(Harm::Left, || format!("{told_as}: {}", path.display()));
+            fs::remove_file(&path).or_else(|_| fs::remove_dir_all(&path))?;
         }
         Ok(())
     }
@@ -125,6 +133,7 @@ impl Runner {
             command
                 .args(&words[1..])
                 .current_dir(directory)
+                .env("TMPDIR", directory.join("tmp"))
                 .stdin(Stdio::piped());
             if self.uid != 0 {
                 command.uid(self.uid).gid(self.uid);

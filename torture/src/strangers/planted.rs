@@ -1,11 +1,13 @@
-//! Under the names that atomwrite would take there is something already, of ours or of somebody else's.
+//! Under the names that atomwrite would take there is something already, of the same user or of another one.
 //!
-//! The rule of atomwrite: what a run of ours has left is removed, and nothing else; then random letters are taken.
+//! The rule of atomwrite: a regular file of that user that is not locked and has the derived name is stale, and removed. A
+//! file with the name of the lock file is that lock file, and is neither written to nor changed. All else is left alone, and
+//! the new file gets a random name; without a lock file, a run that needs one fails.
 
 use std::fs::{self, File};
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use nix::fcntl::{Flock, FlockArg};
@@ -14,9 +16,9 @@ use nix::unistd::mkfifo;
 
 use super::place::{NOBODY, Place, Runner, give, judge_end, own, words};
 use crate::ground::Ground;
-use crate::programs::{Program, choices, is_temporary};
+use crate::programs::{Program, derived, is_ours, lock_file};
 use crate::report::{Harm, Promise, Report, Tally};
-use crate::tree::{Entry, look_at};
+use crate::tree::{Entry, look, look_at};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Planted {
@@ -47,17 +49,42 @@ const PLANTED: [Planted; 11] = [
     Planted::FullDirectory,
 ];
 
-/// As in `held`: the options, and `o`, which exists, or `n`, which does not.
-const FORMS: [(&[&str], &str); 8] = [
-    (&[], "o"),
-    (&[], "n"),
-    (&["-b"], "o"),
-    (&["-C", "--keep=all"], "o"),
-    (&["--validate", "cat >/dev/null"], "o"),
-    (&["-n"], "n"),
-    (&["--lock"], "o"),
-    (&["--lock"], "n"),
+/// The options, and the last operand. `o` exists, `n` does not.
+const FORMS: [(&[&str], &str); 12] = [
+    (&[], "d/o"),
+    (&[], "d/n"),
+    (&["-b"], "d/o"),
+    (&["-C", "--keep=all"], "d/o"),
+    (&["--validate", "cat >/dev/null"], "d/o"),
+    (&["-n"], "d/n"),
+    (&["-D"], "d/n"),
+    (&["--lock"], "d/o"),
+    (&["--lock"], "d/n"),
+    (&["-b", "--lock"], "d/o"),
+    (&["-a"], "d/n"),
+    (&["-t", "d"], "o"),
 ];
+
+/// A name that something is planted under.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Name {
+    Derived,
+    /// What 0.1 took for the staging directory of -t.
+    OfNothing,
+    Lock,
+}
+
+const NAMES: [Name; 3] = [Name::Derived, Name::OfNothing, Name::Lock];
+
+impl Name {
+    fn of(self, file: &str) -> String {
+        match self {
+            Self::Derived => derived(file),
+            Self::OfNothing => derived(""),
+            Self::Lock => lock_file(file),
+        }
+    }
+}
 
 /// Whose directory it is, and who writes there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -131,12 +158,13 @@ impl Planted {
         ))
     }
 
-    /// Whether it may be taken for what a killed run of `writer` has left, or of the user whose file DEST is.
-    fn may_go(self, owner: u32, writer: u32, destination: u32) -> bool {
-        match self {
-            Self::File | Self::FullDirectory => owner == writer || owner == destination,
+    /// Whether a run of `writer` may remove it from that name.
+    fn may_go(self, name: Name, locks: bool, owner: u32, writer: u32) -> bool {
+        match (name, self) {
+            (Name::Derived, Self::File) => owner == writer,
             // The name goes, and the file stays: it is root's.
-            Self::HardLink => writer == 0 || destination == 0,
+            (Name::Derived, Self::HardLink) => writer == 0,
+            (Name::Lock, Self::File | Self::LockedFile | Self::HardLink) => locks,
             _ => false,
         }
     }
@@ -147,11 +175,11 @@ pub(super) fn run(ground: &Ground, report: &mut Report) -> Result<()> {
     for setting in SETTINGS {
         for planted in PLANTED {
             for owner in [0, NOBODY] {
-                for (form, (options, name)) in FORMS.into_iter().enumerate() {
+                for (at, form) in FORMS.into_iter().enumerate() {
                     // Of the two, each form has one in each setting.
-                    let unnamed_files = (form + setting as usize + planted as usize) % 2 == 0;
-                    // A lock is waited for, by all who ask for one: that is what it is for.
-                    if planted == Planted::LockedFile && (options, name) == (&["--lock"], "n") {
+                    let unnamed_files = (at + setting as usize + planted as usize) % 2 == 0;
+                    // A locked file is waited for, one second.
+                    if planted == Planted::LockedFile && at > 2 {
                         continue;
                     }
                     one(
@@ -159,7 +187,7 @@ pub(super) fn run(ground: &Ground, report: &mut Report) -> Result<()> {
                         setting,
                         planted,
                         owner,
-                        (options, name),
+                        form,
                         unnamed_files,
                         &mut tally,
                     )?;
@@ -181,72 +209,86 @@ fn one(
     setting: Setting,
     planted: Planted,
     owner: u32,
-    (options, name): (&[&str], &str),
+    (options, last): (&[&str], &str),
     unnamed_files: bool,
     tally: &mut Tally,
 ) -> Result<()> {
     tally.tried();
     let told_as = format!(
-        "{setting:?}, {planted:?} of {owner}, {options:?} d/{name}, O_TMPFILE: {unnamed_files}"
+        "{setting:?}, {planted:?} of {owner}, {options:?} {last}, O_TMPFILE: {unnamed_files}"
     );
+    let file = last.trim_start_matches("d/");
+    let locks = options.contains(&"--lock") || options.contains(&"-a");
+    let is_of_many = options.contains(&"-t");
     let place = Place::make(ground)?;
     let (owner_of_directory, mode) = setting.directory();
     let writer = setting.writer();
     place.file("d/o", b"old\n", 0o640, writer)?;
     place.file("d/o~", b"older\n", 0o640, writer)?;
-    let names = choices(name);
-    let mut locks = Vec::new();
-    let mut before: Vec<Entry> = Vec::new();
-    for name in &names {
-        let path = place.path("d").join(name);
-        locks.push(planted.plant(&path, owner)?);
-        before.push(look_at(&path)?.context("nothing was planted")?);
+    // What -t reads.
+    place.file("o", b"new\n", 0o644, writer)?;
+    let mut guards = Vec::new();
+    let mut before: Vec<(Name, PathBuf, Entry)> = Vec::new();
+    for name in NAMES {
+        let path = place.path("d").join(name.of(file));
+        guards.push(planted.plant(&path, owner)?);
+        let entry = look_at(&path)?.context("nothing was planted")?;
+        before.push((name, path, entry));
     }
+    let inside = look(&place.path("d"))?;
     give(&place.path("d"), owner_of_directory, mode)?;
     let runner = Runner {
         uid: writer,
         unnamed_files,
     };
-    let ended = runner.run(
-        place.above(),
-        &words(ground, options, &format!("d/{name}")),
-        b"new\n",
-    )?;
-    // A lock that cannot be had, since its name is not a file's, is no answer of ours.
-    let allowed: &[i32] = if (options, name) == (&["--lock"], "n") {
-        &[0, 1]
-    } else {
-        &[0]
+    let ended = runner.run(place.above(), &words(ground, options, last), b"new\n")?;
+    // Only a file can be the lock file, and only one that the writer may open for writing.
+    let has_lock = match planted {
+        Planted::File | Planted::LockedFile => writer == 0 || owner == writer,
+        Planted::HardLink => writer == 0,
+        _ => false,
     };
+    let allowed: &[i32] = if locks && !has_lock { &[1] } else { &[0] };
     judge_end(&ended, allowed, &told_as, tally);
     place.judge_victim(&told_as, tally)?;
-    let written = look_at(&place.path("d").join(name))?;
+    let written = look_at(&place.path("d").join(file))?;
     let is_new = written
         .as_ref()
         .is_some_and(|entry| entry.is_file() && entry.content == b"new\n");
     if ended.code() == Some(0) && !is_new {
         tally.harmed(Harm::Lost, || format!("{told_as}: {written:?}"));
     }
-    for (name, before) in names.iter().zip(before) {
-        let after = look_at(&place.path("d").join(name))?;
-        let may_go = planted.may_go(owner, writer, writer);
-        if after.as_ref() != Some(&before) && !(may_go && after.is_none()) {
+    for (name, path, before) in &before {
+        let after = look_at(path)?;
+        let may_go = planted.may_go(*name, locks, owner, writer);
+        if after.as_ref() != Some(before) && !(may_go && after.is_none()) {
             tally.harmed(Harm::Stranger, || {
-                format!("{told_as}: what was planted is {after:?}")
+                format!("{told_as}: what was planted as {name:?} is {after:?}")
             });
         }
-        if may_go && after.is_some() && ended.code() == Some(0) && planted == Planted::File {
-            tally.harmed(Harm::Left, || {
-                format!("{told_as}: a leftover of ours stays")
-            });
+        let must_go = *name == Name::Derived && unnamed_files && !is_of_many;
+        if must_go && may_go && after.is_some() && ended.code() == Some(0) {
+            tally.harmed(Harm::Left, || format!("{told_as}: a stale file stays"));
         }
+    }
+    let now = look(&place.path("d"))?;
+    let is_inside = |name: &&PathBuf| name.parent().is_some_and(is_ours);
+    if let Some(lost) = inside
+        .keys()
+        .filter(is_inside)
+        .find(|name| !now.contains_key(*name))
+    {
+        tally.harmed(Harm::Stranger, || {
+            format!("{told_as}: {} is gone", lost.display())
+        });
     }
     for entry in fs::read_dir(place.path("d"))? {
         let found = entry?.file_name().to_string_lossy().into_owned();
-        if is_temporary(Path::new(&found)) && !names.contains(&found) {
+        let is_planted = NAMES.into_iter().any(|name| name.of(file) == found);
+        if is_ours(Path::new(&found)) && !is_planted {
             tally.harmed(Harm::Left, || format!("{told_as}: {found}"));
         }
     }
-    drop(locks);
+    drop(guards);
     Ok(())
 }

@@ -19,7 +19,7 @@ const NAMES: &[(i64, &str)] = numbers![
     SYS_getpgrp SYS_getpid SYS_getppid SYS_getrandom SYS_getrlimit SYS_gettid SYS_getuid SYS_getxattr SYS_ioctl SYS_kill
     SYS_lchown SYS_lgetxattr SYS_link SYS_linkat SYS_listxattr SYS_lremovexattr SYS_lseek SYS_lsetxattr SYS_lstat
     SYS_madvise SYS_mkdir SYS_mkdirat SYS_mmap SYS_mprotect SYS_mremap SYS_munmap SYS_newfstatat SYS_open SYS_openat
-    SYS_openat2 SYS_pidfd_open SYS_pipe SYS_pipe2 SYS_poll SYS_ppoll SYS_prctl SYS_pread64 SYS_preadv SYS_prlimit64
+    SYS_openat2 SYS_pidfd_open SYS_pidfd_send_signal SYS_pipe SYS_pipe2 SYS_poll SYS_ppoll SYS_prctl SYS_pread64 SYS_preadv SYS_prlimit64
     SYS_pwrite64 SYS_pwritev SYS_read SYS_readlink SYS_readlinkat SYS_readv SYS_removexattr SYS_rename SYS_renameat
     SYS_renameat2 SYS_rmdir SYS_rseq SYS_rt_sigaction SYS_rt_sigprocmask SYS_rt_sigreturn SYS_sched_getaffinity
     SYS_sched_yield SYS_sendfile SYS_set_robust_list SYS_set_tid_address SYS_setpgid SYS_setsid SYS_setxattr

@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
 use nix::sys::ptrace;
+use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{SigHandler, Signal, signal};
 use nix::unistd::Pid;
 
@@ -52,10 +53,16 @@ fn be_traced(command: &mut Command) {
             Signal::SIGQUIT,
             Signal::SIGTERM,
             Signal::SIGHUP,
+            Signal::SIGXCPU,
+            Signal::SIGALRM,
+            Signal::SIGUSR1,
+            Signal::SIGUSR2,
         ] {
             // SAFETY: SIG_DFL is a disposition that needs no function of ours.
             unsafe { signal(ending, SigHandler::SigDfl) }?;
         }
+        // A core file would be a new name in the scene.
+        setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
         ptrace::traceme().map_err(io::Error::from)
     };
     // SAFETY: between fork and exec this makes plain system calls only; nothing is allocated, no lock is taken.
