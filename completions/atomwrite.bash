@@ -58,6 +58,7 @@ _atomwrite() {
         cur=${word:1}
     fi
     case $option in
+        --lock) : ;;
         -t | --target-directory) _atomwrite_directories ;;
         --sha256) : ;;
         --validate) COMPREPLY=($(compgen -P "$prefix" -c -- "$cur")) ;;

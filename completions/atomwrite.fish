@@ -44,13 +44,14 @@ function __atomwrite_directories
     __fish_complete_directories (commandline -ct | string replace -r -- '^-[^-tmogS]*t' '')
 end
 complete -c atomwrite -n __atomwrite_command -x -a '(complete -C (__atomwrite_command))'
+complete -c atomwrite -l lock -d 'Lock DEST before reading, until the commit' -f
 complete -c atomwrite -s t -l target-directory -d 'Write every SOURCE into DIR, in one commit' -r -f -a "(__atomwrite_directories)"
 complete -c atomwrite -l files0-from -d 'With -t, read the SOURCEs\' names from F' -r -F
 complete -c atomwrite -l sha256 -d 'Refuse content with another SHA-256 digest' -r -f
 complete -c atomwrite -l validate -d 'Refuse content unless sh -c CMD exits with 0' -r -f -a "(__fish_complete_command)"
 complete -c atomwrite -l unchanged-status -d 'Exit with N if -C left DEST alone; implies -C' -r -f
 complete -c atomwrite -l keep -d 'Attributes to keep: try (the default), all or none' -r -f -a "try\t'Those that can be kept, with a warning about the rest'
-all\t'All of them; where one cannot be kept, fail'
+all\t'All of them; if one cannot be kept, fail'
 none\t'None of them, as if DEST were new'"
 complete -c atomwrite -s m -l mode -d 'Set the mode, octal or symbolic as for chmod(1)' -r -f
 complete -c atomwrite -s o -l owner -d 'Set the owner, by name or number' -r -f -a "(__fish_complete_users)"
@@ -60,24 +61,23 @@ simple\t'DEST~'
 existing\t'Numbered if there are such, else simple'
 numbered\t'DEST.~1~, DEST.~2~ and so on'"
 complete -c atomwrite -s S -l suffix -d 'End a simple backup with SUFFIX, not ~; implies -b' -r -f
-complete -c atomwrite -l sync -d 'What survives power loss: none, file, full (default)' -r -f -a "none\t'No promise; DEST may then be empty, or full of zeros'
-file\t'DEST, as the whole old file or the whole new one'
+complete -c atomwrite -l sync -d 'What survives power loss: none, file, full (default)' -r -f -a "none\t'No promise; after power loss DEST may be empty, or full of zeros'
+file\t'DEST, as the complete old file or the complete new one'
 full\t'The new file, once atomwrite has ended with status 0'"
 complete -c atomwrite -l inplace -d 'Overwrite a DEST that cannot be replaced; not atomic' -f -a "never\t'Not at all: it is an error (the default)'
 auto\t'Only where DEST cannot be replaced'
 always\t'Wherever DEST exists: it keeps its inode and its hard links'"
-complete -c atomwrite -s a -l append -d 'Put the new content behind what DEST holds now'
-complete -c atomwrite -l lock -d 'Wait for a lock on DEST before reading, and hold it'
+complete -c atomwrite -s a -l append -d 'Append the input to what DEST holds now'
 complete -c atomwrite -s n -l no-clobber -d 'Refuse if DEST exists, whatever it is'
 complete -c atomwrite -l allow-empty -d 'Let empty standard input replace DEST\'s content'
 complete -c atomwrite -l no-empty -d 'Refuse empty content from any input'
 complete -c atomwrite -s C -l compare -d 'Leave DEST alone if it has this content already'
-complete -c atomwrite -l no-dereference -d 'Replace a symbolic link itself, not what it leads to'
+complete -c atomwrite -l no-dereference -d 'Replace a symbolic link itself, not its target'
 complete -c atomwrite -s f -l force -d 'Replace a DEST that you may not write to'
 complete -c atomwrite -s D -l create-dirs -d 'Make missing parent directories of DEST'
 complete -c atomwrite -l fsync -d 'The same as --sync=full'
 complete -c atomwrite -l no-fsync -d 'The same as --sync=none'
-complete -c atomwrite -l progress -d 'Show how far it has come, if standard error is a terminal'
+complete -c atomwrite -l progress -d 'Show progress on standard error, if it is a terminal'
 complete -c atomwrite -s v -l verbose -d 'Say what was done, in one line on standard error'
 complete -c atomwrite -s q -l quiet -d 'Print errors only, no warnings'
 complete -c atomwrite -s h -l help -d 'Print a summary (-h) or all of this help (--help)'

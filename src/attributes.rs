@@ -1,12 +1,11 @@
-//! What the new file looks like: owner, group, mode, ACL, extended attributes.
+//! The attributes of the new file: owner, group, mode, ACL, extended attributes.
 //!
-//! The rule: read from the old file, overridden by what the user asked for, and all of it in place before the file can be
-//! seen as DEST. What cannot be kept never makes the file open to more people than the old one was.
+//! Invariant: they are read from the old file, overridden by what the user asked for, and all in place before the file is
+//! visible as DEST. What cannot be kept never makes the file accessible to more users than the old one was.
 
 mod acl;
-mod mode;
+mod apply;
 mod names;
-mod work;
 
 use std::ffi::{CStr, CString};
 use std::os::fd::BorrowedFd;
@@ -14,12 +13,11 @@ use std::os::fd::BorrowedFd;
 use anyhow::{Context, Result};
 
 use self::acl::Acl;
-pub(crate) use self::mode::ModeChange;
+use self::apply::Applier;
 use self::names::Database;
-use self::work::Work;
-use crate::destination::{Destination, Opened};
-use crate::request::{Keep, Look};
-use crate::source::Input;
+use crate::destination::{Destination, Opened, Seen};
+use crate::mode::ModeChange;
+use crate::request::{AttributeOptions, Keep};
 use crate::sys::{self, Errno, Kind, Metadata};
 
 const SET_ID: u32 = 0o6000;
@@ -27,28 +25,38 @@ const SET_ID: u32 = 0o6000;
 /// Not kept: these vouch for the content, or give it power, and new content has not earned them.
 const NEVER_KEPT: [&CStr; 3] = [c"security.capability", c"security.ima", c"security.evm"];
 
-/// What the new file shall look like.
-#[derive(Debug)]
+/// What the new file gets: what the old file had, and what the user asked for.
+#[derive(Debug, Clone)]
 pub(crate) struct Attributes {
     keep: Keep,
     old: Option<Old>,
-    /// The bits that a new DEST is asked for with.
+    /// The mode that a new DEST is created with, before the umask.
     mode_of_new: u32,
     owner: Option<u32>,
     group: Option<u32>,
     change: Option<ModeChange>,
 }
 
+/// The attributes that this run would set, and whose change during the run is not undone. Two users who write in turn set
+/// what they can, so what only root can set is not part of it.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Plan {
+    uid: u32,
+    gid: u32,
+    mode: u32,
+    acl: Option<Acl>,
+}
+
 /// The owner and the group that the user asked for, as numbers.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Owners {
+pub(crate) struct OwnerGroup {
     user: Option<u32>,
     group: Option<u32>,
 }
 
-impl Owners {
+impl OwnerGroup {
     /// Looks up the names that the user gave.
-    pub(crate) fn look_up(look: &Look) -> Result<Self> {
+    pub(crate) fn look_up(look: &AttributeOptions) -> Result<Self> {
         let number = |database: Database, name: &Option<_>| -> Result<Option<u32>> {
             name.as_deref().map(|name| database.id(name)).transpose()
         };
@@ -60,7 +68,7 @@ impl Owners {
 }
 
 /// What the old file looks like.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Old {
     uid: u32,
     gid: u32,
@@ -71,103 +79,137 @@ struct Old {
     unreadable: Vec<(CString, Errno)>,
 }
 
-/// With which mode the new file began.
+/// The mode that the new file was created with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Birth {
-    /// That of a new DEST, by the kernel: less the umask, or by the directory's default ACL.
-    AsNew(u32),
-    /// 0600: it takes over an old mode, or has a name by which others could open it too early.
+pub(crate) enum InitialMode {
+    /// That of a new DEST: these bits less the umask, or by the directory's default ACL.
+    FromUmask(u32),
+    /// 0600: it will get the mode of the old file, or has a name by which others could open it too early.
     Private,
 }
 
-impl Birth {
-    pub(crate) fn mode(self) -> u32 {
+impl InitialMode {
+    pub(crate) fn bits(self) -> u32 {
         match self {
-            Self::AsNew(mode) => mode,
+            Self::FromUmask(mode) => mode,
             Self::Private => 0o600,
         }
     }
 }
 
 impl Attributes {
-    /// Those that the user asked for.
-    pub(crate) fn plan(look: &Look, owners: Owners, input: &Input<'_>) -> Self {
+    /// Those that the user asked for. `mode_of_new` is the mode that a new DEST is created with, before the umask.
+    pub(crate) fn requested(look: &AttributeOptions, owners: OwnerGroup, mode_of_new: u32) -> Self {
         Self {
             keep: look.keep,
             old: None,
-            mode_of_new: input.mode(),
+            mode_of_new,
             owner: owners.user,
             group: owners.group,
             change: look.mode.clone(),
         }
     }
 
-    /// Those of the old file, for a copy of it.
-    pub(crate) fn of(destination: &Destination) -> Result<Self> {
-        let mut attributes = Self {
+    /// Those for a copy of the old file.
+    pub(crate) fn for_copy() -> Self {
+        Self {
             keep: Keep::Try,
             old: None,
             mode_of_new: 0o600,
             owner: None,
             group: None,
             change: None,
-        };
-        attributes.take_over(destination)?;
-        Ok(attributes)
+        }
     }
 
-    /// Reads those of what has DEST's name now, as far as they are to be kept. To be called when the input has ended,
-    /// which may be hours after its beginning.
-    pub(crate) fn take_over(&mut self, destination: &Destination) -> Result<()> {
-        self.old = match self.keep {
-            Keep::None => {
-                destination.look_again()?;
-                None
-            }
-            Keep::Try | Keep::All => match destination.open()? {
-                Some(opened) => Some(Old::read(destination, &opened)?),
-                None => None,
+    /// The same, with those of what has DEST's name now, as far as they are to be kept; and what that is. `seen` is what had
+    /// it a moment ago.
+    pub(crate) fn read_from(
+        &self,
+        destination: &Destination,
+        seen: Option<Metadata>,
+    ) -> Result<(Self, Option<Metadata>)> {
+        let (old, now) = match self.keep {
+            Keep::None => (None, destination.snapshot()?),
+            Keep::Try | Keep::All => match destination.open_or_see(seen)? {
+                Seen::Regular(opened) => (
+                    Some(Old::read(destination, &opened)?),
+                    Some(opened.metadata),
+                ),
+                Seen::Other(now) => (None, now),
             },
         };
-        Ok(())
+        Ok((
+            Self {
+                old,
+                ..self.clone()
+            },
+            now,
+        ))
     }
 
-    /// Whether a mode, an owner or a group was asked for that the file does not have.
+    /// What this run would set. `None` if it takes nothing from an old file.
+    pub(crate) fn plan(&self) -> Option<Plan> {
+        let old = self.old.as_ref()?;
+        let is_root = sys::effective_uid() == 0;
+        let may_set_group = is_root || sys::is_in_group(old.gid);
+        Some(Plan {
+            uid: self.owner.unwrap_or(if is_root {
+                old.uid
+            } else {
+                sys::effective_uid()
+            }),
+            gid: self.group.unwrap_or(if may_set_group {
+                old.gid
+            } else {
+                sys::effective_gid()
+            }),
+            mode: self.changed(old.mode),
+            acl: old.acl.clone(),
+        })
+    }
+
+    /// The mode with the change that the user asked for.
+    fn changed(&self, mode: u32) -> u32 {
+        match &self.change {
+            Some(change) => change.apply(mode, sys::umask),
+            None => mode,
+        }
+    }
+
+    /// Tells whether a mode, an owner or a group was asked for that the file does not have.
     pub(crate) fn would_change(&self, existing: &Metadata) -> bool {
-        let mode = match &self.change {
-            Some(change) => change.apply(existing.mode, sys::umask),
-            None => existing.mode,
-        };
+        let mode = self.changed(existing.mode);
         let uid = self.owner.unwrap_or(existing.uid);
         let gid = self.group.unwrap_or(existing.gid);
         (mode, uid, gid) != (existing.mode, existing.uid, existing.gid)
     }
 
-    /// How to make the new file.
-    pub(crate) fn birth(&self, destination: &Destination) -> Birth {
-        match destination.existing() {
-            Some(old) if self.keep != Keep::None && old.kind == Kind::Regular => Birth::Private,
-            _ => Birth::AsNew(self.mode_of_new),
+    /// How to create the new file, where `existing` has DEST's name.
+    pub(crate) fn initial_mode(&self, existing: Option<Metadata>) -> InitialMode {
+        match existing {
+            Some(old) if self.keep != Keep::None && old.kind == Kind::Regular => {
+                InitialMode::Private
+            }
+            _ => InitialMode::FromUmask(self.mode_of_new),
         }
     }
 
-    /// The user that the new file will belong to, if that is decided; a leftover may be his.
-    pub(crate) fn owner(&self, destination: &Destination) -> Option<u32> {
-        self.owner
-            .or_else(|| destination.existing().map(|existing| existing.uid))
-    }
-
-    /// Takes from a file that is to be overwritten where it is what the mode that was asked for does not give. What that
-    /// gives in addition comes afterwards: the old content is not for those.
-    pub(crate) fn narrow(&self, file: BorrowedFd<'_>, destination: &Destination) -> Result<()> {
+    /// Takes from a file that is overwritten in place the permissions that the mode asked for does not have. Those that it
+    /// has in addition come afterwards: the old content is not for those users.
+    pub(crate) fn restrict_mode(
+        &self,
+        file: BorrowedFd<'_>,
+        destination: &Destination,
+    ) -> Result<()> {
         let Some(change) = &self.change else {
             return Ok(());
         };
         let cannot = || format!("cannot set the mode of {}", destination.typed());
         let now = sys::metadata(file).with_context(cannot)?.mode;
-        let narrow = now & change.apply(now, sys::umask);
-        if narrow != now {
-            sys::set_mode(file, narrow).with_context(cannot)?;
+        let restricted = now & change.apply(now, sys::umask);
+        if restricted != now {
+            sys::set_mode(file, restricted).with_context(cannot)?;
         }
         Ok(())
     }
@@ -177,8 +219,8 @@ impl Attributes {
         self.change.is_some() || self.owner.is_some() || self.group.is_some()
     }
 
-    /// Puts only what was asked for explicitly on a file that is to be overwritten where it is.
-    pub(crate) fn put_what_was_asked_for(
+    /// Applies only what was asked for explicitly, to a file that was overwritten in place.
+    pub(crate) fn apply_requested(
         &self,
         file: BorrowedFd<'_>,
         destination: &Destination,
@@ -186,46 +228,39 @@ impl Attributes {
         if !self.asks_for_any() {
             return Ok(());
         }
-        let mut work = Work {
-            attributes: self,
-            file,
-            destination,
-            warnings: Vec::new(),
-        };
-        let now = sys::metadata(file).with_context(|| work.cannot("look at"))?;
-        work.chown(&now, self.owner, self.group, now.uid, now.gid)?;
-        match &self.change {
-            Some(change) => work.chmod(now.mode, change.apply(now.mode, sys::umask)),
-            None => Ok(()),
+        let mut applier = Applier::new(self, file, destination);
+        let now = applier.metadata()?;
+        applier.chown(&now, now.uid, now.gid)?;
+        if self.change.is_some() {
+            applier.change_mode(now.mode)?;
         }
+        applier.verify()
     }
 
-    /// Puts them on the new file. Gives a warning for each that could not be kept, if that is allowed.
+    /// Applies them to the new file. Returns a warning for each that could not be kept, if that is allowed.
     ///
-    /// The order matters: chown first, since it takes away set-id bits; user attributes before the mode, since a mode
-    /// without the right to write forbids them; the ACL with the final mode in it, and the mode last.
-    pub(crate) fn put_on(
+    /// The order matters: chown first, because it clears set-id bits; user attributes before the mode, because a mode without
+    /// the right to write forbids them; the ACL with the final mode in it, and the mode last, because on NFS 4 an ACL
+    /// attribute sets the mode.
+    pub(crate) fn apply(
         &self,
         file: BorrowedFd<'_>,
         destination: &Destination,
-        birth: Birth,
+        initial: InitialMode,
     ) -> Result<Vec<String>> {
-        if let (None, Birth::AsNew(_), false) = (&self.old, birth, self.asks_for_any()) {
-            // The kernel has made it as it shall be.
+        if let (None, InitialMode::FromUmask(_), false) = (&self.old, initial, self.asks_for_any())
+        {
+            // The kernel has created it as it must be.
             return Ok(Vec::new());
         }
-        let mut work = Work {
-            attributes: self,
-            file,
-            destination,
-            warnings: Vec::new(),
-        };
-        let now = sys::metadata(file).with_context(|| work.cannot("look at"))?;
+        let mut applier = Applier::new(self, file, destination);
+        let now = applier.metadata()?;
         match &self.old {
-            None => work.make_new(&now, birth)?,
-            Some(old) => work.make_like(old, &now)?,
+            None => applier.make_new(&now, initial)?,
+            Some(old) => applier.make_like(old, &now)?,
         }
-        Ok(work.warnings)
+        applier.verify()?;
+        Ok(applier.warnings)
     }
 }
 

@@ -1,497 +1,347 @@
 //! `--backup`: the old file keeps a name, by GNU's rules.
 //!
-//! The rule: the backup is whole and has its name before DEST is new; there is no moment without DEST. A run that fails
-//! afterwards takes the backup back, and gives an older one that it replaced its name again, unless DEST is another
-//! run's by then, whose backup it may be.
+//! Invariant: a backup has its name before DEST is new, and is complete from its first moment. It is a hard link to the old
+//! file, made as late as possible; where no link is possible, and where DEST is overwritten in place, a copy that is on the
+//! disk. An older simple backup that was replaced stays replaced: its successor has DEST's content.
 //!
-//! A second name for the old file is the first choice. Where that is forbidden (another's file and
-//! fs.protected_hardlinks, a filesystem without links), the new file and the old one change names in one call, and the
-//! old one gets the backup's name then; where that cannot be either, a copy, complete before it has a name. A file that
-//! is overwritten in place is copied: a second name would be one for the new content.
+//! What is not promised: between the backup and the rename both names are one file, and two runs at once can lose the
+//! content between them, unless they use `--lock`.
 
 mod names;
 
-use std::io;
-use std::mem;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow};
 
-pub(crate) use self::names::{forget_numbers, originals};
-use crate::attributes::Attributes;
+use self::names::BackupName;
+pub(crate) use self::names::{Numbers, originals};
+use crate::attributes::{Attributes, InitialMode};
 use crate::destination::Destination;
-use crate::message::{Chain, Quoted};
+use crate::message::Quoted;
 use crate::outcome::Failure;
 use crate::request::{Backups, Sync};
-use crate::signals;
 use crate::staged::Staged;
-use crate::sys::{self, Errno, Identity, Kind, Metadata};
-use crate::temp_name::{Choice, TempName};
+use crate::sys::{self, Errno, Identity, Metadata};
+use crate::temp_name::{Moved, TempName, has_name};
 
-/// The old file's name to be.
+/// How often a backup is made again because another process has replaced DEST since.
+const MAX_BACKUPS: usize = 3;
+
+/// How often a link is tried that fails because another process replaces DEST in this moment.
+const MAX_LINKS: usize = 1000;
+
+/// A backup that this run has made. Removed when dropped, if it replaced none and DEST is still what it is a backup of.
 #[derive(Debug)]
-pub(crate) struct Backup<'d> {
-    destination: &'d Destination,
-    backups: &'d Backups,
+pub(crate) struct NewBackup {
+    destination: Destination,
     name: PathBuf,
-    kept: Kept<'d>,
-    /// Of old files that have a temporary name for a moment, so that nobody takes them for leftovers.
-    locks: Vec<(Identity, OwnedFd)>,
+    identity: Identity,
+    of: Identity,
+    stays: bool,
 }
 
-/// How far it has come.
-#[derive(Debug)]
-enum Kept<'d> {
-    NotYet,
-    /// It has its name, and goes again if the run fails.
-    Named(Old, Older<'d>),
-    /// The commit has to exchange the two files, and to name the old one after that.
-    ByExchange,
-    /// It stays, whatever happens.
-    Final,
-}
-
-/// What has the backup's name.
-#[derive(Debug, Clone, Copy)]
-enum Old {
-    /// The file that is DEST still.
-    Itself,
-    Copy(Identity),
-}
-
-/// What has become of an older backup that had the name.
-#[derive(Debug)]
-enum Older<'d> {
-    None,
-    /// It has a temporary name until the commit.
-    Exchanged(TempName<'d>),
-    /// As that, where names cannot be exchanged: the name is a second one, that it had before it lost the first.
-    Replaced(TempName<'d>),
-    /// It was the old file already, which has a temporary name too: another run may have given it the name, and may take
-    /// that back.
-    TheOld(TempName<'d>),
-}
-
-/// What the old file can be given.
+/// How the old file gets the name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Spare {
-    /// Another name: it stays what it is.
-    TheFile,
-    /// Only a copy of it, as durable as what will be written over it.
-    ACopy(Sync),
+enum BackupMethod {
+    Link,
+    Copy,
 }
 
-impl<'d> Backup<'d> {
-    /// Chooses the name. `None` if there is nothing to back up. `held` is the file that `--lock` has
-    /// locked already.
-    pub(crate) fn plan(
-        destination: &'d Destination,
-        backups: Option<&'d Backups>,
-        held: impl FnOnce() -> Option<(Identity, OwnedFd)>,
-    ) -> Result<Option<Self>> {
-        let (Some(backups), Some(_)) = (backups, destination.existing()) else {
+/// Refuses a backup that cannot be made, before any input is read.
+pub(crate) fn check(
+    destination: &Destination,
+    existing: Option<Metadata>,
+    backups: Option<&Backups>,
+    numbers: &Numbers,
+) -> Result<()> {
+    if let (Some(backups), Some(_)) = (backups, existing) {
+        let name = names::choose(destination, backups, numbers)
+            .and_then(|name| names::check(destination, &name.path(destination, backups)));
+        name.with_context(|| cannot(destination))?;
+    }
+    Ok(())
+}
+
+/// Refuses an input that is the file of the backup's name: the backup would destroy the only other copy of it.
+pub(crate) fn check_source(
+    destination: &Destination,
+    existing: Option<Metadata>,
+    backups: Option<&Backups>,
+    numbers: &Numbers,
+    input: Option<&Metadata>,
+) -> Result<()> {
+    let (Some(backups), Some(existing), Some(input)) = (backups, existing, input) else {
+        return Ok(());
+    };
+    let name = names::choose(destination, backups, numbers)?.path(destination, backups);
+    let is_source = has_name(destination.directory().fd.as_fd(), &name, input.identity);
+    // DEST itself may be the input, also where its backup is another name of it.
+    if is_source && input.identity != existing.identity {
+        return Err(
+            anyhow!("the backup {} would destroy SOURCE", Quoted::new(&name))
+                .context(cannot(destination)),
+        );
+    }
+    Ok(())
+}
+
+/// Reads which numbers are taken, before the new file has a name: a directory can be large.
+pub(crate) fn read_numbers(
+    destination: &Destination,
+    backups: &Backups,
+    numbers: &Numbers,
+) -> Result<()> {
+    names::choose(destination, backups, numbers)
+        .map(drop)
+        .with_context(|| cannot(destination))
+}
+
+/// Makes a backup of DEST just before the rename. `None` if DEST is gone.
+pub(crate) fn make(
+    destination: &Destination,
+    backups: &Backups,
+    numbers: &Numbers,
+) -> Result<Option<NewBackup>, Failure> {
+    let mut method = BackupMethod::Link;
+    let mut made: Option<NewBackup> = None;
+    for _ in 0..MAX_BACKUPS {
+        let Some(of) = destination.snapshot()?.map(|now| now.identity) else {
+            break;
+        };
+        let name = names::choose(destination, backups, numbers);
+        let name = name.with_context(|| cannot(destination))?;
+        let new = match method {
+            BackupMethod::Link => link(destination, backups, numbers, name, of),
+            BackupMethod::Copy => copy(destination, backups, numbers, name).map(|(made, _)| made),
+        };
+        let new = match new.map_err(|failure| failure.within(&cannot(destination)))? {
+            Made::Backup(new) => new,
+            Made::LinkRefused => {
+                method = BackupMethod::Copy;
+                continue;
+            }
+            Made::NothingThere => break,
+        };
+        // One that is not of DEST any more may be the only name of that content.
+        if let Some(before) = made.replace(new) {
+            before.confirm();
+        }
+        if identity_of(destination).is_none_or(|now| now == of) {
+            break;
+        }
+    }
+    Ok(made)
+}
+
+/// Makes a copy of a DEST that is overwritten in place; with [`Sync::Full`], its name is on the disk too.
+pub(crate) fn make_copy(
+    destination: &Destination,
+    backups: &Backups,
+    numbers: &Numbers,
+    sync: Sync,
+) -> Result<Option<NewBackup>, Failure> {
+    let make = || -> Result<Option<NewBackup>, Failure> {
+        let name = names::choose(destination, backups, numbers)?;
+        let (Made::Backup(made), Some((file, name))) = copy(destination, backups, numbers, name)?
+        else {
             return Ok(None);
         };
-        let name = names::choose(destination, backups).with_context(|| cannot(destination))?;
-        Ok(Some(Self {
-            destination,
-            backups,
-            name,
-            kept: Kept::NotYet,
-            locks: held().into_iter().collect(),
-        }))
-    }
-
-    /// Somebody took that number meanwhile.
-    fn choose_next_number(&mut self) -> Result<()> {
-        forget_numbers(self.destination);
-        self.name = names::choose(self.destination, self.backups)?;
-        Ok(())
-    }
-
-    fn is_numbered(&self) -> bool {
-        names::is_numbered(&self.name, self.destination, self.backups)
-    }
-
-    /// Makes the backup, or leaves it to the commit's exchange. From here on signals wait.
-    pub(crate) fn keep(&mut self, spare: Spare) -> Result<()> {
-        let kept = match spare {
-            Spare::ACopy(sync) => self.copy(sync),
-            Spare::TheFile => self.link(),
-        };
-        kept.with_context(|| cannot(self.destination))
-    }
-
-    fn link(&mut self) -> Result<()> {
-        signals::hold()?;
-        let directory = self.destination.directory().fd.as_fd();
-        let old = self.destination.name();
-        loop {
-            match sys::link(directory, old, directory, &self.name) {
-                Ok(()) => {
-                    self.kept = Kept::Named(Old::Itself, Older::None);
-                    return Ok(());
-                }
-                Err(Errno::EXIST) if self.is_numbered() => self.choose_next_number()?,
-                Err(Errno::EXIST) => break,
-                Err(errno) => return self.keep_without_link(errno),
-            }
-        }
-        let older = self.name.clone();
-        let choice = match self.lock(old) {
-            Choice::First => self.lock(&older),
-            Choice::Random => Choice::Random,
-        };
-        match self.second_name(old, choice) {
-            Ok((second, choice)) => self.give_name(second, Old::Itself, choice),
-            Err(error) => match Errno::from_io_error(&error) {
-                Some(errno) => self.keep_without_link(errno),
-                None => Err(error.into()),
-            },
-        }
-    }
-
-    /// There is another way, if that is all that was wrong.
-    fn keep_without_link(&mut self, errno: Errno) -> Result<()> {
-        match errno {
-            // fs.protected_hardlinks, or no links at all; EMLINK: it has as many names as it can have.
-            Errno::PERM | Errno::ACCESS | Errno::OPNOTSUPP | Errno::NOSYS | Errno::MLINK => {
-                self.leave_to_exchange()
-            }
-            // It counts for another quota than its directory (xfs, ext4), and cannot be renamed either.
-            Errno::XDEV => self.copy(Sync::File),
-            errno => Err(errno.into()),
-        }
-    }
-
-    /// Gives a file in DEST's directory a temporary name, and tells which it is.
-    fn second_name(&self, of: &Path, choice: Choice) -> io::Result<(TempName<'d>, Choice)> {
-        let directory = self.destination.directory().fd.as_fd();
-        if choice == Choice::First {
-            // Not by its name, which may be another file's by now: whatever others meet has to be locked.
-            let at = sys::metadata_at(directory, of)?.identity;
-            let locked = self.locks.iter().find(|(locked, _)| *locked == at);
-            let by = locked
-                .and_then(|(_, file)| Some((file, sys::probe_link(file.as_fd(), directory)?)));
-            if let Some((file, by)) = by {
-                match TempName::link(file, by, directory, self.destination.name()) {
-                    Err(error) if is_missing(&error) => {}
-                    linked => return Ok((linked?, choice)),
-                }
-            }
-        }
-        Ok((TempName::link_existing(of, directory)?, Choice::Random))
-    }
-
-    /// The old file will have a temporary name for a moment; where it cannot be locked, it stays where it is.
-    fn leave_to_exchange(&mut self) -> Result<()> {
-        let old = self.destination.name();
-        match self.lock(old) {
-            Choice::First => {
-                self.kept = Kept::ByExchange;
-                Ok(())
-            }
-            Choice::Random => self.copy(Sync::File),
-        }
-    }
-
-    /// Locks a file, if nobody else has, and tells which temporary name it can have. A link needs no lock: it is never
-    /// taken for a leftover.
-    fn lock(&mut self, name: &Path) -> Choice {
-        let directory = self.destination.directory().fd.as_fd();
-        let file = match sys::open_to_lock(directory, name) {
-            Ok(file) => file,
-            Err(Errno::LOOP) => return Choice::First,
-            Err(_) => return Choice::Random,
-        };
-        match sys::metadata(&file) {
-            Ok(seen) if self.has_locked(seen.identity) => Choice::First,
-            Ok(seen) if sys::try_lock(&file).is_ok() => {
-                self.locks.push((seen.identity, file));
-                Choice::First
-            }
-            _ => Choice::Random,
-        }
-    }
-
-    /// Whether nobody takes it for a leftover when it has a temporary name.
-    fn is_safe(&self, file: Metadata) -> bool {
-        file.kind != Kind::Regular || self.has_locked(file.identity)
-    }
-
-    fn has_locked(&self, file: Identity) -> bool {
-        self.locks.iter().any(|(locked, _)| *locked == file)
-    }
-
-    /// Makes a copy with the old file's attributes, and puts it on the disk; with [`Sync::Full`], its name too.
-    fn copy(&mut self, sync: Sync) -> Result<()> {
-        let attributes = Attributes::of(self.destination)?;
-        let copy = Staged::beside(self.destination, &attributes)?
-            .fill_from_existing()?
-            .seal(&attributes)?
-            .sync(Sync::File)?;
-        signals::hold()?;
-        // Open, and so locked, until it has its name.
-        let (name, file) = copy.into_name()?;
-        let identity = sys::metadata(&file)?.identity;
-        self.give_name(name, Old::Copy(identity), Choice::First)?;
         if sync == Sync::Full {
-            self.destination.directory().sync(&file)?;
+            let synced = destination.directory().sync(&file);
+            synced.context("its directory cannot be synced")?;
         }
-        Ok(())
-    }
+        drop(file);
+        drop(name);
+        Ok(Some(made))
+    };
+    make().map_err(|failure| failure.within(&cannot(destination)))
+}
 
-    /// Gives a file its name as the backup. An older one changes places with it, so that it can come back.
-    fn give_name(&mut self, mut file: TempName<'d>, old: Old, choice: Choice) -> Result<()> {
-        let directory = self.destination.directory().fd.as_fd();
-        loop {
-            match file.move_to_free(directory, &self.name) {
-                Ok(true) => {
-                    file.forget();
-                    self.kept = Kept::Named(old, Older::None);
-                    return Ok(());
-                }
-                Err(Errno::EXIST) if self.is_numbered() => self.choose_next_number()?,
-                Ok(false) | Err(Errno::EXIST) => break,
-                Err(errno) => return Err(lost(file, errno).into()),
-            }
+/// What became of one try.
+enum Made {
+    Backup(NewBackup),
+    /// No hard link is possible.
+    LinkRefused,
+    /// DEST is gone, or not a regular file.
+    NothingThere,
+}
+
+/// Links DEST to the backup's name.
+fn link(
+    destination: &Destination,
+    backups: &Backups,
+    numbers: &Numbers,
+    mut name: BackupName,
+    of: Identity,
+) -> Result<Made, Failure> {
+    loop {
+        let path = name.path(destination, backups);
+        names::check_length(&path)?;
+        match link_dest(destination, &path) {
+            Ok(()) => return Ok(new_link(destination, path, of, false)),
+            Err(Errno::EXIST) => match name.next(destination, numbers)? {
+                Some(next) => name = next,
+                None => break,
+            },
+            Err(errno) => return refused(errno),
         }
-        let older = self.name.clone();
-        let choice_of_older = self.lock(&older);
-        if choice == Choice::First && choice_of_older == Choice::Random {
-            // The older one must not get the name that this one has.
-            return self.move_over(file, old, choice_of_older);
-        }
-        // Not what DEST was when it was looked at: another run may have replaced it, and backed that up.
-        let ours = file.metadata().map(|it| it.identity);
-        match file.exchange(directory, &self.name) {
-            Ok(true) => {}
-            Err(Errno::NOENT) | Ok(false) => {
-                return self.move_over(file, old, choice_of_older);
-            }
-            Err(errno) => return Err(errno.into()),
-        }
-        file.holds_another();
-        let displaced = file.metadata();
-        if displaced.is_some_and(|it| it.kind == Kind::Directory) {
-            // Somebody has made it meanwhile. It must not go with the name that it has now.
-            if !matches!(file.exchange(directory, &self.name), Ok(true)) {
-                file.forget();
-            }
-            return Err(names::is_directory(&self.name));
-        }
-        let is_safe = choice == Choice::Random
-            || displaced.is_some_and(|it| self.is_safe(it))
-            // It is not the one that was locked.
-            || self.lock(&file.path()) == Choice::First;
-        self.kept = if is_safe {
-            let older = if displaced.is_some_and(|it| Some(it.identity) == ours) {
-                Older::TheOld(file)
-            } else {
-                Older::Exchanged(file)
-            };
-            Kept::Named(old, older)
-        } else {
-            file.remove_if(displaced);
-            file.forget();
-            Kept::Final
+    }
+    // An older simple backup is replaced in one call. Renamed over another link of the same file, the first one stays.
+    let path = name.path(destination, backups);
+    let linked = TempName::random(destination.directory(), |temporary| {
+        link_dest(destination, temporary)
+    });
+    let temporary = match linked {
+        Ok((temporary, ())) => temporary,
+        Err(error) => match Errno::from_io_error(&error) {
+            Some(errno) => return refused(errno),
+            None => return Err(anyhow!(error).into()),
+        },
+    };
+    replace(&temporary, destination, &path)?;
+    drop(temporary);
+    Ok(new_link(destination, path, of, true))
+}
+
+/// Copies DEST to the backup's name; returns the copy too, open, with the temporary name that it may still have: that is
+/// removed after the file is closed.
+fn copy(
+    destination: &Destination,
+    backups: &Backups,
+    numbers: &Numbers,
+    mut name: BackupName,
+) -> Result<(Made, Option<(OwnedFd, TempName)>), Failure> {
+    let Some(old) = destination.open(None)? else {
+        return match destination.snapshot()? {
+            None => Ok((Made::NothingThere, None)),
+            Some(_) => Err(anyhow!("it is not a regular file").into()),
         };
-        Ok(())
-    }
-
-    /// Gives a file its name as the backup, over an older one. That keeps a second name until the commit, where there are
-    /// links.
-    fn move_over(&mut self, file: TempName<'d>, old: Old, choice: Choice) -> Result<()> {
-        let directory = self.destination.directory().fd.as_fd();
-        let ours = file.metadata().map(|ours| ours.identity);
-        let older = match self.second_name(&self.name, choice) {
-            Ok((older, _)) if older.is_of(&ours) => {
-                if older.path() == file.path() {
-                    // A file that is locked has one first name.
-                    file.forget();
+    };
+    let of = old.metadata.identity;
+    let draft = Staged::beside(destination, InitialMode::Private)?;
+    let filled = draft.fill_from(&old)?;
+    let (attributes, seen) = Attributes::for_copy().read_from(destination, Some(old.metadata))?;
+    drop(old);
+    let synced = filled.seal(attributes, seen)?.sync(Sync::File)?;
+    let (mut temporary, file) = synced.into_named()?;
+    let identity = sys::metadata(&file)
+        .context("it cannot be looked up")?
+        .identity;
+    let directory = destination.directory().fd.as_fd();
+    let (path, stays) = loop {
+        let path = name.path(destination, backups);
+        names::check_length(&path)?;
+        match temporary.rename_noreplace(directory, &path) {
+            Ok(Moved::Renamed) => {
+                temporary.disarm();
+                break (path, false);
+            }
+            Ok(Moved::Linked) => break (path, false),
+            Err(Errno::EXIST) => {
+                if let Some(next) = name.next(destination, numbers)? {
+                    name = next;
                 } else {
-                    drop(file);
+                    replace(&temporary, destination, &path)?;
+                    temporary.disarm();
+                    break (path, true);
                 }
-                self.kept = Kept::Named(old, Older::TheOld(older));
-                return Ok(());
             }
-            older => older,
-        };
-        if let Err(errno) = file.move_over(directory, &self.name) {
-            return Err(lost(file, errno).into());
+            // A filesystem without links, and without a rename that does not replace (FUSE).
+            Err(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS | Errno::MLINK) => {
+                replace(&temporary, destination, &path)?;
+                temporary.disarm();
+                break (path, true);
+            }
+            Err(errno) => return Err(anyhow!(errno).into()),
         }
-        // To rename a file to another name of its own does nothing (rename(2)).
-        file.remove_if(sys::metadata_at(directory, &self.name).ok());
-        file.forget();
-        self.kept = match older {
-            Ok((older, _)) => Kept::Named(old, Older::Replaced(older)),
-            Err(error) if is_missing(&error) => Kept::Named(old, Older::None),
-            Err(_) => Kept::Final,
-        };
-        Ok(())
-    }
+    };
+    let made = Made::Backup(NewBackup {
+        destination: destination.clone(),
+        name: path,
+        identity,
+        of,
+        stays,
+    });
+    Ok((made, Some((file, temporary))))
+}
 
-    /// The commit, where the old file can only keep a name by it: the two files change names, and the old one gets the
-    /// backup's. Gives the new file's name back where that is not needed, or cannot be and there is a copy. An error
-    /// leaves DEST as it was, or says that it does not.
-    pub(crate) fn exchange<'n>(
-        &mut self,
-        new: TempName<'n>,
-    ) -> Result<Option<TempName<'n>>, Failure> {
-        self.keep_again()
-            .with_context(|| cannot(self.destination))?;
-        if !matches!(self.kept, Kept::ByExchange) {
-            return Ok(Some(new));
-        }
-        let (directory, dest) = (
-            self.destination.directory().fd.as_fd(),
-            self.destination.name(),
-        );
-        let cannot = || cannot(self.destination);
-        if !new.exchange(directory, dest).with_context(cannot)? {
-            self.copy(Sync::File).with_context(cannot)?;
-            return Ok(Some(new));
-        }
-        let displaced = new.metadata();
-        if displaced.is_some_and(|it| !self.is_safe(it)) {
-            // Somebody has replaced DEST since the old file was locked. If somebody else has locked it, that is as good.
-            self.lock(&new.path());
-        }
-        if let Err(errno) = self.name_exchanged(&new, displaced) {
-            let error = errno.context(cannot());
-            if let Ok(true) = new.exchange(directory, dest) {
-                return Err(error.into());
-            }
-            // The old file has no name but this one, and must not go with it.
-            let name = new.keep();
-            return Err(Failure::Changed(anyhow!(
-                "{}; the file is new, and the old one is beside it as {}",
-                Chain(&error),
-                Quoted::new(&name)
-            )));
-        }
-        // To rename a file to another name of its own does nothing (rename(2)).
-        if displaced.is_some_and(|old| old.links > 1) {
-            new.remove_if(displaced);
-        }
-        new.forget();
-        Ok(None)
-    }
-
-    /// Gives the old file the backup's name again, if the run that had given it that has failed and taken it back.
-    fn keep_again(&mut self) -> Result<()> {
-        let (name, old) = match mem::replace(&mut self.kept, Kept::NotYet) {
-            Kept::Named(old, Older::TheOld(name)) => (name, old),
-            other => {
-                self.kept = other;
-                return Ok(());
-            }
-        };
-        let directory = self.destination.directory().fd.as_fd();
-        let at = |name| {
-            let seen = sys::metadata_at(directory, name).ok();
-            seen.map(|seen| seen.identity)
-        };
-        let now = at(&self.name);
-        // If DEST is another file by now, that run has not failed, and this is a later one's backup.
-        let is_later = || now.is_some() && !name.is_of(&at(self.destination.name()));
-        if name.is_of(&now) || is_later() {
-            self.kept = Kept::Named(old, Older::TheOld(name));
-            return Ok(());
-        }
-        match name.metadata() {
-            None => {
-                name.forget();
-                self.link()
-            }
-            Some(seen) if self.is_safe(seen) => self.give_name(name, old, Choice::First),
-            Some(_) => self.give_name(name, old, Choice::Random),
+/// Creates a hard link to what is DEST at this moment.
+fn link_dest(destination: &Destination, name: &Path) -> Result<(), Errno> {
+    let directory = destination.directory().fd.as_fd();
+    for _ in 1..MAX_LINKS {
+        match sys::link(directory, destination.name(), directory, name) {
+            // Replaced while the kernel looked it up.
+            Err(Errno::NOENT) if identity_of(destination).is_some() => {}
+            linked => return linked,
         }
     }
+    sys::link(directory, destination.name(), directory, name)
+}
 
-    /// Gives the old file the backup's name.
-    fn name_exchanged(&mut self, old: &TempName<'_>, seen: Option<Metadata>) -> Result<()> {
-        let directory = self.destination.directory().fd.as_fd();
-        if seen.is_some_and(|it| it.kind == Kind::Directory) {
-            bail!("it is a directory");
-        }
-        while self.is_numbered() {
-            match old.move_to_free(directory, &self.name) {
-                Ok(true) => return Ok(()),
-                Ok(false) => break,
-                Err(Errno::EXIST) => self.choose_next_number()?,
-                Err(errno) => return Err(errno.into()),
-            }
-        }
-        Ok(old.move_over(directory, &self.name)?)
-    }
-
-    /// DEST is new: the backup stays, and an older one goes.
-    pub(crate) fn confirm(mut self) {
-        self.kept = Kept::Final;
-    }
-
-    /// Whether another run has made DEST new since, or has put a backup of its own in the place of ours.
-    fn is_anothers(&self, old: Old) -> bool {
-        let directory = self.destination.directory().fd.as_fd();
-        let at = |name| sys::metadata_at(directory, name).map(|seen| seen.identity);
-        let ours = match old {
-            Old::Itself => at(self.destination.name()),
-            Old::Copy(identity) => Ok(identity),
-        };
-        match (ours, at(&self.name)) {
-            (Ok(ours), Ok(now)) => ours != now,
-            (Err(Errno::NOENT), Ok(_)) => true,
-            _ => false,
-        }
+fn new_link(destination: &Destination, name: PathBuf, of: Identity, stays: bool) -> Made {
+    let linked = sys::metadata_at(destination.directory().fd.as_fd(), &name);
+    match linked {
+        Ok(linked) => Made::Backup(NewBackup {
+            destination: destination.clone(),
+            name,
+            identity: linked.identity,
+            of,
+            stays,
+        }),
+        // Another run has taken its own backup back.
+        Err(_) => Made::NothingThere,
     }
 }
 
-impl Drop for Backup<'_> {
+/// Says whether a copy is possible where a link is not.
+fn refused(errno: Errno) -> Result<Made, Failure> {
+    match errno {
+        // fs.protected_hardlinks, or no links at all; EMLINK: it has as many as it can have; EXDEV: it counts for another
+        // quota than its directory (xfs, ext4).
+        Errno::PERM
+        | Errno::ACCESS
+        | Errno::OPNOTSUPP
+        | Errno::NOSYS
+        | Errno::MLINK
+        | Errno::XDEV => Ok(Made::LinkRefused),
+        Errno::NOENT => Ok(Made::NothingThere),
+        errno => Err(anyhow!(errno).into()),
+    }
+}
+
+/// Renames over an older backup.
+fn replace(temporary: &TempName, destination: &Destination, name: &Path) -> Result<()> {
+    match temporary.rename(destination.directory().fd.as_fd(), name) {
+        Err(Errno::ISDIR) => Err(names::is_directory(name)),
+        renamed => Ok(renamed?),
+    }
+}
+
+fn identity_of(destination: &Destination) -> Option<Identity> {
+    Some(destination.snapshot_errno().ok()??.identity)
+}
+
+impl NewBackup {
+    /// DEST is new: the backup stays.
+    pub(crate) fn confirm(mut self) {
+        self.stays = true;
+    }
+}
+
+impl Drop for NewBackup {
     fn drop(&mut self) {
         let directory = self.destination.directory().fd.as_fd();
-        let Kept::Named(old, older) = mem::replace(&mut self.kept, Kept::Final) else {
-            return;
-        };
-        if self.is_anothers(old) {
-            return;
-        }
-        // The error under way is what the user wants to know.
-        match older {
-            Older::None => drop(sys::unlink(directory, &self.name)),
-            Older::Exchanged(older)
-                if matches!(older.exchange(directory, &self.name), Ok(true)) =>
-            {
-                drop(older);
-            }
-            // The backup's name is another run's, or was.
-            Older::TheOld(second) => drop(second),
-            Older::Exchanged(older) | Older::Replaced(older) => {
-                if older.move_over(directory, &self.name).is_ok() {
-                    older.remove_if(sys::metadata_at(directory, &self.name).ok());
-                    older.forget();
-                } else {
-                    // It must not go with the only name that it may have.
-                    older.keep();
-                }
-            }
+        if !self.stays
+            && identity_of(&self.destination) == Some(self.of)
+            && has_name(directory, &self.name, self.identity)
+        {
+            // The error under way is what the user needs to know.
+            let _ = sys::unlink(directory, &self.name);
         }
     }
 }
 
 fn cannot(destination: &Destination) -> String {
     format!("cannot back up {}", destination.typed())
-}
-
-/// A name that is not there any more may be somebody else's by now.
-fn lost(name: TempName<'_>, errno: Errno) -> Errno {
-    if errno == Errno::NOENT {
-        name.forget();
-    }
-    errno
-}
-
-fn is_missing(error: &io::Error) -> bool {
-    Errno::from_io_error(error) == Some(Errno::NOENT)
 }

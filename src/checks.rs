@@ -1,28 +1,56 @@
-//! The guards: what is asked before any input is read, and what is asked of the content.
+//! Checks of DEST before any input is read, and of the content when it is complete.
 //!
-//! The rule: a refusal by what the user asked for (`--no-clobber`, empty content) is status 3; what cannot be written at
-//! all is status 1. Each names the way out.
+//! Invariant: a refusal by a guard that the user asked for (`--no-clobber`, empty content) is status 3; what cannot be written
+//! at all is status 1. Each names the way out.
 
 use std::os::fd::AsFd;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 
 use crate::attributes::Attributes;
 use crate::destination::{Destination, Opened};
+use crate::inspector::{Content, Sha256Digest};
 use crate::message::Chain;
 use crate::outcome::{Change, Failure, Outcome};
-use crate::request::{Empty, Guards, InPlace, Overwrite, Start, Sync};
+use crate::request::{
+    AttributeOptions, EmptyInput, Guards, InPlace, Keep, Overwrite, Request, Sync,
+};
 use crate::source::Input;
 use crate::sys::{self, Errno, Kind, Metadata};
-use crate::watch::{Content, Sum};
+
+/// What the user allows to be done to an existing DEST.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rules {
+    pub(crate) overwrite: Overwrite,
+    pub(crate) in_place: InPlace,
+    /// The new file will belong to the owner of the old one.
+    pub(crate) keeps_owner: bool,
+}
+
+impl Rules {
+    pub(crate) fn of(request: &Request) -> Self {
+        let AttributeOptions { keep, owner, .. } = &request.attributes;
+        Self {
+            overwrite: request.overwrite,
+            in_place: request.in_place,
+            keeps_owner: *keep != Keep::None && owner.is_none(),
+        }
+    }
+}
 
 /// Refuses a DEST that cannot be replaced, or that the user does not want to be replaced.
-pub(crate) fn admit_destination(
+pub(crate) fn destination(
     destination: &Destination,
-    overwrite: Overwrite,
-    in_place: InPlace,
+    existing: Option<Metadata>,
+    rules: Rules,
 ) -> Result<(), Failure> {
-    let Some(metadata) = destination.existing() else {
+    let Rules {
+        overwrite,
+        in_place,
+        keeps_owner,
+    } = rules;
+    directory(destination, existing, in_place)?;
+    let Some(metadata) = existing else {
         return Ok(());
     };
     if overwrite == Overwrite::Never {
@@ -46,9 +74,13 @@ pub(crate) fn admit_destination(
             "it is a mount point, and nothing can be renamed to it; mount its directory instead, \
              or let --inplace overwrite it",
         ),
-        Kind::Regular | Kind::Symlink if is_anothers(destination, &metadata)? => Some(
+        Kind::Regular | Kind::Symlink if protected_by_sticky_bit(destination, &metadata) => Some(
             "it is another user's, in a directory where only its owner may replace it (the sticky \
              bit); --inplace overwrites it",
+        ),
+        Kind::Regular if keeps_owner && is_shared_trap(destination, &metadata) => Some(
+            "it is another user's, in a directory that all may write to, and that user would get \
+             the content; --keep=none or -o replaces it",
         ),
         Kind::Regular | Kind::Symlink => None,
     };
@@ -57,28 +89,56 @@ pub(crate) fn admit_destination(
     }
     if overwrite == Overwrite::Writable && metadata.kind == Kind::Regular {
         let directory = destination.directory().fd.as_fd();
-        if let Err(errno) = sys::may_write(directory, destination.name()) {
-            let error = anyhow!(errno).context(format!("cannot write {}", destination.typed()));
-            return Err(Failure::Failed(match errno {
-                Errno::ACCESS => anyhow!("{}; --force replaces it all the same", Chain(&error)),
-                _ => error,
-            }));
-        }
+        let error = match sys::may_write(directory, destination.name()) {
+            // NOENT, STALE: it has been removed or replaced since. The commit looks it up again.
+            Ok(()) | Err(Errno::NOENT | Errno::STALE) => return Ok(()),
+            Err(errno) => errno,
+        };
+        let line = anyhow!(error).context(format!("cannot write {}", destination.typed()));
+        return Err(Failure::Failed(match error {
+            Errno::ACCESS => anyhow!("{}; --force replaces it all the same", Chain(&line)),
+            _ => line,
+        }));
     }
     Ok(())
 }
 
-/// In a sticky directory only the owner of a file, or of the directory, may rename to it.
-pub(crate) fn is_anothers(destination: &Destination, existing: &Metadata) -> Result<bool> {
+/// The kernel's rule for fs.protected_regular (proc_sys_fs(5)), which a rename does not ask for: in a sticky directory that all
+/// may write to, a file of another user, who is not the directory's owner, may have been put there to get the content.
+fn is_shared_trap(destination: &Destination, existing: &Metadata) -> bool {
+    const STICKY_AND_WRITABLE_BY_ALL: u32 = 0o1002;
+    let directory = destination.directory_metadata();
+    directory.mode & STICKY_AND_WRITABLE_BY_ALL == STICKY_AND_WRITABLE_BY_ALL
+        && existing.uid != sys::effective_uid()
+        && existing.uid != directory.uid
+}
+
+/// Refuses a directory in which nothing can be renamed: what is made there could not even be removed.
+pub(crate) fn directory(
+    destination: &Destination,
+    existing: Option<Metadata>,
+    in_place: InPlace,
+) -> Result<()> {
+    let renames = in_place == InPlace::Never || existing.is_none();
+    if renames && destination.directory_metadata().is_append_only {
+        bail!(
+            "cannot write {}: its directory is append-only (chattr(1) can change that)",
+            destination.typed()
+        );
+    }
+    Ok(())
+}
+
+/// Tells whether the sticky bit forbids a rename to DEST: it allows that only to the owner of the file or of the directory.
+pub(crate) fn protected_by_sticky_bit(destination: &Destination, existing: &Metadata) -> bool {
     const STICKY: u32 = 0o1000;
     let us = sys::effective_uid();
     // root mostly may; where it may not, the rename says so.
     if us == 0 || us == existing.uid {
-        return Ok(false);
+        return false;
     }
-    let directory = sys::metadata(&destination.directory().fd)
-        .with_context(|| format!("cannot look at the directory of {}", destination.typed()))?;
-    Ok(directory.mode & STICKY != 0 && us != directory.uid)
+    let directory = destination.directory_metadata();
+    directory.mode & STICKY != 0 && us != directory.uid
 }
 
 /// DEST exists, and that is what it must not.
@@ -89,22 +149,15 @@ pub(crate) fn exists(destination: &Destination) -> Failure {
     ))
 }
 
-/// What was validated is not what would be committed.
-pub(crate) fn was_changed_by_validator(destination: &Destination) -> Failure {
-    Failure::Refused(anyhow!(
-        "cannot write {}: the program that validates it changed it",
-        destination.typed()
-    ))
-}
-
 /// Refuses content that the user does not want.
-pub(crate) fn admit_content(
+pub(crate) fn content(
     destination: &Destination,
+    existing: Option<Metadata>,
     input: &Input<'_>,
     content: &Content,
     guards: &Guards,
 ) -> Result<(), Failure> {
-    admit_size(destination, input, content.size, guards.empty)?;
+    size(destination, existing, input, content.size, guards.empty)?;
     match (guards.sum, content.sum) {
         (Some(wanted), Some(sum)) if wanted != sum => Err(Failure::Refused(anyhow!(
             "cannot write {}: the content's SHA-256 is {}, and not the one that was given",
@@ -115,29 +168,28 @@ pub(crate) fn admit_content(
     }
 }
 
-fn hex(sum: &Sum) -> String {
+fn hex(sum: &Sha256Digest) -> String {
     sum.iter()
         .fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
-fn admit_size(
+fn size(
     destination: &Destination,
+    existing: Option<Metadata>,
     input: &Input<'_>,
     size: u64,
-    empty: Empty,
+    empty: EmptyInput,
 ) -> Result<(), Failure> {
     if size > 0 {
         return Ok(());
     }
     let typed = destination.typed();
-    let replaces_something = destination
-        .existing()
-        .is_some_and(|existing| existing.size > 0);
+    let replaces_something = existing.is_some_and(|existing| existing.size > 0);
     match empty {
-        Empty::Refuse => Err(Failure::Refused(anyhow!(
+        EmptyInput::Refuse => Err(Failure::Refused(anyhow!(
             "cannot write {typed}: the content is empty, and --no-empty was given"
         ))),
-        Empty::Suspect if input.is_of_unseen_command() && replaces_something => {
+        EmptyInput::RejectStdin if input.is_of_unseen_command() && replaces_something => {
             Err(Failure::Refused(anyhow!(
                 "cannot replace {typed}: {} is empty (did the command before the pipe fail?); \
                  --allow-empty replaces it all the same",
@@ -152,71 +204,42 @@ fn admit_size(
     }
 }
 
-/// Refuses to lose what somebody has written to DEST while we read what shall come behind it.
-pub(crate) fn still_begins_with(
+/// Refuses to lose what another process, which did not wait for the lock, has written to DEST since it was read.
+pub(crate) fn append_base(
     destination: &Destination,
-    start: Start,
-    old: Option<&Opened>,
+    read: Option<Metadata>,
+    now: Option<Metadata>,
 ) -> Result<(), Failure> {
-    let same = match (old, destination.existing()) {
-        (Some(old), Some(now)) => old.metadata.is_same_content(&now),
-        (old, now) => old.is_none() && now.is_none(),
+    let is_same = match (read, now) {
+        (Some(read), Some(now)) => read.is_same_content(&now),
+        (read, now) => read.is_none() && now.is_none(),
     };
-    if start == Start::Empty || same {
+    if is_same {
         return Ok(());
     }
     Err(anyhow!(
-        "cannot append to {}: somebody has changed it meanwhile, who did not wait for the lock",
+        "cannot append to {}: another process has changed it, which did not wait for the lock",
         destination.typed()
     )
     .into())
 }
 
-/// Refuses to give DEST a mode or an owner that it has not any more: to validate content may take a while.
-pub(crate) fn still_looks_so(
-    destination: &Destination,
-    overwrite: Overwrite,
-) -> Result<(), Failure> {
-    let look = |seen: Option<Metadata>| seen.map(|seen| (seen.kind, seen.mode, seen.uid, seen.gid));
-    let before = look(destination.existing());
-    destination.look_again()?;
-    if look(destination.existing()) == before {
-        return Ok(());
-    }
-    if overwrite == Overwrite::Never && destination.existing().is_some() {
-        return Err(exists(destination));
-    }
-    let what = match (before, destination.existing()) {
-        (None, _) => "somebody has made it meanwhile",
-        (_, None) => "somebody has removed it meanwhile",
-        _ => "its mode or owner has changed meanwhile",
-    };
-    Err(anyhow!("cannot write {}: {what}", destination.typed()).into())
-}
-
-/// Tells whether DEST is already what it would become: it has the content, and the mode, owner and group that were
-/// asked for, if any were.
+/// Tells whether DEST, which was compared and is `now`, is what it would become: it has the content, and the mode, owner and
+/// group that were asked for, if any were.
 pub(crate) fn is_equal(
-    destination: &Destination,
     old: Option<&Opened>,
+    now: Option<Metadata>,
     content: &Content,
     attributes: &Attributes,
-) -> Result<bool> {
-    if !content.same {
-        return Ok(false);
-    }
-    destination.look_again()?;
-    let Some(existing) = destination.existing() else {
-        return Ok(false);
+) -> bool {
+    let (Some(old), Some(now)) = (old, now) else {
+        return false;
     };
     // What was compared must still be DEST.
-    if old.is_none_or(|old| !old.metadata.is_same_content(&existing)) {
-        return Ok(false);
-    }
-    Ok(!attributes.would_change(&existing))
+    content.same && old.metadata.is_same_content(&now) && !attributes.would_change(&now)
 }
 
-/// Leaves DEST alone, and has it on the disk as if it were new.
+/// Leaves DEST alone, and puts it on the disk as if it were new.
 pub(crate) fn leave_equal(
     destination: &Destination,
     old: Option<&Opened>,
@@ -238,6 +261,6 @@ pub(crate) fn leave_equal(
         change: Change::Unchanged,
         destination: destination.path().to_owned(),
         size: content.size,
-        split_links: 0,
+        other_hard_links: 0,
     })
 }

@@ -9,6 +9,7 @@ mod quick;
 mod values;
 
 use std::ffi::OsString;
+use std::time::Duration;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Parser, ValueEnum, ValueHint};
@@ -16,9 +17,10 @@ use clap::{Parser, ValueEnum, ValueHint};
 pub(crate) use self::parse::{NoRequest, parse};
 use self::values::{
     Control, parse_control, parse_mode, parse_owner, parse_status, parse_suffix, parse_sum,
+    parse_timeout,
 };
-use crate::attributes::ModeChange;
-use crate::watch::Sum;
+use crate::inspector::Sha256Digest;
+use crate::mode::ModeChange;
 
 const USAGE: &str = "\
 atomwrite [OPTIONS] [SOURCE] DEST
@@ -45,7 +47,7 @@ const EXAMPLES: &str = r#"Examples:
   atomwrite --validate 'visudo -cf "$1"' new /etc/sudoers
                                         Replace it only if a program approves
   atomwrite -a log -- date              Add to it, one writer after the other
-  atomwrite -t conf.d new/*.conf        Replace many files, all or none
+  atomwrite -t conf.d new/*.conf        Replace many files in one commit
 
 Exit status: 0 done; 1 failed, 2 usage, 3 refused by a guard: DEST is untouched;
 4 DEST was changed, but cannot be vouched for, or only some of many files are
@@ -58,12 +60,12 @@ const LOOKS: &str = "What DEST looks like";
 const WRITING: &str = "How it is written";
 const MESSAGES: &str = "Messages";
 
-/// Replaces a file at once: DEST is the whole old file or the whole new one
+/// Replaces a file atomically and durably
 ///
-/// It is so at every moment, and after a power loss too. atomwrite reads standard input, SOURCE, or what COMMAND prints,
-/// to its end, and writes it to a new file in DEST's directory. When all of it has arrived, and COMMAND has exited with
-/// 0, the new file gets the owner, mode and attributes of the old one, is put on the disk, and is renamed to DEST. If
-/// anything fails before that, DEST is untouched, and nothing is left behind.
+/// Other processes see the complete old file or the complete new one, also after a power loss. atomwrite reads standard
+/// input, SOURCE, or the output of COMMAND to its end, and writes it to a new file in DEST's directory. When all of it has
+/// arrived, and COMMAND has exited with 0, the new file gets the owner, mode and attributes of the old one, is synced to
+/// the disk, and is renamed to DEST. If anything fails before that, DEST is untouched, and no temporary file is left.
 #[expect(
     clippy::struct_excessive_bools,
     reason = "options are; they become enums below"
@@ -86,42 +88,44 @@ pub(crate) struct Args {
     #[arg(value_name = "[SOURCE] DEST", num_args = 0.., value_hint = ValueHint::FilePath, hide = true)]
     operands: Vec<OsString>,
 
-    /// Put the new content behind what DEST holds now
+    /// Append the input to what DEST holds now
     ///
-    /// The old content and the input become one new file, which replaces DEST as a whole. The guards look at all of it.
-    /// Implies --lock, so that of two that append at once neither loses anything.
+    /// The old content and the input become one new file, which replaces DEST as a whole. The guards check all of it.
+    /// Implies --lock, so concurrent runs with -a never lose data.
     #[arg(short, long, help_heading = INPUT)]
     append: bool,
 
-    /// Wait for a lock on DEST before reading, and hold it
+    /// Lock DEST before reading, until the commit
     ///
-    /// The lock is taken before COMMAND starts, or before the input is read, and held until DEST is replaced: of several
-    /// commands that read DEST, change it and write it, one runs after the other. DEST need not exist yet. The lock
-    /// binds only those who ask for it: atomwrite with --lock or --append, and flock(1) on DEST.
-    #[arg(long, help_heading = INPUT)]
-    lock: bool,
+    /// Only one run with --lock or --append works on DEST at a time, also if DEST does not exist yet. The lock is taken
+    /// before COMMAND starts or the input is read, so a COMMAND that reads DEST, changes it and writes it loses no update; a
+    /// pipeline that has read DEST before can. Waits as long as it takes, or at most SECONDS, with a decimal fraction if
+    /// needed; 0 does not wait. The lock is a hidden file beside DEST. flock(1) on DEST does not respect it.
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, value_parser = OsStringValueParser::new().try_map(parse_timeout), value_hint = ValueHint::Other, help_heading = INPUT)]
+    #[expect(clippy::option_option, reason = "clap's form of an optional value")]
+    lock: Option<Option<Duration>>,
 
     /// Write every SOURCE into DIR, in one commit
     ///
-    /// Each gets its own base name. All new files are complete, judged, and on the disk, which is flushed once for all
-    /// of them, before the first name in DIR changes; what fails until then leaves DIR as it was. Then they are
-    /// renamed, one right after the other. If a rename fails after others have been done, the exit status is 4, and a
-    /// line for each file says whether it is new or old. The other options hold for each file; -a, --lock, --sha256,
+    /// Each gets its own base name. All new files are complete, have passed every guard, and are on the disk, which is
+    /// flushed once for all of them, before the first name in DIR changes; a failure until then leaves DIR as it was. Then
+    /// they are renamed, one right after the other. If a rename fails after others have succeeded, the exit status is 4, and
+    /// a line for each file says whether it is new or old. The other options hold for each file; -a, --lock, --sha256,
     /// --inplace, standard input and COMMAND do not go with -t.
     #[arg(short, long, value_name = "DIR", value_hint = ValueHint::DirPath, help_heading = MANY)]
     target_directory: Option<OsString>,
 
     /// With -t, read the SOURCEs' names from F
     ///
-    /// F is a file, in which each name is ended by a NUL, as find -print0 writes them; a newline is a part of a name. "-"
-    /// is standard input.
+    /// F is a file in which each name ends with a NUL, as find -print0 writes them; a newline is a part of a name. "-" is
+    /// standard input.
     #[arg(long, value_name = "F", value_hint = ValueHint::FilePath, help_heading = MANY)]
     files0_from: Option<OsString>,
 
     /// Refuse if DEST exists, whatever it is
     ///
-    /// A file, a directory or a link, dangling or not, is in the way. It is looked for before any input is read, and
-    /// once more in the very call that gives the new file its name, so that of two such writers one is refused.
+    /// A file, a directory and a symbolic link count, a dangling link too. atomwrite checks this before it reads any input,
+    /// and once more in the call that gives the new file its name, so if two runs race, at most one succeeds.
     #[arg(
         short = 'n',
         long,
@@ -131,8 +135,8 @@ pub(crate) struct Args {
 
     /// Let empty standard input replace DEST's content
     ///
-    /// Without it, such input is refused: it mostly comes from a command that failed. So is a SOURCE that is an empty
-    /// FIFO or socket, as a shell's <(command) is. Any other empty SOURCE, a COMMAND that prints nothing and exits with
+    /// Without it, such input is refused: it mostly comes from a command that failed. The same holds for a SOURCE that is an
+    /// empty FIFO or socket, as a shell's <(command) is. Any other empty SOURCE, a COMMAND that prints nothing and exits with
     /// 0, and a DEST that is empty or new need no permission.
     #[arg(
         long,
@@ -155,21 +159,22 @@ pub(crate) struct Args {
     ///
     /// HEX is 64 hexadecimal digits, as sha256sum(1) prints them. With --append, it is the digest of the whole.
     #[arg(long, value_name = "HEX", value_parser = OsStringValueParser::new().try_map(parse_sum), value_hint = ValueHint::Other, help_heading = GUARDS)]
-    sha256: Option<Sum>,
+    sha256: Option<Sha256Digest>,
 
     /// Refuse content unless sh -c CMD exits with 0
     ///
-    /// CMD may be 'jq empty', or 'visudo -cf "$1"'. It has the new content on standard input, and $1 is the path of
-    /// the new file: it has DEST's own name, the mode and the owner that DEST will have, and is in a directory of its own
-    /// beside DEST. $2 is DEST. What CMD prints goes to standard error. If it writes to the file, that is refused, too.
+    /// CMD may be 'jq empty', or 'visudo -cf "$1"'. It gets a copy of the new file on standard input, and the path of the
+    /// copy as $1. The copy has DEST's name, and the mode and owner that DEST will have. It is in a private directory in which
+    /// the other files of DEST's directory are symbolic links, so includes by name resolve. $2 is the absolute path of DEST.
+    /// What CMD writes to the copy is thrown away, and its output goes to standard error.
     #[arg(long, value_name = "CMD", value_hint = ValueHint::CommandString, help_heading = GUARDS)]
     validate: Option<OsString>,
 
     /// Leave DEST alone if it has this content already
     ///
-    /// It keeps its inode and its times, so that nothing that depends on it is made or loaded again. With -m, -o or -g,
-    /// it is left alone only if it also has the mode, owner and group that it would get. Unless --sync is none, it is put
-    /// on the disk all the same.
+    /// DEST keeps its inode and its times, so that nothing that depends on it is made or loaded again. With -m, -o or -g, it
+    /// is left alone only if it also has the mode, owner and group that it would get. Unless --sync is none, it is synced to
+    /// the disk all the same.
     #[arg(short = 'C', long, help_heading = GUARDS)]
     compare: bool,
 
@@ -181,9 +186,9 @@ pub(crate) struct Args {
 
     /// Attributes to keep: try (the default), all or none
     ///
-    /// They are the owner, the group, the mode, the ACL, the security label and the other extended attributes.
-    /// Timestamps, security.capability, security.ima and security.evm are never kept. The set-user-ID and set-group-ID
-    /// bits are kept only with the owner and the group.
+    /// They are the owner, the group, the mode, the ACL, the security label and the other extended attributes. Changes that
+    /// another process makes to them during the run are kept, too. Timestamps, security.capability, security.ima and
+    /// security.evm are never kept. The set-user-ID and set-group-ID bits are kept only with the owner and the group.
     #[arg(
         long,
         value_name = "WHAT",
@@ -194,14 +199,14 @@ pub(crate) struct Args {
 
     /// Set the mode, octal or symbolic as for chmod(1)
     ///
-    /// A symbolic mode such as g+w,o= changes the mode that DEST would get without this option: that of an old DEST, or
+    /// A symbolic mode such as g+w,o= changes the mode that DEST would get without this option: the mode of an old DEST, or
     /// what the umask or the directory's default ACL leave for a new one.
     #[arg(short, long, value_name = "MODE", value_parser = OsStringValueParser::new().try_map(parse_mode), value_hint = ValueHint::Other, allow_hyphen_values = true, help_heading = LOOKS)]
     mode: Option<ModeChange>,
 
     /// Set the owner, by name or number
     ///
-    /// A USER who is not known, or cannot be made the owner, is an error, and DEST is untouched.
+    /// If USER is not known, or cannot be made the owner, that is an error, and DEST is untouched.
     #[arg(short, long, value_name = "USER", value_parser = OsStringValueParser::new().try_map(parse_owner), value_hint = ValueHint::Username, help_heading = LOOKS)]
     owner: Option<OsString>,
 
@@ -211,7 +216,7 @@ pub(crate) struct Args {
     #[arg(short, long, value_name = "GROUP", value_parser = OsStringValueParser::new().try_map(parse_owner), value_hint = ValueHint::Other, help_heading = LOOKS)]
     group: Option<OsString>,
 
-    /// Replace a symbolic link itself, not what it leads to
+    /// Replace a symbolic link itself, not its target
     ///
     /// Without it, the link stays, and the file that it leads to is replaced, or created if it is missing.
     #[arg(long, help_heading = LOOKS)]
@@ -226,8 +231,8 @@ pub(crate) struct Args {
 
     /// Make missing parent directories of DEST
     ///
-    /// They are made when all of the input has been read: a run that fails before that leaves none. With --lock or
-    /// --append they are made at once, for the lock to be in, and stay.
+    /// They are made at the commit: a run that fails before that leaves none. With --lock or --append they are made before
+    /// the lock is taken, and stay if the run fails.
     #[arg(short = 'D', long, help_heading = LOOKS)]
     create_dirs: bool,
 
@@ -235,8 +240,9 @@ pub(crate) struct Args {
     ///
     /// CONTROL is simple (or never) for DEST~, numbered (t) for DEST.~1~, DEST.~2~ and so on, existing (nil) for numbered
     /// if there are such backups already and simple otherwise, none (off) for no backup. Without CONTROL, and with -b,
-    /// $VERSION_CONTROL says it; if that is not set, it is existing. A simple backup replaces an older one. A run that
-    /// fails leaves no backup.
+    /// $VERSION_CONTROL says it; if that is not set, it is existing. A simple backup replaces an older one. The backup is a
+    /// hard link to the old file, or a copy if no link is possible, and is made just before the rename. If two runs replace
+    /// DEST at once, only --lock ensures that each content has a backup.
     #[arg(short, long, value_name = "CONTROL", num_args = 0..=1, require_equals = true, default_missing_value = "", value_parser = OsStringValueParser::new().try_map(parse_control), hide_possible_values = true, value_hint = ValueHint::Other, help_heading = LOOKS)]
     backup: Option<Control>,
 
@@ -262,16 +268,16 @@ pub(crate) struct Args {
 
     /// Overwrite a DEST that cannot be replaced; not atomic
     ///
-    /// For a file that is mounted by itself, one in a directory that is read-only or not yours, a device, a FIFO. All of
-    /// the input is taken in ($TMPDIR says where), all guards have looked, and the space is reserved before the first
-    /// byte is written; but whoever reads DEST meanwhile can see half of it, and half is what is left if it breaks off
-    /// then. Without WHEN, it is auto.
+    /// For a file that is mounted by itself, one in a directory that is read-only or not yours, a device, a FIFO. The whole
+    /// input is buffered in $TMPDIR, all guards have passed, and the space is preallocated before the first byte is written;
+    /// but concurrent readers of DEST can see a partial file, and an interruption leaves a mix of new and old. Without WHEN,
+    /// it is auto.
     #[arg(long, value_name = "WHEN", value_enum, num_args = 0..=1, require_equals = true, default_missing_value = "auto", help_heading = WRITING)]
     inplace: Option<InPlaceArg>,
 
-    /// Show how far it has come, if standard error is a terminal
+    /// Show progress on standard error, if it is a terminal
     ///
-    /// How much has been read and how fast, and where the size is known, a bar and the time that is left. The line
+    /// The line shows how much has been read and how fast, and if the size is known, a bar and the time that is left. It
     /// disappears at the end, and a short write has none.
     #[arg(long, help_heading = MESSAGES)]
     progress: bool,
@@ -297,7 +303,7 @@ pub(crate) struct Args {
 enum KeepArg {
     /// Those that can be kept, with a warning about the rest
     Try,
-    /// All of them; where one cannot be kept, fail
+    /// All of them; if one cannot be kept, fail
     All,
     /// None of them, as if DEST were new
     None,
@@ -315,9 +321,9 @@ enum InPlaceArg {
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum SyncArg {
-    /// No promise; DEST may then be empty, or full of zeros
+    /// No promise; after power loss DEST may be empty, or full of zeros
     None,
-    /// DEST, as the whole old file or the whole new one
+    /// DEST, as the complete old file or the complete new one
     File,
     /// The new file, once atomwrite has ended with status 0
     Full,

@@ -1,275 +1,166 @@
-//! Programs that run for us: COMMAND, and what `--validate` names.
+//! COMMAND, whose output is the new content.
 //!
-//! The rule: COMMAND's output counts only if COMMAND says that it is whole, by exiting with 0, and only if nobody can add
-//! to it any more. COMMAND writes straight into the new file where a lease can prove that afterwards, and else into a
-//! pipe. A process that outlives COMMAND and still holds its output is an error, and is not waited for: it may never end.
+//! Invariant: its output counts only if COMMAND says that it is complete, by exiting with 0. It comes through a pipe, so
+//! every error of writing is seen here, and no process can add to the file afterwards. A process that outlives COMMAND and
+//! still holds its output is an error, and is not waited for: it may never end.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, Command, ExitStatus};
+use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, Result, anyhow};
 
+use crate::copy_error::CopyError;
 use crate::destination::Destination;
 use crate::message::{Chain, Quoted};
 use crate::outcome::Failure;
-use crate::signals::{self, Attending};
-use crate::sys::{self, Writers};
-use crate::transfer::{self, Broken, Transfer};
+use crate::program::{CANNOT_RUN, NOT_FOUND, Program, describe, exit_status, is_for_a_shell};
+use crate::signals::{self, Interrupted};
+use crate::sys::{self, Event};
+use crate::transfer::{Available, PIPE_SIZE, ReadMethod, Reader, Transfer};
 
-/// How long a process that COMMAND left behind may take to let go of the output. One that is about to end, like the
-/// reading end of a shell's `>(...)`, needs some milliseconds.
-const GRACE: Duration = Duration::from_secs(1);
+/// How long a process that COMMAND left behind may take to close the output. One that is about to end, like the reading
+/// end of a shell's `>(...)`, needs some milliseconds.
+const GRACE_PERIOD: Duration = Duration::from_secs(1);
 
-/// How often the size is looked at while COMMAND writes, if somebody wants to see it.
-const GLANCE: Duration = Duration::from_millis(100);
+/// How often is read before the end of COMMAND is asked for.
+const READS: usize = 64;
 
-/// Cannot be run; not found (POSIX, "env").
-const CANNOT_RUN: u8 = 126;
-const NOT_FOUND: u8 = 127;
-
-/// Which way COMMAND's output takes.
-#[derive(Debug)]
-pub(crate) enum Output {
-    /// Straight into the new file, which can only be read by this descriptor.
-    Straight(OwnedFd),
-    /// Through us.
-    Piped,
-}
-
-impl Output {
-    /// Finds out which way is open. `file` is the new file, open for writing.
-    pub(crate) fn choose(file: &OwnedFd) -> Self {
-        match sys::reopen_for_reading(file) {
-            // Our own descriptor is a writer: a filesystem that knows leases tells us so.
-            Ok(reader) if sys::writers(&reader) == Writers::Somebody => Self::Straight(reader),
-            _ => Self::Piped,
-        }
-    }
-}
-
-/// Runs COMMAND to its end, with its output going into `file`.
+/// Runs COMMAND to its end, and appends its output.
 pub(crate) fn run(
     words: &[OsString],
-    file: &OwnedFd,
-    output: &Output,
     transfer: &mut Transfer<'_, '_>,
     destination: &Destination,
-    explain: &impl Fn(Broken) -> Failure,
+    explain: &impl Fn(CopyError) -> Failure,
 ) -> Result<(), Failure> {
-    let (program, arguments) = words.split_first().expect("COMMAND has at least one word");
-    let cannot_run = || format!("cannot run {}", Quoted(program));
-    let mut command = Command::new(program);
+    let (name, arguments) = words.split_first().expect("COMMAND has at least one word");
+    let cannot_run = || format!("cannot run {}", Quoted(name));
+    let (output, write) = pipe().with_context(cannot_run)?;
+    let metadata = sys::metadata(&output).with_context(cannot_run)?;
+    let mut command = Command::new(name);
     command.args(arguments);
-    let mut reader = None;
-    match output {
-        Output::Straight(_) => {
-            command.stdout(file.try_clone().with_context(cannot_run)?);
-        }
-        Output::Piped => {
-            let (read, write) = sys::pipe().with_context(cannot_run)?;
-            sys::enlarge_pipe(read.as_fd(), transfer::PIPE);
-            command.stdout(write);
-            reader = Some(read);
-        }
-    }
-    let running = Running::start(command, program)?;
-    let (status, alone) = if let Some(reader) = reader {
-        drain(running, &reader, transfer, explain)?
-    } else {
-        while transfer.wants_glances() && !running.ends_within(GLANCE)? {
-            transfer.glance().map_err(explain)?;
-        }
-        (running.wait()?, true)
+    command.stdout(write);
+    let program = start(command, name)?;
+    let reader = Reader {
+        file: output.as_fd(),
+        metadata,
+        method: ReadMethod::Read,
     };
+    let (status, end) = match drain(program, &reader, transfer)? {
+        Drained::Ended(status, end) => (status, end),
+        Drained::Broken(program, error) => {
+            drop(output);
+            program.give_up();
+            return Err(explain(error));
+        }
+    };
+    signals::check()?;
     if !status.success() {
         return Err(Failure::Command {
             status: exit_status(status),
-            error: anyhow!("{} {}", Quoted(program), describe(status))
+            error: anyhow!("{} {}", Quoted(name), describe(status))
                 .context(format!("cannot write {}", destination.typed())),
         });
     }
-    if alone {
-        Ok(())
-    } else {
-        Err(left_behind(words, destination).into())
+    if end == Available::End {
+        return Ok(());
     }
-}
-
-/// Takes what the program writes, until nobody is left to write. Gives its status; and false if the program has ended and
-/// others go on.
-fn drain(
-    running: Running,
-    reader: &OwnedFd,
-    transfer: &mut Transfer<'_, '_>,
-    explain: &impl Fn(Broken) -> Failure,
-) -> Result<(ExitStatus, bool), Failure> {
-    let mut program = Program::Runs(running);
-    let alone = loop {
-        if sys::is_readable_within(reader, GLANCE).context("cannot wait for output")? {
-            match transfer.take_some(reader.as_fd()) {
-                Ok(0) => break true,
-                Ok(_) => {}
-                Err(broken) => {
-                    program.give_up();
-                    let failure = || explain(broken);
-                    return Err(signals::caught().map_or_else(failure, Failure::Interrupted));
-                }
-            }
-        }
-        if matches!(program, Program::Ended(_, since) if since.elapsed() >= GRACE) {
-            break false;
-        }
-        program = match program {
-            // Collected at once: there are those who wait for its process id to be gone.
-            Program::Runs(running) if running.ends_within(Duration::ZERO)? => {
-                Program::Ended(running.wait()?, Instant::now())
-            }
-            as_before => as_before,
-        };
-    };
-    let status = match program {
-        Program::Runs(running) => running.wait()?,
-        Program::Ended(status, _) => status,
-    };
-    Ok((status, alone))
-}
-
-/// A program whose output is read.
-#[derive(Debug)]
-enum Program {
-    Runs(Running),
-    Ended(ExitStatus, Instant),
-}
-
-impl Program {
-    /// What it does is of no use any more: asks it to end, and does not wait for ever.
-    fn give_up(self) {
-        if let Self::Runs(running) = self {
-            sys::pass_on(sys::PLEASE_END);
-            // Whether it has listened or not, there is no more to be done.
-            drop(running.ends_within(GRACE));
-        }
-    }
-}
-
-/// Closes the descriptor by which COMMAND wrote into the new file, and makes sure that it was the last such.
-pub(crate) fn close(
-    written: OwnedFd,
-    reader: &OwnedFd,
-    words: &[OsString],
-    destination: &Destination,
-) -> Result<(), Failure> {
-    sys::close(written).with_context(|| format!("cannot write {}", destination.typed()))?;
-    let mut waited = Duration::ZERO;
-    let mut pause = Duration::from_millis(1);
-    while sys::writers(reader) != Writers::Nobody {
-        if waited >= GRACE {
-            return Err(left_behind(words, destination).into());
-        }
-        sys::pause(pause);
-        waited += pause;
-        pause *= 2;
-    }
-    Ok(())
-}
-
-/// A program that was started.
-#[derive(Debug)]
-pub(crate) struct Running {
-    child: Child,
-    attending: Attending,
-}
-
-impl Running {
-    /// Starts a program, with default dispositions of signals and an empty mask.
-    ///
-    /// The command is taken and dropped, and with it our copies of what the program writes to.
-    pub(crate) fn start(mut command: Command, name: &OsStr) -> Result<Self, Failure> {
-        let attending = Attending::begin()?;
-        // The mask is inherited: rust-lang/rust#101077.
-        let child = match signals::with_none_held(|| command.spawn())? {
-            Ok(child) => child,
-            Err(error) => {
-                if let Some(signal) = signals::caught() {
-                    return Err(Failure::Interrupted(signal));
-                }
-                let found = error.kind() != ErrorKind::NotFound;
-                let error = anyhow!(error).context(format!("cannot run {}", Quoted(name)));
-                return Err(Failure::Command {
-                    status: if found { CANNOT_RUN } else { NOT_FOUND },
-                    error: if !found && is_for_a_shell(name) {
-                        anyhow!(
-                            "{}; no shell reads it, but with 'sh -c' before it one does",
-                            Chain(&error)
-                        )
-                    } else {
-                        error
-                    },
-                });
-            }
-        };
-        Ok(Self {
-            attending: attending.to(child.id()),
-            child,
-        })
-    }
-
-    /// Waits for the end. A signal that came meanwhile ends us too.
-    pub(crate) fn wait(mut self) -> Result<ExitStatus, Failure> {
-        // Seen, but not collected: its process id is its own until signals are not passed on any more.
-        sys::wait_for_end(self.child.id())
-            .context("cannot wait for the program that was started")?;
-        drop(self.attending);
-        let status = self
-            .child
-            .wait()
-            .context("cannot wait for the program that was started")?;
-        match signals::caught() {
-            Some(signal) => Err(Failure::Interrupted(signal)),
-            None => Ok(status),
-        }
-    }
-
-    fn ends_within(&self, time: Duration) -> Result<bool, Failure> {
-        Ok(sys::ends_within(self.child.id(), time)
-            .context("cannot wait for the program that was started")?)
-    }
-}
-
-/// Whether somebody expects a shell to read the name: `-- "sort list | uniq"`, `-- LC_ALL=C sort list`.
-fn is_for_a_shell(name: &OsStr) -> bool {
-    let special = |byte: &u8| b" \t|&;<>$=".contains(byte);
-    name.as_bytes().iter().any(special)
-}
-
-fn left_behind(words: &[OsString], destination: &Destination) -> anyhow::Error {
-    anyhow!(
-        "cannot write {}: {} has ended, but a process that it started still has its output open; \
-         let the command wait for it, or send that process's output elsewhere",
+    Err(anyhow!(
+        "cannot write {}: {} has ended, but a process that it started still has its output open; let the command wait for \
+         it, or redirect the output of that process",
         destination.typed(),
-        Quoted(&words[0])
+        Quoted(name)
     )
+    .into())
 }
 
-/// The status as a shell gives it.
-fn exit_status(status: ExitStatus) -> u8 {
-    let number = status
-        .code()
-        .or(status.signal().map(|signal| 128 + signal))
-        .unwrap_or(1);
-    u8::try_from(number).unwrap_or(u8::MAX)
+/// A pipe that is read without waiting, and written to as usual.
+fn pipe() -> Result<(OwnedFd, OwnedFd), sys::Errno> {
+    let (read, write) = sys::pipe()?;
+    sys::enlarge_pipe(read.as_fd(), PIPE_SIZE);
+    sys::set_nonblocking(&read)?;
+    Ok((read, write))
 }
 
-/// How a program ended, after its name.
-pub(crate) fn describe(status: ExitStatus) -> String {
-    match (status.code(), status.signal()) {
-        (Some(code), _) => format!("exited with status {code}"),
-        (None, Some(signal)) => format!("was killed by signal {signal}"),
-        (None, None) => "did not end".to_owned(),
+fn start(command: Command, name: &OsString) -> Result<Program, Failure> {
+    let error = match Program::start(command)? {
+        Ok(program) => return Ok(program),
+        Err(error) => error,
+    };
+    signals::check()?;
+    let found = error.kind() != ErrorKind::NotFound;
+    let error = anyhow!(error).context(format!("cannot run {}", Quoted(name)));
+    Err(Failure::Command {
+        status: if found { CANNOT_RUN } else { NOT_FOUND },
+        error: if !found && is_for_a_shell(name) {
+            anyhow!(
+                "{}; COMMAND is not run by a shell; use 'sh -c'",
+                Chain(&error)
+            )
+        } else {
+            error
+        },
+    })
+}
+
+/// What became of the output.
+enum Drained {
+    /// COMMAND has ended. [`Available::End`] if the output has, too.
+    Ended(ExitStatus, Available),
+    /// It cannot be copied; COMMAND still runs.
+    Broken(Program, CopyError),
+}
+
+/// Copies the output until no process is left to write to it, or until COMMAND has ended and others do not.
+fn drain(
+    mut program: Program,
+    output: &Reader<'_>,
+    transfer: &mut Transfer<'_, '_>,
+) -> Result<Drained, Failure> {
+    let mut ended: Option<(ExitStatus, Instant)> = None;
+    loop {
+        let waited = match ended {
+            None => program.wait_for_output(output.file),
+            Some((_, since)) => wait_after_end(output, since),
+        };
+        let copied = waited
+            .map_err(CopyError::from)
+            .and_then(|()| copy_some(output, transfer));
+        let available = match copied {
+            Ok(available) => available,
+            Err(CopyError::Interrupted(interrupted)) => {
+                return Err(program.end_by(interrupted).into());
+            }
+            Err(error) => return Ok(Drained::Broken(program, error)),
+        };
+        match (available, ended) {
+            (Available::End, Some((status, _))) => return Ok(Drained::Ended(status, available)),
+            (Available::End, None) => {
+                return Ok(Drained::Ended(program.wait()?, available));
+            }
+            (_, Some((status, since))) if since.elapsed() >= GRACE_PERIOD => {
+                return Ok(Drained::Ended(status, available));
+            }
+            (_, Some(_)) => {}
+            (_, None) => ended = program.try_wait()?.map(|status| (status, Instant::now())),
+        }
     }
+}
+
+fn wait_after_end(output: &Reader<'_>, since: Instant) -> Result<(), Interrupted> {
+    let rest = GRACE_PERIOD.saturating_sub(since.elapsed());
+    signals::wait([(output.file, Event::Readable)], Some(rest)).map(drop)
+}
+
+/// Copies what is there, but not for ever.
+fn copy_some(output: &Reader<'_>, transfer: &mut Transfer<'_, '_>) -> Result<Available, CopyError> {
+    for _ in 0..READS {
+        match transfer.copy_available(output)? {
+            Available::Some => {}
+            other => return Ok(other),
+        }
+    }
+    Ok(Available::Some)
 }

@@ -1,80 +1,89 @@
-//! DEST: an open directory and a name in it, and what has that name.
+//! DEST: an open directory and a name in it.
 //!
-//! The rule: a path is resolved once. From here on everything happens in the directory that was opened, so that one
-//! which is renamed meanwhile is followed, and one which is exchanged for another is not. What has the name is looked at
-//! twice: before the input, to refuse early, and after it, since input may take hours.
+//! Invariant: a path is resolved once. From then on everything happens in the directory that was opened: one that is renamed
+//! is followed, and one that is exchanged for another is not. What has the name is a value, a snapshot of one moment;
+//! nothing here changes behind a shared reference.
 
 mod walk;
 
-use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::ffi::OsString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use self::walk::{Aim, Walk};
 use crate::message::Quoted;
 use crate::outcome::Failure;
-use crate::request::{Links, Parents};
-use crate::sys::{self, Errno, Kind, Metadata, OpenDirectory};
+use crate::request::{CreateDirs, Links};
+use crate::sys::{self, Errno, FileSystem, Kind, Metadata, OpenDirectory};
+
+/// How often a name that another NFS client replaces is looked up again.
+const MAX_LOOKUPS: usize = 100;
 
 /// The file to be written.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Destination {
     typed: PathBuf,
-    place: Rc<Place>,
+    parent: Rc<ParentDir>,
     name: PathBuf,
-    existing: Cell<Option<Metadata>>,
 }
 
-/// The directory that DEST is in, or will be. Many files share one.
+/// The directory that DEST is in, or the nearest one above it that exists. Many files share one.
 #[derive(Debug)]
-pub(crate) struct Place {
-    directory: OpenDirectory,
+pub(crate) struct ParentDir {
+    directory: Rc<OpenDirectory>,
+    metadata: Metadata,
+    filesystem: FileSystem,
     path: PathBuf,
     missing: Vec<OsString>,
-    /// The names on the way to it, with `--create-dirs`: an earlier run may have begun above, when they were missing.
-    searched: Option<Vec<OsString>>,
-    /// The highest number of the backups in it, by the name of what they are of; read once for many files.
-    pub(crate) numbers: RefCell<Option<HashMap<OsString, u64>>>,
 }
 
-/// The file that has DEST's name, open. It is better closed before the commit: on NFS a file that is open is renamed out
-/// of the way first, and for other clients there is a moment without DEST.
+/// The file that had DEST's name, open. It must be closed before the commit: cifs deletes a file that this machine has
+/// open when another is renamed over it, and nfs renames it away first.
 #[derive(Debug)]
 pub(crate) struct Opened {
     pub(crate) metadata: Metadata,
     handle: Handle,
 }
 
+/// What had DEST's name.
+#[derive(Debug)]
+pub(crate) enum Seen {
+    Regular(Opened),
+    /// Nothing, or something that is not a regular file.
+    Other(Option<Metadata>),
+}
+
 #[derive(Debug)]
 enum Handle {
     Readable(OwnedFd),
-    /// We may not read it.
-    Closed(OwnedFd),
+    /// Opened with O_PATH, because its mode forbids us to read it.
+    NotReadable(OwnedFd),
 }
 
 impl Destination {
     /// Finds the directory and the name that `typed` leads to.
-    pub(crate) fn resolve(typed: &Path, links: Links, parents: Parents) -> Result<Self> {
+    pub(crate) fn resolve(typed: &Path, links: Links, create_dirs: CreateDirs) -> Result<Self> {
         let aim = Aim::File;
         let walk = Walk {
             typed,
-            parents,
+            create_dirs,
             aim,
         };
         walk.follow(None, typed.to_owned(), links)
     }
 
-    /// Finds the directory that many files shall be in.
-    pub(crate) fn resolve_directory(typed: &Path, parents: Parents) -> Result<Rc<Place>> {
+    /// Finds the directory that many files are written to.
+    pub(crate) fn resolve_directory(
+        typed: &Path,
+        create_dirs: CreateDirs,
+    ) -> Result<Rc<ParentDir>> {
         let aim = Aim::Directory;
         let walk = Walk {
             typed,
-            parents,
+            create_dirs,
             aim,
         };
         walk.open_directory()
@@ -82,26 +91,26 @@ impl Destination {
 
     /// Finds what the name of a file in that directory leads to.
     pub(crate) fn resolve_in(
-        place: &Rc<Place>,
+        parent: &Rc<ParentDir>,
         name: &Path,
         typed: &Path,
         links: Links,
-        parents: Parents,
+        create_dirs: CreateDirs,
     ) -> Result<Self> {
         let aim = Aim::File;
         let walk = Walk {
             typed,
-            parents,
+            create_dirs,
             aim,
         };
-        walk.follow(Some(Rc::clone(place)), name.to_owned(), links)
+        walk.follow(Some(Rc::clone(parent)), name.to_owned(), links)
     }
 
-    /// A failure to find it, and that it still is what it was, if there is anything by that name.
-    pub(crate) fn unresolved(typed: &Path, error: anyhow::Error) -> Failure {
+    /// A failure to resolve DEST, and that it is unchanged, if there is anything by that name.
+    pub(crate) fn unresolved(typed: &Path, failure: Failure) -> Failure {
         match sys::metadata_at(sys::CWD, typed) {
-            Ok(_) => Failure::from(error).leaving(typed.as_os_str()),
-            Err(_) => error.into(),
+            Ok(_) => failure.leaving(typed.as_os_str()),
+            Err(_) => failure,
         }
     }
 
@@ -114,39 +123,43 @@ impl Destination {
         &self.typed
     }
 
-    /// The directory that is there already: DEST's own, or the nearest above it if that is still to be made.
-    pub(crate) fn directory(&self) -> &OpenDirectory {
-        &self.place.directory
+    /// The directory that exists: DEST's own, or the nearest one above it if that is still to be made.
+    pub(crate) fn directory(&self) -> &Rc<OpenDirectory> {
+        &self.parent.directory
+    }
+
+    /// What is known of that directory.
+    pub(crate) fn directory_metadata(&self) -> &Metadata {
+        &self.parent.metadata
+    }
+
+    /// What that directory is on.
+    pub(crate) fn filesystem(&self) -> FileSystem {
+        self.parent.filesystem
     }
 
     /// The same for all files whose directory was opened once.
-    pub(crate) fn place(&self) -> &Rc<Place> {
-        &self.place
+    pub(crate) fn parent(&self) -> &Rc<ParentDir> {
+        &self.parent
     }
 
     /// Takes a directory that is open already, if it is the same.
-    pub(crate) fn share(&mut self, open: &Rc<Place>) -> bool {
-        if self.place.is_same(open) {
-            self.place = Rc::clone(open);
+    pub(crate) fn share(&mut self, open: &Rc<ParentDir>) -> bool {
+        if self.parent.is_same(open) {
+            self.parent = Rc::clone(open);
             return true;
         }
         false
     }
 
-    /// By which path that directory was found, for programs that need one; somebody may have moved it since.
+    /// The path by which that directory was found, for programs that need one; it may have been moved since.
     pub(crate) fn directory_path(&self) -> &Path {
-        &self.place.path
+        &self.parent.path
     }
 
-    /// The names of the directories that are still to be made, from the outermost on.
+    /// The names of the directories that are still to be made, the outermost first.
     pub(crate) fn missing(&self) -> &[OsString] {
-        &self.place.missing
-    }
-
-    /// The names of the directories that are there, the innermost last, above which leftovers are looked for too: with
-    /// `--create-dirs` an earlier run may have begun there, when they were missing.
-    pub(crate) fn searched(&self) -> Option<&[OsString]> {
-        self.place.searched.as_deref()
+        &self.parent.missing
     }
 
     /// The last component: DEST's own name, after all links.
@@ -154,88 +167,123 @@ impl Destination {
         &self.name
     }
 
-    /// Whether both are the same name in the same directory, whatever has the name.
+    /// The same DEST, now that its own directory exists.
+    pub(crate) fn inside(&self, directory: Rc<OpenDirectory>) -> Self {
+        Self {
+            typed: self.typed.clone(),
+            parent: Rc::new(ParentDir {
+                directory,
+                metadata: self.parent.metadata,
+                filesystem: self.parent.filesystem,
+                path: self
+                    .parent
+                    .path
+                    .join(self.missing().iter().collect::<PathBuf>()),
+                missing: Vec::new(),
+            }),
+            name: self.name.clone(),
+        }
+    }
+
+    /// The same name, in the directory of another DEST.
+    pub(crate) fn moved_to(&self, other: &Self) -> Self {
+        Self {
+            typed: self.typed.clone(),
+            parent: Rc::clone(&other.parent),
+            name: self.name.clone(),
+        }
+    }
+
+    /// Tells whether both are the same name in the same directory, whatever has the name.
     pub(crate) fn is_same_place(&self, other: &Self) -> bool {
-        self.name == other.name && self.place.is_same(&other.place)
+        self.name == other.name && self.parent.is_same(&other.parent)
     }
 
-    /// What has DEST's name, as it was when last looked at.
-    pub(crate) fn existing(&self) -> Option<Metadata> {
-        self.existing.get()
+    /// Returns what has DEST's name at this moment.
+    pub(crate) fn snapshot(&self) -> Result<Option<Metadata>> {
+        self.snapshot_errno()
+            .with_context(|| self.cannot("look up"))
     }
 
-    /// Looks what has DEST's name now.
-    pub(crate) fn look_again(&self) -> Result<()> {
-        // Its directories may have been made meanwhile, and it too.
-        let look = |path: &Path| sys::metadata_at(self.directory().fd.as_fd(), path);
-        let looked = match self.missing() {
-            [] => look(&self.name),
-            missing => look(&missing.iter().collect::<PathBuf>().join(&self.name)),
-        };
-        let seen = match looked {
-            Ok(metadata) => Some(metadata),
-            Err(Errno::NOENT) => None,
-            Err(errno) => return Err(errno).with_context(|| self.cannot("look at")),
-        };
-        self.existing.set(seen);
-        if seen.is_some() && !self.missing().is_empty() {
-            bail!(
-                "{}: somebody else has made it, and its directory, meanwhile",
-                self.cannot("write")
-            );
+    pub(crate) fn snapshot_errno(&self) -> Result<Option<Metadata>, Errno> {
+        if !self.missing().is_empty() {
+            return Ok(None);
         }
-        Ok(())
-    }
-
-    /// Opens what has DEST's name now, to read from it; `None` if that is not a regular file: to open anything else can
-    /// have effects.
-    pub(crate) fn open(&self) -> Result<Option<Opened>> {
-        if self
-            .existing()
-            .is_none_or(|seen| seen.kind != Kind::Regular)
-        {
-            self.look_again()?;
-        }
-        loop {
-            if self
-                .existing()
-                .is_none_or(|seen| seen.kind != Kind::Regular)
-            {
-                return Ok(None);
+        for _ in 1..MAX_LOOKUPS {
+            match sys::metadata_at(self.directory().fd.as_fd(), &self.name) {
+                Ok(metadata) => return Ok(Some(metadata)),
+                Err(Errno::NOENT) => return Ok(None),
+                // NFS: another client has replaced it.
+                Err(Errno::STALE) => {}
+                Err(errno) => return Err(errno),
             }
-            if let Some(handle) = self.handle()? {
-                let (Handle::Readable(fd) | Handle::Closed(fd)) = &handle;
-                let metadata = sys::metadata(fd).with_context(|| self.cannot("look at"))?;
-                self.existing.set(Some(metadata));
-                if metadata.kind == Kind::Regular {
-                    return Ok(Some(Opened { metadata, handle }));
-                }
-            }
-            self.look_again()?;
         }
+        Err(Errno::STALE)
     }
 
-    /// `None` if what was there has gone, or is a link now, or a socket.
-    fn handle(&self) -> Result<Option<Handle>> {
+    /// Opens what has DEST's name, to read from it. `seen` is what had it a moment ago. `None` if that is not a regular file:
+    /// to open anything else can have effects.
+    pub(crate) fn open(&self, seen: Option<Metadata>) -> Result<Option<Opened>> {
+        Ok(match self.open_or_see(seen)? {
+            Seen::Regular(opened) => Some(opened),
+            Seen::Other(_) => None,
+        })
+    }
+
+    /// The same; and what has DEST's name if that is not a regular file.
+    pub(crate) fn open_or_see(&self, seen: Option<Metadata>) -> Result<Seen> {
+        let mut seen = match seen {
+            Some(seen) if seen.kind == Kind::Regular => Some(seen),
+            _ => self.snapshot()?,
+        };
+        for _ in 0..MAX_LOOKUPS {
+            if seen.is_none_or(|seen| seen.kind != Kind::Regular) {
+                return Ok(Seen::Other(seen));
+            }
+            if let Some(opened) = self.try_open()? {
+                return Ok(Seen::Regular(opened));
+            }
+            seen = self.snapshot()?;
+        }
+        Err(Errno::STALE).with_context(|| self.cannot("open"))
+    }
+
+    /// `None` if what was there is gone, or is something else by now.
+    fn try_open(&self) -> Result<Option<Opened>> {
         let directory = self.directory().fd.as_fd();
         let opened = match sys::open_existing(directory, &self.name) {
-            // EAGAIN: somebody has a lease on it.
+            // EAGAIN: another process has a lease on it.
             Err(Errno::ACCESS | Errno::PERM | Errno::AGAIN) => {
-                sys::open_handle(directory, &self.name).map(Handle::Closed)
+                sys::open_handle(directory, &self.name).map(Handle::NotReadable)
             }
             opened => opened.map(Handle::Readable),
         };
-        match opened {
-            Err(Errno::NOENT | Errno::LOOP | Errno::NXIO) => Ok(None),
-            opened => opened.map(Some).with_context(|| self.cannot("open")),
+        let handle = match opened {
+            Err(Errno::NOENT | Errno::LOOP | Errno::NXIO | Errno::STALE) => return Ok(None),
+            opened => opened.with_context(|| self.cannot("open"))?,
+        };
+        let (Handle::Readable(fd) | Handle::NotReadable(fd)) = &handle;
+        match sys::metadata(fd) {
+            Err(Errno::STALE) => Ok(None),
+            seen => {
+                let metadata = seen.with_context(|| self.cannot("look up"))?;
+                let opened = Opened { metadata, handle };
+                Ok((metadata.kind == Kind::Regular).then_some(opened))
+            }
         }
     }
 
-    /// A failure, and that DEST still is what it was, if it was anything.
-    pub(crate) fn unchanged(&self, failure: Failure) -> Failure {
-        match self.existing() {
-            Some(_) => failure.leaving(self.typed.as_os_str()),
-            None => failure,
+    /// A failure, and what has become of DEST, which was `before` at the start.
+    pub(crate) fn left_by(&self, failure: Failure, before: Option<Metadata>) -> Failure {
+        let Some(before) = before else {
+            return failure;
+        };
+        match self.snapshot_errno() {
+            Ok(None) => failure.adding(&format!("{} does not exist any more", self.typed())),
+            Ok(Some(now)) if (now.identity, now.kind) != (before.identity, before.kind) => {
+                failure.adding(&format!("another process has replaced {}", self.typed()))
+            }
+            _ => failure.leaving(self.typed.as_os_str()),
         }
     }
 
@@ -244,14 +292,15 @@ impl Destination {
     }
 }
 
-impl Place {
-    /// Whether it need not be made first.
-    pub(crate) fn is_there(&self) -> bool {
+impl ParentDir {
+    /// Tells whether it need not be made first.
+    pub(crate) fn exists(&self) -> bool {
         self.missing.is_empty()
     }
 
     fn is_same(&self, other: &Self) -> bool {
-        let identity = |place: &Self| sys::metadata(&place.directory.fd).map(|seen| seen.identity);
+        let identity =
+            |parent: &Self| sys::metadata(&parent.directory.fd).map(|seen| seen.identity);
         self.missing == other.missing
             && matches!((identity(self), identity(other)), (Ok(one), Ok(other)) if one == other)
     }
@@ -262,7 +311,7 @@ impl Opened {
     pub(crate) fn content(&self) -> Option<BorrowedFd<'_>> {
         match &self.handle {
             Handle::Readable(fd) => Some(fd.as_fd()),
-            Handle::Closed(_) => None,
+            Handle::NotReadable(_) => None,
         }
     }
 
@@ -270,7 +319,7 @@ impl Opened {
     pub(crate) fn readable(&self) -> sys::Readable<'_> {
         match &self.handle {
             Handle::Readable(fd) => sys::Readable::File(fd.as_fd()),
-            Handle::Closed(fd) => sys::Readable::Handle(fd.as_fd()),
+            Handle::NotReadable(fd) => sys::Readable::Handle(fd.as_fd()),
         }
     }
 }

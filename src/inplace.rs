@@ -1,208 +1,205 @@
-//! `--inplace`: the one way that is not atomic, apart from all others.
+//! `--inplace`: DEST is overwritten, which is not atomic.
 //!
-//! The rule: it is taken only where the user allowed it. The input is taken in whole, and all guards have looked, before
-//! the first byte of DEST changes; the space is reserved first. What can go wrong after that is told as what it is: DEST
-//! is half new.
+//! Invariant: only where the user allowed it, and only when the input is complete and every guard has passed. The space is
+//! preallocated, or the size of the device compared, before the first byte of DEST changes. What fails after that is
+//! reported as what it is: DEST is a mix of new and old.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 
 use crate::attributes::Attributes;
-use crate::checks::is_anothers;
+use crate::backup;
+use crate::checks::{self, protected_by_sticky_bit};
+use crate::copy_error::CopyError;
 use crate::destination::Destination;
-use crate::message::{Chain, Messages};
+use crate::message::Chain;
 use crate::outcome::{Change, Failure, Outcome};
-use crate::request::{InPlace, Sync};
+use crate::request::{InPlace, Start, Sync};
 use crate::signals;
-use crate::staged::{Open, Sealed, Staged, cannot_take_in};
-use crate::sys::{self, Errno, Kind};
-use crate::transfer::Transfer;
+use crate::staged::CommitOptions;
+use crate::sys::{self, Errno, Kind, Metadata};
+use crate::temp_name::has_name;
+use crate::transfer::{Available, ReadMethod, Reader, Transfer};
 
-/// How DEST gets its content.
-#[derive(Debug)]
-pub(crate) enum Way {
-    Rename,
-    /// Into this file, which is DEST; `None` if it is to be opened when there is something to write: to open a device or
-    /// a FIFO has effects.
-    Overwrite(Option<OwnedFd>),
-}
+/// How long is waited between two tries to open DEST.
+const PAUSE: Duration = Duration::from_millis(10);
 
-impl Way {
-    /// What may be admitted on this way: what has become a device meanwhile is not to be renamed to.
-    pub(crate) fn policy(&self, asked_for: InPlace) -> InPlace {
-        match self {
-            Self::Rename => InPlace::Never,
-            Self::Overwrite(_) => asked_for,
-        }
-    }
-}
-
-/// Makes the new file where the way that is open wants it. Whether there is any is known before any input is read.
-pub(crate) fn stage<'d>(
-    destination: &'d Destination,
-    attributes: &Attributes,
+/// Tells whether DEST is one that nothing can be renamed to, or that the user wants to be overwritten.
+pub(crate) fn is_wanted(
+    destination: &Destination,
+    existing: Option<&Metadata>,
     policy: InPlace,
-) -> Result<(Way, Staged<'d, Open>)> {
-    if is_wanted(destination, policy)? {
-        return elsewhere(destination);
-    }
-    match Staged::beside(destination, attributes) {
-        Err(error) if is_for_lack_of_permission(&error) && is_regular(destination) => {
-            match policy {
-                InPlace::Auto => elsewhere(destination),
-                _ => Err(anyhow!(
-                    "{}; --inplace overwrites the file where it is",
-                    Chain(&error)
-                )),
-            }
-        }
-        staged => Ok((Way::Rename, staged?)),
-    }
-}
-
-/// Whether DEST can be seen to be one that nothing can be renamed to, or shall not be.
-fn is_wanted(destination: &Destination, policy: InPlace) -> Result<bool> {
-    let Some(existing) = destination.existing() else {
-        return Ok(false);
+) -> bool {
+    let Some(existing) = existing else {
+        return false;
     };
-    Ok(match (policy, existing.kind) {
+    match (policy, existing.kind) {
         (InPlace::Never, _) | (_, Kind::Symlink) => false,
         (InPlace::Always, _)
         | (InPlace::Auto, Kind::Fifo | Kind::CharacterDevice | Kind::BlockDevice) => true,
-        (InPlace::Auto, _) => existing.mount_root || is_anothers(destination, &existing)?,
-    })
+        (InPlace::Auto, _) => {
+            existing.mount_root
+                || destination.directory_metadata().is_append_only
+                || protected_by_sticky_bit(destination, existing)
+        }
+    }
 }
 
-fn is_regular(destination: &Destination) -> bool {
-    destination
-        .existing()
-        .is_some_and(|existing| existing.kind == Kind::Regular)
+/// Opens DEST, which is of this kind, for writing. Waits for the reader of a FIFO, and for the end of another process's
+/// lease.
+pub(crate) fn open(destination: &Destination, kind: Kind) -> Result<OwnedFd> {
+    loop {
+        match sys::open_in_place(destination.directory().fd.as_fd(), destination.name()) {
+            Err(Errno::NXIO) if kind == Kind::Fifo => signals::pause(PAUSE)?,
+            Err(Errno::AGAIN) => signals::pause(PAUSE)?,
+            opened => return opened.with_context(|| cannot_write(destination)),
+        }
+    }
 }
 
-fn is_for_lack_of_permission(error: &anyhow::Error) -> bool {
-    let errno = error.downcast_ref::<Errno>().copied().or_else(|| {
-        error
-            .downcast_ref::<std::io::Error>()
-            .and_then(Errno::from_io_error)
-    });
-    matches!(errno, Some(Errno::ROFS | Errno::ACCESS | Errno::PERM))
-}
-
-fn elsewhere(destination: &Destination) -> Result<(Way, Staged<'_, Open>)> {
-    let file = if is_regular(destination) {
-        let directory = destination.directory().fd.as_fd();
-        Some(
-            sys::open_in_place(directory, destination.name())
-                .with_context(|| cannot_write(destination))?,
-        )
-    } else {
-        None
-    };
-    let spool = tempfile::tempfile().with_context(cannot_take_in)?;
-    Ok((
-        Way::Overwrite(file),
-        Staged::elsewhere(destination, spool.into()),
-    ))
-}
-
-/// Writes the content over DEST's. An error may leave DEST half new, and then says so.
+/// Writes the content of `spool` over that of DEST, which was `seen` before. `target` is DEST, if it is open already. An
+/// error may leave DEST changed, and then is [`Failure::Uncertain`].
 pub(crate) fn overwrite(
-    sealed: &Staged<'_, Sealed>,
-    file: Option<OwnedFd>,
+    spool: BorrowedFd<'_>,
+    size: u64,
+    target: Option<OwnedFd>,
     destination: &Destination,
+    seen: Option<Metadata>,
     attributes: &Attributes,
-    sync: Sync,
-    messages: Messages,
+    options: CommitOptions<'_>,
 ) -> Result<Outcome, Failure> {
-    messages.warn(format_args!(
-        "{} is overwritten in place: who reads it now can see half of it, and if this breaks off, half is what is left",
+    // A FIFO whose reader has gone is an error to be reported.
+    sys::ignore_broken_pipes();
+    let cannot = || cannot_write(destination);
+    let is_seen = |kind| seen.is_some_and(|seen| seen.kind == kind);
+    let file = match target {
+        Some(file) => file,
+        None => open(destination, seen.map_or(Kind::Regular, |seen| seen.kind))?,
+    };
+    let make_backup = || match options.backups {
+        Some(backups) if is_seen(Kind::Regular) => {
+            backup::make_copy(destination, backups, options.numbers, options.sync)
+        }
+        _ => Ok(None),
+    };
+    check_target(&file, spool, size, destination, seen, options.start)?;
+    let backup = make_backup()?;
+    signals::check()?;
+    let prepare = || -> Result<()> {
+        if is_seen(Kind::Regular) {
+            sys::preallocate(&file, 0, size).with_context(cannot)?;
+        }
+        attributes.restrict_mode(file.as_fd(), destination)
+    };
+    prepare().inspect_err(|_| undo_preparation(file.as_fd(), seen))?;
+    options.messages.warn(format_args!(
+        "overwriting {} in place: readers may see partial content, and an interruption will leave it",
         destination.typed()
     ));
-    // A FIFO whose reader has gone is an error to be told.
-    sys::ignore_broken_pipes();
-    let size = sealed.content().size;
-    let cannot = || cannot_write(destination);
-    let regular = is_regular(destination);
-    let file = match file {
-        Some(file) => file,
-        None => sys::open_in_place(destination.directory().fd.as_fd(), destination.name())
-            .with_context(cannot)?,
-    };
-    let prepare = || -> Result<(), Failure> {
-        let now = sys::metadata(&file).with_context(cannot)?;
-        if destination
-            .existing()
-            .is_none_or(|seen| seen.identity != now.identity)
-        {
-            return Err(anyhow!("{}: somebody has replaced it meanwhile", cannot()).into());
-        }
-        if regular {
-            sys::reserve(&file, 0, size).with_context(cannot)?;
-            // A write to a pipe or a device may wait for ever; here it cannot.
-            signals::hold()?;
-        }
-        if let Some(signal) = signals::caught() {
-            return Err(Failure::Interrupted(signal));
-        }
-        attributes.narrow(file.as_fd(), destination)?;
-        sys::seek(sealed.file(), 0).with_context(cannot)?;
-        Ok(())
-    };
-    if let Err(failure) = prepare() {
-        give_back(file.as_fd(), destination);
-        return Err(failure);
-    }
+    let is_regular = is_seen(Kind::Regular);
     let mut transfer = Transfer::over(file.as_fd());
-    let copied = loop {
-        match transfer.take_some(sealed.file()) {
-            Ok(0) => break Ok(()),
-            Ok(_) => {}
-            Err(broken) => break Err(broken.errno()),
-        }
-    };
+    let copied = copy_all(&mut transfer, spool);
     // A write that failed may have written a part.
     let written = sys::position(file.as_fd()).unwrap_or(transfer.size());
     let finish = || -> Result<()> {
         copied.with_context(cannot)?;
-        if regular {
+        if is_regular {
             sys::set_size(file.as_fd(), size).with_context(cannot)?;
         }
-        attributes.put_what_was_asked_for(file.as_fd(), destination)?;
-        if sync != Sync::None {
+        attributes.apply_requested(file.as_fd(), destination)?;
+        if options.sync != Sync::None {
             sys::sync_in_place(&file).with_context(cannot)?;
         }
         sys::close_error(&file).with_context(cannot)
     };
     if let Err(error) = finish() {
         // The first write has failed, as on a device that takes nothing: nothing has happened.
-        return Err(if written == 0 && size > 0 {
-            give_back(file.as_fd(), destination);
-            error.into()
-        } else {
-            Failure::Changed(anyhow!(
-                "{}; {written} of {size} bytes are written, and the file is not what it was",
-                Chain(&error)
-            ))
-        });
+        if written == 0 && size > 0 {
+            undo_preparation(file.as_fd(), seen);
+            return Err(error.into());
+        }
+        if let Some(backup) = backup {
+            backup.confirm();
+        }
+        return Err(Failure::Uncertain(anyhow!(
+            "{}; {written} of {size} bytes are written, and the file is a mix of new and old",
+            Chain(&error)
+        )));
+    }
+    if let Some(backup) = backup {
+        backup.confirm();
     }
     Ok(Outcome {
         change: Change::WrittenInPlace,
         destination: destination.path().to_owned(),
         size,
-        split_links: 0,
+        other_hard_links: 0,
     })
 }
 
-/// Gives back the space that was reserved, and the time of the last write, which that has changed.
-fn give_back(file: BorrowedFd<'_>, destination: &Destination) {
-    if let Some(before) = destination
-        .existing()
-        .filter(|before| before.kind == Kind::Regular)
-    {
-        // The error under way is what the user wants to know. The time can be set by the file's owner only.
-        let _ = sys::metadata(file).and_then(|now| sys::set_size(file, now.size));
-        let _ = sys::set_modified(file, before.modified);
+/// The last checks of DEST.
+fn check_target(
+    file: &OwnedFd,
+    spool: BorrowedFd<'_>,
+    size: u64,
+    destination: &Destination,
+    seen: Option<Metadata>,
+    start: Start,
+) -> Result<(), Failure> {
+    let cannot = || cannot_write(destination);
+    let now = sys::metadata(file).with_context(cannot)?;
+    let is_seen = seen.is_some_and(|seen| seen.identity == now.identity);
+    let directory = destination.directory().fd.as_fd();
+    if !is_seen || !has_name(directory, destination.name(), now.identity) {
+        return Err(anyhow!("{}: it is not the file that was checked", cannot()).into());
+    }
+    if start == Start::Old {
+        checks::append_base(destination, seen, Some(now))?;
+    }
+    if now.kind == Kind::BlockDevice {
+        let room = sys::seek_end(file.as_fd()).with_context(cannot)?;
+        sys::seek(file.as_fd(), 0).with_context(cannot)?;
+        if room < size {
+            return Err(anyhow!(
+                "{}: it has {room} bytes, and the input has {size}",
+                cannot()
+            )
+            .into());
+        }
+    }
+    sys::seek(spool, 0).with_context(cannot)?;
+    Ok(())
+}
+
+fn copy_all(transfer: &mut Transfer<'_, '_>, spool: BorrowedFd<'_>) -> Result<()> {
+    let reader = Reader {
+        file: spool,
+        metadata: sys::metadata(spool)?,
+        method: ReadMethod::Read,
+    };
+    loop {
+        match transfer.read_available(&reader) {
+            Ok(Available::End) => return Ok(()),
+            Ok(_) => {}
+            Err(CopyError::Reading(errno) | CopyError::Writing(errno)) => return Err(errno.into()),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Gives back preallocated space and permissions, and the time of the last write, which the preallocation has changed.
+fn undo_preparation(file: BorrowedFd<'_>, seen: Option<Metadata>) {
+    if let Some(seen) = seen.filter(|seen| seen.kind == Kind::Regular) {
+        // The error under way is what the user needs to know. Only the file's owner can set the time.
+        let _ = sys::metadata(file).and_then(|now| {
+            if now.mode != seen.mode {
+                sys::set_mode(file, seen.mode)?;
+            }
+            sys::set_size(file, now.size)
+        });
+        let _ = sys::set_modified(file, seen.modified);
     }
 }
 

@@ -1,114 +1,315 @@
-//! `--lock` and `--append`: one writer after the other.
+//! `--lock` and `--append`: one writer after the other, by a lock file beside DEST.
 //!
-//! The rule: who holds the lock (flock) of the file that DEST names is the only one at work. The file that replaces it is
-//! locked too before it gets the name, and until it has it; so whoever waited for the old file looks again, finds the new
-//! one, and waits for that if need be. Where DEST does not exist yet, the lock is that of an empty file under the first
-//! temporary name.
+//! Invariant: a lock counts only while the locked file still has the lock file's name in the directory that DEST is in.
+//! The lock file exists for a DEST that does not, it is not replaced with DEST, and its lock (fcntl_locking(2), of the open
+//! file description) holds between NFS clients. DEST is resolved again under the lock.
+//!
+//! A DEST that is overwritten in place is locked itself as well; a process that cannot make a lock file locks DEST only.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 
+use crate::checks;
 use crate::destination::Destination;
+use crate::inplace;
+use crate::message::{Messages, Quoted};
+use crate::outcome::Failure;
 use crate::parents::Parents;
-use crate::request::Locking;
-use crate::sys::{self, Errno, Identity, Kind, Metadata};
-use crate::temp_name::LockName;
+use crate::request::{InPlace, Locking, Request};
+use crate::signals;
+use crate::sys::{self, Errno, Identity, Kind, OpenDirectory};
+use crate::temp_name::{has_name, jitter, lock_name};
+
+/// After this time the user is told what is waited for; and so long a permission error may be one of a file that another
+/// process is just making.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
 /// Held until it is dropped, which must be after the commit.
 #[derive(Debug)]
 pub(crate) struct Lock {
-    // The name goes before the lock.
-    _name: Option<LockName>,
-    file: OwnedFd,
+    _file: Option<LockFile>,
+    /// DEST itself, where it is overwritten in place.
+    _in_place: Option<OwnedFd>,
 }
 
-/// DEST may be replaced as often as we look, but not for ever.
-const MOST_LOOKS: usize = 100_000;
+#[derive(Debug)]
+struct LockFile {
+    directory: Rc<OpenDirectory>,
+    name: PathBuf,
+    /// Unlocked by its close, which comes after the removal of the name.
+    _file: OwnedFd,
+    /// On other than local filesystems the lock file stays: to remove it loses updates on SMB.
+    stays: bool,
+}
+
+/// What became of one try.
+enum Attempt<T> {
+    Held(T),
+    /// Another process has it.
+    Busy,
+    /// The name has changed in this moment.
+    Again,
+    /// There is a lock file, but not for us; perhaps another process is just making it.
+    Refused(Errno),
+    /// No lock file can be made in this directory.
+    Unavailable(Errno),
+}
 
 impl Lock {
-    /// Waits for the lock, with DEST as it is then. `resolve` looks what DEST is now.
-    pub(crate) fn take(
-        locking: Locking,
+    /// Takes the lock, and resolves DEST under it. `None` without `--lock`.
+    pub(crate) fn acquire(
+        request: &Request,
+        messages: Messages,
         resolve: impl Fn() -> Result<Destination>,
-    ) -> Result<(Option<Self>, Destination)> {
+    ) -> Result<(Option<Self>, Destination), Failure> {
         let mut destination = resolve()?;
-        if locking == Locking::None {
+        let Locking::Exclusive(timeout) = request.locking else {
             return Ok((None, destination));
+        };
+        let stdin = Stdin::look(&destination);
+        checks::directory(&destination, destination.snapshot()?, request.in_place)?;
+        signals::guard()?;
+        if !destination.missing().is_empty() {
+            // There is no lock in a directory that does not exist, so they are made before the commit, and stay.
+            Parents::make(&destination)?.keep(request.sync)?;
+            destination = resolve()?;
         }
-        for _ in 0..MOST_LOOKS {
-            if !destination.missing().is_empty() {
-                // Where there is no directory there is no lock in it; so here they are made before the commit.
-                Parents::make(&destination)?.keep();
-                destination = resolve()?;
-            }
-            let lock = match Self::of(&destination) {
-                Ok(Some(lock)) => Some(lock),
-                // Not a file; it will be refused, or written to as it is.
-                Ok(None) => return Ok((None, destination)),
-                // It has gone since it was looked at.
-                Err(error) if error.downcast_ref() == Some(&Errno::NOENT) => None,
-                Err(error) => return Err(error.context(cannot_lock(&destination))),
-            };
-            let now = resolve()?;
-            match lock {
-                Some(lock) if lock.counts_for(&destination, &now) => return Ok((Some(lock), now)),
-                _ => destination = now,
-            }
-        }
-        Err(Errno::BUSY).context(cannot_lock(&destination))
-    }
-
-    /// Which file is locked, and what holds the lock as well.
-    pub(crate) fn share(&self) -> Option<(Identity, OwnedFd)> {
-        let identity = sys::metadata(&self.file).ok()?.identity;
-        Some((identity, self.file.try_clone().ok()?))
-    }
-
-    fn of(destination: &Destination) -> Result<Option<Self>> {
-        let directory = destination.directory().fd.as_fd();
-        match destination.existing() {
-            // A link itself is to be replaced: it cannot be locked.
-            None
-            | Some(Metadata {
-                kind: Kind::Symlink,
-                ..
-            }) => {
-                let (name, file) = LockName::make(directory, destination.name())?;
-                Ok(Some(Self {
-                    _name: Some(name),
-                    file,
-                }))
-            }
-            Some(existing) if existing.kind == Kind::Regular => {
-                let mut file = sys::open_to_lock(directory, destination.name())?;
-                match sys::lock(&file) {
-                    // NFS wants a descriptor that can write (flock(2)).
-                    Err(Errno::BADF) => {
-                        file = sys::open_own_to_lock(directory, destination.name())?;
-                        sys::lock(&file)?;
+        let mut wait = Wait::new(timeout, messages);
+        loop {
+            let tried = Self::attempt(&destination, request.in_place)
+                .with_context(|| cannot_lock(&destination))?;
+            match tried {
+                Attempt::Held(lock) => {
+                    let now = resolve()?;
+                    if destination.is_same_place(&now) {
+                        stdin.still_is(&now)?;
+                        return Ok((Some(lock), now));
                     }
-                    locked => locked?,
+                    destination = now;
+                    signals::check()?;
                 }
-                Ok(Some(Self { _name: None, file }))
+                Attempt::Busy => wait.until_free(&destination)?,
+                Attempt::Again => signals::check()?,
+                Attempt::Refused(errno) => wait.until_allowed(&destination, errno)?,
+                Attempt::Unavailable(errno) => return Err(no_lock_file(&destination, errno)),
             }
-            Some(_) => Ok(None),
         }
     }
 
-    /// While we waited, DEST may have become another file, or one at all.
-    fn counts_for(&self, before: &Destination, now: &Destination) -> bool {
-        if !before.is_same_place(now) {
-            return false;
+    fn attempt(destination: &Destination, in_place: InPlace) -> Result<Attempt<Self>, Errno> {
+        let existing = destination.snapshot_errno()?;
+        let regular = existing.filter(|existing| existing.kind == Kind::Regular);
+        let file = match LockFile::attempt(destination)? {
+            Attempt::Held(file) => Some(file),
+            Attempt::Busy => return Ok(Attempt::Busy),
+            Attempt::Again => return Ok(Attempt::Again),
+            Attempt::Refused(errno) => return Ok(Attempt::Refused(errno)),
+            Attempt::Unavailable(errno) if in_place == InPlace::Never || regular.is_none() => {
+                return Ok(Attempt::Unavailable(errno));
+            }
+            Attempt::Unavailable(_) => None,
+        };
+        let Some(regular) = regular.filter(|regular| {
+            file.is_none() || inplace::is_wanted(destination, Some(regular), in_place)
+        }) else {
+            return Ok(Attempt::Held(Self {
+                _file: file,
+                _in_place: None,
+            }));
+        };
+        let directory = destination.directory().fd.as_fd();
+        let dest = match sys::open_in_place(directory, destination.name()) {
+            Err(Errno::NOENT | Errno::STALE) => return Ok(Attempt::Again),
+            // Another process has a lease on it.
+            Err(Errno::AGAIN) => return Ok(Attempt::Busy),
+            opened => opened?,
+        };
+        match sys::try_lock(&dest) {
+            Err(Errno::AGAIN | Errno::ACCESS) => return Ok(Attempt::Busy),
+            locked => locked?,
         }
-        let file = |existing: &Metadata| existing.kind == Kind::Regular;
-        match now.existing().filter(file) {
-            None => before.existing().is_none_or(|before| !file(&before)),
-            Some(now) => sys::metadata(&self.file).is_ok_and(|ours| ours.identity == now.identity),
+        if !has_name(
+            directory,
+            destination.name(),
+            sys::metadata(&dest)?.identity,
+        ) || sys::metadata(&dest)?.identity != regular.identity
+        {
+            return Ok(Attempt::Again);
         }
+        Ok(Attempt::Held(Self {
+            _file: file,
+            _in_place: Some(dest),
+        }))
+    }
+}
+
+impl LockFile {
+    fn attempt(destination: &Destination) -> Result<Attempt<Self>, Errno> {
+        let open_directory = destination.directory();
+        let directory = open_directory.fd.as_fd();
+        let name = lock_name(destination.name());
+        if destination.directory_metadata().is_append_only {
+            // It could never be removed.
+            return Ok(Attempt::Unavailable(Errno::PERM));
+        }
+        let file = match sys::open_lock_file(directory, &name) {
+            Err(Errno::NOENT) => match sys::create_lock_file(directory, &name, mode(destination)) {
+                Err(Errno::EXIST | Errno::STALE) => return Ok(Attempt::Again),
+                Err(errno @ (Errno::ACCESS | Errno::PERM | Errno::ROFS)) => {
+                    return Ok(Attempt::Unavailable(errno));
+                }
+                created => created?,
+            },
+            Err(Errno::STALE) => return Ok(Attempt::Again),
+            Err(Errno::ACCESS) => return Ok(Attempt::Refused(Errno::ACCESS)),
+            Err(Errno::ROFS) => return Ok(Attempt::Unavailable(Errno::ROFS)),
+            opened => opened?,
+        };
+        let seen = sys::metadata(&file)?;
+        if seen.kind != Kind::Regular {
+            return Err(Errno::EXIST);
+        }
+        match sys::try_lock(&file) {
+            // EACCES: cifs.
+            Err(Errno::AGAIN | Errno::ACCESS) => return Ok(Attempt::Busy),
+            Err(Errno::STALE) => return Ok(Attempt::Again),
+            locked => locked?,
+        }
+        // Its last owner may have removed it before the lock was taken.
+        if !has_name(directory, &name, seen.identity) {
+            return Ok(Attempt::Again);
+        }
+        Ok(Attempt::Held(Self {
+            directory: Rc::clone(open_directory),
+            name,
+            _file: file,
+            stays: !destination.filesystem().is_local(),
+        }))
+    }
+}
+
+impl Drop for LockFile {
+    fn drop(&mut self) {
+        let directory = self.directory.fd.as_fd();
+        if !self.stays {
+            // Under the lock the name is ours. EPERM is normal: in a sticky directory another
+            // user's lock file stays until its owner or root comes.
+            let _ = sys::unlink(directory, &self.name);
+        }
+    }
+}
+
+/// Other users must be able to lock it, unless only we may write to the directory.
+fn mode(destination: &Destination) -> u32 {
+    let directory = destination.directory_metadata();
+    let is_ours_alone = directory.uid == sys::effective_uid() && directory.mode & 0o022 == 0;
+    if is_ours_alone { 0o600 } else { 0o666 }
+}
+
+/// Waiting for the lock, with longer and longer pauses.
+struct Wait {
+    since: Instant,
+    timeout: Option<Duration>,
+    next: Duration,
+    messages: Messages,
+    told: bool,
+    refused_since: Option<Instant>,
+}
+
+impl Wait {
+    fn new(timeout: Option<Duration>, messages: Messages) -> Self {
+        Self {
+            since: Instant::now(),
+            timeout,
+            next: SHORTEST_PAUSE,
+            messages,
+            told: false,
+            refused_since: None,
+        }
+    }
+
+    /// Waits while another process has the lock.
+    fn until_free(&mut self, destination: &Destination) -> Result<(), Failure> {
+        self.refused_since = None;
+        let waited = self.since.elapsed();
+        if self.timeout.is_some_and(|timeout| waited >= timeout) {
+            return Err(anyhow!("it is locked by another process")
+                .context(cannot_lock(destination))
+                .into());
+        }
+        if !self.told && (self.messages.are_verbose() || waited >= PATIENCE) {
+            self.told = true;
+            self.messages.notice(format_args!(
+                "waiting for the lock on {}",
+                destination.typed()
+            ));
+        }
+        self.pause()
+    }
+
+    /// Waits for a lock file to become accessible, but not for long.
+    fn until_allowed(&mut self, destination: &Destination, errno: Errno) -> Result<(), Failure> {
+        let since = self.refused_since.get_or_insert_with(Instant::now);
+        if since.elapsed() >= PATIENCE {
+            return Err(no_lock_file(destination, errno));
+        }
+        self.pause()
+    }
+
+    fn pause(&mut self) -> Result<(), Failure> {
+        let pause = self.next / 2 + jitter(self.next.subsec_millis());
+        let rest = self
+            .timeout
+            .map(|timeout| timeout.saturating_sub(self.since.elapsed()));
+        signals::pause(rest.map_or(pause, |rest| rest.min(pause)))?;
+        self.next = (self.next * 2).min(LONGEST_PAUSE);
+        Ok(())
+    }
+}
+
+fn no_lock_file(destination: &Destination, errno: Errno) -> Failure {
+    anyhow!(errno)
+        .context("no lock file can be used beside it")
+        .context(cannot_lock(destination))
+        .into()
+}
+
+/// The file on standard input, if that is DEST.
+struct Stdin(Option<Identity>);
+
+impl Stdin {
+    fn look(destination: &Destination) -> Self {
+        let dest = || Some(destination.snapshot_errno().ok()??.identity);
+        let stdin = sys::metadata(sys::stdin()).ok().map(|stdin| stdin.identity);
+        Self(stdin.filter(|stdin| dest() == Some(*stdin)))
+    }
+
+    /// Refuses input that the shell opened before another process replaced DEST: its update would be lost.
+    fn still_is(&self, destination: &Destination) -> Result<(), Failure> {
+        let Some(before) = self.0 else {
+            return Ok(());
+        };
+        if destination
+            .snapshot()?
+            .is_some_and(|now| now.identity == before)
+        {
+            return Ok(());
+        }
+        let typed = destination.typed();
+        Err(Failure::Refused(anyhow!(
+            "cannot write {typed}: standard input is an old {typed}, which another process replaced before this one had \
+             the lock; name it as an operand of COMMAND: atomwrite --lock {typed} -- COMMAND {typed}"
+        )))
     }
 }
 
 fn cannot_lock(destination: &Destination) -> String {
-    format!("cannot lock {}", destination.typed())
+    format!("cannot lock {}", Quoted::new(destination.path()))
 }

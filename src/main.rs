@@ -1,35 +1,40 @@
-//! atomwrite replaces a file so that nobody ever sees half of it, and so that power loss does not undo or halve it.
+//! atomwrite replaces a file atomically and durably.
 //!
-//! This is the crate's table of contents. `write` is the story; the rooms that it leads through come in its order, and
-//! imports go downward only: the engine knows nothing of the command line, and `sys` and `message` know nothing of us.
+//! This is the crate's table of contents, from top to bottom. `write` is the pipeline. Imports go downward only: the engine
+//! knows nothing of the command line, and `sys` and `message` know nothing of the engine.
 
 #![cfg_attr(not(test), no_main)]
 
 mod cli;
-mod request;
 
 mod many;
 mod write;
 
-mod prepare;
+mod staged;
 
-mod attributes;
 mod backup;
 mod checks;
 mod command;
-mod destination;
 mod inplace;
 mod lock;
-mod parents;
-mod signals;
 mod source;
-mod staged;
+mod validate;
+
+mod attributes;
+mod copy_error;
+mod inspector;
+mod parents;
+mod private_dir;
+mod program;
 mod temp_name;
 mod transfer;
-mod validate;
-mod watch;
 
+mod destination;
+
+mod mode;
 mod outcome;
+mod request;
+mod signals;
 
 mod message;
 mod sys;
@@ -43,7 +48,7 @@ use std::io::ErrorKind;
 use cli::NoRequest;
 use message::Messages;
 use outcome::{Failure, Outcome};
-use request::{Equal, Files, Request};
+use request::{Files, IfUnchanged, Request};
 
 #[cfg_attr(not(test), unsafe(no_mangle))]
 #[cfg_attr(
@@ -63,15 +68,35 @@ extern "C" fn main(count: c_int, values: *const *const c_char) -> c_int {
             Failure::USAGE
         }
     };
-    signals::release();
-    status.into()
+    signals::finish(status).into()
 }
 
-/// Does what was asked for; gives the exit status.
+/// Does what was asked for; returns the exit status.
 fn run(request: &Request) -> u8 {
     let messages = Messages::new(request.verbosity);
-    signals::survive_file_size_limit();
-    let done = match &request.files {
+    if sys::has_file_size_limit() {
+        sys::survive_file_size_limit();
+    }
+    match write_files(request, messages) {
+        Ok(outcomes) => {
+            for outcome in &outcomes {
+                messages.report(outcome);
+            }
+            match request.if_unchanged {
+                IfUnchanged::Skip(status) if outcomes.iter().all(Outcome::is_unchanged) => status,
+                _ => 0,
+            }
+        }
+        Err(failure) => {
+            report(&failure, messages);
+            failure.exit_status(request.status_scheme())
+        }
+    }
+}
+
+fn write_files(request: &Request, messages: Messages) -> Result<Vec<Outcome>, Failure> {
+    signals::guard_if_init()?;
+    match &request.files {
         Files::One {
             source,
             destination,
@@ -79,38 +104,24 @@ fn run(request: &Request) -> u8 {
         Files::Into { directory, sources } => {
             many::write_all(directory, sources, request, messages)
         }
-    };
-    match done {
-        Ok(outcomes) => {
-            if messages.are_verbose() {
-                signals::release_if_nobody_listens();
-            }
-            for outcome in &outcomes {
-                messages.report(outcome);
-            }
-            match request.equal {
-                Equal::Leave(status) if outcomes.iter().all(Outcome::is_unchanged) => status,
-                _ => 0,
-            }
+    }
+}
+
+/// Says why nothing, or not all, was done. A signal says it itself, when this process dies by it.
+fn report(failure: &Failure, messages: Messages) {
+    if let Failure::Interrupted(_) = failure {
+        return;
+    }
+    message::error(failure);
+    if let Failure::PartialCommit {
+        new, old, warnings, ..
+    } = failure
+    {
+        for warning in warnings {
+            messages.warn(warning);
         }
-        Err(failure) => {
-            if let Failure::Interrupted(signal) = failure {
-                signals::die(signal);
-            }
-            signals::release_if_nobody_listens();
-            message::error(&failure);
-            if let Failure::Partly {
-                new, old, warnings, ..
-            } = &failure
-            {
-                for warning in warnings {
-                    messages.warn(warning);
-                }
-                message::list("new", new);
-                message::list("old", old);
-            }
-            failure.exit_status(request.form())
-        }
+        message::list("new", new);
+        message::list("old", old);
     }
 }
 

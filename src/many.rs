@@ -1,33 +1,32 @@
-//! The story of many files: the same as of one, over a list, with one flush of the disk for all.
+//! The pipeline over many files, with one flush of the disk for all.
 //!
-//! The rule: everything is staged, judged and on the disk before the first name changes, and what fails until then
-//! leaves all of them as they were. The new files wait in a directory that nobody else can look into, beside those that
-//! they replace; no descriptor is held for them, so there can be any number. From the first rename on, signals wait, and
-//! a failure tells which files are new and which are old.
+//! Invariant: everything is staged, checked and on the disk before the first name changes, and what fails until then leaves
+//! every file untouched. The new files wait in a private directory beside those that they replace; no descriptor is held
+//! for them, so there can be any number. From the first rename on signals are blocked, and a failure tells which files are
+//! new and which are old.
 
 mod list;
-mod shelf;
+mod staging;
 
-use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use anyhow::Result;
 
-use self::list::Listed;
-use self::shelf::Shelf;
-use crate::backup::{Backup, Spare, forget_numbers};
-use crate::checks;
-use crate::destination::{Destination, Place};
-use crate::inplace::Way;
+use self::list::SourceEntry;
+use self::staging::Staging;
+use crate::attributes::OwnerGroup;
+use crate::backup::Numbers;
+use crate::destination::{Destination, ParentDir};
 use crate::message::{Messages, Progress};
 use crate::outcome::{Failure, Outcome};
 use crate::parents::Parents;
-use crate::prepare::{Ready, SecondLook, Terms, prepare};
-use crate::request::{Request, ShowProgress, Source, Sources, Sync};
+use crate::request::{Request, Source, Sources, Sync};
 use crate::signals;
-use crate::staged::{Flush, Shelved, Staged};
+use crate::staged::{CommitOptions, Flush, Pending, Staged};
 use crate::sys::{self, Kind};
+use crate::validate::Validator;
+use crate::write::{Prepared, RunContext, prepare};
 
 /// Writes files into a directory.
 pub(crate) fn write_all(
@@ -37,9 +36,16 @@ pub(crate) fn write_all(
     messages: Messages,
 ) -> Result<Vec<Outcome>, Failure> {
     let files = list::read(sources)?;
-    let place = Destination::resolve_directory(directory, request.parents)?;
-    replace(directory, &place, &files, request, messages).map_err(|failure| {
-        if place.is_there() {
+    let context = RunContext {
+        request,
+        messages,
+        owners: OwnerGroup::look_up(&request.attributes)?,
+        numbers: &Numbers::default(),
+        sync_unchanged: Sync::None,
+    };
+    let parent = Destination::resolve_directory(directory, request.create_dirs)?;
+    replace(directory, &parent, &files, &context).map_err(|failure| {
+        if parent.exists() {
             failure.leaving(directory.as_os_str())
         } else {
             failure
@@ -49,154 +55,163 @@ pub(crate) fn write_all(
 
 fn replace(
     directory: &Path,
-    place: &Rc<Place>,
-    files: &[Listed],
-    request: &Request,
-    messages: Messages,
+    parent: &Rc<ParentDir>,
+    files: &[SourceEntry],
+    context: &RunContext<'_>,
 ) -> Result<Vec<Outcome>, Failure> {
-    let destinations = resolve(directory, place, files, request)?;
-    let shelves = Shelf::beside(&destinations, request.sync)?;
-    let steps = stage(files, &destinations, &shelves, request, messages)?;
-    for step in &steps {
-        if let Step::Rename(file) = step {
-            file.still_as_judged()?;
-        }
-    }
-    shelf::flush(&shelves)?;
+    let RunContext {
+        request, messages, ..
+    } = *context;
+    let destinations = resolve(directory, parent, files, request)?;
+    let staging = Staging::beside(&destinations, request.sync)?;
+    staging::refuse_clashes(&destinations, &staging, request.backups.as_ref())?;
+    let steps = stage(files, &destinations, &staging, context)?;
+    let pending = || {
+        steps.iter().filter_map(|step| match step {
+            Step::Rename(file) => Some(file),
+            Step::None(_) => None,
+        })
+    };
+    staging::flush(&staging, pending)?;
+    let numbers = Numbers::default();
+    let options = CommitOptions::new(request, &numbers, messages);
     let Committed {
         outcomes,
         warnings,
         parents,
-    } = commit(steps, &shelves, request)?;
-    let durable = shelf::end(shelves, &parents, request.sync, directory);
-    if !warnings.is_empty() {
-        signals::release_if_nobody_listens();
-    }
+    } = commit(steps, &staging, options)?;
+    let durable = staging::end(staging, &parents, request.sync, directory);
     for warning in warnings {
         messages.warn(warning);
     }
     durable.map(|()| outcomes)
 }
 
-/// Finds what every name leads to; no two may lead to the same.
+/// Finds what every name leads to.
 fn resolve(
     directory: &Path,
-    place: &Rc<Place>,
-    files: &[Listed],
+    parent: &Rc<ParentDir>,
+    files: &[SourceEntry],
     request: &Request,
 ) -> Result<Vec<Destination>> {
     let mut destinations: Vec<Destination> = Vec::with_capacity(files.len());
-    let mut places = vec![Rc::clone(place)];
+    let mut parents = vec![Rc::clone(parent)];
     for file in files {
         let typed = directory.join(&file.name);
         let links = request.links();
         let mut destination =
-            Destination::resolve_in(place, &file.name, &typed, links, request.parents)?;
+            Destination::resolve_in(parent, &file.name, &typed, links, request.create_dirs)?;
         // A link may lead to another directory, or to another name in this one.
-        if !Rc::ptr_eq(destination.place(), place)
-            && !places.iter().any(|known| destination.share(known))
+        if !Rc::ptr_eq(destination.parent(), parent)
+            && !parents.iter().any(|known| destination.share(known))
         {
-            places.push(Rc::clone(destination.place()));
+            parents.push(Rc::clone(destination.parent()));
         }
         destinations.push(destination);
     }
-    shelf::find_same(&destinations, request.backups.as_ref())?;
     Ok(destinations)
 }
 
-/// What there is to be done about one of the files.
+/// What is to be done about one of the files.
+#[expect(clippy::large_enum_variant, reason = "it is taken apart at once")]
 #[derive(Debug)]
 enum Step<'d> {
     /// It has the content already.
     None(Outcome),
-    Rename(Shelved<'d>),
+    Rename(Pending<'d>),
 }
 
 /// All files are new.
 #[derive(Debug)]
-struct Committed<'d> {
+struct Committed {
     outcomes: Vec<Outcome>,
-    /// What could not be done as the user might expect.
+    /// What could not be kept.
     warnings: Vec<String>,
-    /// For each shelf, the directories in which a name is new.
-    parents: Vec<Parents<'d>>,
+    /// For each staging directory, the directories in which a name is new.
+    parents: Vec<Parents>,
 }
 
-/// Fills all new files, and has them judged.
+/// Fills all new files, and has them checked.
 fn stage<'d>(
-    files: &[Listed],
+    files: &[SourceEntry],
     destinations: &'d [Destination],
-    shelves: &'d [Shelf<'d>],
-    request: &Request,
-    messages: Messages,
+    all: &'d [Staging<'d>],
+    context: &RunContext<'_>,
 ) -> Result<Vec<Step<'d>>, Failure> {
-    let mut terms = Terms::of(request, messages)?;
-    terms.second_look = SecondLook::InCommit;
+    let request = context.request;
     let progress = show(files, request);
+    let mut validator = request.guards.validator.as_deref().map(Validator::new);
     let mut bytes = 0;
     let mut steps = Vec::with_capacity(files.len());
     for (file, destination) in files.iter().zip(destinations) {
-        let shelf = &shelves[Shelf::position(shelves, destination)];
-        terms.sync_of_equal = match shelf.flush {
-            Flush::Each => Sync::File,
-            Flush::Never | Flush::Once => Sync::None,
+        signals::check()?;
+        let staging = &all[Staging::index(all, destination)];
+        let context = RunContext {
+            sync_unchanged: match staging.flush {
+                Flush::Each => Sync::File,
+                Flush::Never | Flush::Once => Sync::None,
+            },
+            ..*context
         };
-        let stage = |attributes: &_| {
-            let draft = Staged::among_others(destination, attributes, &shelf.waiting)?;
-            Ok((Way::Rename, draft))
-        };
+        let before = destination.snapshot()?;
+        let create =
+            |attributes: &_| Staged::create_in(destination, before, attributes, &staging.directory);
         let progress = progress
             .as_ref()
             .map(|progress| progress.behind(steps.len(), bytes));
-        let source = Source::File(file.source.clone());
         if progress.is_some() {
             bytes += size(file).unwrap_or(0);
         }
-        let step = match prepare(destination, &source, &terms, stage, progress)? {
-            Ready::Unchanged(outcome) => Step::None(outcome),
-            Ready::New(_, _, sealed) => Step::Rename(sealed.shelve(shelf.flush)?),
-        };
-        steps.push(step);
+        let source = Source::File(file.source.clone());
+        let prepared = prepare(
+            destination,
+            before,
+            &source,
+            &context,
+            create,
+            validator.as_mut(),
+            progress,
+        )?;
+        steps.push(match prepared {
+            Prepared::Unchanged(outcome) => Step::None(outcome),
+            Prepared::New(sealed) => Step::Rename(sealed.close_staged(staging.flush)?),
+        });
     }
     Ok(steps)
 }
 
 /// Shows how many files and bytes have come, of how many.
-fn show(files: &[Listed], request: &Request) -> Option<Progress> {
-    let progress = match request.progress {
-        ShowProgress::No => None,
-        ShowProgress::Yes => Progress::on_terminal(),
-    }?;
+fn show(files: &[SourceEntry], request: &Request) -> Option<Progress> {
+    let progress = Progress::on_terminal(request.progress)?;
     Some(progress.of_many(files.len(), files.iter().map(size).sum()))
 }
 
-/// Bytes; `None` for what does not tell.
-fn size(file: &Listed) -> Option<u64> {
+/// Bytes; `None` for what does not report a size.
+fn size(file: &SourceEntry) -> Option<u64> {
     let seen = sys::metadata_through_links(sys::CWD, &file.source).ok()?;
     (seen.kind == Kind::Regular).then_some(seen.size)
 }
 
-/// Renames all files. An error before the first rename leaves all as they were; a later one says what is new.
-fn commit<'d>(
-    steps: Vec<Step<'_>>,
-    shelves: &[Shelf<'d>],
-    request: &Request,
-) -> Result<Committed<'d>, Failure> {
-    signals::hold()?;
-    // One that came while a program ran for us wins over the commit.
-    if let Some(signal) = signals::caught() {
-        return Err(Failure::Interrupted(signal));
+/// Renames all files. An error before the first rename leaves all of them untouched; a later one says what is new.
+fn commit(
+    mut steps: Vec<Step<'_>>,
+    all: &[Staging<'_>],
+    options: CommitOptions<'_>,
+) -> Result<Committed, Failure> {
+    signals::guard()?;
+    let mut parents_of_all = Vec::with_capacity(all.len());
+    for staging in all {
+        parents_of_all.push(staging.make_parents()?);
     }
-    for step in &steps {
+    for step in &mut steps {
         if let Step::Rename(file) = step {
-            checks::still_looks_so(file.destination(), request.overwrite)?;
-            forget_numbers(file.destination());
+            signals::check()?;
+            let parents = &parents_of_all[Staging::index(all, file.destination())];
+            let destination = within(file.destination(), parents);
+            file.reseal(&destination, options)?;
         }
     }
-    let mut parents_of_all = Vec::with_capacity(shelves.len());
-    for shelf in shelves {
-        parents_of_all.push(shelf.make_parents()?);
-    }
+    signals::check()?;
     let mut outcomes = Vec::with_capacity(steps.len());
     let mut warnings = Vec::new();
     let mut steps = steps.into_iter();
@@ -209,21 +224,18 @@ fn commit<'d>(
             Step::Rename(file) => file,
         };
         let destination = file.destination();
-        let of_file = file.warnings().to_vec();
-        let parents = &mut parents_of_all[Shelf::position(shelves, destination)];
-        match rename(file, parents.innermost().fd.as_fd(), request) {
+        let warnings_of_file = file.warnings().to_vec();
+        let parents = &mut parents_of_all[Staging::index(all, destination)];
+        match file.commit(&within(destination, parents), options) {
             Ok(outcome) => {
-                parents.keep();
+                parents.disarm();
                 outcomes.push(outcome);
-                warnings.extend(of_file);
+                warnings.extend(warnings_of_file);
             }
             Err(failure) => {
-                if let Failure::Changed(_) = &failure {
-                    warnings.extend(of_file);
-                }
-                // What was made last goes first.
+                // What was made last is removed first.
                 parents_of_all.into_iter().rev().for_each(drop);
-                return Err(partly(failure, outcomes, warnings, destination, steps));
+                return Err(partial(failure, outcomes, warnings, destination, steps));
             }
         }
     }
@@ -234,49 +246,31 @@ fn commit<'d>(
     })
 }
 
-/// Renames one file, and gives the old one its backup's name.
-fn rename(
-    file: Shelved<'_>,
-    directory: BorrowedFd<'_>,
-    request: &Request,
-) -> Result<Outcome, Failure> {
-    let mut backup = Backup::plan(file.destination(), request.backups.as_ref(), || None)?;
-    if let Some(backup) = &mut backup {
-        backup.keep(Spare::TheFile)?;
-    }
-    let outcome = file.commit(directory, request.overwrite, |name| match &mut backup {
-        Some(backup) => backup.exchange(name),
-        None => Ok(Some(name)),
-    })?;
-    if let Some(backup) = backup {
-        backup.confirm();
-    }
-    Ok(outcome)
+/// The file, in its own directory.
+fn within(destination: &Destination, parents: &Parents) -> Destination {
+    destination.moved_to(parents.destination())
 }
 
 /// A failure, with what it means for all of the files.
-fn partly<'d>(
+fn partial<'d>(
     failure: Failure,
     before: Vec<Outcome>,
     warnings: Vec<String>,
     failed: &Destination,
     behind: impl Iterator<Item = Step<'d>>,
 ) -> Failure {
-    let is_new = matches!(failure, Failure::Changed(_));
-    if !is_new && before.iter().all(Outcome::is_unchanged) {
+    if before.iter().all(Outcome::is_unchanged) {
         return failure;
     }
     let mut new: Vec<PathBuf> = before.into_iter().map(|done| done.destination).collect();
-    let mut old = Vec::new();
-    let of_failed = if is_new { &mut new } else { &mut old };
-    of_failed.push(failed.path().to_owned());
+    let mut old = vec![failed.path().to_owned()];
     for step in behind {
         match step {
             Step::None(outcome) => new.push(outcome.destination),
             Step::Rename(file) => old.push(file.destination().path().to_owned()),
         }
     }
-    Failure::Partly {
+    Failure::PartialCommit {
         error: failure.into_error(),
         new,
         old,

@@ -1,15 +1,17 @@
-//! What the user reads: one line a message, on stderr, and the only room that prints.
+//! Messages: one line each, on standard error. No other module prints.
 //!
-//! The rule: `atomwrite: cannot <verb> <what> '<path>': <reason>`, lower case, no full stop, no "os error". A line leaves
-//! in one write, so that the lines of two programs in a pipeline do not mix. That stderr is gone or full is no reason to
-//! fail: the exit status still tells. This room imports nothing of ours but `sys`.
+//! Invariant: `atomwrite: cannot <verb> <what> '<path>': <reason>`, lower case, no full stop, no "os error". A line is one
+//! write, so that the lines of two programs in a pipeline do not mix. A standard error that is closed or full is no reason
+//! to fail: the exit status still reports it. This module imports only `sys`.
 
 mod progress;
 
 use std::ffi::OsStr;
 use std::fmt::{self, Display, Write as _};
 use std::io::{self, Write as _};
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
+use std::time::Duration;
 
 pub(crate) use self::progress::Progress;
 use crate::sys;
@@ -74,6 +76,9 @@ pub(crate) fn list(what: &str, files: &[impl AsRef<OsStr>]) {
     }
 }
 
+/// Bytes that a pipe takes at once, without waiting, when poll calls it writable (PIPE_BUF).
+const ATOMIC: usize = 4096;
+
 fn say(text: fmt::Arguments<'_>) {
     let mut line = String::with_capacity(128);
     line.push_str("atomwrite: ");
@@ -81,8 +86,25 @@ fn say(text: fmt::Arguments<'_>) {
     let _ = line.write_fmt(text);
     line.push('\n');
     sys::ignore_broken_pipes();
-    // There is nobody left to tell; the exit status stays as it is.
-    drop(io::stderr().write_all(line.as_bytes()));
+    for part in line.as_bytes().chunks(ATOMIC) {
+        // Blocked signals are delivered while a full pipe is waited for; then the line is given up.
+        let is_interrupted = sys::are_signals_blocked() && !is_writable();
+        // An error cannot be reported; the exit status stays as it is.
+        if is_interrupted || io::stderr().write_all(part).is_err() {
+            return;
+        }
+    }
+}
+
+/// Waits until standard error takes a line. False if a signal came.
+fn is_writable() -> bool {
+    let stderr = io::stderr();
+    // After a signal nothing is waited for.
+    let timeout = sys::first_signal().map(|_| Duration::ZERO);
+    match sys::poll([(stderr.as_fd(), sys::Event::Writable)], timeout) {
+        Ok([ready]) => ready.is_any(),
+        Err(errno) => errno != sys::Errno::INTR,
+    }
 }
 
 /// Prints what was asked for with `--help` or `--version`: the only text for stdout.

@@ -1,13 +1,15 @@
 //! How a run can end, and the exit status that says so.
 //!
-//! The rule: a failure says what it means for DEST. Only [`Failure::Changed`] comes after the commit; every other leaves
-//! DEST as it was.
+//! Invariant: a failure says what it means for DEST. Only [`Failure::Uncertain`] and [`Failure::PartialCommit`] come after
+//! the commit has begun; every other leaves DEST untouched.
 
+use std::error::Error;
 use std::ffi::OsStr;
 use std::fmt::{self, Display};
 use std::path::PathBuf;
 
 use crate::message::{Chain, Quoted};
+use crate::signals::{self, Interrupted};
 
 /// What was done.
 #[derive(Debug)]
@@ -18,7 +20,7 @@ pub(crate) struct Outcome {
     /// Bytes.
     pub(crate) size: u64,
     /// The other names of the file that was replaced; they keep the old content.
-    pub(crate) split_links: u32,
+    pub(crate) other_hard_links: u32,
 }
 
 /// What became of DEST.
@@ -36,7 +38,7 @@ pub(crate) enum Change {
 
 /// Whose exit statuses count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Form {
+pub(crate) enum StatusScheme {
     /// Ours.
     Plain,
     /// COMMAND's; ours must differ from any that it is likely to have (POSIX, "env"; coreutils, "timeout").
@@ -60,8 +62,8 @@ impl Display for Outcome {
         let plural = |count: u64| if count == 1 { "" } else { "s" };
         let (path, size) = (Quoted::new(&self.destination), self.size);
         write!(f, "{verb} {path} ({size} byte{})", plural(size))?;
-        if self.split_links > 0 {
-            let (links, s) = (self.split_links, plural(self.split_links.into()));
+        if self.other_hard_links > 0 {
+            let (links, s) = (self.other_hard_links, plural(self.other_hard_links.into()));
             let verb = if links == 1 { "keeps" } else { "keep" };
             write!(f, "; {links} other hard link{s} {verb} the old content")?;
         }
@@ -83,7 +85,7 @@ pub(crate) enum Failure {
     /// The words make no sense, which could only be seen later; nothing was touched.
     Usage(anyhow::Error),
     /// Some of many files are new, and the others are not.
-    Partly {
+    PartialCommit {
         error: anyhow::Error,
         /// As the user would type them.
         new: Vec<PathBuf>,
@@ -91,8 +93,8 @@ pub(crate) enum Failure {
         /// What could not be done as the user might expect, of those that are new.
         warnings: Vec<String>,
     },
-    /// DEST was changed, but it cannot be vouched for: it may not survive power loss, or it is half of an in-place write.
-    Changed(anyhow::Error),
+    /// DEST was changed, and is not certain: it may not survive power loss, or an in-place write broke off.
+    Uncertain(anyhow::Error),
 }
 
 impl Failure {
@@ -101,20 +103,31 @@ impl Failure {
 
     /// Adds that the file which was there still is as it was. For failures before the commit.
     pub(crate) fn leaving(self, destination: &OsStr) -> Self {
-        let unchanged = |error: &anyhow::Error| {
-            anyhow::anyhow!("{}; {} is unchanged", Chain(error), Quoted(destination))
-        };
+        self.adding(&format!("{} is unchanged", Quoted(destination)))
+    }
+
+    /// Adds what DEST is now to a failure that comes before the commit.
+    pub(crate) fn adding(self, state: &str) -> Self {
+        let with_state = |error: &anyhow::Error| anyhow::anyhow!("{}; {state}", Chain(error));
         match self {
-            Self::Failed(error) => Self::Failed(unchanged(&error)),
-            Self::Refused(error) => Self::Refused(unchanged(&error)),
+            Self::Failed(error) => Self::Failed(with_state(&error)),
+            Self::Refused(error) => Self::Refused(with_state(&error)),
             Self::Command { status, error } => Self::Command {
                 status,
-                error: unchanged(&error),
+                error: with_state(&error),
             },
             other @ (Self::Interrupted(_)
             | Self::Usage(_)
-            | Self::Partly { .. }
-            | Self::Changed(_)) => other,
+            | Self::PartialCommit { .. }
+            | Self::Uncertain(_)) => other,
+        }
+    }
+
+    /// Adds what was to be done to a failure before the commit.
+    pub(crate) fn within(self, what: &str) -> Self {
+        match self {
+            Self::Failed(error) => Self::Failed(error.context(what.to_owned())),
+            other => other,
         }
     }
 
@@ -124,31 +137,41 @@ impl Failure {
             Self::Failed(error)
             | Self::Refused(error)
             | Self::Usage(error)
-            | Self::Changed(error)
-            | Self::Partly { error, .. }
+            | Self::Uncertain(error)
+            | Self::PartialCommit { error, .. }
             | Self::Command { error, .. } => error,
             Self::Interrupted(_) => anyhow::anyhow!("{self}"),
         }
     }
 
-    pub(crate) fn exit_status(&self, form: Form) -> u8 {
-        match (self, form) {
+    pub(crate) fn exit_status(&self, scheme: StatusScheme) -> u8 {
+        match (self, scheme) {
             (Self::Command { status, .. }, _) => *status,
             (Self::Usage(_), _) => Self::USAGE,
-            (Self::Failed(_), Form::Plain) => 1,
-            (Self::Refused(_), Form::Plain) => 3,
-            (Self::Changed(_) | Self::Partly { .. }, Form::Plain) => 4,
-            (Self::Changed(_) | Self::Partly { .. }, Form::Command) => 124,
-            (Self::Failed(_) | Self::Refused(_), Form::Command) => 125,
+            (Self::Failed(_), StatusScheme::Plain) => 1,
+            (Self::Refused(_), StatusScheme::Plain) => 3,
+            (Self::Uncertain(_) | Self::PartialCommit { .. }, StatusScheme::Plain) => 4,
+            (Self::Uncertain(_) | Self::PartialCommit { .. }, StatusScheme::Command) => 124,
+            (Self::Failed(_) | Self::Refused(_), StatusScheme::Command) => 125,
             // Only if the signal could not kill us.
-            (Self::Interrupted(signal), _) => 128 + u8::try_from(*signal).unwrap_or(0),
+            (Self::Interrupted(signal), _) => signals::exit_status(*signal),
         }
     }
 }
 
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
-        Self::Failed(error)
+        let interrupted = |cause: &(dyn Error + 'static)| cause.downcast_ref().copied();
+        match error.chain().find_map(interrupted) {
+            Some(Interrupted(signal)) => Self::Interrupted(signal),
+            None => Self::Failed(error),
+        }
+    }
+}
+
+impl From<Interrupted> for Failure {
+    fn from(Interrupted(signal): Interrupted) -> Self {
+        Self::Interrupted(signal)
     }
 }
 
@@ -158,10 +181,10 @@ impl Display for Failure {
             Self::Failed(error)
             | Self::Refused(error)
             | Self::Usage(error)
-            | Self::Changed(error)
-            | Self::Partly { error, .. }
+            | Self::Uncertain(error)
+            | Self::PartialCommit { error, .. }
             | Self::Command { error, .. } => Chain(error).fmt(f),
-            Self::Interrupted(signal) => write!(f, "interrupted by signal {signal}"),
+            Self::Interrupted(signal) => Interrupted(*signal).fmt(f),
         }
     }
 }

@@ -1,37 +1,42 @@
 //! The directories that `--create-dirs` makes.
 //!
-//! The rule: they are made at the commit and not before, so that whatever fails earlier, or kills us, leaves none; what
-//! fails later removes those that are still empty.
+//! Invariant: they are made at the commit, so that a run that fails before it, or is killed, leaves none; a run that fails
+//! later removes those that are still empty.
 
-use std::ffi::OsString;
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use anyhow::{Context, Result};
 
 use crate::destination::Destination;
 use crate::message::Quoted;
+use crate::request::Sync;
 use crate::sys::{self, Errno, OpenDirectory};
 
-/// DEST's directory, and those above it that had to be made.
+/// DEST's directory, and those above it in which a name is new.
 #[derive(Debug)]
-pub(crate) struct Parents<'d> {
-    present: &'d OpenDirectory,
-    made: Vec<OpenDirectory>,
-    /// The names that did not exist, each with its place in `made`.
-    removable: Vec<(usize, OsString)>,
+pub(crate) struct Parents {
+    destination: Destination,
+    /// All in which a name is new, the outermost first; the last is DEST's own.
+    changed: Vec<Rc<OpenDirectory>>,
+    /// The names that this run has made, each in the directory of that index.
+    made: Vec<(usize, PathBuf)>,
 }
 
-impl<'d> Parents<'d> {
+impl Parents {
     /// Makes what is missing; mostly nothing.
-    pub(crate) fn make(destination: &'d Destination) -> Result<Self> {
+    pub(crate) fn make(destination: &Destination) -> Result<Self> {
         let mut parents = Self {
-            present: destination.directory(),
+            destination: destination.clone(),
+            changed: vec![Rc::clone(destination.directory())],
             made: Vec::new(),
-            removable: Vec::new(),
         };
+        if destination.missing().is_empty() {
+            return Ok(parents);
+        }
         for name in destination.missing() {
-            parents.descend(name).with_context(|| {
+            parents.descend(Path::new(name)).with_context(|| {
                 format!(
                     "cannot make directory {} for {}",
                     Quoted(name),
@@ -39,47 +44,64 @@ impl<'d> Parents<'d> {
                 )
             })?;
         }
+        parents.destination = destination.inside(Rc::clone(parents.innermost()));
         Ok(parents)
     }
 
-    fn descend(&mut self, name: &OsString) -> Result<(), Errno> {
-        let path = Path::new(name);
-        match sys::make_directory(self.innermost().fd.as_fd(), path) {
-            Ok(()) => self.removable.push((self.made.len(), name.clone())),
-            // Somebody else made it meanwhile.
+    fn descend(&mut self, name: &Path) -> Result<(), Errno> {
+        let index = self.changed.len() - 1;
+        match sys::make_directory(self.innermost().fd.as_fd(), name) {
+            Ok(()) => self.made.push((index, name.to_owned())),
+            // Another process has made it.
             Err(Errno::EXIST) => {}
             Err(errno) => return Err(errno),
         }
-        // No link: in a directory that all may write to, it would be another's to say where it leads.
-        let directory = sys::open_child(self.innermost().fd.as_fd(), path)?;
-        self.made.push(directory);
+        // Not through a link: in a directory that all may write to, another user could say where it leads.
+        let directory = sys::open_child(self.innermost().fd.as_fd(), name)?;
+        self.changed.push(Rc::new(directory));
         Ok(())
     }
 
-    /// DEST's own directory.
-    pub(crate) fn innermost(&self) -> &OpenDirectory {
-        self.made.last().unwrap_or(self.present)
+    fn innermost(&self) -> &Rc<OpenDirectory> {
+        &self.changed[self.changed.len() - 1]
+    }
+
+    /// DEST, in its own directory.
+    pub(crate) fn destination(&self) -> &Destination {
+        &self.destination
+    }
+
+    /// Has them stay, before the commit; with [`Sync::Full`] their names are put on the disk.
+    pub(crate) fn keep(mut self, sync: Sync) -> Result<()> {
+        self.disarm();
+        if sync == Sync::Full {
+            let inside = self.innermost();
+            let mut changed = self.changed.iter();
+            changed
+                .try_for_each(|directory| directory.sync(&inside.fd))
+                .with_context(|| {
+                    format!("cannot sync the directory of {}", self.destination.typed())
+                })?;
+        }
+        Ok(())
+    }
+
+    /// The commit is done: they stay.
+    pub(crate) fn disarm(&mut self) {
+        self.made.clear();
     }
 
     /// All directories in which a name is new: DEST's own first.
     pub(crate) fn changed(&self) -> impl Iterator<Item = &OpenDirectory> {
-        self.made.iter().rev().chain([self.present])
-    }
-
-    /// The commit is done: they stay.
-    pub(crate) fn keep(&mut self) {
-        self.removable.clear();
+        self.changed.iter().rev().map(Rc::as_ref)
     }
 }
 
-impl Drop for Parents<'_> {
+impl Drop for Parents {
     fn drop(&mut self) {
-        for (place, name) in self.removable.drain(..).rev() {
-            let above = place
-                .checked_sub(1)
-                .map_or(self.present, |above| &self.made[above]);
-            // Not empty any more: somebody else uses it, so it stays.
-            let _ = sys::remove_directory(above.fd.as_fd(), Path::new(&name));
+        for (index, name) in self.made.drain(..).rev() {
+            // Not empty any more: another process uses it, so it stays.
+            let _ = sys::remove_directory(self.changed[index].fd.as_fd(), &name);
         }
     }
 }

@@ -1,12 +1,15 @@
-//! What the user asked for: plain data, with the policies as enums, so that no room below has to know an option's name.
+//! What the user asked for: plain data, with the policies as enums, so that no module below must know an option's name.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use crate::attributes::ModeChange;
-use crate::message::Verbosity;
-use crate::outcome::Form;
-use crate::watch::Sum;
+use anyhow::{Error, anyhow};
+
+use crate::inspector::Sha256Digest;
+use crate::message::{Chain, Verbosity};
+use crate::mode::ModeChange;
+use crate::outcome::StatusScheme;
 
 /// One run.
 #[derive(Debug)]
@@ -16,14 +19,14 @@ pub(crate) struct Request {
     pub(crate) locking: Locking,
     pub(crate) overwrite: Overwrite,
     pub(crate) guards: Guards,
-    pub(crate) equal: Equal,
+    pub(crate) if_unchanged: IfUnchanged,
     pub(crate) links: Links,
-    pub(crate) parents: Parents,
-    pub(crate) look: Look,
+    pub(crate) create_dirs: CreateDirs,
+    pub(crate) attributes: AttributeOptions,
     pub(crate) backups: Option<Backups>,
     pub(crate) in_place: InPlace,
     pub(crate) sync: Sync,
-    pub(crate) progress: ShowProgress,
+    pub(crate) progress: bool,
     pub(crate) verbosity: Verbosity,
 }
 
@@ -37,20 +40,40 @@ impl Request {
         }
     }
 
+    /// Adds what `--lock 5 f` was meant to be to the error of a SOURCE that cannot be opened.
+    pub(crate) fn with_lock_hint(&self, source: &Source, error: Error) -> Error {
+        let seconds = match source {
+            Source::File(path) => path.to_str().filter(|name| name.parse::<f64>().is_ok()),
+            Source::Stdin | Source::Command(_) => None,
+        };
+        match (self.locking, seconds) {
+            (Locking::Exclusive(None), Some(seconds)) => anyhow!(
+                "{}; to wait at most {seconds} seconds, use --lock={seconds}",
+                Chain(&error)
+            ),
+            _ => error,
+        }
+    }
+
+    /// Tells whether the input comes after what DEST holds now.
+    pub(crate) fn appends(&self) -> bool {
+        self.start == Start::Old
+    }
+
     /// Whose exit statuses count.
-    pub(crate) fn form(&self) -> Form {
+    pub(crate) fn status_scheme(&self) -> StatusScheme {
         match &self.files {
             Files::One {
                 source: Source::Command(_),
                 ..
-            } => Form::Command,
-            Files::One { .. } | Files::Into { .. } => Form::Plain,
+            } => StatusScheme::Command,
+            Files::One { .. } | Files::Into { .. } => StatusScheme::Plain,
         }
     }
 
     /// Whether the old content is needed: to begin with, or to compare with.
     pub(crate) fn reads_old_content(&self) -> bool {
-        self.start == Start::Old || self.equal != Equal::Replace
+        self.start == Start::Old || self.if_unchanged != IfUnchanged::Replace
     }
 }
 
@@ -85,6 +108,13 @@ pub(crate) enum Source {
     Command(Vec<OsString>),
 }
 
+/// Tells whether a path is one of standard input.
+pub(crate) fn is_stdin(path: &Path) -> bool {
+    ["/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"]
+        .iter()
+        .any(|name| path.as_os_str() == *name)
+}
+
 /// What the new content starts with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Start {
@@ -93,29 +123,30 @@ pub(crate) enum Start {
     Old,
 }
 
-/// Whether others who ask for the lock wait until we are done.
+/// Whether only one run that asks for the lock works on DEST at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Locking {
     None,
-    Exclusive,
+    /// Waits at most this long; `None`: as long as it takes.
+    Exclusive(Option<Duration>),
 }
 
 /// What the content must be, or DEST stays as it is.
 #[derive(Debug)]
 pub(crate) struct Guards {
-    pub(crate) empty: Empty,
-    pub(crate) sum: Option<Sum>,
+    pub(crate) empty: EmptyInput,
+    pub(crate) sum: Option<Sha256Digest>,
     /// For `sh -c`.
     pub(crate) validator: Option<OsString>,
 }
 
 /// What to do if DEST has the same content already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Equal {
+pub(crate) enum IfUnchanged {
     /// Replace it all the same; nobody looks.
     Replace,
     /// Leave it alone, and exit with this status.
-    Leave(u8),
+    Skip(u8),
 }
 
 /// What the old file is called afterwards.
@@ -146,14 +177,6 @@ pub(crate) enum InPlace {
     Always,
 }
 
-/// Whether to show how far it has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum ShowProgress {
-    No,
-    /// On a terminal.
-    Yes,
-}
-
 /// What may be replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Overwrite {
@@ -167,9 +190,9 @@ pub(crate) enum Overwrite {
 
 /// What to think of content of no bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Empty {
+pub(crate) enum EmptyInput {
     /// It is fine, but for an empty stdin that would replace something.
-    Suspect,
+    RejectStdin,
     /// It is fine.
     Allow,
     /// It is never right.
@@ -185,16 +208,16 @@ pub(crate) enum Links {
     Replace,
 }
 
-/// What to do where DEST's directory is missing.
+/// Whether missing parent directories of DEST are made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Parents {
-    MustExist,
-    Create,
+pub(crate) enum CreateDirs {
+    No,
+    Yes,
 }
 
 /// What the new file shall look like.
 #[derive(Debug)]
-pub(crate) struct Look {
+pub(crate) struct AttributeOptions {
     pub(crate) keep: Keep,
     pub(crate) mode: Option<ModeChange>,
     /// A name or a number.

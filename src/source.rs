@@ -1,29 +1,36 @@
 //! Where the new content comes from.
 //!
-//! The rule: a closed stdin is an error and not an empty file; whatever can be read to its end is read to its end. With
-//! `--append`, what DEST holds now comes first.
+//! Invariant: a closed standard input is an error and not an empty file, and no open and no read waits where a signal would
+//! not be seen. With `--append`, what DEST holds now comes first.
 
 use std::ffi::OsString;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
 use crate::destination::{Destination, Opened};
-use crate::message::Quoted;
-use crate::request::{Source, Start};
-use crate::sys::{self, Kind, Metadata};
+use crate::message::{Messages, Quoted};
+use crate::request::{Locking, Request, Source, Start, is_stdin};
+use crate::signals;
+use crate::sys::{self, Errno, Kind, Metadata};
+use crate::transfer::{ReadMethod, Reader};
+
+/// How long is waited between two tries to open a SOURCE on which another process has a lease.
+const LEASE_PAUSE: Duration = Duration::from_millis(20);
 
 /// An open source of bytes.
 #[derive(Debug)]
 pub(crate) struct Input<'d> {
-    first: Option<(BorrowedFd<'d>, Metadata)>,
+    first: Option<Reader<'d>>,
     origin: Origin<'d>,
 }
 
 /// What the new bytes come from.
 #[derive(Debug)]
 pub(crate) enum Origin<'d> {
+    /// Standard input.
     Stdin(Metadata),
     File(OwnedFd, Metadata, &'d Path),
     /// To be run when there is a file for its output.
@@ -31,35 +38,40 @@ pub(crate) enum Origin<'d> {
 }
 
 impl<'d> Input<'d> {
-    /// Opens what the user named; reads nothing yet.
+    /// Opens what the user named; reads nothing yet. `old` is DEST, if it is read.
     pub(crate) fn open(
         source: &'d Source,
         start: Start,
         destination: &Destination,
+        existing: Option<Metadata>,
         old: Option<&'d Opened>,
     ) -> Result<Self> {
-        let first = match (start, destination.existing()) {
+        let first = match (start, existing) {
             (Start::Old, Some(_)) => {
                 let readable = old.and_then(|old| Some((old.content()?, old.metadata)));
-                let Some(first) = readable else {
+                let Some((file, metadata)) = readable else {
                     bail!(
                         "cannot append to {}: it cannot be read",
                         destination.typed()
                     );
                 };
-                Some(first)
+                Some(Reader {
+                    file,
+                    metadata,
+                    method: ReadMethod::Read,
+                })
             }
             _ => None,
         };
         let origin = match source {
             // The same by another name: the same guards hold.
             Source::File(path) if is_stdin(path) => {
-                return Self::open(&Source::Stdin, start, destination, old);
+                return Self::open(&Source::Stdin, start, destination, existing, old);
             }
             Source::Stdin if sys::stdin_was_closed() => bail!("{STDIN}: it is closed"),
             Source::Stdin => Origin::Stdin(sys::metadata(sys::stdin()).context(STDIN)?),
             Source::File(path) => {
-                let file = sys::open_source(path).with_context(|| cannot("open", path))?;
+                let file = open(path)?;
                 let metadata = sys::metadata(&file).with_context(|| cannot("read", path))?;
                 Origin::File(file, metadata, path)
             }
@@ -77,8 +89,8 @@ impl<'d> Input<'d> {
         Ok(Self { first, origin })
     }
 
-    /// The old content, and what is known of it, if that comes first.
-    pub(crate) fn first(&self) -> Option<&(BorrowedFd<'d>, Metadata)> {
+    /// What comes before the input: what DEST holds now, with `--append`.
+    pub(crate) fn first(&self) -> Option<&Reader<'d>> {
         self.first.as_ref()
     }
 
@@ -90,8 +102,13 @@ impl<'d> Input<'d> {
         matches!(self.origin, Origin::Stdin(_))
     }
 
-    /// Whether it may be empty because a command failed, whose end we do not see: stdin, and what a shell puts in place
-    /// of `<(command)`.
+    /// What is known of the file that is read, if it is one.
+    pub(crate) fn metadata(&self) -> Option<&Metadata> {
+        self.origin.metadata()
+    }
+
+    /// Tells whether it may be empty because a command failed, whose end this process does not see: standard input, and
+    /// what a shell puts in the place of `<(command)`.
     pub(crate) fn is_of_unseen_command(&self) -> bool {
         match &self.origin {
             Origin::Stdin(_) => true,
@@ -100,7 +117,7 @@ impl<'d> Input<'d> {
         }
     }
 
-    /// Somebody is expected to type the content.
+    /// Tells whether a person is expected to type the content.
     pub(crate) fn is_typed(&self) -> bool {
         match &self.origin {
             Origin::Stdin(metadata) => {
@@ -110,7 +127,34 @@ impl<'d> Input<'d> {
         }
     }
 
-    /// How many bytes will come, if that can be told: a regular file says it, from where it stands.
+    /// Tells the user what they may be waiting for, and what `--lock` does not do.
+    pub(crate) fn announce(&self, request: &Request, messages: Messages) {
+        if self.is_typed() {
+            messages.notice("reading from the terminal; end with Ctrl-D, give up with Ctrl-C");
+        }
+        let is_pipe = self.is_stdin()
+            && self
+                .metadata()
+                .is_some_and(|metadata| metadata.kind == Kind::Fifo);
+        if is_pipe && request.locking != Locking::None && !request.appends() {
+            messages.warn(
+                "--lock does not protect what the command before the pipe has read; run that under the lock: \
+                 atomwrite --lock DEST -- COMMAND",
+            );
+        }
+    }
+
+    /// Replaces a standard input that is DEST, which is `now`: no descriptor of DEST may be open at the rename.
+    pub(crate) fn detach(now: Option<Metadata>) -> Result<()> {
+        let stdin = || sys::metadata(sys::stdin()).ok();
+        let is_dest = |now: Metadata| stdin().is_some_and(|stdin| stdin.identity == now.identity);
+        if now.is_some_and(is_dest) {
+            sys::detach_stdin().context("cannot close standard input")?;
+        }
+        Ok(())
+    }
+
+    /// The number of bytes that will come, if it is known: a regular file reports it.
     pub(crate) fn size(&self) -> Option<u64> {
         let (file, metadata) = match &self.origin {
             Origin::Stdin(metadata) => (sys::stdin(), metadata),
@@ -121,11 +165,11 @@ impl<'d> Input<'d> {
             return None;
         }
         let rest = metadata.size.saturating_sub(sys::position(file).ok()?);
-        Some(rest + self.first.map_or(0, |(_, old)| old.size))
+        Some(rest + self.first.map_or(0, |old| old.metadata.size))
     }
 
-    /// The permission bits that a new DEST starts from, before the umask: those of SOURCE, as cp does, and otherwise
-    /// what a shell's `>` asks for.
+    /// The mode that a new DEST is created with, before the umask: that of SOURCE, as cp does, and otherwise what a shell's
+    /// `>` asks for.
     pub(crate) fn mode(&self) -> u32 {
         match &self.origin {
             Origin::File(_, metadata, _) => metadata.mode & 0o777,
@@ -157,10 +201,45 @@ impl Origin<'_> {
     }
 }
 
-pub(crate) fn is_stdin(path: &Path) -> bool {
-    ["/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"]
-        .iter()
-        .any(|name| path.as_os_str() == *name)
+/// Opens SOURCE. Another process's lease on it is waited for; the kernel ends it after 45 s.
+fn open(path: &Path) -> Result<OwnedFd> {
+    loop {
+        match sys::open_source(path) {
+            Err(Errno::AGAIN) => signals::pause(LEASE_PAUSE)?,
+            opened => return opened.with_context(|| cannot("open", path)),
+        }
+    }
+}
+
+/// How SOURCE, which was opened without waiting, is read.
+pub(crate) fn read_method(metadata: &Metadata) -> ReadMethod {
+    match metadata.kind {
+        // One whose writer has not come yet looks as if it were at its end.
+        Kind::Fifo => ReadMethod::WaitAndRead,
+        _ => ReadMethod::Read,
+    }
+}
+
+/// How standard input is read; and the descriptor by which that is possible, if it is another one. The mode of standard
+/// input is shared with other processes, and stays as it is.
+pub(crate) fn stdin_method(metadata: &Metadata) -> (Option<OwnedFd>, ReadMethod) {
+    if !signals::is_guarded() {
+        return (None, ReadMethod::Read);
+    }
+    let stdin = sys::stdin();
+    match metadata.kind {
+        Kind::Fifo => match sys::reopen_nonblocking(stdin) {
+            Ok(reopened) => (Some(reopened), ReadMethod::Read),
+            Err(_) => (None, ReadMethod::Splice),
+        },
+        Kind::Socket => (None, ReadMethod::Receive),
+        Kind::CharacterDevice if sys::is_terminal(stdin) => {
+            (sys::reopen_nonblocking(stdin).ok(), ReadMethod::WaitAndRead)
+        }
+        // To open another device anew can have effects.
+        Kind::CharacterDevice => (None, ReadMethod::WaitAndRead),
+        _ => (None, ReadMethod::Read),
+    }
 }
 
 fn cannot(verb: &str, path: &Path) -> String {

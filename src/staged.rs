@@ -1,62 +1,74 @@
 //! The new file, from its first byte to its name.
 //!
 //! ```text
-//! beside() ─> Staged<Open> ─fill─> Staged<Filled> ─seal─> Staged<Sealed> ─sync─> Staged<Synced> ─commit─> Committed
+//! create() ─> Staged<Open> ─fill─> Staged<Filled> ─seal─> Staged<Sealed> ─sync─> Staged<Synced> ─commit─> Committed
 //!                  │                    │                      │                      │                      │
 //!                  └────────────────────┴────── dropped ───────┴──────────────────────┘                 make_durable
-//!                               nothing is left, DEST is as it was                                           │
+//!                             nothing is left, DEST is untouched                                             │
 //!                                                                                                         Outcome
 //! ```
 //!
-//! The rule: DEST changes in one call, the rename in `commit`, and everything that can fail comes before it, but for the
-//! directory's fsync. The phases are types, so that nothing is written after the guards have looked, and nothing is
-//! committed that is not on the disk. The file has no name until `commit`, where the filesystem can do that (O_TMPFILE);
-//! otherwise it has a temporary one from the start, with mode 0600 until it is sealed.
+//! Invariant: only `commit` changes DEST, and everything that can fail comes before its rename, but for the directory's
+//! fsync. The phases are types, so that nothing is written after the guards, and nothing is committed that is not on the
+//! disk. The file has no name until `commit`, where the filesystem has O_TMPFILE; otherwise it has a random one from the
+//! start, and mode 0600 until it is sealed.
 
 mod commit;
-mod shelf;
+mod pending;
+mod seal;
 
 use std::env;
-use std::fs::{File, Permissions};
-use std::io::{self, Seek};
-use std::mem;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
 
-pub(crate) use self::shelf::{Flush, Shelved};
-use crate::attributes::{Attributes, Birth};
-use crate::command::{self, Output};
-use crate::destination::Destination;
-use crate::message::Quoted;
+pub(crate) use self::commit::CommitOptions;
+pub(crate) use self::pending::{Flush, Pending};
+use self::seal::Seal;
+use crate::attributes::{Attributes, InitialMode};
+use crate::command;
+use crate::copy_error::CopyError;
+use crate::destination::{Destination, Opened};
+use crate::inplace;
+use crate::inspector::{Content, ContentInspector};
+use crate::message::{Chain, Quoted};
 use crate::outcome::Failure;
-use crate::request::Sync;
+use crate::private_dir::StagingDir;
+use crate::request::{InPlace, Sync};
 use crate::source::{self, Input};
-use crate::sys::{self, Errno, LinkBy, Metadata};
-use crate::temp_name::{PrivateDirectory, TempName};
-use crate::transfer::{Broken, Transfer, Writeback};
-use crate::watch::{Content, Watch};
+use crate::sys::{self, Errno, Kind, LinkBy, Metadata};
+use crate::temp_name::TempName;
+use crate::transfer::{ReadMethod, Reader, Transfer, Writeback};
 
-/// A new file that nobody can see as DEST yet.
+/// A new file that is not visible as DEST yet.
 #[derive(Debug)]
 pub(crate) struct Staged<'d, Phase> {
     destination: &'d Destination,
-    // Before the file, and so dropped before it: a name goes while its lock is still held.
-    origin: Origin<'d>,
+    /// The name that a file without one gets in the commit. Dropped before the file, while that is still locked.
+    linked: Option<TempName>,
+    /// Dropped before a name that it had from the start: FUSE and NFS rename an open file that is removed.
     file: OwnedFd,
-    birth: Birth,
+    method: CommitMethod,
+    initial: InitialMode,
     phase: Phase,
 }
 
-/// What the file is called.
+/// How DEST gets the content.
 #[derive(Debug)]
-enum Origin<'d> {
-    Unnamed(LinkBy),
-    Named(TempName<'d>),
-    /// It will never be DEST: its content will be written to DEST in place.
-    Elsewhere,
+enum CommitMethod {
+    /// The file is renamed to it.
+    Rename(Backing),
+    /// The file is a spool, from which the content is copied into DEST: into this descriptor, or if it is `None` into one
+    /// that is opened when there is something to write, because to open a device or a FIFO has effects.
+    InPlace(Option<OwnedFd>),
+}
+
+/// How the file is kept until the commit.
+#[derive(Debug)]
+enum Backing {
+    /// Without a name; it gets one by this call.
+    Anonymous(LinkBy),
+    Named(TempName),
 }
 
 /// Nothing is in it.
@@ -69,160 +81,204 @@ pub(crate) struct Filled {
     content: Content,
 }
 
-/// It looks as DEST shall look.
+/// It has the attributes that DEST will have.
 #[derive(Debug)]
 pub(crate) struct Sealed {
     content: Content,
-    warnings: Vec<String>,
+    seal: Seal,
 }
 
 /// It is as durable as was asked for.
 #[derive(Debug)]
 pub(crate) struct Synced {
     content: Content,
-    warnings: Vec<String>,
+    seal: Seal,
     sync: Sync,
+    /// Its attributes were changed once more after the last fsync.
+    unsynced: bool,
 }
 
 impl<'d> Staged<'d, Open> {
-    /// Makes the file in DEST's directory, or where that is missing in the nearest one above it.
-    pub(crate) fn beside(destination: &'d Destination, attributes: &Attributes) -> Result<Self> {
-        let directory = destination.directory().fd.as_fd();
-        let owner = || attributes.owner(destination);
-        TempName::remove_leftovers_from(
-            directory,
-            destination.searched(),
-            destination.name(),
-            owner,
-        );
-        let mut birth = attributes.birth(destination);
-        let unnamed =
-            unnamed(directory, birth.mode()).with_context(|| cannot_create(destination))?;
-        let (origin, file) = if let Some((link_by, file)) = unnamed {
-            (Origin::Unnamed(link_by), file)
-        } else {
-            birth = Birth::Private;
-            let (name, file) = TempName::create(directory, destination.name(), owner())
-                .with_context(|| cannot_create(destination))?;
-            (Origin::Named(name), file)
-        };
-        Ok(Self {
-            destination,
-            origin,
-            file,
-            birth,
-            phase: Open,
-        })
-    }
-
-    /// Makes the file in a directory with others, all of which get their names together.
-    pub(crate) fn among_others(
+    /// Creates the file in DEST's directory, or if that is missing in the nearest one above it; a spool if DEST, which is
+    /// `existing`, is overwritten in place. Whether that is possible is known before any input is read.
+    pub(crate) fn create(
         destination: &'d Destination,
+        existing: Option<Metadata>,
         attributes: &Attributes,
-        directory: &'d PrivateDirectory<'d>,
+        in_place: InPlace,
     ) -> Result<Self> {
-        let birth = attributes.birth(destination);
-        let (name, file) = TempName::create_in(directory, destination.name(), birth.mode())
-            .with_context(|| cannot_create(destination))?;
-        Ok(Self {
-            destination,
-            origin: Origin::Named(name),
-            file,
-            birth,
-            phase: Open,
-        })
+        if inplace::is_wanted(destination, existing.as_ref(), in_place) {
+            return Self::spool(destination, existing);
+        }
+        let is_regular = existing.is_some_and(|existing| existing.kind == Kind::Regular);
+        match Self::beside(destination, attributes.initial_mode(existing)) {
+            Err(error) if is_regular && is_for_lack_of_permission(&error) => match in_place {
+                InPlace::Auto => Self::spool(destination, existing),
+                _ => Err(anyhow!(
+                    "{}; --inplace overwrites the file in place",
+                    Chain(&error)
+                )),
+            },
+            created => created,
+        }
     }
 
-    /// Takes a file that is somewhere else, from which DEST will be written in place.
-    pub(crate) fn elsewhere(destination: &'d Destination, file: OwnedFd) -> Self {
+    /// Creates the file in DEST's directory.
+    pub(crate) fn beside(destination: &'d Destination, initial: InitialMode) -> Result<Self> {
+        let directory = destination.directory();
+        let anonymous = sys::open_tmpfile(directory.fd.as_fd(), initial.bits())
+            .with_context(|| cannot_create(destination))?
+            .and_then(|file| {
+                sys::probe_link(file.as_fd(), directory.fd.as_fd()).map(|by| (file, by))
+            });
+        let (file, backing, initial) = if let Some((file, by)) = anonymous {
+            (file, Backing::Anonymous(by), initial)
+        } else {
+            let (name, file) =
+                TempName::create(directory).with_context(|| cannot_create(destination))?;
+            (file, Backing::Named(name), InitialMode::Private)
+        };
+        Ok(Self::new(
+            destination,
+            file,
+            CommitMethod::Rename(backing),
+            initial,
+        ))
+    }
+
+    /// Creates the file in a directory with others, all of which are renamed together.
+    pub(crate) fn create_in(
+        destination: &'d Destination,
+        existing: Option<Metadata>,
+        attributes: &Attributes,
+        directory: &StagingDir,
+    ) -> Result<Self> {
+        let initial = attributes.initial_mode(existing);
+        let created = directory.create(destination.name(), initial.bits());
+        let (name, file) = created.with_context(|| cannot_create(destination))?;
+        let method = CommitMethod::Rename(Backing::Named(name));
+        Ok(Self::new(destination, file, method, initial))
+    }
+
+    /// Creates a spool, from which DEST will be overwritten in place.
+    fn spool(destination: &'d Destination, existing: Option<Metadata>) -> Result<Self> {
+        let regular = existing.filter(|existing| existing.kind == Kind::Regular);
+        let target = regular
+            .map(|existing| inplace::open(destination, existing.kind))
+            .transpose()?;
+        let file = tempfile::tempfile().with_context(cannot_buffer_input)?;
+        let method = CommitMethod::InPlace(target);
+        Ok(Self::new(
+            destination,
+            file.into(),
+            method,
+            InitialMode::Private,
+        ))
+    }
+
+    fn new(
+        destination: &'d Destination,
+        file: OwnedFd,
+        method: CommitMethod,
+        initial: InitialMode,
+    ) -> Self {
         Self {
             destination,
-            origin: Origin::Elsewhere,
+            linked: None,
             file,
-            birth: Birth::Private,
+            method,
+            initial,
             phase: Open,
         }
     }
 
-    /// Reads the input to its end; COMMAND must have exited with 0.
+    /// Reads the input to its end; COMMAND must exit with 0.
     pub(crate) fn fill(
-        mut self,
+        self,
         input: &Input<'_>,
-        watch: Watch<'_>,
+        inspector: ContentInspector<'_>,
         writeback: Writeback,
     ) -> Result<Staged<'d, Filled>, Failure> {
-        let destination = self.destination;
-        let explain = |broken| match broken {
-            Broken::Writing(errno) if matches!(self.origin, Origin::Elsewhere) => {
-                Failure::Failed(anyhow!(errno).context(cannot_take_in()))
-            }
-            broken => explain(broken, destination, Some(input)),
-        };
-        let mut transfer = Transfer::begin(self.file.as_fd(), writeback, watch);
-        if let Some((old, metadata)) = input.first() {
+        let explain = |error| self.explain(error, Some(input));
+        let mut transfer = Transfer::begin(self.file.as_fd(), writeback, inspector);
+        if let Some(old) = input.first() {
             transfer
-                .take(*old, metadata)
-                .map_err(|broken| explain(broken.of_old()))?;
+                .copy_from(old)
+                .map_err(|error| explain(error.of_old()))?;
         }
-        let (watch, size) = match input.origin() {
+        match input.origin() {
             source::Origin::Stdin(metadata) => {
+                let (reopened, method) = source::stdin_method(metadata);
+                let file = reopened.as_ref().map_or(sys::stdin(), OwnedFd::as_fd);
+                let metadata = *metadata;
                 transfer
-                    .take_shared(sys::stdin(), metadata)
+                    .copy_from_shared(&Reader {
+                        file,
+                        metadata,
+                        method,
+                    })
                     .map_err(explain)?;
-                transfer.end().map_err(explain)?
             }
             source::Origin::File(file, metadata, _) => {
-                transfer.take(file.as_fd(), metadata).map_err(explain)?;
-                transfer.end().map_err(explain)?
+                let reader = Reader {
+                    file: file.as_fd(),
+                    metadata: *metadata,
+                    method: source::read_method(metadata),
+                };
+                transfer.copy_from(&reader).map_err(explain)?;
             }
             source::Origin::Command(words) => {
-                // The lock of a file with a name would go with the descriptor that COMMAND writes to. And a COMMAND that
-                // opens /dev/stdout anew empties it, which must not cost the old content.
-                let output = match self.origin {
-                    Origin::Unnamed(_) if input.first().is_none() => Output::choose(&self.file),
-                    _ => Output::Piped,
-                };
-                command::run(
-                    words,
-                    &self.file,
-                    &output,
-                    &mut transfer,
-                    destination,
-                    &explain,
-                )?;
-                let (watch, mut size) = transfer.end().map_err(explain)?;
-                if let Output::Straight(reader) = output {
-                    let written = mem::replace(&mut self.file, reader);
-                    command::close(written, &self.file, words, destination)?;
-                    // Only now nobody can add to it any more.
-                    size = self.metadata()?.size;
-                    // COMMAND may have exited with 0 and not have looked whether its writes succeeded.
-                    sys::probe_room(destination.directory().fd.as_fd())
-                        .map_err(|errno| explain(Broken::Writing(errno)))?;
+                // A program that is started closes its copies of our descriptors, and with them takes an error that
+                // only a close reports, and only once.
+                if input.first().is_some() {
+                    sys::close_error(&self.file)
+                        .map_err(|errno| explain(CopyError::Writing(errno)))?;
                 }
-                (watch, size)
+                command::run(words, &mut transfer, self.destination, &explain)?;
             }
-        };
-        let content = watch.finish(self.file.as_fd(), size).map_err(explain)?;
+        }
+        let (inspector, size) = transfer.end().map_err(explain)?;
+        let content = inspector.finish(self.file.as_fd(), size).map_err(explain)?;
         Ok(self.into_phase(Filled { content }))
     }
 
     /// Copies the old file.
-    pub(crate) fn fill_from_existing(self) -> Result<Staged<'d, Filled>> {
-        let destination = self.destination;
-        let mut transfer = Transfer::begin(self.file.as_fd(), Writeback::Late, Watch::default());
-        let opened = destination
-            .open()?
-            .context("it is not a regular file any more")?;
-        let old = opened.content().context("it cannot be read")?;
+    pub(crate) fn fill_from(self, old: &Opened) -> Result<Staged<'d, Filled>, Failure> {
+        let file = old.content().context("it cannot be read")?;
+        let inspector = ContentInspector::default();
+        let mut transfer = Transfer::begin(self.file.as_fd(), Writeback::Late, inspector);
+        let reader = Reader {
+            file,
+            metadata: old.metadata,
+            method: ReadMethod::Read,
+        };
+        let explain = |error| self.explain(error, None);
         transfer
-            .take(old, &opened.metadata)
-            .map_err(Broken::errno)?;
-        let (watch, size) = transfer.end().map_err(Broken::errno)?;
-        let content = watch
-            .finish(self.file.as_fd(), size)
-            .map_err(Broken::errno)?;
+            .copy_from(&reader)
+            .map_err(|error| explain(error.of_old()))?;
+        let (inspector, size) = transfer.end().map_err(explain)?;
+        let content = inspector.finish(self.file.as_fd(), size).map_err(explain)?;
         Ok(self.into_phase(Filled { content }))
+    }
+
+    /// Says on which side an error was.
+    fn explain(&self, error: CopyError, input: Option<&Input<'_>>) -> Failure {
+        let errno = match error {
+            CopyError::Interrupted(interrupted) => return interrupted.into(),
+            CopyError::HungUp => anyhow!(error),
+            CopyError::Reading(errno)
+            | CopyError::ReadingOld(errno)
+            | CopyError::Writing(errno) => anyhow!(errno),
+        };
+        let what = match (error, input, &self.method) {
+            (CopyError::Writing(_), _, CommitMethod::InPlace(_)) => cannot_buffer_input(),
+            (CopyError::Writing(_), ..) => cannot_write(self.destination),
+            (CopyError::ReadingOld(_), ..) | (_, None, _) => {
+                format!("cannot read {}", self.destination.typed())
+            }
+            (_, Some(input), _) => input.cannot_read(),
+        };
+        errno.context(what).into()
     }
 }
 
@@ -231,38 +287,25 @@ impl<'d> Staged<'d, Filled> {
         &self.phase.content
     }
 
-    /// Gives the file DEST's own name in a directory of its own, where a program of ours can find it, and closes it for
-    /// writing where that can be. For a file that is elsewhere there is nothing to do.
-    pub(crate) fn show(mut self) -> Result<Self> {
-        let destination = self.destination;
-        let (directory, name) = (destination.directory().fd.as_fd(), destination.name());
-        // What is told only once is not to be told to somebody who opens and closes it in passing.
-        sys::close_error(&self.file).with_context(|| cannot_write(destination))?;
-        let named = match mem::replace(&mut self.origin, Origin::Elsewhere) {
-            Origin::Elsewhere => return Ok(self),
-            Origin::Named(temporary) => temporary.move_private(directory, name),
-            Origin::Unnamed(by) => TempName::link_private(&self.file, by, directory, name),
-        };
-        self.origin = Origin::Named(named.with_context(|| cannot_write(destination))?);
-        // The directory's lock stands for that of the file, which goes with the descriptor.
-        if let Ok(reader) = sys::reopen_for_reading(&self.file) {
-            sys::close(mem::replace(&mut self.file, reader))
-                .with_context(|| cannot_write(destination))?;
-        }
-        Ok(self)
-    }
-
-    /// Gives the file what DEST shall look like. From here on nobody writes to it.
-    pub(crate) fn seal(self, attributes: &Attributes) -> Result<Staged<'d, Sealed>> {
-        let destination = self.destination;
-        let warnings = match &self.origin {
-            Origin::Elsewhere => Vec::new(),
-            Origin::Named(_) | Origin::Unnamed(_) => {
-                attributes.put_on(self.file.as_fd(), destination, self.birth)?
+    /// Gives the file the attributes, which were read from `seen`. From here on nothing writes to it.
+    pub(crate) fn seal(
+        self,
+        attributes: Attributes,
+        seen: Option<Metadata>,
+    ) -> Result<Staged<'d, Sealed>> {
+        let warnings = match &self.method {
+            CommitMethod::InPlace(_) => Vec::new(),
+            CommitMethod::Rename(_) => {
+                attributes.apply(self.file.as_fd(), self.destination, self.initial)?
             }
         };
         let (staged, Filled { content }) = self.split();
-        Ok(staged.into_phase(Sealed { content, warnings }))
+        let seal = Seal {
+            attributes,
+            seen,
+            warnings,
+        };
+        Ok(staged.into_phase(Sealed { content, seal }))
     }
 }
 
@@ -271,81 +314,62 @@ impl<'d> Staged<'d, Sealed> {
         &self.phase.content
     }
 
+    pub(crate) fn attributes(&self) -> &Attributes {
+        &self.phase.seal.attributes
+    }
+
     pub(crate) fn file(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
     }
 
-    /// Where a program can find the file, from DEST's directory; `None` for a file that is elsewhere.
-    pub(crate) fn path(&self) -> Option<PathBuf> {
-        match &self.origin {
-            Origin::Named(name) => Some(name.path()),
-            Origin::Unnamed(_) | Origin::Elsewhere => None,
-        }
+    /// Collects the error that only a close reports, and only once: a program that is started closes its copies of our
+    /// descriptors, and would take it.
+    pub(crate) fn collect_close_error(&self) -> Result<()> {
+        sys::close_error(&self.file).with_context(|| cannot_write(self.destination))
     }
 
-    /// Whether the name still is the file's: a program may have put another in its place.
-    pub(crate) fn has_its_name(&self) -> bool {
-        match &self.origin {
-            Origin::Named(name) => name.is_of(&self.file),
-            Origin::Unnamed(_) | Origin::Elsewhere => true,
-        }
-    }
-
-    /// Copies the content to a file that another program can look at, with the permissions that DEST has.
-    pub(crate) fn copy_to(&self, path: &Path) -> Result<()> {
-        let copy = || -> io::Result<()> {
-            let mut to = File::create_new(path)?;
-            let mut from = File::from(self.file.try_clone()?);
-            from.rewind()?;
-            io::copy(&mut from, &mut to)?;
-            let mode = self
-                .destination
-                .existing()
-                .map_or(0o600, |old| old.mode & 0o777);
-            to.set_permissions(Permissions::from_mode(mode))
-        };
-        copy().context("the content cannot be copied to a temporary file")
-    }
-
-    /// Puts the file on the disk, as far as that was asked for, and takes what errors are left to be told.
+    /// Puts the file on the disk, as far as that was asked for, and collects the errors that only a close reports; NFS sends
+    /// data at a close.
     pub(crate) fn sync(self, sync: Sync) -> Result<Staged<'d, Synced>> {
-        let destination = self.destination;
-        if sync != Sync::None {
-            sys::sync_file(&self.file).with_context(|| cannot_write(destination))?;
+        if let CommitMethod::Rename(_) = self.method {
+            let cannot_write = || cannot_write(self.destination);
+            if sync != Sync::None {
+                sys::sync_file(&self.file).with_context(cannot_write)?;
+            }
+            sys::close_error(&self.file).with_context(cannot_write)?;
         }
-        sys::close_error(&self.file).with_context(|| cannot_write(destination))?;
-        if let Origin::Unnamed(_) = self.origin {
-            // Not left to the commit: where it cannot be locked, no backup is to be touched.
-            TempName::lock_before(&self.file).with_context(|| cannot_write(destination))?;
-        }
-        let (staged, Sealed { content, warnings }) = self.split();
+        let (staged, Sealed { content, seal }) = self.split();
         Ok(staged.into_phase(Synced {
             content,
-            warnings,
+            seal,
             sync,
+            unsynced: false,
         }))
     }
 }
 
 impl<'d, Phase> Staged<'d, Phase> {
-    pub(crate) fn metadata(&self) -> Result<Metadata> {
-        sys::metadata(&self.file).with_context(|| cannot_write(self.destination))
+    /// Tells whether DEST will be overwritten in place from this file.
+    pub(crate) fn is_spool(&self) -> bool {
+        matches!(self.method, CommitMethod::InPlace(_))
     }
 
     fn split(self) -> (Staged<'d, ()>, Phase) {
         let Self {
             destination,
-            origin,
+            linked,
             file,
-            birth,
+            method,
+            initial,
             phase,
         } = self;
         (
             Staged {
                 destination,
-                origin,
+                linked,
                 file,
-                birth,
+                method,
+                initial,
                 phase: (),
             },
             phase,
@@ -355,27 +379,37 @@ impl<'d, Phase> Staged<'d, Phase> {
     fn into_phase<Next>(self, phase: Next) -> Staged<'d, Next> {
         let Self {
             destination,
-            origin,
+            linked,
             file,
-            birth,
+            method,
+            initial,
             ..
         } = self;
         Staged {
             destination,
-            origin,
+            linked,
             file,
-            birth,
+            method,
+            initial,
             phase,
         }
     }
 }
 
-/// Opens a file without a name and makes sure that it can get one; `None` where either cannot be had.
-fn unnamed(directory: BorrowedFd<'_>, mode: u32) -> Result<Option<(LinkBy, OwnedFd)>, Errno> {
-    let Some(file) = sys::open_unnamed(directory, mode)? else {
-        return Ok(None);
-    };
-    Ok(sys::probe_link(file.as_fd(), directory).map(|by| (by, file)))
+fn is_for_lack_of_permission(error: &anyhow::Error) -> bool {
+    matches!(
+        errno(error),
+        Some(Errno::ROFS | Errno::ACCESS | Errno::PERM)
+    )
+}
+
+/// What the kernel answered.
+fn errno(error: &anyhow::Error) -> Option<Errno> {
+    error.downcast_ref::<Errno>().copied().or_else(|| {
+        error
+            .downcast_ref::<std::io::Error>()
+            .and_then(Errno::from_io_error)
+    })
 }
 
 fn cannot_create(destination: &Destination) -> String {
@@ -385,29 +419,14 @@ fn cannot_create(destination: &Destination) -> String {
     )
 }
 
-/// The input's way leads through a file elsewhere.
-pub(crate) fn cannot_take_in() -> String {
-    format!("cannot take in the input in {}", temporary_directory())
-}
-
-/// For messages.
-pub(crate) fn temporary_directory() -> String {
+fn cannot_buffer_input() -> String {
     let directory = env::temp_dir();
-    format!("{}, which $TMPDIR chooses", Quoted::new(&directory))
+    format!(
+        "cannot buffer the input in {} ($TMPDIR)",
+        Quoted::new(&directory)
+    )
 }
 
 fn cannot_write(destination: &Destination) -> String {
     format!("cannot write {}", destination.typed())
-}
-
-/// Says whose error it was.
-fn explain(broken: Broken, destination: &Destination, input: Option<&Input<'_>>) -> Failure {
-    let what = match (broken, input) {
-        (Broken::Reading(_), Some(input)) => input.cannot_read(),
-        (Broken::Reading(_) | Broken::ReadingOld(_), _) => {
-            format!("cannot read {}", destination.typed())
-        }
-        (Broken::Writing(_), _) => cannot_write(destination),
-    };
-    Failure::Failed(anyhow!(broken.errno()).context(what))
 }

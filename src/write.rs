@@ -1,17 +1,21 @@
-//! The story of one write. Every step but the last but one leaves DEST as it is.
+//! The pipeline of one write, in the order of the manual. Only `commit` changes DEST.
 
-use std::mem;
 use std::path::Path;
 
-use crate::backup::{Backup, Spare, forget_numbers};
-use crate::destination::Destination;
-use crate::inplace::{self, Way};
+use crate::attributes::{Attributes, OwnerGroup};
+use crate::backup::{self, Numbers};
+use crate::checks::{self, Rules};
+use crate::destination::{Destination, Opened};
+use crate::inspector::ContentInspector;
 use crate::lock::Lock;
 use crate::message::{Messages, Progress};
 use crate::outcome::{Failure, Outcome};
-use crate::prepare::{Ready, Terms, prepare};
-use crate::request::{Request, ShowProgress, Source};
-use crate::signals;
+use crate::request::{IfUnchanged, InPlace, Request, Source, Sync};
+use crate::source::Input;
+use crate::staged::{CommitOptions, Open, Sealed, Staged};
+use crate::sys::Metadata;
+use crate::transfer::Writeback;
+use crate::validate::{PreviewPlace, Validator};
 
 /// Writes DEST.
 pub(crate) fn write(
@@ -20,81 +24,179 @@ pub(crate) fn write(
     request: &Request,
     messages: Messages,
 ) -> Result<Outcome, Failure> {
-    let resolve = || Destination::resolve(typed, request.links(), request.parents);
-    let (lock, destination) = Lock::take(request.locking, resolve)
-        .map_err(|error| Destination::unresolved(typed, error))?;
-    let done = replace(&destination, lock.as_ref(), source, request, messages)
-        .map_err(|failure| destination.unchanged(failure));
-    // The directory is closed when the process ends, without a call for it.
-    mem::forget(destination);
-    done
+    // getent(1) may take its time, so it runs before the lock.
+    let owners = OwnerGroup::look_up(&request.attributes)
+        .map_err(|error| Destination::unresolved(typed, error.into()))?;
+    let resolve = || Destination::resolve(typed, request.links(), request.create_dirs);
+    let (lock, destination) = Lock::acquire(request, messages, resolve)
+        .map_err(|failure| Destination::unresolved(typed, failure))?;
+    let before = destination
+        .snapshot()
+        .map_err(|error| Destination::unresolved(typed, error.into()))?;
+    let context = RunContext {
+        request,
+        messages,
+        owners,
+        numbers: &Numbers::default(),
+        sync_unchanged: request.sync,
+    };
+    let done = replace(&destination, before, source, &context);
+    drop(lock);
+    done.map_err(|failure| destination.left_by(failure, before))
 }
 
 fn replace(
     destination: &Destination,
-    lock: Option<&Lock>,
+    before: Option<Metadata>,
     source: &Source,
-    request: &Request,
-    messages: Messages,
+    context: &RunContext<'_>,
 ) -> Result<Outcome, Failure> {
-    let progress = match request.progress {
-        ShowProgress::No => None,
-        ShowProgress::Yes => Progress::on_terminal(),
-    };
-    let stage = |attributes: &_| inplace::stage(destination, attributes, request.in_place);
-    let ready = prepare(
+    let RunContext {
+        request, messages, ..
+    } = *context;
+    let progress = Progress::on_terminal(request.progress);
+    let mut validator = request.guards.validator.as_deref().map(Validator::new);
+    let create = |attributes: &_| Staged::create(destination, before, attributes, request.in_place);
+    let prepared = prepare(
         destination,
+        before,
         source,
-        &Terms::of(request, messages)?,
-        stage,
+        context,
+        create,
+        validator.as_mut(),
         progress,
     )?;
-    let (attributes, way, sealed) = match ready {
-        Ready::Unchanged(outcome) => return Ok(outcome),
-        Ready::New(attributes, way, sealed) => (attributes, way, sealed),
+    drop(validator);
+    let sealed = match prepared {
+        Prepared::Unchanged(outcome) => return Ok(outcome),
+        Prepared::New(sealed) => sealed,
     };
-    forget_numbers(destination);
-    let held = || lock.and_then(Lock::share);
-    let mut backup = Backup::plan(destination, request.backups.as_ref(), held)?;
-    match way {
-        Way::Overwrite(file) => {
-            if let Some(backup) = &mut backup {
-                backup.keep(Spare::ACopy(request.sync))?;
-            }
-            let done = inplace::overwrite(
-                &sealed,
-                file,
-                destination,
-                &attributes,
-                request.sync,
-                messages,
-            );
-            if let (Some(backup), Ok(_) | Err(Failure::Changed(_))) = (backup, &done) {
-                backup.confirm();
-            }
-            done
+    let numbers = Numbers::default();
+    let committed = sealed
+        .sync(request.sync)?
+        .commit(CommitOptions::new(request, &numbers, messages))?;
+    let (durable, warnings) = committed.make_durable();
+    for warning in warnings {
+        messages.warn(warning);
+    }
+    durable
+}
+
+/// What is the same for every file of a run.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RunContext<'r> {
+    pub(crate) request: &'r Request,
+    pub(crate) messages: Messages,
+    pub(crate) owners: OwnerGroup,
+    /// Of the backups that are there before any input is read.
+    pub(crate) numbers: &'r Numbers,
+    /// How a DEST that has the content already is put on the disk.
+    pub(crate) sync_unchanged: Sync,
+}
+
+/// The result of all steps before anything changes.
+#[expect(clippy::large_enum_variant, reason = "it is taken apart at once")]
+#[derive(Debug)]
+pub(crate) enum Prepared<'d> {
+    /// DEST has the content already.
+    Unchanged(Outcome),
+    /// It will become this file.
+    New(Staged<'d, Sealed>),
+}
+
+/// Makes a file of the content of `source`, and has it pass every guard. `create` creates an empty one.
+pub(crate) fn prepare<'d>(
+    destination: &'d Destination,
+    before: Option<Metadata>,
+    source: &Source,
+    context: &RunContext<'_>,
+    create: impl FnOnce(&Attributes) -> anyhow::Result<Staged<'d, Open>>,
+    validator: Option<&mut Validator<'_>>,
+    progress: Option<Progress>,
+) -> Result<Prepared<'d>, Failure> {
+    let request = context.request;
+    let rules = Rules::of(request);
+    checks::destination(destination, before, rules)?;
+    let (backups, numbers) = (request.backups.as_ref(), context.numbers);
+    backup::check(destination, before, backups, numbers)?;
+    let old = if request.reads_old_content() {
+        destination.open(before)?
+    } else {
+        None
+    };
+    let input = Input::open(source, request.start, destination, before, old.as_ref())
+        .map_err(|error| request.with_lock_hint(source, error))?;
+    backup::check_source(destination, before, backups, numbers, input.metadata())?;
+    let wanted = Attributes::requested(&request.attributes, context.owners, input.mode());
+    let draft = create(&wanted)?;
+    input.announce(request, context.messages);
+    let inspector = inspector(request, &input, old.as_ref(), progress);
+    let filled = draft.fill(&input, inspector, writeback(request))?;
+    // Reading may have taken hours. A DEST that was missing is looked up in the commit.
+    let (attributes, now) = match before {
+        None if filled.content().size > 0 => (wanted, None),
+        _ => wanted.read_from(destination, before)?,
+    };
+    if !Metadata::are_same(before.as_ref(), now.as_ref()) {
+        let in_place = if filled.is_spool() {
+            request.in_place
+        } else {
+            InPlace::Never
+        };
+        checks::destination(destination, now, Rules { in_place, ..rules })?;
+    }
+    if request.appends() {
+        checks::append_base(destination, old.as_ref().map(|old| old.metadata), now)?;
+    }
+    checks::content(destination, now, &input, filled.content(), &request.guards)?;
+    let sealed = filled.seal(attributes, now)?;
+    if let Some(validator) = validator {
+        let place = if sealed.is_spool() {
+            PreviewPlace::TemporaryDirectory
+        } else {
+            PreviewPlace::Beside
+        };
+        sealed.collect_close_error()?;
+        validator.check(sealed.file(), sealed.attributes(), destination, place)?;
+    }
+    let latest = if sealed.content().same {
+        destination.snapshot()?
+    } else {
+        now
+    };
+    if checks::is_equal(old.as_ref(), latest, sealed.content(), sealed.attributes()) {
+        let sync = context.sync_unchanged;
+        return checks::leave_equal(destination, old.as_ref(), sealed.content(), sync)
+            .map(Prepared::Unchanged);
+    }
+    drop(input);
+    Input::detach(now)?;
+    Ok(Prepared::New(sealed))
+}
+
+/// What must be known of the content when it is complete.
+fn inspector<'o>(
+    request: &Request,
+    input: &Input<'_>,
+    old: Option<&'o Opened>,
+    progress: Option<Progress>,
+) -> ContentInspector<'o> {
+    let mut inspector = ContentInspector::default();
+    if request.guards.sum.is_some() {
+        inspector = inspector.digest();
+    }
+    if let (IfUnchanged::Skip(_), Some(old)) = (request.if_unchanged, old) {
+        if let Some(content) = old.content() {
+            inspector = inspector.compare(content, old.metadata.size);
         }
-        Way::Rename => {
-            let synced = sealed.sync(request.sync)?;
-            if let Some(backup) = &mut backup {
-                backup.keep(Spare::TheFile)?;
-            }
-            let committed = synced.commit(request.overwrite, |name| match &mut backup {
-                Some(backup) => backup.exchange(name),
-                None => Ok(Some(name)),
-            })?;
-            if let Some(backup) = backup {
-                backup.confirm();
-            }
-            let warnings = committed.warnings().to_vec();
-            let done = committed.make_durable();
-            if !warnings.is_empty() {
-                signals::release_if_nobody_listens();
-            }
-            for warning in warnings {
-                messages.warn(warning);
-            }
-            done
-        }
+    }
+    inspector.show(progress.map(|progress| progress.of_input(input.size())))
+}
+
+/// Content that may turn out to be there already is not written back before that is known.
+fn writeback(request: &Request) -> Writeback {
+    match (request.sync, request.if_unchanged) {
+        (Sync::None, _) | (_, IfUnchanged::Skip(_)) => Writeback::Late,
+        (Sync::File | Sync::Full, IfUnchanged::Replace) => Writeback::Early,
     }
 }

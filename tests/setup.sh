@@ -15,6 +15,7 @@ set -eu
 tests='
 /usr/share/bash-completion/bash_completion:bash-completion
 bash:bash
+bindfs:bindfs
 btrfs:btrfs-progs
 chattr:e2fsprogs
 cmp:diffutils

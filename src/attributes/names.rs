@@ -13,7 +13,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, anyhow, bail};
 
 use crate::message::Quoted;
-use crate::sys;
+use crate::program;
 
 /// What a name is a name of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,16 +86,15 @@ impl Database {
         if !name.as_bytes()[0].is_ascii_alphabetic() && name.as_bytes()[0] != b'_' {
             return Ok(find(&fs::read(self.file())?, name));
         }
-        sys::hear_of_children();
-        let asked = Command::new("getent")
+        let mut command = Command::new("getent");
+        command
             .args([OsStr::new(self.name()), name])
             .stdin(Stdio::null())
-            .stderr(Stdio::null())
-            .output();
-        match asked {
+            .stderr(Stdio::null());
+        match program::output(command)? {
             // The name may come back otherwise than it was asked for: `DOMAIN\Name` as `name@domain`.
-            Ok(answer) if answer.status.success() => Ok(number(&answer.stdout)),
-            Ok(answer) if answer.status.code() == Some(2) => Ok(None),
+            Ok((status, answer)) if status.success() => Ok(number(&answer)),
+            Ok((status, _)) if status.code() == Some(2) => Ok(None),
             Ok(_) => Ok(find(&fs::read(self.file())?, name)),
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 Ok(find(&fs::read(self.file())?, name))

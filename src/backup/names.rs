@@ -1,103 +1,147 @@
-//! By which name a backup goes: `NAME~` or `NAME.~N~`.
+//! The names of backups: `NAME~`, or `NAME.~N~`.
 
-use std::collections::HashMap;
+use std::cell::RefCell;
+use std::collections::btree_map::{BTreeMap, Entry};
 use std::ffi::{OsStr, OsString};
+use std::ops::ControlFlow;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use anyhow::{Context, Result, anyhow, bail};
 
 use crate::destination::Destination;
 use crate::message::Quoted;
 use crate::request::{Backups, Naming};
-use crate::sys::{self, Errno, Kind};
+use crate::sys::{self, Errno, Kind, OpenDirectory};
 
 /// Bytes in a name, on every filesystem of Linux that matters (NAME_MAX).
-const LONGEST_NAME: usize = 255;
+const MAX_NAME: usize = 255;
 
-/// Chooses the name of a backup of DEST.
-pub(super) fn choose(destination: &Destination, backups: &Backups) -> Result<PathBuf> {
-    let directory = destination.directory().fd.as_fd();
-    let mut name = destination.name().as_os_str().to_owned();
-    let number = match backups.naming {
-        Naming::Simple => None,
-        Naming::Numbered => Some(highest_number(destination)?.unwrap_or(0)),
-        Naming::Existing => highest_number(destination)?,
-    };
-    match number {
-        Some(highest) => {
-            let number = highest
-                .checked_add(1)
-                .context("there is no higher number")?;
-            name.push(format!(".~{number}~"));
+/// The highest number of the backups of each name in a directory, read once for many files.
+#[derive(Debug, Default)]
+pub(crate) struct Numbers(RefCell<BTreeMap<*const OpenDirectory, BTreeMap<OsString, u64>>>);
+
+impl Numbers {
+    /// The highest N of all NAME.~N~ in DEST's directory.
+    fn highest(&self, destination: &Destination) -> Result<Option<u64>> {
+        let directory = destination.directory();
+        let mut read = self.0.borrow_mut();
+        let key = Rc::as_ptr(directory);
+        if let Entry::Vacant(entry) = read.entry(key) {
+            let numbers = if directory.readable {
+                read_numbers(directory.fd.as_fd())
+            } else {
+                Err(Errno::ACCESS)
+            };
+            entry.insert(numbers.context("cannot read its directory")?);
         }
-        None => name.push(&backups.suffix),
+        let name = destination.name().as_os_str();
+        Ok(read.get(&key).and_then(|all| all.get(name).copied()))
     }
-    if name.len() > LONGEST_NAME {
-        bail!(
-            "its name {} would be too long; a shorter --suffix may do",
-            Quoted(&name)
-        );
+
+    /// Another process has taken a number since the directory was read.
+    fn taken(&self, destination: &Destination, number: u64) {
+        let key = Rc::as_ptr(destination.directory());
+        if let Some(numbers) = self.0.borrow_mut().get_mut(&key) {
+            numbers.insert(destination.name().as_os_str().to_owned(), number);
+        }
     }
-    let name = PathBuf::from(name);
-    let taken = sys::metadata_at(directory, &name);
-    if taken.is_ok_and(|taken| taken.kind == Kind::Directory) {
-        return Err(is_directory(&name));
-    }
-    Ok(name)
 }
 
-/// It cannot be a backup's name.
+/// A name for a backup.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum BackupName {
+    Simple,
+    Numbered(u64),
+}
+
+impl BackupName {
+    pub(super) fn path(self, destination: &Destination, backups: &Backups) -> PathBuf {
+        let mut name = destination.name().as_os_str().to_owned();
+        match self {
+            Self::Simple => name.push(&backups.suffix),
+            Self::Numbered(number) => name.push(format!(".~{number}~")),
+        }
+        PathBuf::from(name)
+    }
+
+    /// The name to try if this one is taken. `None` for a simple backup, which replaces an older one.
+    pub(super) fn next(self, destination: &Destination, numbers: &Numbers) -> Result<Option<Self>> {
+        match self {
+            Self::Simple => Ok(None),
+            Self::Numbered(number) => {
+                numbers.taken(destination, number);
+                Ok(Some(Self::Numbered(after(number)?)))
+            }
+        }
+    }
+}
+
+/// Chooses the name of a backup of DEST.
+pub(super) fn choose(
+    destination: &Destination,
+    backups: &Backups,
+    numbers: &Numbers,
+) -> Result<BackupName> {
+    let highest = match backups.naming {
+        Naming::Simple => None,
+        Naming::Numbered => Some(numbers.highest(destination)?.unwrap_or(0)),
+        Naming::Existing => numbers.highest(destination)?,
+    };
+    Ok(match highest {
+        None => BackupName::Simple,
+        Some(highest) => BackupName::Numbered(after(highest)?),
+    })
+}
+
+fn after(number: u64) -> Result<u64> {
+    number.checked_add(1).context("there is no higher number")
+}
+
+/// Refuses a name that cannot be a backup's.
+pub(super) fn check(destination: &Destination, name: &Path) -> Result<()> {
+    check_length(name)?;
+    let taken = sys::metadata_at(destination.directory().fd.as_fd(), name);
+    if taken.is_ok_and(|taken| taken.kind == Kind::Directory) {
+        return Err(is_directory(name));
+    }
+    Ok(())
+}
+
+pub(super) fn check_length(name: &Path) -> Result<()> {
+    if name.as_os_str().len() > MAX_NAME {
+        bail!(
+            "its name {} would be too long; use a shorter --suffix",
+            Quoted::new(name)
+        );
+    }
+    Ok(())
+}
+
 pub(super) fn is_directory(name: &Path) -> anyhow::Error {
     anyhow!(
-        "its name {} is that of a directory; another --suffix may do",
+        "its name {} is that of a directory; use another --suffix",
         Quoted::new(name)
     )
 }
 
-/// Whether a name is NAME.~N~ for DEST.
-pub(super) fn is_numbered(name: &Path, destination: &Destination, backups: &Backups) -> bool {
-    backups.naming != Naming::Simple
-        && number_of(name.as_os_str().as_bytes())
-            .is_some_and(|(base, _)| base == destination.name().as_os_str().as_bytes())
-}
-
-/// The highest N of all NAME.~N~ in DEST's directory.
-fn highest_number(destination: &Destination) -> Result<Option<u64>> {
-    let mut numbers = destination.place().numbers.borrow_mut();
-    if numbers.is_none() {
-        let directory = destination.directory();
-        let read = if directory.readable {
-            read_numbers(directory.fd.as_fd())
-        } else {
-            Err(Errno::ACCESS)
-        };
-        *numbers = Some(read.context("cannot read its directory")?);
-    }
-    let base = destination.name().as_os_str();
-    Ok(numbers.as_ref().and_then(|all| all.get(base).copied()))
-}
-
 /// The highest N of all NAME.~N~ in a directory, for each NAME.
-fn read_numbers(directory: BorrowedFd<'_>) -> Result<HashMap<OsString, u64>, Errno> {
-    let mut numbers = HashMap::new();
+fn read_numbers(directory: BorrowedFd<'_>) -> Result<BTreeMap<OsString, u64>, Errno> {
+    let mut numbers = BTreeMap::new();
     sys::for_each_name(directory, |name| {
         if let Some((base, number)) = number_of(name) {
             let highest = numbers.entry(OsStr::from_bytes(base).to_owned());
             let highest = highest.or_insert(number);
             *highest = number.max(*highest);
         }
+        ControlFlow::Continue(())
     })?;
     Ok(numbers)
 }
 
-/// Has the directory of the file be read anew, which may have changed while input was awaited.
-pub(crate) fn forget_numbers(destination: &Destination) {
-    destination.place().numbers.take();
-}
-
-/// The names of which this one may be a backup's.
+/// The names whose backup could have this name.
 pub(crate) fn originals<'n>(name: &'n Path, backups: &Backups) -> impl Iterator<Item = &'n Path> {
     let bytes = name.as_os_str().as_bytes();
     let simple = bytes.strip_suffix(backups.suffix.as_bytes());

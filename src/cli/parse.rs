@@ -11,8 +11,8 @@ use super::values::{backups, sync_of_environment};
 use super::{Args, InPlaceArg, KeepArg, quick};
 use crate::message::{Quoted, Verbosity};
 use crate::request::{
-    Empty, Equal, Files, Guards, InPlace, Keep, Links, Locking, Look, Overwrite, Parents, Request,
-    ShowProgress, Source, Sources, Start, Sync,
+    AttributeOptions, CreateDirs, EmptyInput, Files, Guards, IfUnchanged, InPlace, Keep, Links,
+    Locking, Overwrite, Request, Source, Sources, Start, Sync,
 };
 
 /// Why there is no request: the user asked for a text, or the words make no sense.
@@ -98,10 +98,10 @@ fn request(
         } else {
             Start::Empty
         },
-        locking: if args.append || args.lock {
-            Locking::Exclusive
-        } else {
-            Locking::None
+        locking: match args.lock {
+            Some(timeout) => Locking::Exclusive(timeout),
+            None if args.append => Locking::Exclusive(None),
+            None => Locking::None,
         },
         overwrite: match (args.no_clobber, args.force) {
             (true, _) => Overwrite::Never,
@@ -110,29 +110,29 @@ fn request(
         },
         guards: Guards {
             empty: match (args.allow_empty, args.no_empty) {
-                (true, _) => Empty::Allow,
-                (_, true) => Empty::Refuse,
-                _ => Empty::Suspect,
+                (true, _) => EmptyInput::Allow,
+                (_, true) => EmptyInput::Refuse,
+                _ => EmptyInput::RejectStdin,
             },
             sum: args.sha256,
             validator: args.validate,
         },
-        equal: match (args.compare, args.unchanged_status) {
-            (_, Some(status)) => Equal::Leave(status),
-            (true, None) => Equal::Leave(0),
-            (false, None) => Equal::Replace,
+        if_unchanged: match (args.compare, args.unchanged_status) {
+            (_, Some(status)) => IfUnchanged::Skip(status),
+            (true, None) => IfUnchanged::Skip(0),
+            (false, None) => IfUnchanged::Replace,
         },
         links: if args.no_dereference {
             Links::Replace
         } else {
             Links::Follow
         },
-        parents: if args.create_dirs {
-            Parents::Create
+        create_dirs: if args.create_dirs {
+            CreateDirs::Yes
         } else {
-            Parents::MustExist
+            CreateDirs::No
         },
-        look: Look {
+        attributes: AttributeOptions {
             keep: match args.keep {
                 None | Some(KeepArg::Try) => Keep::Try,
                 Some(KeepArg::All) => Keep::All,
@@ -149,11 +149,7 @@ fn request(
             Some(InPlaceArg::Always) => InPlace::Always,
         },
         sync,
-        progress: if args.progress {
-            ShowProgress::Yes
-        } else {
-            ShowProgress::No
-        },
+        progress: args.progress,
         verbosity: match (args.verbose, args.quiet) {
             (true, _) => Verbosity::Verbose,
             (_, true) => Verbosity::Quiet,
@@ -170,7 +166,7 @@ fn many(
 ) -> Result<Files, String> {
     let wrong = [
         (args.append, "--append"),
-        (args.lock, "--lock"),
+        (args.lock.is_some(), "--lock"),
         (args.sha256.is_some(), "--sha256"),
         (
             matches!(args.inplace, Some(InPlaceArg::Auto | InPlaceArg::Always)),

@@ -3,14 +3,15 @@
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
+use std::time::Duration;
 
 use clap::ValueEnum;
 
 use super::SyncArg;
-use crate::attributes::ModeChange;
+use crate::inspector::Sha256Digest;
 use crate::message::Quoted;
+use crate::mode::ModeChange;
 use crate::request::{Backups, Naming, Sync};
-use crate::watch::Sum;
 
 /// The variable that says how durable, where no option does.
 const SYNC_VARIABLE: &str = "ATOMWRITE_SYNC";
@@ -122,12 +123,25 @@ pub(super) fn backups(
     Ok(Some(Backups { naming, suffix }))
 }
 
+/// Reads seconds as flock(1) does: a decimal fraction is allowed.
+pub(super) fn parse_timeout(seconds: impl AsRef<OsStr>) -> Result<Duration, &'static str> {
+    let text = seconds.as_ref().to_str().unwrap_or_default();
+    let is_decimal = text
+        .bytes()
+        .all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let seconds = text.parse().ok().filter(|_| is_decimal);
+    match seconds.map(Duration::try_from_secs_f64) {
+        Some(Ok(timeout)) => Ok(timeout),
+        _ => Err("it must be a number of seconds, such as 10 or 0.5"),
+    }
+}
+
 pub(super) fn parse_status(number: impl AsRef<OsStr>) -> Result<u8, &'static str> {
     let number = number.as_ref().to_str().and_then(|text| text.parse().ok());
     number.ok_or("it must be a number from 0 to 255")
 }
 
-pub(super) fn parse_sum(text: impl AsRef<OsStr>) -> Result<Sum, String> {
+pub(super) fn parse_sum(text: impl AsRef<OsStr>) -> Result<Sha256Digest, String> {
     const WANTED: &str = "a SHA-256 digest is 64 hexadecimal digits";
     let bytes = text.as_ref().as_bytes();
     let digits: Option<Vec<u8>> = bytes
@@ -147,7 +161,7 @@ pub(super) fn parse_sum(text: impl AsRef<OsStr>) -> Result<Sum, String> {
         });
     };
     let pairs = digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]);
-    let sum: Option<Sum> = match digits.len() {
+    let sum: Option<Sha256Digest> = match digits.len() {
         64 => pairs.collect::<Vec<u8>>().try_into().ok(),
         _ => None,
     };

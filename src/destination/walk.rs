@@ -1,17 +1,16 @@
 //! From a path to a directory and a name: links walked one by one, the directory opened once.
 
-use std::cell::{Cell, RefCell};
 use std::ffi::{OsStr, OsString};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use anyhow::{Context, Result, anyhow, bail};
 
-use super::{Destination, Place};
+use super::{Destination, ParentDir};
 use crate::message::Quoted;
-use crate::request::{Links, Parents};
+use crate::request::{CreateDirs, Links};
 use crate::sys::{self, Errno, FileSystem, Kind, Metadata};
 
 /// As many links as the kernel follows in one path (path_resolution(7)).
@@ -20,7 +19,7 @@ const MOST_LINKS: usize = 40;
 /// One walk along a path.
 pub(super) struct Walk<'t> {
     pub(super) typed: &'t Path,
-    pub(super) parents: Parents,
+    pub(super) create_dirs: CreateDirs,
     pub(super) aim: Aim,
 }
 
@@ -37,28 +36,28 @@ impl Walk<'_> {
     /// Follows `path`, from a directory that is open already or from the current one.
     pub(super) fn follow(
         &self,
-        mut from: Option<Rc<Place>>,
+        mut from: Option<Rc<ParentDir>>,
         mut path: PathBuf,
         links: Links,
     ) -> Result<Destination> {
         for _ in 0..=MOST_LINKS {
             let (parent, name) = self.split(&path)?;
-            let place = match from {
+            let parent = match from {
                 Some(same) if parent == Path::new(".") => same,
                 from => Rc::new(self.open_parent(from.as_deref(), &parent)?),
             };
             let destination = Destination {
                 typed: self.typed.to_owned(),
-                place,
+                parent,
                 name,
-                existing: Cell::new(None),
             };
-            destination.look_again()?;
-            match destination.existing() {
-                Some(link) if link.kind == Kind::Symlink && links == Links::Follow => {
-                    let at = destination.directory().fd.as_fd();
-                    path = self.target(at, &destination.name, &link)?;
-                    from = Some(destination.place);
+            if links == Links::Replace {
+                return Ok(destination);
+            }
+            match destination.snapshot()? {
+                Some(link) if link.kind == Kind::Symlink => {
+                    path = self.target(&destination, &link)?;
+                    from = Some(destination.parent);
                 }
                 _ => return Ok(destination),
             }
@@ -70,7 +69,7 @@ impl Walk<'_> {
     }
 
     /// Opens the directory that was typed.
-    pub(super) fn open_directory(&self) -> Result<Rc<Place>> {
+    pub(super) fn open_directory(&self) -> Result<Rc<ParentDir>> {
         let mut path = self.typed.as_os_str().to_owned();
         path.push("/.");
         Ok(Rc::new(self.open_parent(None, Path::new(&path))?))
@@ -102,31 +101,31 @@ impl Walk<'_> {
     }
 
     /// Opens DEST's directory, or with `Parents::Create` the nearest one above it that is there.
-    fn open_parent(&self, from: Option<&Place>, parent: &Path) -> Result<Place> {
-        let at = from.map_or(sys::CWD, |place| place.directory.fd.as_fd());
+    fn open_parent(&self, from: Option<&ParentDir>, parent: &Path) -> Result<ParentDir> {
+        let at = from.map_or(sys::CWD, |parent| parent.directory.fd.as_fd());
         let mut missing = Vec::new();
         let mut path = parent.to_owned();
         loop {
             match sys::open_directory(at, &path) {
                 Ok(directory) => {
                     missing.reverse();
-                    let searched = match self.parents {
-                        Parents::Create => Some(names_at_end(&path)),
-                        Parents::MustExist => None,
-                    };
                     let path = match from {
                         Some(from) => from.path.join(path),
                         None => path,
                     };
-                    return Ok(Place {
-                        directory,
+                    // A filter that forbids the question: then nothing is taken for granted.
+                    let filesystem = sys::filesystem(&directory.fd).unwrap_or(FileSystem::Other);
+                    let metadata =
+                        sys::metadata(&directory.fd).with_context(|| self.cannot_open_parent())?;
+                    return Ok(ParentDir {
+                        directory: Rc::new(directory),
+                        metadata,
+                        filesystem,
                         path,
                         missing,
-                        searched,
-                        numbers: RefCell::new(None),
                     });
                 }
-                Err(Errno::NOENT) if self.parents == Parents::Create => {
+                Err(Errno::NOENT) if self.create_dirs == CreateDirs::Yes => {
                     let Some((above, name)) = split_directory(&path) else {
                         return Err(Errno::NOENT).context(self.cannot_open_parent());
                     };
@@ -154,12 +153,13 @@ impl Walk<'_> {
     }
 
     /// Reads a link, unless following it would let somebody else choose what we write to.
-    fn target(&self, at: BorrowedFd<'_>, name: &Path, link: &Metadata) -> Result<PathBuf> {
+    fn target(&self, destination: &Destination, link: &Metadata) -> Result<PathBuf> {
         const STICKY_AND_WRITABLE_BY_ALL: u32 = 0o1002;
-        if sys::filesystem(at).context(self.cannot("follow"))? == FileSystem::Proc {
+        if destination.filesystem() == FileSystem::Proc {
             return Err(self.magic());
         }
-        let directory = sys::metadata(at).context(self.cannot("follow"))?;
+        let at = destination.directory().fd.as_fd();
+        let directory = destination.directory_metadata();
         // The kernel's rule for fs.protected_symlinks (proc_sys_fs(5)), whether it is switched on or not.
         if directory.mode & STICKY_AND_WRITABLE_BY_ALL == STICKY_AND_WRITABLE_BY_ALL
             && link.uid != sys::effective_uid()
@@ -171,7 +171,7 @@ impl Walk<'_> {
                 self.cannot("follow")
             );
         }
-        sys::read_link(at, name).context(self.cannot("follow"))
+        sys::read_link(at, &destination.name).context(self.cannot("follow"))
     }
 
     fn magic(&self) -> anyhow::Error {
@@ -198,18 +198,6 @@ impl Walk<'_> {
             Aim::Directory => format!("{}: it does not exist", self.cannot_open_parent()),
         }
     }
-}
-
-/// The names by which the path goes down at its end.
-fn names_at_end(path: &Path) -> Vec<OsString> {
-    let components = path.components().rev();
-    let is_name = |component: &Component<'_>| matches!(component, Component::Normal(_));
-    let mut names: Vec<_> = components
-        .take_while(is_name)
-        .map(|component| component.as_os_str().to_owned())
-        .collect();
-    names.reverse();
-    names
 }
 
 /// Cuts the last component off a directory's path that ends in "/."; `None` if nothing is left to cut.

@@ -197,12 +197,13 @@ const ZSH: &str = r#"_atomwrite() {
 /// Has fish offer commands and their words after `DEST --`, groups, and values of some options only after an equals sign.
 fn better_fish(mut script: String, table: &Command) -> String {
     for option in with_optional_value(table) {
-        let option = script
+        let start = script
             .find(&format!(" -l {option} "))
             .expect("it is there, in a line of its own");
-        let value = " -r -f -a ";
-        let value_follows = option + script[option..].find(value).expect("clap gives it a value");
-        script.replace_range(value_follows..value_follows + value.len(), " -f -a ");
+        let length = script[start..].find('\n').expect("a line ends");
+        let mut line = script[start..start + length].to_owned();
+        replace(&mut line, " -r -f", " -f");
+        script.replace_range(start..start + length, &line);
     }
     replace(
         &mut script,

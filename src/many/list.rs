@@ -4,28 +4,29 @@
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
-use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
 
+use crate::copy_error::CopyError;
 use crate::message::Quoted;
 use crate::outcome::Failure;
-use crate::request::Sources;
-use crate::source::is_stdin;
-use crate::sys;
+use crate::request::{Sources, is_stdin};
+use crate::signals;
+use crate::sys::{self, Errno, Event, Kind};
 
 /// A file to be written, and from what.
 #[derive(Debug)]
-pub(super) struct Listed {
+pub(super) struct SourceEntry {
     pub(super) source: PathBuf,
     /// Its base name.
     pub(super) name: PathBuf,
 }
 
 /// Reads the list, if there is one.
-pub(super) fn read(sources: &Sources) -> Result<Vec<Listed>, Failure> {
+pub(super) fn read(sources: &Sources) -> Result<Vec<SourceEntry>, Failure> {
     let names = match sources {
         Sources::Named(names) => names.clone(),
         Sources::ListedIn(list) => split(&content(list.as_deref())?),
@@ -38,7 +39,7 @@ pub(super) fn read(sources: &Sources) -> Result<Vec<Listed>, Failure> {
                 at + 1
             )));
         }
-        files.push(Listed::new(name)?);
+        files.push(SourceEntry::new(name)?);
     }
     match twice(&files) {
         None => Ok(files),
@@ -50,7 +51,7 @@ pub(super) fn read(sources: &Sources) -> Result<Vec<Listed>, Failure> {
     }
 }
 
-impl Listed {
+impl SourceEntry {
     fn new(source: OsString) -> Result<Self, Failure> {
         let bytes = source.as_bytes();
         let start = bytes
@@ -82,14 +83,37 @@ fn content(list: Option<&Path>) -> Result<Vec<u8>> {
             if sys::stdin_was_closed() {
                 return Err(anyhow!("{cannot}: it is closed"));
             }
-            io::stdin().read_to_end(&mut content).context(cannot)?;
+            read_to_end(sys::stdin(), &mut content).context(cannot)?;
         }
         Some(path) => {
             let cannot = || format!("cannot read the list of files {}", Quoted::new(path));
-            content = std::fs::read(path).with_context(cannot)?;
+            let file = sys::open_source(path).with_context(cannot)?;
+            read_to_end(file.as_fd(), &mut content).with_context(cannot)?;
         }
     }
     Ok(content)
+}
+
+/// Reads to the end, and waits where a signal is seen.
+fn read_to_end(file: BorrowedFd<'_>, content: &mut Vec<u8>) -> Result<()> {
+    let mut chunk = Vec::with_capacity(64 * 1024);
+    loop {
+        signals::wait_for(file, Event::Readable)?;
+        match sys::read(file, &mut chunk) {
+            Err(Errno::AGAIN) => continue,
+            read => read?,
+        }
+        if chunk.is_empty() {
+            // What was typed into a terminal that is gone is not complete.
+            let is_device = sys::metadata(file)?.kind == Kind::CharacterDevice;
+            return if is_device && signals::wait_for(file, Event::Readable)?.has_hung_up() {
+                Err(CopyError::HungUp.into())
+            } else {
+                Ok(())
+            };
+        }
+        content.extend_from_slice(&chunk);
+    }
 }
 
 /// Each name is ended by NUL; the last one may be ended by the end.
@@ -104,7 +128,7 @@ fn split(list: &[u8]) -> Vec<OsString> {
 }
 
 /// Two files that would have one name.
-fn twice(files: &[Listed]) -> Option<(&Listed, &Listed)> {
+fn twice(files: &[SourceEntry]) -> Option<(&SourceEntry, &SourceEntry)> {
     let mut seen = HashMap::with_capacity(files.len());
     files
         .iter()

@@ -37,9 +37,9 @@ struct Line {
 }
 
 impl Progress {
-    /// `None` where stderr is no terminal.
-    pub(crate) fn on_terminal() -> Option<Self> {
-        io::stderr().is_terminal().then(|| Self {
+    /// `None` unless it is wanted, and standard error is a terminal.
+    pub(crate) fn on_terminal(wanted: bool) -> Option<Self> {
+        (wanted && io::stderr().is_terminal()).then(|| Self {
             line: Rc::new(RefCell::new(Line {
                 total: None,
                 files: None,
@@ -123,18 +123,6 @@ impl Line {
             .with_elapsed(self.begun.elapsed())
             .with_prefix(self.prefix())
     }
-}
-
-#[expect(
-    unsafe_code,
-    reason = "the attribute gives the function the name that the C library's has"
-)]
-// SAFETY: the signature is that of C's pow, and so is what it does.
-/// Stands in for the C library's, which indicatif needs for its estimates and nothing else here does: to load libm is a
-/// quarter of all system calls of a small write, in every run, with a progress bar or without.
-#[unsafe(no_mangle)]
-extern "C" fn pow(base: f64, exponent: f64) -> f64 {
-    libm::pow(base, exponent)
 }
 
 impl Drop for Line {

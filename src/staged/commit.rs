@@ -1,187 +1,365 @@
 //! The commit: the call by which DEST is the new file, and what makes that durable.
 //!
-//! The rule: until the rename DEST is the old file, and after it the new one; signals wait from before it until the
-//! outcome is told.
+//! Invariant: until the rename DEST is the old file, and after it the new one. On a local filesystem nothing stands between
+//! the link that gives the file its name and the rename, but what must: the second fsync on btrfs, and a backup.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 
 use anyhow::{Context, Result, anyhow};
 
-use super::{Origin, Staged, Synced, cannot_write};
-use crate::checks;
+use super::{Backing, CommitMethod, Staged, Synced, cannot_write, errno};
+use crate::attributes::InitialMode;
+use crate::backup::{self, Numbers};
+use crate::checks::{self, Rules};
+use crate::copy_error::CopyError;
 use crate::destination::Destination;
+use crate::inplace;
+use crate::inspector::ContentInspector;
+use crate::message::{Messages, Quoted};
 use crate::outcome::{Change, Failure, Outcome};
 use crate::parents::Parents;
-use crate::request::{Overwrite, Sync};
+use crate::request::{Backups, Overwrite, Request, Start, Sync};
 use crate::signals;
-use crate::sys::{self, Errno, FileSystem};
-use crate::temp_name::{Identify, TempName};
+use crate::sys::{self, Errno, Identity, Metadata};
+use crate::temp_name::{Moved, TempName, has_name};
+use crate::transfer::{ReadMethod, Reader, Transfer, Writeback};
 
-impl<'d> Staged<'d, Synced> {
-    /// Renames the file to DEST. Until the rename DEST is the old file; after it, the new one. `exchange` may do it in
-    /// its own way, by which the old file keeps a name, and then does not give the name back.
-    pub(crate) fn commit(
-        self,
-        overwrite: Overwrite,
-        exchange: impl for<'n> FnOnce(TempName<'n>) -> Result<Option<TempName<'n>>, Failure>,
-    ) -> Result<Committed<'d>, Failure> {
-        signals::hold()?;
-        // One that came while a program ran for us wins over the commit.
-        if let Some(signal) = signals::caught() {
-            return Err(Failure::Interrupted(signal));
+/// How often attributes that change again and again are put on the disk before the rename. After that it is done after it.
+pub(super) const MAX_RESEALS: usize = 3;
+
+/// What the commit must know of the request.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CommitOptions<'r> {
+    pub(crate) rules: Rules,
+    pub(crate) backups: Option<&'r Backups>,
+    pub(crate) numbers: &'r Numbers,
+    pub(crate) start: Start,
+    pub(crate) sync: Sync,
+    pub(crate) messages: Messages,
+}
+
+impl<'r> CommitOptions<'r> {
+    pub(crate) fn new(request: &'r Request, numbers: &'r Numbers, messages: Messages) -> Self {
+        Self {
+            rules: Rules::of(request),
+            backups: request.backups.as_ref(),
+            numbers,
+            start: request.start,
+            sync: request.sync,
+            messages,
         }
-        let Self {
-            destination,
-            origin,
-            file,
-            phase,
+    }
+}
+
+impl Staged<'_, Synced> {
+    /// Makes DEST the new file. An error leaves DEST untouched, or is [`Failure::Uncertain`].
+    pub(crate) fn commit(mut self, options: CommitOptions<'_>) -> Result<Committed, Failure> {
+        signals::guard()?;
+        if let CommitMethod::InPlace(target) = &mut self.method {
+            let outcome = inplace::overwrite(
+                self.file.as_fd(),
+                self.phase.content.size,
+                target.take(),
+                self.destination,
+                self.phase.seal.seen,
+                &self.phase.seal.attributes,
+                options,
+            )?;
+            return Ok(Committed::in_place(outcome, self.file));
+        }
+        let mut parents = Parents::make(self.destination)?;
+        let destination = parents.destination().clone();
+        if let Err(failure) = self.rename_to(&destination, options) {
+            // The file first: its name may be in a directory that was made.
+            drop(self);
+            return Err(failure);
+        }
+        parents.disarm();
+        let Synced {
+            content,
+            seal,
+            unsynced,
             ..
-        } = self;
-        let mut parents = Parents::make(destination)?;
-        let directory = parents.innermost().fd.as_fd();
-        let name = name(origin, &file, phase.sync, directory, destination)?;
-        give_name(name, &file, directory, destination, overwrite, exchange)?;
-        parents.keep();
+        } = self.phase;
         Ok(Committed {
-            destination,
-            parents,
-            file,
-            phase,
+            outcome: outcome(&destination, seal.seen, content.size),
+            parents: Some(parents),
+            file: self.file,
+            name: match self.method {
+                CommitMethod::Rename(Backing::Named(name)) => Some(name),
+                _ => None,
+            },
+            sync: options.sync,
+            unsynced,
+            warnings: seal.warnings,
         })
     }
 
-    /// Gives the file a temporary name, and no more; it is locked as long as it is open.
-    pub(crate) fn into_name(self) -> Result<(TempName<'d>, OwnedFd)> {
-        let Self {
-            destination,
-            origin,
-            file,
-            phase,
-            ..
-        } = self;
-        let directory = destination.directory().fd.as_fd();
-        let name = name(origin, &file, phase.sync, directory, destination)?;
-        Ok((name, file))
+    /// Renames the file to DEST, in its own directory, with the attributes that DEST has now.
+    fn rename_to(
+        &mut self,
+        destination: &Destination,
+        options: CommitOptions<'_>,
+    ) -> Result<(), Failure> {
+        let mut resealed = 0;
+        loop {
+            self.reseal(destination, options, &mut resealed)?;
+            if let (Some(backups), Some(_)) = (options.backups, self.phase.seal.seen) {
+                backup::read_numbers(destination, backups, options.numbers)?;
+            }
+            signals::check()?;
+            self.link(destination)?;
+            if self.rename(destination, options)? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Applies the attributes of DEST again, if they have changed since they were read.
+    fn reseal(
+        &mut self,
+        destination: &Destination,
+        options: CommitOptions<'_>,
+        resealed: &mut usize,
+    ) -> Result<(), Failure> {
+        let file = &self.file;
+        let open = || Ok(file.try_clone()?);
+        while let Some(file) = self.phase.seal.renew(destination, options, open)? {
+            *resealed += 1;
+            if options.sync == Sync::None {
+                return Ok(());
+            }
+            if *resealed > MAX_RESEALS {
+                self.phase.unsynced = true;
+                return Ok(());
+            }
+            sys::sync_file(&file).with_context(|| cannot_write(destination))?;
+        }
+        Ok(())
+    }
+
+    /// Gives the file a temporary name, if it has none.
+    fn link(&mut self, destination: &Destination) -> Result<()> {
+        let CommitMethod::Rename(Backing::Anonymous(by)) = self.method else {
+            return Ok(());
+        };
+        if self.linked.is_some() {
+            return Ok(());
+        }
+        let (directory, filesystem) = (destination.directory(), destination.filesystem());
+        let linked = if filesystem.is_local() && sys::try_flock(&self.file).is_ok() {
+            TempName::link_derived(&self.file, by, directory, destination.name())
+        } else {
+            TempName::link(&self.file, by, directory)
+        };
+        match linked {
+            Err(error) if errno(&error) == Some(Errno::NOENT) => {
+                return self.copy_to_named(destination);
+            }
+            linked => self.linked = Some(linked.with_context(|| cannot_write(destination))?),
+        }
+        if self.phase.sync != Sync::None && !filesystem.syncs_unnamed_files() {
+            sys::sync_file(&self.file).with_context(|| cannot_write(destination))?;
+        }
+        Ok(())
+    }
+
+    /// Copies the file to one that has a name. Some AppArmor profiles (attach_disconnected without mediate_deleted) refuse the
+    /// link of an unnamed file with ENOENT, although a link that must fail was answered as expected.
+    fn copy_to_named(&mut self, destination: &Destination) -> Result<()> {
+        let copy = || -> Result<(TempName, OwnedFd)> {
+            let (name, file) = TempName::create(destination.directory())?;
+            sys::seek(self.file.as_fd(), 0)?;
+            let inspector = ContentInspector::default();
+            let mut transfer = Transfer::begin(file.as_fd(), Writeback::Late, inspector);
+            transfer.copy_from(&Reader {
+                file: self.file.as_fd(),
+                metadata: sys::metadata(&self.file)?,
+                method: ReadMethod::Read,
+            })?;
+            transfer.end()?;
+            Ok((name, file))
+        };
+        let (name, file) = copy().with_context(|| cannot_write(destination))?;
+        let seal = &mut self.phase.seal;
+        seal.warnings = seal
+            .attributes
+            .apply(file.as_fd(), destination, InitialMode::Private)?;
+        if self.phase.sync != Sync::None {
+            sys::sync_file(&file).with_context(|| cannot_write(destination))?;
+        }
+        sys::close_error(&file).with_context(|| cannot_write(destination))?;
+        self.file = file;
+        self.method = CommitMethod::Rename(Backing::Named(name));
+        Ok(())
+    }
+
+    /// Renames the file to DEST. False if DEST was missing and has appeared.
+    fn rename(
+        &mut self,
+        destination: &Destination,
+        options: CommitOptions<'_>,
+    ) -> Result<bool, Failure> {
+        let name = match (&mut self.linked, &mut self.method) {
+            (Some(linked), _) => linked,
+            (None, CommitMethod::Rename(Backing::Named(name))) => name,
+            (None, _) => {
+                return Err(anyhow!("{}: it has no name", cannot_write(destination)).into());
+            }
+        };
+        let file = &self.file;
+        let identity = || Some(sys::metadata(file).ok()?.identity);
+        rename(name, identity, destination, self.phase.seal.seen, options)
+    }
+
+    /// Gives the file a temporary name, from which it is renamed to a backup's.
+    pub(crate) fn into_named(self) -> Result<(TempName, OwnedFd)> {
+        signals::guard()?;
+        let destination = self.destination;
+        match self.method {
+            CommitMethod::Rename(Backing::Named(name)) => Ok((name, self.file)),
+            CommitMethod::Rename(Backing::Anonymous(by)) => {
+                let name = TempName::link(&self.file, by, destination.directory())?;
+                if !destination.filesystem().syncs_unnamed_files() {
+                    sys::sync_file(&self.file)?;
+                }
+                Ok((name, self.file))
+            }
+            CommitMethod::InPlace(_) => Err(anyhow!("it is a spool")),
+        }
     }
 }
 
-/// Gives a file a temporary name, if it has none.
-fn name<'d>(
-    origin: Origin<'d>,
-    file: &OwnedFd,
-    sync: Sync,
-    directory: BorrowedFd<'d>,
+/// Renames a file to DEST, which was `seen` a moment ago, and makes the backup. False if DEST was missing and has appeared.
+pub(super) fn rename(
+    name: &mut TempName,
+    identity: impl FnOnce() -> Option<Identity>,
     destination: &Destination,
-) -> Result<TempName<'d>> {
-    let by = match origin {
-        Origin::Named(name) => return Ok(name),
-        Origin::Unnamed(by) => by,
-        Origin::Elsewhere => unreachable!("a file elsewhere is written in place"),
+    seen: Option<Metadata>,
+    options: CommitOptions<'_>,
+) -> Result<bool, Failure> {
+    let backup = match (options.backups, seen) {
+        (Some(backups), Some(_)) => backup::make(destination, backups, options.numbers)?,
+        _ => None,
     };
-    let cannot_write = || cannot_write(destination);
-    let name =
-        TempName::link(file, by, directory, destination.name()).with_context(cannot_write)?;
-    if sync != Sync::None && !is_durable_without_a_name(file) {
-        sys::sync_file(file).with_context(cannot_write)?;
+    let (directory, to) = (destination.directory().fd.as_fd(), destination.name());
+    let moved = if options.rules.overwrite == Overwrite::Never {
+        name.rename_noreplace(directory, to)
+    } else if seen.is_none() {
+        match name.rename_noreplace(directory, to) {
+            // A filesystem that has neither such a rename nor links: there, DEST was missing a moment ago.
+            Err(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS | Errno::MLINK) => {
+                name.rename(directory, to).map(|()| Moved::Renamed)
+            }
+            moved => moved,
+        }
+    } else {
+        name.rename(directory, to).map(|()| Moved::Renamed)
+    };
+    match moved {
+        Ok(Moved::Renamed) => name.disarm(),
+        Ok(Moved::Linked) => {}
+        // The answer to a rename that was done can get lost (NFS; a call that was interrupted and made again).
+        Err(_) if identity().is_some_and(|identity| has_name(directory, to, identity)) => {}
+        Err(Errno::EXIST) if options.rules.overwrite == Overwrite::Never => {
+            return Err(checks::exists(destination));
+        }
+        Err(Errno::EXIST) if seen.is_none() => return Ok(false),
+        Err(errno) => return Err(errno).with_context(|| cannot_write(destination))?,
     }
-    Ok(name)
+    if let Some(backup) = backup {
+        backup.confirm();
+    }
+    Ok(true)
 }
 
 /// What was done.
-pub(super) fn outcome(destination: &Destination, size: u64) -> Outcome {
-    let existing = destination.existing();
+pub(super) fn outcome(destination: &Destination, seen: Option<Metadata>, size: u64) -> Outcome {
     Outcome {
-        change: if existing.is_some() {
+        change: if seen.is_some() {
             Change::Replaced
         } else {
             Change::Created
         },
         destination: destination.path().to_owned(),
         size,
-        split_links: existing.map_or(0, |existing| existing.links.saturating_sub(1)),
-    }
-}
-
-/// Renames a file to DEST.
-pub(super) fn give_name<'d>(
-    name: TempName<'d>,
-    file: &impl Identify,
-    directory: BorrowedFd<'_>,
-    destination: &Destination,
-    overwrite: Overwrite,
-    exchange: impl FnOnce(TempName<'d>) -> Result<Option<TempName<'d>>, Failure>,
-) -> Result<(), Failure> {
-    if name.is_old() && !name.is_of(file) {
-        return Err(if name.was_shown() {
-            checks::was_changed_by_validator(destination)
-        } else {
-            anyhow!(
-                "{}: somebody has removed the new file",
-                cannot_write(destination)
-            )
-            .into()
-        });
-    }
-    let to = destination.name();
-    match overwrite {
-        Overwrite::Never => match name.rename_to_free(file, directory, to) {
-            Err(Errno::EXIST) => Err(checks::exists(destination)),
-            renamed => Ok(renamed.with_context(|| cannot_write(destination))?),
-        },
-        Overwrite::Writable | Overwrite::Any => match exchange(name)? {
-            Some(name) => Ok(name
-                .rename(file, directory, to)
-                .with_context(|| cannot_write(destination))?),
-            None => Ok(()),
-        },
+        other_hard_links: seen.map_or(0, |seen| seen.links.saturating_sub(1)),
     }
 }
 
 /// DEST is the new file.
 #[derive(Debug)]
 #[must_use = "the rename is durable only after make_durable"]
-pub(crate) struct Committed<'d> {
-    destination: &'d Destination,
-    parents: Parents<'d>,
+pub(crate) struct Committed {
+    outcome: Outcome,
+    /// `None` if DEST was overwritten in place, and is on the disk.
+    parents: Option<Parents>,
     file: OwnedFd,
-    phase: Synced,
+    /// A random name that the file still has, if it was linked to DEST. Removed after the file is closed.
+    name: Option<TempName>,
+    sync: Sync,
+    /// Attributes were applied after the last fsync.
+    unsynced: bool,
+    /// What could not be kept.
+    warnings: Vec<String>,
 }
 
-impl Committed<'_> {
-    /// What could not be done as the user might expect.
-    pub(crate) fn warnings(&self) -> &[String] {
-        &self.phase.warnings
+impl Committed {
+    fn in_place(outcome: Outcome, file: OwnedFd) -> Self {
+        Self {
+            outcome,
+            parents: None,
+            file,
+            name: None,
+            sync: Sync::None,
+            unsynced: false,
+            warnings: Vec::new(),
+        }
     }
 
-    /// Puts the new name on the disk, where that was asked for. An error leaves DEST new.
-    pub(crate) fn make_durable(self) -> Result<Outcome, Failure> {
+    /// Puts the new name on the disk, where that was asked for. Returns what was done, and what could not be kept. An error
+    /// leaves DEST new.
+    pub(crate) fn make_durable(self) -> (Result<Outcome, Failure>, Vec<String>) {
         let Self {
-            destination,
+            outcome,
             parents,
             file,
-            phase,
+            name,
+            sync,
+            unsynced,
+            warnings,
         } = self;
-        // To close a file that can be written to is a change of it for who watches it (IN_CLOSE_WRITE). So it is closed
-        // before the wait for the disk, in which a watcher has time to look at DEST and to begin to watch it anew.
-        let kept = parents.changed().any(|on| !on.readable).then_some(file);
-        if phase.sync == Sync::Full {
+        let sync_all = || -> Result<(), Errno> {
+            if unsynced {
+                sys::sync_file(&file)?;
+            }
+            let Some(parents) = parents.filter(|_| sync == Sync::Full) else {
+                drop(file);
+                drop(name);
+                return Ok(());
+            };
+            // A watcher takes the close of a file that can be written to for a change of it (IN_CLOSE_WRITE). So it is
+            // closed before the wait for the disk, in which a watcher has time to begin to watch DEST anew.
+            let kept = parents
+                .changed()
+                .any(|directory| !directory.readable)
+                .then_some(file);
+            drop(name);
             let mut changed = parents.changed();
-            let synced = changed.try_for_each(|on| on.sync(kept.as_ref().unwrap_or(&on.fd)));
-            synced.map_err(|errno| {
-                let typed = destination.typed();
-                Failure::Changed(anyhow!(errno).context(format!(
-                    "cannot sync the directory of {typed}, which is new but may not survive power loss"
-                )))
-            })?;
-        }
-        Ok(outcome(destination, phase.content.size))
+            changed.try_for_each(|directory| directory.sync(kept.as_ref().unwrap_or(&directory.fd)))
+        };
+        let durable = sync_all().map_err(|errno| {
+            let path = Quoted::new(&outcome.destination).to_string();
+            Failure::Uncertain(anyhow!(errno).context(format!(
+                "cannot sync the directory of {path}, which is new but may not survive power loss"
+            )))
+        });
+        (durable.map(|()| outcome), warnings)
     }
 }
 
-/// An answer that we do not get is a no: to sync once more is never wrong.
-fn is_durable_without_a_name(file: &OwnedFd) -> bool {
-    matches!(
-        sys::filesystem(file),
-        Ok(FileSystem::Journaling | FileSystem::Memory)
-    )
+impl From<CopyError> for Failure {
+    fn from(error: CopyError) -> Self {
+        anyhow::Error::from(error).into()
+    }
 }

@@ -82,6 +82,11 @@ pub(crate) fn set_mode(file: impl AsFd, mode: u32) -> Result<()> {
     retry_on_intr(|| fs::fchmod(&file, Mode::from_raw_mode(mode)))
 }
 
+/// Changes the permission bits of a file that was opened as a handle (O_PATH).
+pub(crate) fn set_mode_of_handle(handle: impl AsFd, mode: u32) -> Result<()> {
+    fs::chmod(proc_path(handle), Mode::from_raw_mode(mode))
+}
+
 /// The bits that new files are denied. Only to be called while there is one thread: to read it is to set it twice.
 pub(crate) fn umask() -> u32 {
     let mask = rustix::process::umask(Mode::empty());
@@ -97,4 +102,15 @@ pub(crate) fn effective_uid() -> u32 {
     // SAFETY: takes a number, gives a number, and reads what the kernel has put beside the environment.
     let told = unsafe { libc::getauxval(libc::AT_EUID) };
     u32::try_from(told).unwrap_or_else(|_| rustix::process::geteuid().as_raw())
+}
+
+/// The group that new files belong to.
+pub(crate) fn effective_gid() -> u32 {
+    rustix::process::getegid().as_raw()
+}
+
+/// Tells whether this process may give a file of its own to a group (chown(2)).
+pub(crate) fn is_in_group(gid: u32) -> bool {
+    let supplementary = rustix::process::getgroups().unwrap_or_default();
+    gid == effective_gid() || supplementary.iter().any(|group| group.as_raw() == gid)
 }

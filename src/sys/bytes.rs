@@ -3,42 +3,34 @@
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
 
 use rustix::buffer::spare_capacity;
-use rustix::event::{PollFd, PollFlags, poll};
-use rustix::fs::{self, FallocateFlags, FlockOperation, Mode, OFlags, SeekFrom};
+use rustix::fs::{self, FallocateFlags, Mode, OFlags, SeekFrom};
 use rustix::io::{fcntl_dupfd_cloexec, retry_on_intr};
+use rustix::net::RecvFlags;
 use rustix::pipe::SpliceFlags;
 
 use super::{Errno, Result};
 
-/// Reads what is there, up to the buffer's capacity, and waits where nothing is; empty at the end.
-///
-/// A descriptor that somebody made non-blocking (EAGAIN) is waited for as any other.
+/// Reads what is there, up to the buffer's capacity; leaves the buffer empty at end of file. Errors: EAGAIN if `file` is
+/// non-blocking and nothing is there.
 pub(crate) fn read(file: BorrowedFd<'_>, buffer: &mut Vec<u8>) -> Result<()> {
     buffer.clear();
-    loop {
-        match retry_on_intr(|| rustix::io::read(file, spare_capacity(buffer))) {
-            Err(Errno::AGAIN) => wait_for(file, PollFlags::IN)?,
-            result => return result.map(|_| ()),
-        }
-    }
+    retry_on_intr(|| rustix::io::read(file, spare_capacity(buffer))).map(|_| ())
 }
 
-/// Writes all of the bytes: a short write is no error, the rest follows.
-pub(crate) fn write_all(file: BorrowedFd<'_>, mut bytes: &[u8]) -> Result<()> {
-    while !bytes.is_empty() {
-        match retry_on_intr(|| rustix::io::write(file, bytes)) {
-            // No file does this; it must not become an endless loop if one does.
-            Ok(0) => return Err(Errno::IO),
-            Ok(written) => bytes = &bytes[written..],
-            Err(Errno::AGAIN) => wait_for(file, PollFlags::OUT)?,
-            Err(errno) => return Err(errno),
-        }
-    }
-    Ok(())
+/// Receives what is there from a socket, as [`read`] does, but never waits (EAGAIN).
+pub(crate) fn receive(socket: BorrowedFd<'_>, buffer: &mut Vec<u8>) -> Result<()> {
+    buffer.clear();
+    let flags = RecvFlags::DONTWAIT;
+    retry_on_intr(|| rustix::net::recv(socket, spare_capacity(buffer), flags)).map(|_| ())
 }
 
-fn wait_for(file: BorrowedFd<'_>, event: PollFlags) -> Result<()> {
-    retry_on_intr(|| poll(&mut [PollFd::from_borrowed_fd(file, event)], None)).map(|_| ())
+/// Writes some of the bytes; returns how many, at least one. Errors: EAGAIN if `file` is non-blocking and full.
+pub(crate) fn write(file: BorrowedFd<'_>, bytes: &[u8]) -> Result<usize> {
+    match retry_on_intr(|| rustix::io::write(file, bytes)) {
+        // No file does this; it must not become an endless loop if one does.
+        Ok(0) => Err(Errno::IO),
+        written => written,
+    }
 }
 
 /// Makes a pipe hold `size` bytes, if it is one and if the user's share allows it; says whether it does. Only speed
@@ -48,9 +40,26 @@ pub(crate) fn enlarge_pipe(pipe: BorrowedFd<'_>, size: usize) -> bool {
     rustix::pipe::fcntl_setpipe_size(pipe, size).is_ok()
 }
 
-/// Moves up to `length` bytes from a pipe to a pipe or a file, inside the kernel; says how many, 0 at the end.
-pub(crate) fn splice(from: BorrowedFd<'_>, to: BorrowedFd<'_>, length: usize) -> Result<usize> {
-    retry_on_intr(|| rustix::pipe::splice(from, None, to, None, length, SpliceFlags::MOVE))
+/// Moves up to `length` bytes from a pipe to a pipe or a file, inside the kernel; returns how many, 0 at end of file.
+/// Errors: EAGAIN with [`Waiting::Never`] if nothing is there, whatever the mode of the descriptor.
+pub(crate) fn splice(
+    from: BorrowedFd<'_>,
+    to: BorrowedFd<'_>,
+    length: usize,
+    waiting: Waiting,
+) -> Result<usize> {
+    let flags = match waiting {
+        Waiting::Allowed => SpliceFlags::MOVE,
+        Waiting::Never => SpliceFlags::MOVE | SpliceFlags::NONBLOCK,
+    };
+    retry_on_intr(|| rustix::pipe::splice(from, None, to, None, length, flags))
+}
+
+/// Whether a call on a pipe may wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Waiting {
+    Allowed,
+    Never,
 }
 
 /// Makes `to` share all of `from`'s blocks. Fails where the filesystem cannot; then nothing has happened.
@@ -158,6 +167,13 @@ pub(crate) fn close_error(file: impl AsFd) -> Result<()> {
     close(retry_on_intr(|| fcntl_dupfd_cloexec(&file, 3))?)
 }
 
+/// Puts /dev/null in the place of standard input, so that the file there is not open any more.
+pub(crate) fn detach_stdin() -> Result<()> {
+    let null =
+        retry_on_intr(|| fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()))?;
+    rustix::stdio::dup2_stdin(null)
+}
+
 /// Closes a file and takes the error that only the close reports. EINTR from close means closed.
 pub(crate) fn close(file: OwnedFd) -> Result<()> {
     #[expect(unsafe_code, reason = "std and rustix drop the error of close")]
@@ -169,65 +185,22 @@ pub(crate) fn close(file: OwnedFd) -> Result<()> {
     }
 }
 
-/// Opens an open file anew, for reading only. ENOENT without /proc, EACCES if its mode forbids it.
-pub(crate) fn reopen_for_reading(file: impl AsFd) -> Result<OwnedFd> {
-    let path = super::proc_path(file);
-    retry_on_intr(|| fs::open(&path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()))
-}
-
-/// Tells whether a descriptor can only read.
-pub(crate) fn is_read_only(file: impl AsFd) -> bool {
-    fs::fcntl_getfl(file).is_ok_and(|flags| !flags.intersects(OFlags::WRONLY | OFlags::RDWR))
-}
-
-/// Reserves the space for `length` bytes from `offset` on, without changing the size.
-///
-/// That it cannot be done is no error: EOPNOTSUPP where the filesystem has no such thing, ENODEV and ESPIPE where the
-/// file has no space to reserve.
-pub(crate) fn reserve(file: impl AsFd, offset: u64, length: u64) -> Result<()> {
+/// Preallocates `length` bytes from `offset` on, without changing the size. Errors: ENOSPC, EDQUOT, EFBIG and EIO. Any
+/// other answer says that this file cannot be preallocated, or that a filter forbids the call, and is no error.
+pub(crate) fn preallocate(file: impl AsFd, offset: u64, length: u64) -> Result<()> {
     if length == 0 {
         return Ok(());
     }
     match retry_on_intr(|| fs::fallocate(&file, FallocateFlags::KEEP_SIZE, offset, length)) {
-        Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::NODEV | Errno::SPIPE) => Ok(()),
-        other => other,
+        Err(errno @ (Errno::NOSPC | Errno::DQUOT | Errno::FBIG | Errno::IO)) => Err(errno),
+        _ => Ok(()),
     }
 }
 
-/// Who has a file open for writing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Writers {
-    Nobody,
-    Somebody,
-    /// The filesystem knows no leases, or the file is not ours.
-    Unknown,
-}
-
-/// Finds out whether anybody has the file open for writing, or mapped; `file` itself is open for reading only.
-///
-/// A read lease is refused with EAGAIN while there is such a descriptor (fcntl(2), F_SETLEASE). It is given up at once:
-/// nobody opens for writing a file that has no name.
-pub(crate) fn writers(file: impl AsFd) -> Writers {
-    let file = file.as_fd().as_raw_fd();
-    let lease = |kind: i32| {
-        #[expect(unsafe_code, reason = "rustix does not have this call")]
-        // SAFETY: takes an open descriptor and a number, and touches no memory of ours.
-        let taken = unsafe { libc::fcntl(file, libc::F_SETLEASE, kind) };
-        if taken == 0 {
-            Ok(())
-        } else {
-            Err(std::io::Error::last_os_error())
-        }
-    };
-    match lease(libc::F_RDLCK) {
-        Ok(()) => {
-            // The lease is gone with the descriptor at the latest.
-            drop(lease(libc::F_UNLCK));
-            Writers::Nobody
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => Writers::Somebody,
-        Err(_) => Writers::Unknown,
-    }
+/// Has reads of this open file description fail with EAGAIN instead of waiting.
+pub(crate) fn set_nonblocking(file: impl AsFd) -> Result<()> {
+    let flags = fs::fcntl_getfl(&file)?;
+    fs::fcntl_setfl(&file, flags | OFlags::NONBLOCK)
 }
 
 /// Reads at `offset` bytes from the start, up to the buffer's capacity; empty at the end.
@@ -236,17 +209,12 @@ pub(crate) fn read_at(file: impl AsFd, offset: u64, buffer: &mut Vec<u8>) -> Res
     retry_on_intr(|| rustix::io::pread(&file, spare_capacity(buffer), offset)).map(|_| ())
 }
 
+/// Reads at `offset` bytes from the start, up to the buffer's length; returns the number of bytes, or 0 at end of file.
+pub(crate) fn read_into(file: impl AsFd, offset: u64, buffer: &mut [u8]) -> Result<usize> {
+    retry_on_intr(|| rustix::io::pread(&file, &mut *buffer, offset))
+}
+
 /// Makes a pipe; its ends, for reading and for writing.
 pub(crate) fn pipe() -> Result<(OwnedFd, OwnedFd)> {
     rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
-}
-
-/// Takes the exclusive lock on an open file, and waits for it.
-pub(crate) fn lock(file: impl AsFd) -> Result<()> {
-    retry_on_intr(|| fs::flock(&file, FlockOperation::LockExclusive))
-}
-
-/// Takes the exclusive lock on an open file if nobody has it (EWOULDBLOCK).
-pub(crate) fn try_lock(file: impl AsFd) -> Result<()> {
-    retry_on_intr(|| fs::flock(&file, FlockOperation::NonBlockingLockExclusive))
 }

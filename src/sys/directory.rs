@@ -1,14 +1,12 @@
 //! Names: all relative to a directory that is open already, so that nothing is resolved twice.
 
-use std::ffi::{OsStr, OsString};
-use std::mem::MaybeUninit;
+use std::ffi::OsString;
+use std::ops::ControlFlow;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{
-    self, Access, AtFlags, Mode, OFlags, RawDir, RenameFlags, ResolveFlags, SeekFrom,
-};
+use rustix::fs::{self, Access, AtFlags, Mode, OFlags, RawDir, RenameFlags, ResolveFlags};
 use rustix::io::retry_on_intr;
 
 use super::{CWD, Errno, Result};
@@ -86,18 +84,33 @@ pub(crate) fn open_handle(directory: BorrowedFd<'_>, name: &Path) -> Result<Owne
     retry_on_intr(|| fs::openat(directory, name, flags, Mode::empty()))
 }
 
-/// Opens what the user named as SOURCE, as `cat` would: a FIFO waits for its writer.
+/// Opens what the user named as SOURCE, for reading without waiting: a FIFO whose writer has not come can be opened, and
+/// is waited for when it is read. Errors: EAGAIN while another process has a lease on the file.
 pub(crate) fn open_source(path: &Path) -> Result<OwnedFd> {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY;
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
     retry_on_intr(|| fs::openat(CWD, path, flags, Mode::empty()))
 }
 
-/// Makes a file without a name in `directory`; it is gone when its descriptor is, unless it is linked before.
+/// Opens a pipe or a terminal that is open already anew, for reading without waiting; the mode of the descriptor that
+/// other processes share stays as it is. Errors: ENOENT without /proc, EACCES where the mode forbids it.
+pub(crate) fn reopen_nonblocking(file: impl AsFd) -> Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
+    let path = proc_path(file);
+    retry_on_intr(|| fs::open(&path, flags, Mode::empty()))
+}
+
+/// Opens a directory that is open already anew. NFS asks the server again what is in it.
+pub(crate) fn reopen_directory(directory: BorrowedFd<'_>) -> Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    retry_on_intr(|| fs::openat(directory, c".", flags, Mode::empty()))
+}
+
+/// Creates an unnamed temporary file (O_TMPFILE) in `directory`; it goes with its descriptor, unless it is linked before.
 ///
-/// `Ok(None)` where that cannot be had: EOPNOTSUPP (the filesystem has no such thing: NFS, FUSE, overlayfs before Linux
+/// `Ok(None)` where that is not available: EOPNOTSUPP (the filesystem does not have it: NFS, FUSE, overlayfs before Linux
 /// 6.1), EISDIR (Linux before 3.11), EINVAL and ENOENT (some network filesystems take it for an open of the directory),
 /// ENOSYS (a seccomp filter).
-pub(crate) fn open_unnamed(directory: BorrowedFd<'_>, mode: u32) -> Result<Option<OwnedFd>> {
+pub(crate) fn open_tmpfile(directory: BorrowedFd<'_>, mode: u32) -> Result<Option<OwnedFd>> {
     let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
     match retry_on_intr(|| fs::openat(directory, c".", flags, Mode::from_raw_mode(mode))) {
         Ok(fd) => Ok(Some(fd)),
@@ -108,39 +121,27 @@ pub(crate) fn open_unnamed(directory: BorrowedFd<'_>, mode: u32) -> Result<Optio
     }
 }
 
-/// Makes sure that there is room for a little more in the directory's filesystem (ENOSPC, EDQUOT if not).
-///
-/// In a file of its own: nobody else is to be disturbed. Where that cannot be had, there is no answer, and no error.
-pub(crate) fn probe_room(directory: BorrowedFd<'_>) -> Result<()> {
-    const LITTLE: u64 = 4096;
-    match open_unnamed(directory, 0o600)? {
-        Some(file) => super::reserve(file, 0, LITTLE),
-        None => Ok(()),
-    }
-}
-
-/// Opens a file for locking it: for reading or, where that is forbidden, for writing.
-pub(crate) fn open_to_lock(directory: BorrowedFd<'_>, name: &Path) -> Result<OwnedFd> {
-    match open_existing(directory, name) {
-        Err(Errno::ACCESS) => open_for(OFlags::WRONLY, directory, name),
-        other => other,
-    }
-}
-
-/// Opens a file of our own for locking it: for writing first, as NFS wants it (EBADF from flock(2) otherwise).
-pub(crate) fn open_own_to_lock(directory: BorrowedFd<'_>, name: &Path) -> Result<OwnedFd> {
-    match open_for(OFlags::RDWR, directory, name) {
-        // ETXTBSY: a program that runs.
-        Err(Errno::ACCESS | Errno::PERM | Errno::ROFS | Errno::TXTBSY) => {
-            open_to_lock(directory, name)
-        }
-        other => other,
-    }
-}
-
-fn open_for(access: OFlags, directory: BorrowedFd<'_>, name: &Path) -> Result<OwnedFd> {
-    let flags = access | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+/// Opens a lock file for reading and writing. Never with O_CREAT: fs.protected_regular refuses that for another user's
+/// file in a sticky directory, even to root (proc_sys_fs(5)).
+pub(crate) fn open_lock_file(directory: BorrowedFd<'_>, name: &Path) -> Result<OwnedFd> {
+    let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     retry_on_intr(|| fs::openat(directory, name, flags, Mode::empty()))
+}
+
+/// Creates a lock file with exactly this mode, whatever the umask and the directory's default ACL. Errors: EEXIST if
+/// anything has that name. Only to be called while there is one thread.
+pub(crate) fn create_lock_file(
+    directory: BorrowedFd<'_>,
+    name: &Path,
+    mode: u32,
+) -> Result<OwnedFd> {
+    let umask = rustix::process::umask(Mode::empty());
+    let created = create_new(directory, name, mode);
+    rustix::process::umask(umask);
+    let file = created?;
+    // EPERM where the filesystem has modes of its own (vfat, SMB); then its modes count.
+    let _ = fs::fchmod(&file, Mode::from_raw_mode(mode));
+    Ok(file)
 }
 
 /// Makes a file with a name; EEXIST if anything by that name is there.
@@ -189,40 +190,15 @@ pub(crate) fn proc_path(file: impl AsFd) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", file.as_fd().as_raw_fd()))
 }
 
-/// Gives a file a second name; EEXIST if anything by that name is there.
-///
-/// ENOENT also means that the file was replaced while the kernel looked: then there is another one by its name. After an
-/// error that is not the kernel's own, it may have been done all the same: an answer can get lost (FUSE, NFS).
+/// Creates a hard link. Errors: EEXIST if anything has the new name; ENOENT also if another process replaced the old name
+/// in this moment; EPERM, EMLINK, EXDEV, EOPNOTSUPP where a link is not possible.
 pub(crate) fn link(from: BorrowedFd<'_>, old: &Path, to: BorrowedFd<'_>, new: &Path) -> Result<()> {
-    const TRIES: usize = 1000;
-    let at = |directory, name| super::metadata_at(directory, name).map(|seen| seen.identity);
-    let is_done = || at(to, new).is_ok_and(|is| Ok(is) == at(from, old));
-    let link = || {
-        let mut interrupted = false;
-        loop {
-            match fs::linkat(from, old, to, new, AtFlags::empty()) {
-                Err(Errno::INTR) => interrupted = true,
-                Err(Errno::EXIST) if interrupted && is_done() => return Ok(()),
-                linked => return linked,
-            }
-        }
-    };
-    for _ in 1..TRIES {
-        match link() {
-            Err(Errno::NOENT) if at(from, old).is_ok() => {}
-            Err(
-                errno @ (Errno::EXIST
-                | Errno::PERM
-                | Errno::ACCESS
-                | Errno::OPNOTSUPP
-                | Errno::NOSYS
-                | Errno::MLINK),
-            ) => return Err(errno),
-            Err(_) if is_done() => return Ok(()),
-            linked => return linked,
-        }
-    }
-    link()
+    retry_on_intr(|| fs::linkat(from, old, to, new, AtFlags::empty()))
+}
+
+/// Creates a symbolic link. Errors: EEXIST if anything has that name.
+pub(crate) fn symlink(target: &Path, directory: BorrowedFd<'_>, name: &Path) -> Result<()> {
+    retry_on_intr(|| fs::symlinkat(target, directory, name))
 }
 
 /// Moves a name, over whatever has the new one; at no moment is there nothing by the new name.
@@ -237,8 +213,9 @@ pub(crate) fn rename(
 
 /// Moves a name if nothing has the new one (EEXIST).
 ///
-/// `Ok(false)` where the filesystem cannot (EINVAL: NFS, FUSE) or the kernel (ENOSYS: before Linux 3.15).
-pub(crate) fn rename_to_free(
+/// `Ok(false)` where the filesystem cannot (EINVAL: NFS, FUSE) or the kernel (ENOSYS: before Linux 3.15; EPERM from
+/// seccomp filters that are older than the call, of which a rename without flags tells more).
+pub(crate) fn rename_noreplace(
     from: BorrowedFd<'_>,
     old: &Path,
     to: BorrowedFd<'_>,
@@ -246,7 +223,7 @@ pub(crate) fn rename_to_free(
 ) -> Result<bool> {
     match retry_on_intr(|| fs::renameat_with(from, old, to, new, RenameFlags::NOREPLACE)) {
         Ok(()) => Ok(true),
-        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => Ok(false),
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::PERM) => Ok(false),
         Err(errno) => Err(errno),
     }
 }
@@ -261,87 +238,47 @@ pub(crate) fn remove_directory(parent: BorrowedFd<'_>, name: &Path) -> Result<()
     fs::unlinkat(parent, name, AtFlags::REMOVEDIR)
 }
 
-/// Removes the files in a directory, and in the directories in it. Allocates nothing: it may run in the handler of a
-/// signal. There is no error; what is left shows.
-pub(crate) fn empty_directory(directory: BorrowedFd<'_>) {
-    remove_all_in(directory, |name| {
-        if let Ok(inner) = open_child(directory, name) {
-            remove_all_in(inner.fd.as_fd(), |_| {});
-            let _ = remove_directory(directory, name);
-        }
-    });
-}
-
-/// Removes the files in a directory; for each that is none, calls `other`.
-fn remove_all_in(directory: BorrowedFd<'_>, mut other: impl FnMut(&Path)) {
-    loop {
-        // From the start again, until nothing goes any more: a removal may move what comes after it.
-        if fs::seek(directory, SeekFrom::Start(0)).is_err() {
-            return;
-        }
-        let mut removed = false;
-        let mut buffer = [MaybeUninit::<u8>::uninit(); 8192];
-        let mut entries = RawDir::new(directory, &mut buffer);
-        while let Some(Ok(entry)) = entries.next() {
-            let name = entry.file_name();
-            match fs::unlinkat(directory, name, AtFlags::empty()) {
-                Ok(()) => removed = true,
-                Err(_) if matches!(name.to_bytes(), b"." | b"..") => {}
-                Err(_) => other(Path::new(OsStr::from_bytes(name.to_bytes()))),
-            }
-        }
-        if !removed {
-            return;
-        }
-    }
-}
-
 /// Makes a directory, 0777 less the umask.
 pub(crate) fn make_directory(parent: BorrowedFd<'_>, name: &Path) -> Result<()> {
     retry_on_intr(|| fs::mkdirat(parent, name, Mode::from_raw_mode(0o777)))
 }
 
-/// Makes a directory that nobody else may look into, and we may, whatever the umask. Only to be called while there is one
-/// thread.
+/// Makes a directory with mode 0700, whatever the umask. Only to be called while there is one thread.
 pub(crate) fn make_private_directory(parent: BorrowedFd<'_>, name: &Path) -> Result<()> {
-    let mask = rustix::process::umask(Mode::empty());
+    let umask = rustix::process::umask(Mode::empty());
     let made = retry_on_intr(|| fs::mkdirat(parent, name, Mode::from_raw_mode(0o700)));
-    rustix::process::umask(mask);
+    rustix::process::umask(umask);
     made
 }
 
-/// Makes two names change places; at no moment is there nothing by either.
-///
-/// `Ok(false)` where the filesystem cannot (EINVAL) or the kernel (ENOSYS: before Linux 3.15).
-pub(crate) fn exchange(
-    from: BorrowedFd<'_>,
-    one: &Path,
-    to: BorrowedFd<'_>,
-    other: &Path,
-) -> Result<bool> {
-    // Not made again when interrupted: done twice is not done.
-    let exchanged = match fs::renameat_with(from, one, to, other, RenameFlags::EXCHANGE) {
-        // xfs asks only for which project's quota the first one counts; to it, it is the same the other way round.
-        Err(Errno::XDEV) => fs::renameat_with(to, other, from, one, RenameFlags::EXCHANGE),
-        exchanged => exchanged,
-    };
-    match exchanged {
-        Ok(()) => Ok(true),
-        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => Ok(false),
-        Err(errno) => Err(errno),
-    }
+/// Gives its owner all rights to a directory that may not even be opened. Errors: ENOTDIR if `name` is not a directory.
+pub(crate) fn make_accessible(parent: BorrowedFd<'_>, name: &Path) -> Result<()> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let directory = retry_on_intr(|| fs::openat(parent, name, flags, Mode::empty()))?;
+    fs::chmod(proc_path(&directory), Mode::from_raw_mode(0o700))
 }
 
-/// Opens a file to overwrite it where it is; a FIFO waits for its reader.
+/// Opens a file to overwrite it in place, without waiting. Errors: ENXIO for a FIFO that has no reader yet.
 pub(crate) fn open_in_place(directory: BorrowedFd<'_>, name: &Path) -> Result<OwnedFd> {
-    let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NOCTTY;
+    let flags =
+        OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
     retry_on_intr(|| fs::openat(directory, name, flags, Mode::empty()))
 }
 
-/// Calls `see` with each name in a directory; there may be many.
-pub(crate) fn for_each_name(directory: BorrowedFd<'_>, mut see: impl FnMut(&[u8])) -> Result<()> {
-    for entry in retry_on_intr(|| fs::Dir::read_from(directory))? {
-        see(entry?.file_name().to_bytes());
+/// Calls `visit` with each name in a directory but `.` and `..`, until it breaks.
+pub(crate) fn for_each_name(
+    directory: BorrowedFd<'_>,
+    mut visit: impl FnMut(&[u8]) -> ControlFlow<()>,
+) -> Result<()> {
+    let opened = reopen_directory(directory)?;
+    let mut buffer = Vec::with_capacity(32 * 1024);
+    let mut entries = RawDir::new(opened, buffer.spare_capacity_mut());
+    while let Some(entry) = entries.next() {
+        let entry = entry?;
+        let name = entry.file_name().to_bytes();
+        if !matches!(name, b"." | b"..") && visit(name).is_break() {
+            break;
+        }
     }
     Ok(())
 }

@@ -1,207 +1,311 @@
-//! Signals: masks and dispositions. What is done about them is in the room `signals`.
+//! Signals and waiting: masks, dispositions, the one handler, and ppoll.
+//!
+//! Invariant: the handler only stores which signal came first. It runs only inside [`poll`] and while a program is being
+//! started, because the signals are blocked everywhere else.
 
-use std::ffi::CString;
-use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, OwnedFd};
+#![expect(
+    unsafe_code,
+    reason = "neither std nor rustix has stable calls for signals"
+)]
+
+use std::mem::{MaybeUninit, zeroed};
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering::SeqCst};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering::SeqCst};
+use std::time::Duration;
 
-use rustix::fs::{AtFlags, unlinkat};
 use rustix::process::{Pid, Signal, getpgid, getpgrp, kill_process};
-use signal_hook::SigId;
 
 use super::{Errno, Result};
 
 /// A set of signals.
 pub(crate) type Mask = libc::sigset_t;
 
-/// The signals by which a user, a shell or the system ends a program, and which it can answer.
-pub(crate) const ENDING: [i32; 5] = [
+/// The signals that end a program and that it can handle.
+const ENDING: [i32; 8] = [
     libc::SIGHUP,
     libc::SIGINT,
     libc::SIGQUIT,
     libc::SIGTERM,
     libc::SIGXCPU,
+    libc::SIGALRM,
+    libc::SIGUSR1,
+    libc::SIGUSR2,
 ];
 
-/// The signal for a write beyond the file size limit.
-pub(crate) const FILE_TOO_LARGE: i32 = libc::SIGXFSZ;
+/// The mask before the signals were blocked.
+static ORIGINAL_MASK: OnceLock<Mask> = OnceLock::new();
+/// Whether the handlers are set. For most runs they are not needed: nothing waits while the signals are blocked.
+static HANDLED: AtomicBool = AtomicBool::new(false);
+/// The first signal that was delivered, or 0.
+static FIRST: AtomicI32 = AtomicI32::new(0);
+/// Its si_code.
+static FIRST_CODE: AtomicI32 = AtomicI32::new(0);
+/// The number of signals delivered.
+static COUNT: AtomicU32 = AtomicU32::new(0);
 
-/// Holds back all signals that can be held back; gives the mask as it was.
-pub(crate) fn block_signals() -> Result<Mask> {
-    set_mask(libc::sigfillset)
+extern "C" fn store(signal: i32, info: *mut libc::siginfo_t, _context: *mut libc::c_void) {
+    if FIRST.compare_exchange(0, signal, SeqCst, SeqCst).is_ok() {
+        // SAFETY: with SA_SIGINFO the kernel passes a valid siginfo_t, which lives until the handler returns.
+        FIRST_CODE.store(unsafe { (*info).si_code }, SeqCst);
+    }
+    COUNT.fetch_add(1, SeqCst);
 }
 
-/// Holds back none; gives the mask as it was.
-pub(crate) fn unblock_signals() -> Result<Mask> {
-    set_mask(libc::sigemptyset)
-}
+extern "C" fn do_nothing(_signal: i32, _info: *mut libc::siginfo_t, _context: *mut libc::c_void) {}
 
-#[expect(
-    unsafe_code,
-    reason = "neither std nor rustix has a stable call for it"
-)]
-fn set_mask(fill: unsafe extern "C" fn(*mut Mask) -> i32) -> Result<Mask> {
-    let mut new = MaybeUninit::<Mask>::uninit();
-    let mut before = MaybeUninit::<Mask>::uninit();
-    // SAFETY: `fill`, sigfillset or sigemptyset, initialises `new` before it is read, sigprocmask initialises `before` if
-    // it returns 0, and `before` is taken for initialised only then. This process has one thread.
-    unsafe {
-        fill(new.as_mut_ptr());
-        if libc::sigprocmask(libc::SIG_SETMASK, new.as_ptr(), before.as_mut_ptr()) != 0 {
+/// Blocks the signals that end a program. A second call does nothing.
+pub(crate) fn block_signals() -> Result<()> {
+    if ORIGINAL_MASK.get().is_some() {
+        return Ok(());
+    }
+    let mut blocked = MaybeUninit::<Mask>::uninit();
+    let mut original = MaybeUninit::<Mask>::uninit();
+    // SAFETY: sigemptyset initialises `blocked` before sigaddset and sigprocmask read it; sigprocmask initialises
+    // `original` if it returns 0, and only then is it used.
+    let original = unsafe {
+        libc::sigemptyset(blocked.as_mut_ptr());
+        for signal in ENDING {
+            libc::sigaddset(blocked.as_mut_ptr(), signal);
+        }
+        if libc::sigprocmask(libc::SIG_BLOCK, blocked.as_ptr(), original.as_mut_ptr()) != 0 {
             return Err(last_errno());
         }
-        Ok(before.assume_init())
+        original.assume_init()
+    };
+    // Empty: this function returned early otherwise, and there is one thread.
+    let _ = ORIGINAL_MASK.set(original);
+    Ok(())
+}
+
+/// Has the blocked signals stored when they are delivered. Signals that are ignored stay ignored (nohup, background jobs of
+/// a shell without job control). A second call does nothing.
+pub(crate) fn handle_signals() {
+    if !HANDLED.swap(true, SeqCst) {
+        for signal in ENDING {
+            // It cannot fail: the signals exist, and can be handled.
+            if handle(signal, store) == Ok(libc::SIG_IGN) {
+                ignore(signal);
+            }
+        }
     }
 }
 
-/// Puts a mask back; a signal that was held back and is not in it arrives before this returns.
-#[expect(
-    unsafe_code,
-    reason = "neither std nor rustix has a stable call for it"
-)]
-pub(crate) fn restore_signals(mask: &Mask) {
+/// Tells whether one of the signals waits to be delivered; it may be one that is ignored.
+pub(crate) fn are_signals_pending() -> bool {
+    let mut pending = MaybeUninit::<Mask>::uninit();
+    // SAFETY: sigpending initialises the set if it returns 0, and only then is it read.
+    unsafe {
+        libc::sigpending(pending.as_mut_ptr()) == 0
+            && ENDING
+                .into_iter()
+                .any(|signal| libc::sigismember(pending.as_ptr(), signal) == 1)
+    }
+}
+
+/// Tells whether [`block_signals`] was called.
+pub(crate) fn are_signals_blocked() -> bool {
+    ORIGINAL_MASK.get().is_some()
+}
+
+/// The first signal that was delivered since the signals were blocked.
+pub(crate) fn first_signal() -> Option<i32> {
+    Some(FIRST.load(SeqCst)).filter(|signal| *signal != 0)
+}
+
+/// The number of signals delivered since the signals were blocked.
+pub(crate) fn signal_count() -> u32 {
+    COUNT.load(SeqCst)
+}
+
+/// Ends this process by the default action of `signal`. Returns only where the kernel does not deliver it (PID 1).
+pub(crate) fn raise_default(signal: i32) {
+    set_default(signal);
+    let mut only = MaybeUninit::<Mask>::uninit();
+    // SAFETY: sigemptyset initialises the set before it is read; raise takes a number.
+    unsafe {
+        libc::sigemptyset(only.as_mut_ptr());
+        libc::sigaddset(only.as_mut_ptr(), signal);
+        libc::sigprocmask(libc::SIG_UNBLOCK, only.as_ptr(), ptr::null_mut());
+        libc::raise(signal);
+    }
+}
+
+/// Runs `start` with an empty mask, which a program that it starts inherits (rust-lang/rust#101077). A signal that is
+/// delivered then is stored as at any other time.
+pub(crate) fn with_empty_mask<T>(start: impl FnOnce() -> T) -> T {
+    let mut empty = MaybeUninit::<Mask>::uninit();
+    let mut before = MaybeUninit::<Mask>::uninit();
+    // SAFETY: sigemptyset initialises `empty`, and sigprocmask with valid arguments cannot fail (POSIX: EINVAL only) and
+    // initialises `before`.
+    let before = unsafe {
+        libc::sigemptyset(empty.as_mut_ptr());
+        libc::sigprocmask(libc::SIG_SETMASK, empty.as_ptr(), before.as_mut_ptr());
+        before.assume_init()
+    };
+    let started = start();
+    set_mask(&before);
+    started
+}
+
+/// Has a write beyond the file size limit (`ulimit -f`) fail with EFBIG instead of killing. An empty handler and not
+/// SIG_IGN: programs started from here get the default action again.
+pub(crate) fn survive_file_size_limit() {
+    // If this fails, the signal kills, DEST is untouched, and only the message is lost.
+    if handle(libc::SIGXFSZ, do_nothing) == Ok(libc::SIG_IGN) {
+        ignore(libc::SIGXFSZ);
+    }
+}
+
+/// Has a write to a pipe without a reader fail with EPIPE instead of killing. Programs started from here get the default
+/// action again (std).
+pub(crate) fn ignore_broken_pipes() {
+    ignore(libc::SIGPIPE);
+}
+
+/// Has the kernel keep the status of child processes, even if the parent of this process ignores SIGCHLD.
+pub(crate) fn keep_child_status() {
+    set_default(libc::SIGCHLD);
+}
+
+/// Sends the first signal to a child process, and SIGCONT after it, because a stopped process would never handle it. The
+/// terminal sends its signals (SI_KERNEL) to the whole foreground process group, so a child in our group has it already;
+/// only a hangup goes to the session leader alone.
+pub(crate) fn forward_first_signal(child: u32) {
+    let (Some(child), Some(number)) = (process(child), first_signal()) else {
+        return;
+    };
+    let has_it_already = FIRST_CODE.load(SeqCst) == libc::SI_KERNEL
+        && number != libc::SIGHUP
+        && getpgid(Some(child)).is_ok_and(|group| group == getpgrp());
+    if let (false, Some(signal)) = (has_it_already, Signal::from_named_raw(number)) {
+        // The child may have ended; then there is nothing to tell.
+        let _ = kill_process(child, signal);
+    }
+    let _ = kill_process(child, Signal::CONT);
+}
+
+/// Asks a child process to end (SIGTERM), and continues it if it is stopped.
+pub(crate) fn terminate(child: u32) {
+    if let Some(child) = process(child) {
+        // The child may have ended; then there is nothing to tell.
+        let _ = kill_process(child, Signal::TERM);
+        let _ = kill_process(child, Signal::CONT);
+    }
+}
+
+/// Tells whether this process is the first of its PID namespace, for which the kernel drops signals with the default
+/// action (pid_namespaces(7)).
+pub(crate) fn is_init() -> bool {
+    rustix::process::getpid().is_init()
+}
+
+fn process(id: u32) -> Option<Pid> {
+    i32::try_from(id).ok().and_then(Pid::from_raw)
+}
+
+/// What a descriptor is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Event {
+    Readable,
+    Writable,
+}
+
+/// What [`poll`] found out about a descriptor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Ready(i16);
+
+impl Ready {
+    /// For a wait that failed: a call on the descriptor tells.
+    pub(crate) fn unknown() -> Self {
+        Self(libc::POLLERR)
+    }
+
+    /// A call on the descriptor would not wait.
+    pub(crate) fn is_any(self) -> bool {
+        self.0 != 0
+    }
+
+    /// The other end is gone.
+    pub(crate) fn has_hung_up(self) -> bool {
+        self.0 & libc::POLLHUP != 0
+    }
+}
+
+/// Waits for one of the descriptors, at most for `timeout`. Blocked signals are delivered in this call, also with a
+/// timeout of zero; then it returns EINTR.
+pub(crate) fn poll<const N: usize>(
+    wanted: [(BorrowedFd<'_>, Event); N],
+    timeout: Option<Duration>,
+) -> Result<[Ready; N]> {
+    if are_signals_blocked() {
+        handle_signals();
+    }
+    let mut files = wanted.map(|(file, event)| libc::pollfd {
+        fd: file.as_raw_fd(),
+        events: match event {
+            Event::Readable => libc::POLLIN,
+            Event::Writable => libc::POLLOUT,
+        },
+        revents: 0,
+    });
+    let timeout = timeout.map(|time| libc::timespec {
+        tv_sec: time.as_secs().try_into().unwrap_or(libc::time_t::MAX),
+        tv_nsec: time.subsec_nanos().into(),
+    });
+    let count = libc::nfds_t::try_from(N).unwrap_or(0);
+    // SAFETY: `files` has N entries, and the pointers to the timeout and the mask are null or live until the call returns.
+    let done = unsafe {
+        libc::ppoll(
+            files.as_mut_ptr(),
+            count,
+            timeout.as_ref().map_or(ptr::null(), ptr::from_ref),
+            ORIGINAL_MASK.get().map_or(ptr::null(), ptr::from_ref),
+        )
+    };
+    if done < 0 {
+        return Err(last_errno());
+    }
+    Ok(files.map(|file| Ready(file.revents)))
+}
+
+/// Sets a handler; returns the disposition before it.
+fn handle(
+    signal: i32,
+    handler: extern "C" fn(i32, *mut libc::siginfo_t, *mut libc::c_void),
+) -> Result<libc::sighandler_t> {
+    // SAFETY: all-zero is a valid sigaction; sigfillset initialises its mask; the handler is async-signal-safe: it uses
+    // atomics only.
+    let (done, before) = unsafe {
+        let mut action: libc::sigaction = zeroed();
+        let mut before: libc::sigaction = zeroed();
+        action.sa_sigaction = handler as libc::sighandler_t;
+        action.sa_flags = libc::SA_SIGINFO;
+        libc::sigfillset(&raw mut action.sa_mask);
+        let done = libc::sigaction(signal, &raw const action, &raw mut before);
+        (done, before.sa_sigaction)
+    };
+    if done == 0 {
+        Ok(before)
+    } else {
+        Err(last_errno())
+    }
+}
+
+fn ignore(signal: i32) {
+    // SAFETY: SIG_IGN is a disposition that needs no function of ours.
+    unsafe { libc::signal(signal, libc::SIG_IGN) };
+}
+
+fn set_default(signal: i32) {
+    // SAFETY: SIG_DFL is a disposition that needs no function of ours.
+    unsafe { libc::signal(signal, libc::SIG_DFL) };
+}
+
+fn set_mask(mask: &Mask) {
     // SAFETY: `mask` is an initialised set, and the call writes nothing back.
     unsafe { libc::sigprocmask(libc::SIG_SETMASK, mask, ptr::null_mut()) };
-}
-
-/// Has a write to a pipe that nobody reads fail with EPIPE, and not kill. Programs that we start die of it again.
-#[expect(
-    unsafe_code,
-    reason = "neither std nor rustix has a stable call for it"
-)]
-pub(crate) fn ignore_broken_pipes() {
-    // SAFETY: SIG_IGN is a disposition that needs no function of ours.
-    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
-}
-
-/// Tells whether a signal is ignored (nohup, a background job of a shell without job control).
-#[expect(
-    unsafe_code,
-    reason = "neither std nor rustix has a stable call for it"
-)]
-pub(crate) fn is_ignored(signal: i32) -> bool {
-    let mut now = MaybeUninit::<libc::sigaction>::uninit();
-    // SAFETY: with a null new action the call only writes `now`, which is read only if the call returned 0.
-    unsafe {
-        libc::sigaction(signal, ptr::null(), now.as_mut_ptr()) == 0
-            && now.assume_init().sa_sigaction == libc::SIG_IGN
-    }
-}
-
-/// A name that a signal shall remove, while it is armed.
-#[derive(Debug)]
-pub(crate) struct Doomed {
-    pub(crate) directory: OwnedFd,
-    pub(crate) name: CString,
-    /// The name is this directory's, and what is in it goes first.
-    pub(crate) inside: Option<OwnedFd>,
-    pub(crate) armed: AtomicBool,
-}
-
-impl Doomed {
-    /// Removes it, once. There is nobody to tell of an error; the next write to the same DEST removes what is left.
-    fn remove(&self) {
-        if !self.armed.swap(false, SeqCst) {
-            return;
-        }
-        let flags = match &self.inside {
-            None => AtFlags::empty(),
-            Some(inside) => {
-                super::empty_directory(inside.as_fd());
-                AtFlags::REMOVEDIR
-            }
-        };
-        let _ = unlinkat(self.directory.as_fd(), self.name.as_c_str(), flags);
-    }
-}
-
-/// In place of a process id: there is none yet, but soon.
-pub(crate) const ABOUT_TO_START: i32 = -1;
-
-/// The program that runs for us, 0 if none: a signal is for it first.
-static CHILD: AtomicI32 = AtomicI32::new(0);
-/// The first signal that came while a program ran for us, 0 if none.
-static CAUGHT: AtomicI32 = AtomicI32::new(0);
-
-/// A program starts (its process id) or has ended (0).
-pub(crate) fn set_child(pid: i32) {
-    CHILD.store(pid, SeqCst);
-}
-
-/// The signal that ended the program which ran for us, and that shall end us.
-pub(crate) fn caught() -> Option<i32> {
-    Some(CAUGHT.load(SeqCst)).filter(|signal| *signal != 0)
-}
-
-/// Passes a caught signal on to the program that runs for us.
-pub(crate) fn pass_on(signal: i32) {
-    let child = CHILD.load(SeqCst).max(0);
-    if let (Some(pid), Some(signal)) = (Pid::from_raw(child), Signal::from_named_raw(signal)) {
-        // It has ended; then there is nobody to tell.
-        let _ = kill_process(pid, signal);
-    }
-}
-
-/// Whether the terminal has sent the signal to our whole group (SI_KERNEL), and the program that runs for us is in it: a
-/// second one would be one too many. A hangup goes to the session's leader alone, which may be us.
-fn child_got_it_too(signal: i32, info: &libc::siginfo_t) -> bool {
-    let child = Pid::from_raw(CHILD.load(SeqCst).max(0));
-    info.si_code > libc::SI_USER
-        && signal != libc::SIGHUP
-        && child.is_some_and(|child| getpgid(Some(child)).is_ok_and(|group| group == getpgrp()))
-}
-
-/// Has the ends of programs that we start be kept for us, also where our parent does not want to hear of its own.
-#[expect(
-    unsafe_code,
-    reason = "neither std nor rustix has a stable call for it"
-)]
-pub(crate) fn hear_of_children() {
-    // SAFETY: SIG_DFL is a disposition that needs no function of ours.
-    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
-}
-
-/// What is done on a signal.
-#[derive(Debug, Clone)]
-pub(crate) enum Action {
-    /// Remove a name, unless a program runs for us: then it is removed when that has ended.
-    Remove(Arc<Doomed>),
-    /// Do what the signal does by default; while a program runs for us, note it and pass it on.
-    End,
-}
-
-/// Adds an action to a signal; actions run in the order in which they were added.
-#[expect(
-    unsafe_code,
-    reason = "a handler may do little, and the compiler cannot see what it does"
-)]
-pub(crate) fn on_signal(signal: i32, action: Action) -> std::io::Result<SigId> {
-    let act = move |info: &libc::siginfo_t| {
-        let child_runs = CHILD.load(SeqCst) != 0;
-        match &action {
-            Action::Remove(doomed) if !child_runs => {
-                // A second signal would find the removal begun, and kill us before it is done. The first one kills.
-                let _ = block_signals();
-                doomed.remove();
-            }
-            Action::Remove(_) => {}
-            Action::End if child_runs => {
-                // The first one counts, and is what the caller sees us die of.
-                let _ = CAUGHT.compare_exchange(0, signal, SeqCst, SeqCst);
-                if !child_got_it_too(signal, info) {
-                    pass_on(signal);
-                }
-            }
-            // Fails for unknown signals only; then the signal does nothing more.
-            Action::End => drop(signal_hook::low_level::emulate_default_handler(signal)),
-        }
-    };
-    // SAFETY: the action is async-signal-safe: atomics, raw system calls with arguments that exist already, and a
-    // function of which signal-hook promises it. It allocates and frees nothing, as what it holds lives on in the
-    // registry.
-    unsafe { signal_hook_registry::register_sigaction(signal, act) }
 }
 
 fn last_errno() -> Errno {

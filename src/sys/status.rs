@@ -35,32 +35,9 @@ pub(crate) struct Time {
     nanoseconds: i64,
 }
 
-impl Time {
-    pub(crate) fn second_before(self) -> Self {
-        Self {
-            seconds: self.seconds - 1,
-            ..self
-        }
-    }
-}
-
 /// Sets the time of the last write.
 pub(crate) fn set_modified(file: impl AsFd, time: Time) -> Result<()> {
-    fs::futimens(file, &modified_at(time))
-}
-
-/// Sets the time of the last write of what has a name, a link itself and not what it points to.
-pub(crate) fn set_modified_at(directory: BorrowedFd<'_>, name: &Path, time: Time) -> Result<()> {
-    fs::utimensat(
-        directory,
-        name,
-        &modified_at(time),
-        AtFlags::SYMLINK_NOFOLLOW,
-    )
-}
-
-fn modified_at(time: Time) -> Timestamps {
-    Timestamps {
+    let times = Timestamps {
         last_access: Timespec {
             tv_sec: 0,
             tv_nsec: UTIME_OMIT,
@@ -69,7 +46,8 @@ fn modified_at(time: Time) -> Timestamps {
             tv_sec: time.seconds,
             tv_nsec: time.nanoseconds,
         },
-    }
+    };
+    fs::futimens(file, &times)
 }
 
 /// What is known of a file.
@@ -86,6 +64,8 @@ pub(crate) struct Metadata {
     pub(crate) identity: Identity,
     /// The time of the last write.
     pub(crate) modified: Time,
+    /// The time of the last change of content, attributes or links (ctime).
+    pub(crate) changed: Time,
     /// chattr(1) +i: it can be neither changed nor replaced.
     pub(crate) is_immutable: bool,
     /// chattr(1) +a: it can be appended to, but not be replaced.
@@ -99,10 +79,20 @@ impl Metadata {
         self.identity.device == other.identity.device
     }
 
-    /// Whether two looks saw the same file, and nobody wrote to it in between.
+    /// Tells whether both are of one file, which was not written to in between.
     pub(crate) fn is_same_content(&self, other: &Self) -> bool {
         let key = |seen: &Self| (seen.identity, seen.size, seen.modified);
         key(self) == key(other)
+    }
+
+    /// Tells whether both are of one file, which was not changed in any way in between, or both of none. The inode number
+    /// alone does not tell: a new file can get that of one that was removed.
+    pub(crate) fn are_same(one: Option<&Self>, other: Option<&Self>) -> bool {
+        let key = |seen: &Self| {
+            let owners = (seen.uid, seen.gid);
+            (seen.identity, seen.changed, seen.kind, seen.mode, owners)
+        };
+        one.map(key) == other.map(key)
     }
 }
 
@@ -143,6 +133,10 @@ fn look(directory: BorrowedFd<'_>, name: &Path, flags: AtFlags) -> Result<Metada
             seconds: seen.stx_mtime.tv_sec,
             nanoseconds: seen.stx_mtime.tv_nsec.into(),
         },
+        changed: Time {
+            seconds: seen.stx_ctime.tv_sec,
+            nanoseconds: seen.stx_ctime.tv_nsec.into(),
+        },
         is_immutable: seen.stx_attributes.contains(StatxAttributes::IMMUTABLE),
         is_append_only: seen.stx_attributes.contains(StatxAttributes::APPEND),
         mount_root: seen.stx_attributes.contains(StatxAttributes::MOUNT_ROOT),
@@ -166,6 +160,10 @@ fn look_the_old_way(directory: BorrowedFd<'_>, name: &Path, flags: AtFlags) -> R
             seconds: seen.st_mtime,
             nanoseconds: i64::try_from(seen.st_mtime_nsec).unwrap_or(0),
         },
+        changed: Time {
+            seconds: seen.st_ctime,
+            nanoseconds: i64::try_from(seen.st_ctime_nsec).unwrap_or(0),
+        },
         is_immutable: false,
         is_append_only: false,
         mount_root: false,
@@ -187,61 +185,74 @@ fn kind(mode: u32) -> Kind {
 /// What a filesystem is, as far as it matters for the promise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FileSystem {
-    /// ext2, ext3, ext4 and xfs. fsync of a file that has no name yet makes its content durable, and space that was
-    /// reserved is written to faster.
-    Journaling,
-    /// tmpfs and ramfs: there is nothing to make durable.
+    /// ext2, ext3 and ext4.
+    Ext,
+    Xfs,
+    Btrfs,
+    F2fs,
+    /// tmpfs and ramfs.
     Memory,
+    Overlay,
+    Udf,
     /// /proc.
     Proc,
-    /// Anything else. btrfs is known to do nothing at an fsync of a file without a name, so that power loss after the
-    /// rename leaves an empty file (andreacorbellini/rust-atomic-write-file#6); of the rest we do not know.
+    /// NFS, SMB, 9p, FUSE, FAT and all others.
     Other,
 }
 
-/// Whether one syncfs puts files and names on the disk as surely as an fsync of each, and tells of every error.
-///
-/// It tells of errors since Linux 5.8 (syncfs(2)). On FUSE it may do nothing at all; of network filesystems we do not
-/// know.
-pub(crate) fn flushes_at_once(file: impl AsFd) -> bool {
-    const BTRFS: u64 = 0x9123_683e;
-    let tells = || {
-        let name = rustix::system::uname();
-        let mut numbers = name
-            .release()
-            .to_bytes()
-            .split(|byte| !byte.is_ascii_digit());
-        let mut number =
-            || -> Option<u32> { std::str::from_utf8(numbers.next()?).ok()?.parse().ok() };
-        (number(), number()) >= (Some(5), Some(8))
-    };
-    let is_known = matches!(magic(&file), Ok(BTRFS))
-        || matches!(
-            filesystem(&file),
-            Ok(FileSystem::Journaling | FileSystem::Memory)
-        );
-    is_known && tells()
+impl FileSystem {
+    /// Tells whether only this kernel changes it, so that flock shows every process that is alive.
+    ///
+    /// FUSE and newer cifs have O_TMPFILE too, but two mounts of one directory do not share locks.
+    pub(crate) fn is_local(self) -> bool {
+        !matches!(self, Self::Proc | Self::Other)
+    }
+
+    /// Tells whether fsync of an unnamed file makes its content durable. On btrfs it does nothing, and the file is empty
+    /// after a power loss (andreacorbellini/rust-atomic-write-file#6); overlayfs may lie on btrfs.
+    pub(crate) fn syncs_unnamed_files(self) -> bool {
+        matches!(self, Self::Ext | Self::Xfs | Self::F2fs | Self::Memory)
+    }
+
+    /// Tells whether writing to preallocated blocks is faster. tmpfs would zero every page; btrfs would not compress.
+    pub(crate) fn gains_by_preallocation(self) -> bool {
+        matches!(self, Self::Ext | Self::Xfs)
+    }
+
+    /// Tells whether one syncfs puts files and names on the disk as surely as an fsync of each, and reports every error.
+    ///
+    /// It reports errors since Linux 5.8 (syncfs(2)). On FUSE it may do nothing at all.
+    pub(crate) fn syncs_all_at_once(self) -> bool {
+        matches!(self, Self::Ext | Self::Xfs | Self::Btrfs | Self::Memory)
+            && syncfs_reports_errors()
+    }
 }
 
-/// Tells what filesystem the open file is on.
+fn syncfs_reports_errors() -> bool {
+    let name = rustix::system::uname();
+    let mut numbers = name
+        .release()
+        .to_bytes()
+        .split(|byte| !byte.is_ascii_digit());
+    let mut number = || -> Option<u32> { std::str::from_utf8(numbers.next()?).ok()?.parse().ok() };
+    (number(), number()) >= (Some(5), Some(8))
+}
+
+/// Tells what filesystem the open file is on, by the number that statfs(2) gives.
 pub(crate) fn filesystem(file: impl AsFd) -> Result<FileSystem> {
-    const EXT: u64 = 0xef53;
-    const XFS: u64 = 0x5846_5342;
-    const TMPFS: u64 = 0x0102_1994;
-    const RAMFS: u64 = 0x8584_58f6;
-    const PROC: u64 = 0x9fa0;
-    Ok(match magic(file)? {
-        EXT | XFS => FileSystem::Journaling,
-        TMPFS | RAMFS => FileSystem::Memory,
-        PROC => FileSystem::Proc,
-        _ => FileSystem::Other,
-    })
-}
-
-/// The number by which a filesystem is known (statfs(2)).
-fn magic(file: impl AsFd) -> Result<u64> {
     // The field's type differs between architectures; the magic numbers are 32 bits wide on all.
     #[expect(clippy::cast_sign_loss, reason = "compared as the 32 bits that it is")]
     let magic = fs::fstatfs(file)?.f_type as u64 & 0xffff_ffff;
-    Ok(magic)
+    Ok(match magic {
+        0xef53 => FileSystem::Ext,
+        0x5846_5342 => FileSystem::Xfs,
+        0x9123_683e => FileSystem::Btrfs,
+        0xf2f5_2010 => FileSystem::F2fs,
+        // tmpfs and ramfs.
+        0x0102_1994 | 0x8584_58f6 => FileSystem::Memory,
+        0x794c_7630 => FileSystem::Overlay,
+        0x1501_3346 => FileSystem::Udf,
+        0x9fa0 => FileSystem::Proc,
+        _ => FileSystem::Other,
+    })
 }

@@ -1,11 +1,12 @@
 //! `--backup` and `--suffix`.
 //!
 //! What the contract says: GNU's none, simple, numbered, existing, and its environment (VERSION_CONTROL,
-//! SIMPLE_BACKUP_SUFFIX). There is no moment without DEST and none with half a backup; a failed run leaves no backup, and
-//! an older one as it was. The backup is the old file itself: a second name for it where that can be, the file under
-//! another name by an exchange where not, and a copy of it only where that cannot be either.
+//! SIMPLE_BACKUP_SUFFIX). The backup is a hard link to the old file, or a copy where no link is possible, made as late as
+//! possible. There is no moment without DEST and none with a partial backup. A run that fails before that has changed no
+//! backup; if the last rename fails, a new backup is removed again, and an older one that was replaced stays replaced. A
+//! SOURCE or stdin that is the file of the backup's name is refused.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
@@ -14,8 +15,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use rustix::fs::{FlockOperation, flock};
-
+use crate::mounts::{Mount, needs_mounts};
 use crate::sandbox::{Done, NOBODY, Sandbox, Witness, needs_root, needs_tool, open, skip};
 use crate::strace::{Call, Strace};
 
@@ -344,7 +344,7 @@ fn there_is_none_where_nothing_is_replaced() {
     sandbox
         .atomwrite(["-b", "--validate", "exit 1", "old"])
         .stdin("new")
-        .says("validates")
+        .says("validator")
         .fails(3);
     sandbox
         .atomwrite(["-b", "-n", "newer"])
@@ -452,245 +452,149 @@ fn says_nothing_of_its_own_link() {
 }
 
 #[test]
-fn another_users_file_is_exchanged_where_links_to_it_are_forbidden() {
+fn another_users_file_is_copied_where_links_to_it_are_forbidden() {
     needs_root!();
     if fs::read_to_string("/proc/sys/fs/protected_hardlinks").unwrap() != "1\n" {
         skip!("fs.protected_hardlinks is off");
     }
-    for older in [false, true] {
-        for control in ["simple", "numbered"] {
-            let sandbox = Sandbox::new();
-            sandbox.chmod("", 0o777);
-            // May be written but not read, and so not be copied either.
-            sandbox.write_with_mode("out", "old", 0o662);
-            let old = sandbox.inode("out");
-            let mut name = if control == "simple" {
-                "out~"
-            } else {
-                "out.~1~"
-            };
-            if older {
-                sandbox.write(name, "older");
-                if control == "numbered" {
-                    name = "out.~2~";
-                }
-            }
-            let control = format!("--backup={control}");
-            let done = sandbox
-                .atomwrite(["-q", "--sync=none", &control, "out"])
+    for (control, name, older) in [
+        ("simple", "out~", false),
+        ("simple", "out~", true),
+        ("numbered", "out.~1~", false),
+        ("numbered", "out.~2~", true),
+    ] {
+        let sandbox = Sandbox::new();
+        sandbox.chmod("", 0o777);
+        sandbox.write("out", "old");
+        if older {
+            sandbox.write("out~", "older");
+            sandbox.write("out.~1~", "older");
+        }
+        let old = sandbox.inode("out");
+        let before = sandbox.names().len();
+        let run = || {
+            sandbox
+                .atomwrite(["-fq", &format!("--backup={control}"), "out"])
                 .stdin("new")
                 .user(NOBODY, NOBODY, &[])
-                .output();
-            assert_eq!(done.code(), Some(0), "{older} {control}: {done:?}");
-            assert_eq!(sandbox.inode(name), old, "{older} {control}");
-            assert_eq!(sandbox.text(name), "old");
-            assert_eq!(sandbox.text("out"), "new");
-            assert_eq!(sandbox.owner(name), (0, 0));
-            assert_eq!(sandbox.owner("out"), (NOBODY, NOBODY));
-            let extra = usize::from(older && name == "out.~2~");
-            assert_eq!(sandbox.names().len(), 2 + extra, "{:?}", sandbox.names());
+        };
+        let done = run().output();
+        assert_eq!(done.code(), Some(0), "{older} {control}: {done:?}");
+        assert_ne!(sandbox.inode(name), old, "{older} {control}");
+        assert_eq!(sandbox.text(name), "old");
+        assert_eq!(sandbox.text("out"), "new");
+        assert_eq!(sandbox.owner(name), (NOBODY, NOBODY));
+        let added = usize::from(name != "out~" || !older);
+        assert_eq!(sandbox.names().len(), before + added);
+        // One that cannot be read can be neither linked nor copied.
+        sandbox.write_with_mode("out", "old", 0o662);
+        sandbox.chown("out", 0, 0);
+        run().says("cannot back up 'out'").fails(1);
+    }
+}
+
+/// Makes it impossible to link DEST, and nothing else.
+fn without_a_link_to_dest(error: &str) -> Strace {
+    Strace::new()
+        .inject(&format!("linkat:error={error}"))
+        .at("out")
+}
+
+/// Makes the last rename fail, and no other.
+fn without_the_rename_to_dest(error: &str) -> Strace {
+    let renames = format!("rename,renameat,renameat2:error={error}");
+    Strace::new().inject(&renames).at("out")
+}
+
+#[test]
+fn is_a_whole_copy_where_no_link_is_possible() {
+    needs_root!();
+    needs_tool!("strace", "setfacl");
+    // EXDEV: DEST counts for another project quota than its directory.
+    for error in ["EPERM", "EXDEV", "EMLINK", "EOPNOTSUPP"] {
+        for older in [false, true] {
+            for control in ["simple", "numbered"] {
+                let sandbox = Sandbox::new();
+                adorn(&sandbox, "out");
+                let name = match control {
+                    "simple" => "out~",
+                    _ => "out.~1~",
+                };
+                if older {
+                    sandbox.write("out~", "older");
+                }
+                let old = sandbox.inode("out");
+                let mut names = sandbox.names();
+                names.push(name.into());
+                names.sort();
+                names.dedup();
+                let strace = without_a_link_to_dest(error);
+                sandbox
+                    .atomwrite([&format!("--backup={control}"), "out"])
+                    .stdin("new")
+                    .through(strace.command())
+                    .leaves(names)
+                    .succeeds();
+                assert!(strace.has_injected());
+                is_adorned(&sandbox, name);
+                assert_ne!(sandbox.inode(name), old);
+                assert_eq!(sandbox.text("out"), "new");
+            }
         }
     }
 }
 
-/// Injections that close the first way, and those that close the first two.
-const NO_LINKS: &str = "linkat:error=EPERM";
-const NO_EXCHANGE: &str = "renameat2:error=EINVAL";
-
-/// The injection that keeps the old file from a second name, and the new file from nothing.
-fn no_second_name(older: bool) -> String {
+#[test]
+fn a_copy_is_private_until_it_is_whole_and_on_the_disk_before_it_has_its_name() {
+    needs_tool!("strace");
     let sandbox = Sandbox::new();
-    sandbox.write("out", "old");
-    if older {
-        sandbox.write("out~", "older");
-    }
-    let strace = Strace::new();
-    let done = sandbox
+    sandbox.write_with_mode("out", "old", 0o644);
+    // Every link is forbidden: so the copy has a name from the start, in every form.
+    let strace = Strace::new().inject("linkat:error=EPERM");
+    sandbox
         .atomwrite(["-b", "out"])
         .stdin("new")
         .through(strace.command())
-        .output();
-    assert_eq!(done.code(), Some(0), "{done:?}");
-    let trace = strace.trace();
-    let link = trace.places(|call| call.is("linkat") && call.args.contains(", \"out~\", "));
-    format!("{NO_LINKS}:when={}", trace.own()[link[0]].nth)
-}
-
-#[test]
-fn is_exchanged_where_there_are_no_links() {
-    needs_root!();
-    needs_tool!("strace", "setfacl");
-    for older in [false, true] {
-        let sandbox = Sandbox::new();
-        adorn(&sandbox, "out");
-        if older {
-            sandbox.write("out~", "older");
-        }
-        let old = sandbox.inode("out");
-        let strace = Strace::new().inject(&no_second_name(older));
-        sandbox
-            .atomwrite(["-b", "out"])
-            .stdin("new")
-            .through(strace.command())
-            .leaves(["out", "out~"])
-            .succeeds();
-        assert_eq!(sandbox.inode("out~"), old);
-        is_adorned(&sandbox, "out~");
-        assert_eq!(sandbox.text("out"), "new");
-        let trace = strace.trace();
-        let exchange = trace.only("exchange", |call| call.args.contains("RENAME_EXCHANGE"));
-        let fsync = trace.places(|call| call.is("fsync"));
-        // The new file is on the disk before it has DEST's name, and the names are after that.
-        assert!(fsync[0] < exchange, "{trace}");
-        assert!(fsync[fsync.len() - 1] > exchange, "{trace}");
-    }
-}
-
-#[test]
-fn is_a_whole_copy_where_there_is_neither_link_nor_exchange() {
-    needs_root!();
-    needs_tool!("strace", "setfacl");
-    for older in [false, true] {
-        let sandbox = Sandbox::new();
-        adorn(&sandbox, "out");
-        if older {
-            sandbox.write("out~", "older");
-        }
-        let old = sandbox.inode("out");
-        let strace = Strace::new()
-            .inject(&no_second_name(older))
-            .inject(NO_EXCHANGE);
-        sandbox
-            .atomwrite(["-b", "out"])
-            .stdin("new")
-            .through(strace.command())
-            .leaves(["out", "out~"])
-            .succeeds();
-        is_adorned(&sandbox, "out~");
-        assert_ne!(sandbox.inode("out~"), old);
-        assert_eq!(sandbox.text("out"), "new");
-        let trace = strace.trace();
-        // Whole and on the disk before it has its name: at every fsync of a file the backup is not yet there.
-        // By a second name that takes the place of the first, if nothing has it.
-        let named = trace.only("name", |call| {
-            call.is("renameat") && call.args.ends_with("\"out~\"")
-                || call.is("linkat") && call.succeeded() && call.args.ends_with("\"out~\", 0")
-        });
-        let synced = trace.places(|call| call.is("fsync") && call.on_draft());
-        assert!(
-            synced.len() == 2 && synced.iter().all(|at| *at < named),
-            "{trace}"
-        );
-        let replaced = trace.only("rename", |call| {
-            call.is("renameat") && call.args.ends_with("\"out\"")
-        });
-        assert!(named < replaced, "{trace}");
-    }
-}
-
-#[test]
-fn a_link_that_is_there_after_an_error_is_as_good() {
-    needs_tool!("strace");
-    // As a filesystem leaves it that answers with an error though it has done the work.
-    let sandbox = Sandbox::new();
-    sandbox.write("out", "old");
-    sandbox.hard_link("out", "out~");
-    let old = sandbox.inode("out");
-    // The first is the probe.
-    let strace = Strace::new().inject("linkat:error=EIO:when=2");
-    sandbox
-        .atomwrite(["-q", "-b", "out"])
-        .stdin("new")
-        .through(strace.command())
+        .umask(0)
         .leaves(["out", "out~"])
         .succeeds();
-    assert_eq!(sandbox.inode("out~"), old);
-    assert_eq!(sandbox.text("out"), "new");
+    assert_eq!(sandbox.text("out~"), "old");
+    assert_eq!(sandbox.mode("out~"), 0o644);
     let trace = strace.trace();
-    assert!(trace.own().iter().any(Call::injected), "{trace}");
-    assert_eq!(trace.count(|call| call.args.contains("RENAME_EXCHANGE")), 0);
-}
-
-#[test]
-fn an_older_one_that_somebody_has_locked_comes_back_too() {
-    needs_tool!("strace");
-    for (way, failing) in [
-        ("--inplace=never", "renameat:error=EIO"),
-        ("--inplace=always", "fallocate:error=ENOSPC"),
-    ] {
-        let sandbox = Sandbox::new();
-        sandbox.write("out", "old");
-        sandbox.write("out~", "older");
-        let older = sandbox.inode("out~");
-        let held = open(sandbox.path("out~"));
-        flock(&held, FlockOperation::LockExclusive).unwrap();
-        let strace = Strace::new().inject(failing);
-        let done = sandbox
-            .atomwrite(["-q", "-b", way, "out"])
-            .stdin("new")
-            .through(strace.command())
-            .output();
-        assert_eq!(done.code(), Some(1), "{done:?}");
-        assert_eq!(sandbox.names(), ["out", "out~"]);
-        assert_eq!(sandbox.inode("out~"), older);
-        assert_eq!(sandbox.text("out"), "old");
+    let makes_files = |args: &str| args.contains("O_CREAT") || args.contains("O_TMPFILE");
+    for at in trace.places(|call| call.is("openat") && makes_files(&call.args)) {
+        assert!(trace.own()[at].args.ends_with(", 0600"), "{trace}");
     }
-}
-
-#[test]
-fn an_older_one_comes_back_though_the_new_file_could_not_be_locked() {
-    needs_tool!("strace");
-    let run = |strace: &Strace| {
-        let sandbox = Sandbox::new();
-        sandbox.write("out", "old");
-        sandbox.write("out~", "older");
-        let run = sandbox
-            .atomwrite(["-b", "out"])
-            .stdin("new")
-            .through(strace.command());
-        let done = run.output();
-        (sandbox, done)
+    let renamed_to = |name: &str| {
+        let end = format!(", \"{name}\"");
+        trace.only("rename", |call| {
+            call.renames() && call.succeeded() && call.args.contains(&end)
+        })
     };
-    let clean = Strace::new();
-    run(&clean);
-    let trace = clean.trace();
-    let unnamed = trace.places(Call::opens_unnamed)[0];
-    // Then our own name looks like a leftover, and is taken for one.
-    let strace = Strace::new()
-        .inject(&format!(
-            "openat:error=EOPNOTSUPP:when={}",
-            trace.own()[unnamed].nth
-        ))
-        .inject("flock:error=ENOLCK:when=1");
-    let (sandbox, done) = run(&strace);
-    assert_eq!(done.code(), Some(1), "{done:?}");
-    assert_eq!(sandbox.names(), ["out", "out~"]);
-    assert_eq!(sandbox.text("out"), "old");
-    assert_eq!(sandbox.text("out~"), "older");
+    let named = renamed_to("out~");
+    let synced = trace.places(|call| call.is("fsync") && call.on_draft());
+    assert!(
+        synced.len() >= 2 && synced.iter().all(|at| *at < named),
+        "{trace}"
+    );
+    assert!(named < renamed_to("out"), "{trace}");
 }
 
 #[test]
-fn a_copy_that_has_its_name_by_a_link_is_taken_back_too() {
-    needs_tool!("strace");
-    for control in ["simple", "numbered"] {
-        let sandbox = Sandbox::new();
-        sandbox.write("out", "old");
-        let strace = Strace::new()
-            .inject("renameat2:error=EINVAL")
-            .inject("fallocate:error=ENOSPC");
-        let done = sandbox
-            .atomwrite([
-                "-q",
-                "--inplace=always",
-                &format!("--backup={control}"),
-                "out",
-            ])
-            .stdin("new")
-            .through(strace.command())
-            .output();
-        assert_eq!(done.code(), Some(1), "{done:?}");
-        assert_eq!(sandbox.names(), ["out"]);
-        assert_eq!(sandbox.text("out"), "old");
+fn each_of_three_is_the_file_before_where_names_cannot_be_exchanged() {
+    needs_mounts!();
+    needs_tool!("bindfs");
+    let mount = Mount::new_bindfs();
+    let sandbox = Sandbox::in_dir(mount.path());
+    sandbox.write("out", "0");
+    for number in 1..=3 {
+        sandbox
+            .atomwrite(["-b", "out"])
+            .stdin(format!("{number}"))
+            .leaves(["out", "out~"])
+            .succeeds();
+        assert_eq!(sandbox.text("out"), format!("{number}"));
+        assert_eq!(sandbox.text("out~"), format!("{}", number - 1));
     }
 }
 
@@ -725,194 +629,102 @@ fn is_on_the_disk_before_the_file_is_overwritten_where_the_directory_cannot_be_r
     assert!(synced.iter().any(|at| *at < written), "{trace}");
 }
 
-#[test]
-fn an_older_one_is_not_touched_where_the_new_file_cannot_be_locked() {
-    needs_tool!("strace");
-    for refused in ["EPERM", "EACCES"] {
-        let sandbox = Sandbox::new();
-        sandbox.write("out", "old");
-        sandbox.write("out~", "older");
-        let older = sandbox.inode("out~");
-        let strace = Strace::new().inject(&format!("flock:error={refused}"));
-        sandbox
-            .atomwrite(["-b", "out"])
-            .stdin("new")
-            .through(strace.command())
-            .says("cannot write 'out'")
-            .leaves(["out", "out~"])
-            .fails(1);
-        assert_eq!(sandbox.inode("out~"), older);
-        assert_eq!(sandbox.text("out~"), "older");
-    }
-}
+// ---- What fails -----------------------------------------------------------------------------------------------
 
 #[test]
-fn a_second_name_stays_the_backup_where_links_are_forbidden() {
-    needs_tool!("strace");
+fn a_source_that_is_the_file_of_the_backups_name_is_refused() {
     let sandbox = Sandbox::new();
     sandbox.write("out", "old");
-    sandbox.hard_link("out", "out~");
-    let old = sandbox.inode("out");
-    // The first is the probe.
-    let strace = Strace::new()
-        .inject("linkat:error=EPERM:when=2")
-        .inject("renameat:error=EIO");
-    let done = sandbox
-        .atomwrite(["-q", "-b", "out"])
-        .stdin("new")
-        .through(strace.command())
-        .output();
-    assert_eq!(done.code(), Some(1), "{done:?}");
-    assert_eq!(sandbox.names(), ["out", "out~"]);
-    assert_eq!(sandbox.inode("out"), old);
-    assert_eq!(sandbox.inode("out~"), old);
-}
-
-#[test]
-fn a_second_name_stays_the_backup_where_there_is_no_exchange() {
-    needs_tool!("strace");
-    for (failing, text) in [(None, "new"), (Some("renameat:error=EIO"), "old")] {
-        let sandbox = Sandbox::new();
-        sandbox.write("out", "old");
-        sandbox.hard_link("out", "out~");
-        let old = sandbox.inode("out");
-        let strace = failing
-            .into_iter()
-            .fold(Strace::new().inject(NO_EXCHANGE), Strace::inject);
-        let done = sandbox
-            .atomwrite(["-q", "-b", "out"])
-            .stdin("new")
-            .through(strace.command())
-            .output();
-        assert_eq!(done.code(), Some(failing.map_or(0, |_| 1)), "{done:?}");
-        assert_eq!(sandbox.names(), ["out", "out~"]);
-        assert_eq!(sandbox.inode("out~"), old);
-        assert_eq!(sandbox.text("out"), text);
-        // A name that is gone may be another run's by the time of a second removal.
-        let trace = strace.trace();
-        let removes = |call: &Call| matches!(call.name.as_str(), "unlink" | "unlinkat");
-        let in_vain = trace.count(|call| removes(call) && !call.succeeded());
-        assert_eq!(in_vain, 0, "{trace}");
+    sandbox.mkdir("far");
+    sandbox.write("far/target", "old");
+    for name in ["out~", "out.orig", "far/target~"] {
+        sandbox.write(name, "older");
     }
-}
-
-#[test]
-fn a_file_that_counts_for_another_quota_than_its_directory_is_copied() {
-    needs_tool!("strace");
-    for older in [false, true] {
-        let sandbox = Sandbox::new();
-        sandbox.write("out", "old");
-        let old = sandbox.inode("out");
-        if older {
-            sandbox.write("out~", "older");
-        }
-        // The first is the probe.
-        let strace = Strace::new().inject("linkat:error=EXDEV:when=2");
-        sandbox
-            .atomwrite(["-b", "out"])
-            .stdin("new")
-            .through(strace.command())
-            .leaves(["out", "out~"])
-            .succeeds();
-        assert_eq!(sandbox.text("out"), "new");
-        assert_eq!(sandbox.text("out~"), "old");
-        assert_ne!(sandbox.inode("out~"), old);
-    }
-}
-
-#[test]
-fn an_older_one_that_counts_for_another_quota_comes_back() {
-    needs_tool!("strace");
-    let sandbox = Sandbox::new();
-    sandbox.write("out", "old");
-    sandbox.write("out~", "older");
-    // xfs lets the copy change places with the older one, but not the older one with the copy, nor be renamed.
-    let strace = Strace::new()
-        .inject("linkat:error=EXDEV:when=2")
-        .inject("renameat:error=EXDEV")
-        .inject("renameat2:error=EXDEV:when=3");
-    let done = sandbox
-        .atomwrite(["-b", "out"])
-        .stdin("new")
-        .through(strace.command())
-        .output();
-    assert_eq!(done.code(), Some(1), "{done:?}");
-    assert_eq!(sandbox.names(), ["out", "out~"]);
-    assert_eq!(sandbox.text("out~"), "older");
-    let trace = strace.trace();
-    let refused = |call: &Call| call.args.contains("RENAME_EXCHANGE") && call.injected();
-    assert_eq!(trace.count(refused), 1, "{trace}");
-}
-
-#[test]
-fn an_old_file_that_only_has_a_temporary_name_is_no_leftover_to_the_next_write() {
-    needs_tool!("strace");
-    // The new file is named by the call before, where it is validated.
-    for (validate, link) in [(&[][..], 2), (&["--validate", "true"], 3)] {
-        let sandbox = Sandbox::new();
-        sandbox.write("out", "old");
-        // It is exchanged, gets no name, and cannot be exchanged back.
-        let strace = Strace::new()
-            .alone()
-            .inject(&format!("linkat:error=EPERM:when={link}"))
-            .inject("renameat:error=EDQUOT:when=1")
-            .inject("renameat2:error=EIO:when=2");
-        let done = sandbox
-            .atomwrite(["-b", "out"].iter().chain(validate))
-            .stdin("new")
-            .through(strace.command())
-            .output();
-        assert_eq!(done.code(), Some(4), "{done:?}");
-        sandbox.atomwrite(["out"]).stdin("newer").succeeds();
-        let names = sandbox.names();
-        let kept = names
-            .iter()
-            .find(|name| *name != "out")
-            .expect("it is kept");
-        assert!(
-            done.stderr.contains(&*kept.to_string_lossy()),
-            "{done:?}, {names:?}"
-        );
-        assert_eq!(sandbox.text(kept), "old");
-    }
-}
-
-#[test]
-fn a_failure_of_the_commit_takes_the_backup_back() {
-    needs_tool!("strace");
-    // The last rename to DEST fails, after the backup has its name.
-    for (control, failing) in [
-        ("simple", &["renameat:error=EIO"][..]),
-        ("simple", &[NO_EXCHANGE, "renameat:error=EIO:when=2"]),
-        ("simple", &["flock:error=ENOSYS", "renameat:error=EIO"]),
-        ("numbered", &["renameat:error=EIO"]),
+    sandbox.symlink("out~", "to-backup");
+    sandbox.symlink("to-backup", "far-to-backup");
+    sandbox.symlink("far/target", "to-target");
+    let absolute = sandbox.path("out~");
+    let absolute = absolute.to_str().unwrap();
+    for words in [
+        &["-b", "out~", "out"][..],
+        &["--backup=existing", "out~", "out"],
+        &["-S", ".orig", "out.orig", "out"],
+        &["-ab", "out~", "out"],
+        &["-b", "to-backup", "out"],
+        &["-b", "far-to-backup", "out"],
+        &["-b", "./out~", "out"],
+        &["-b", "far/../out~", "./out"],
+        &["-b", absolute, "out"],
+        &["-b", "out~", sandbox.path("out").to_str().unwrap()],
+        &["-b", "far/target~", "to-target"],
+        &["-q", "--inplace=always", "-b", "out~", "out"],
     ] {
-        for older in [false, true] {
-            if !older && failing[0] == NO_EXCHANGE {
-                // The only rename of its kind is the commit's.
-                continue;
-            }
+        sandbox
+            .atomwrite(words.iter().copied())
+            .says("would destroy SOURCE")
+            .fails(1);
+    }
+    for name in ["out~", "to-backup"] {
+        sandbox
+            .atomwrite(["-b", "out"])
+            .stdin_from(open(sandbox.path(name)))
+            .says("would destroy SOURCE")
+            .fails(1);
+    }
+}
+
+#[test]
+fn a_source_that_is_a_backup_which_stays_is_written() {
+    let sandbox = Sandbox::new();
+    sandbox.write("out", "old");
+    sandbox.write("out.~1~", "older");
+    sandbox
+        .atomwrite(["--backup=numbered", "out.~1~", "out"])
+        .leaves(["out", "out.~1~", "out.~2~"])
+        .succeeds();
+    assert_eq!(sandbox.text("out"), "older");
+    assert_eq!(sandbox.text("out.~1~"), "older");
+    assert_eq!(sandbox.text("out.~2~"), "old");
+    // There is nothing to back up.
+    sandbox.write("new~", "older");
+    sandbox.atomwrite(["-b", "new~", "new"]).succeeds();
+    assert_eq!(sandbox.text("new"), "older");
+    // Nor is a backup made.
+    sandbox.write("new", "old");
+    sandbox.atomwrite(["new~", "new"]).succeeds();
+    assert_eq!(sandbox.text("new"), "older");
+}
+
+#[test]
+fn a_last_rename_that_fails_takes_a_new_backup_back_and_leaves_an_older_one_replaced() {
+    needs_tool!("strace");
+    for copied in [false, true] {
+        for (control, name, older) in [
+            ("simple", "out~", false),
+            ("simple", "out~", true),
+            ("numbered", "out.~1~", false),
+            ("numbered", "out.~2~", true),
+        ] {
             let sandbox = Sandbox::new();
             sandbox.write("out", "old");
             if older {
-                sandbox.write("out~", "older");
-                sandbox.write("out.~1~", "oldest");
+                sandbox.write(
+                    if control == "simple" {
+                        "out~"
+                    } else {
+                        "out.~1~"
+                    },
+                    "older",
+                );
             }
-            // A second name comes and goes, and with it the time of the last change of the inode, and only that.
-            let look = || -> Vec<_> {
-                let names = sandbox.names().into_iter();
-                let look = names.map(|name| {
-                    let stat = sandbox.stat(&name);
-                    let times = (stat.mtime(), stat.mtime_nsec());
-                    let text = sandbox.text(&name);
-                    (name, stat.ino(), stat.nlink(), stat.mode(), times, text)
-                });
-                look.collect()
-            };
-            let before = look();
-            let strace = failing.iter().copied().fold(Strace::new(), Strace::inject);
+            let inode = sandbox.inode("out");
+            let before = sandbox.names();
+            let mut strace = without_the_rename_to_dest("EIO");
+            if copied {
+                strace = strace.inject("linkat:error=EPERM");
+            }
             let done = sandbox
-                .atomwrite([&format!("--backup={control}"), "out"])
+                .atomwrite(["-q", &format!("--backup={control}"), "out"])
                 .stdin("new")
                 .through(strace.command())
                 .output();
@@ -921,8 +733,70 @@ fn a_failure_of_the_commit_takes_the_backup_back() {
                 done.stderr,
                 "atomwrite: cannot write 'out': input/output error; 'out' is unchanged\n"
             );
-            assert_eq!(look(), before);
+            let case = format!("{copied} {control} {older}");
+            assert_eq!(sandbox.names(), before, "{case}");
+            assert_eq!(sandbox.text("out"), "old", "{case}");
+            assert_eq!(sandbox.inode("out"), inode, "{case}");
+            match name {
+                "out~" if older => assert_eq!(sandbox.text("out~"), "old", "{case}"),
+                "out.~2~" => assert_eq!(sandbox.text("out.~1~"), "older", "{case}"),
+                _ => {}
+            }
         }
+    }
+}
+
+#[test]
+fn a_kill_at_the_rename_loses_nothing_and_the_next_run_goes_on() {
+    needs_tool!("strace");
+    for (control, backups) in [
+        ("simple", &["out~"][..]),
+        ("numbered", &["out.~1~", "out.~2~"]),
+    ] {
+        let sandbox = Sandbox::new();
+        sandbox.write("out", "old");
+        let control = format!("--backup={control}");
+        let renames = "rename,renameat,renameat2:signal=SIGKILL:error=EIO";
+        let strace = Strace::new().inject(renames).at("out");
+        let done = sandbox
+            .atomwrite([&control, "out"])
+            .stdin("lost")
+            .through(strace.command())
+            .output();
+        assert_eq!(done.signal(), Some(libc::SIGKILL), "{done:?}");
+        // Both names are one file until the next run.
+        assert_eq!(sandbox.text("out"), "old");
+        assert_eq!(sandbox.inode("out"), sandbox.inode(backups[0]));
+        let names = ["out"].iter().chain(backups).copied();
+        sandbox
+            .atomwrite([&control, "out"])
+            .stdin("new")
+            .leaves(names)
+            .succeeds();
+        assert_eq!(sandbox.text("out"), "new");
+        for backup in backups {
+            assert_eq!(sandbox.text(backup), "old");
+        }
+    }
+}
+
+#[test]
+fn an_older_one_is_not_touched_by_a_run_that_fails_before() {
+    needs_tool!("strace");
+    for (injection, options) in [
+        ("fsync:error=EIO", &["--sync=file"][..]),
+        ("fsync:error=EIO", &["--sync=file", "--backup=numbered"]),
+    ] {
+        let sandbox = Sandbox::new();
+        sandbox.write("out", "old");
+        sandbox.write("out~", "older");
+        let strace = Strace::new().inject(injection);
+        sandbox
+            .atomwrite(["-b"].iter().chain(options).chain(&["out"]).copied())
+            .stdin("new")
+            .through(strace.command())
+            .says("input/output error")
+            .fails(1);
     }
 }
 
@@ -1009,24 +883,17 @@ fn neither_file_is_ever_missing() {
 }
 
 #[test]
-fn neither_file_is_ever_missing_where_they_are_exchanged() {
+fn neither_file_is_ever_missing_where_the_backup_is_a_copy() {
     needs_tool!("strace");
-    let (first, second) = (no_second_name(false), no_second_name(true));
-    for also in [None, Some(NO_EXCHANGE)] {
-        let sandbox = Sandbox::new();
-        is_never_missing(&sandbox, false, |number| {
-            let aim = if number == 1 { &first } else { &second };
-            let mut strace = Strace::new().inject(aim);
-            if let Some(also) = also {
-                strace = strace.inject(also);
-            }
-            sandbox
-                .atomwrite(["-b", "--sync=none", "out"])
-                .stdin(numbers(number))
-                .through(strace.command())
-                .output()
-        });
-    }
+    let sandbox = Sandbox::new();
+    is_never_missing(&sandbox, true, |number| {
+        let strace = without_a_link_to_dest("EPERM");
+        sandbox
+            .atomwrite(["-b", "--sync=none", "out"])
+            .stdin(numbers(number))
+            .through(strace.command())
+            .output()
+    });
 }
 
 #[test]
@@ -1036,7 +903,7 @@ fn many_at_once_keep_both_whole() {
         sandbox.write("out", numbers(0));
         sandbox.write("out~", numbers(0));
         let control = format!("--backup={control}");
-        // Some without a backup, some that wait for one another: none may take another's names for leftovers.
+        // Some without a backup, some that wait for one another: none removes another's names.
         let running: Vec<_> = (1..=90)
             .map(|number| {
                 let option =
@@ -1046,8 +913,9 @@ fn many_at_once_keep_both_whole() {
                 } else {
                     "--sync=none"
                 };
+                // -q: with --lock, a pipe is warned of.
                 sandbox
-                    .atomwrite([option, lock, "--sync=none", "out"])
+                    .atomwrite(["-q", option, lock, "--sync=none", "out"])
                     .stdin(numbers(number))
                     .start()
             })
@@ -1094,6 +962,110 @@ fn with_lock_the_numbered_ones_are_a_history() {
     assert_eq!(sandbox.names().len(), 13);
 }
 
+/// Checks that the new file is whole and on the disk before any backup changes, and that from there to the commit
+/// nothing is written, made or synced.
+fn is_made_as_late_as_possible(directory: Option<&Path>) {
+    for (control, name) in [("simple", "out~"), ("numbered", "out.~1~")] {
+        let sandbox = directory.map_or_else(Sandbox::new, Sandbox::in_dir);
+        sandbox.write("out", "old");
+        sandbox.write("out~", "older");
+        let strace = Strace::new();
+        let done = sandbox
+            .atomwrite([&format!("--backup={control}"), "out"])
+            .stdin("new")
+            .through(strace.command())
+            .output();
+        assert_eq!(done.code(), Some(0), "{done:?}");
+        let trace = strace.trace();
+        let names = |call: &Call, name: &str| call.args.contains(&format!(", \"{name}\""));
+        let first = trace.places(|call| {
+            (call.is("linkat") || call.renames()) && (names(call, name) || names(call, "out"))
+        })[0];
+        let last = trace.only("commit", |call| {
+            call.renames() && call.args.ends_with(", \"out\"")
+        });
+        let synced = trace.places(|call| call.is("fsync") && call.on_draft());
+        assert!(!synced.is_empty(), "{trace}");
+        assert!(synced.iter().all(|at| *at < first), "{trace}");
+        for call in &trace.own()[first..last] {
+            let changes = ["write", "fsync", "fchmod", "fchown", "fsetxattr"];
+            assert!(!changes.contains(&call.name.as_str()), "{trace}");
+        }
+    }
+}
+
+#[test]
+fn is_made_when_the_new_file_is_on_the_disk() {
+    needs_tool!("strace");
+    is_made_as_late_as_possible(None);
+}
+
+#[test]
+fn is_made_when_the_new_file_is_on_the_disk_of_a_btrfs() {
+    needs_mounts!();
+    needs_tool!("strace", "mkfs.btrfs");
+    // There the new file is synced once more when it has a name.
+    let mount = Mount::btrfs();
+    is_made_as_late_as_possible(Some(mount.path()));
+}
+
+/// Runs writers of `out` at once, each with a content of its own. Returns how many contents are neither in DEST nor in a
+/// backup afterwards, and checks that every file is whole and that no temporary name is left.
+fn contents_lost(sandbox: &Sandbox, options: &[&str], writers: u32) -> usize {
+    sandbox.write("out", numbers(0));
+    let running: Vec<_> = (1..=writers)
+        .map(|number| {
+            // -q: with --lock, a pipe is warned of.
+            let words = options.iter().chain(&["-q", "--sync=none", "out"]);
+            let run = sandbox.atomwrite(words.copied());
+            run.stdin(numbers(number)).start()
+        })
+        .collect();
+    for one in running {
+        let done = one.wait();
+        assert_eq!((done.code(), &*done.stderr), (Some(0), ""), "{done:?}");
+    }
+    let mut kept = BTreeSet::new();
+    for name in sandbox.names() {
+        let name = name.to_str().unwrap();
+        assert!(name.starts_with("out"), "{name} is left");
+        let content = sandbox.read(name);
+        let number = (0..=writers).find(|number| numbers(*number) == content);
+        kept.insert(number.unwrap_or_else(|| panic!("{name} is torn")));
+    }
+    (0..=writers)
+        .filter(|number| !kept.contains(number))
+        .count()
+}
+
+#[test]
+fn of_twenty_numbered_at_once_at_most_a_few_have_no_backup_and_with_lock_none() {
+    let sandbox = Sandbox::new();
+    let lost = contents_lost(&sandbox, &["--backup=numbered"], 20);
+    assert!(lost <= 5, "{lost} of 20");
+    let sandbox = Sandbox::new();
+    let lost = contents_lost(&sandbox, &["--lock", "--backup=numbered"], 20);
+    assert_eq!(lost, 0);
+    assert_eq!(sandbox.names().len(), 21);
+}
+
+#[test]
+fn of_two_simple_ones_at_once_each_is_whole_and_with_lock_none_is_lost() {
+    for _ in 0..20 {
+        for older in [false, true] {
+            for (options, lost) in [(&["-b"][..], 2), (&["--lock", "-b"], 1)] {
+                let sandbox = Sandbox::new();
+                if older {
+                    sandbox.write("out~", numbers(0));
+                }
+                // Of three contents, DEST and its backup hold two.
+                assert!(contents_lost(&sandbox, options, 2) <= lost, "{options:?}");
+                assert_eq!(sandbox.names(), ["out", "out~"]);
+            }
+        }
+    }
+}
+
 #[test]
 fn the_order_of_the_calls_never_leaves_dest_without_a_name() {
     needs_tool!("strace");
@@ -1110,7 +1082,7 @@ fn the_order_of_the_calls_never_leaves_dest_without_a_name() {
     let trace = strace.trace();
     // No call moves DEST away or removes it, or the backup's name.
     let moved_away = trace.count(|call: &Call| {
-        (call.renames() && call.args.contains(", \"out\", ") && !call.args.contains("EXCHANGE"))
+        (call.renames() && call.args.contains(", \"out\", "))
             || (call.name.starts_with("unlink")
                 && (call.args.contains("\"out\"") || call.args.contains("\"out~\"")))
     });

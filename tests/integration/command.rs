@@ -6,14 +6,13 @@
 //! signals that we get, and we die by them when it has ended. A process that outlives it can neither hang us nor change
 //! DEST afterwards. Whatever COMMAND is told on its command line is its own.
 //!
-//! The output goes straight into the new file, or through a pipe where that cannot be done safely: every rule holds for
-//! both.
+//! The output always goes through a pipe: atomwrite writes every byte itself and sees every error, whatever COMMAND does
+//! about its own.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -25,23 +24,24 @@ use crate::sandbox::{
     BOUND, NOBODY, Run, Running, Sandbox, Witness, binary, needs_root, needs_tool, open, os, tool,
     wait_until,
 };
+use crate::strace::Strace;
 
-/// The way that COMMAND's output takes.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// What the new file is until the commit.
+#[derive(Clone, Copy, Debug)]
 enum Way {
-    /// Into the file without a name.
-    Straight,
-    /// Through a pipe, into a file with a name.
-    Piped,
+    /// An unnamed temporary file.
+    Unnamed,
+    /// A file with a temporary name.
+    Named,
 }
 
-const WAYS: [Way; 2] = [Way::Straight, Way::Piped];
+const WAYS: [Way; 2] = [Way::Unnamed, Way::Named];
 
 impl Way {
     fn take(self, run: Run<'_>) -> Run<'_> {
         match self {
-            Self::Straight => run,
-            Self::Piped => run.without_linkat(),
+            Self::Unnamed => run,
+            Self::Named => run.without_linkat(),
         }
     }
 }
@@ -58,8 +58,8 @@ fn script<'s>(sandbox: &'s Sandbox, options: &[&str], way: Way, script: &str) ->
 fn program_of(running: &Running, way: Way) -> Pid {
     let id = running.id();
     let mut found = match way {
-        Way::Straight => Some(id),
-        Way::Piped => None,
+        Way::Unnamed => Some(id),
+        Way::Named => None,
     };
     wait_until("the program has been started", || {
         found = found.or_else(|| children(id).first().copied());
@@ -127,33 +127,6 @@ fn a_large_output_is_written_whole() {
             assert!(content.iter().all(|byte| *byte == b'x'), "{way:?}");
         }
     }
-}
-
-#[test]
-fn a_command_that_goes_back_in_its_output_is_written_as_it_left_it() {
-    // By dd, whose output can be sought in where it is a file, and is not truncated.
-    let sandbox = Sandbox::new();
-    let command = "printf abcdef; printf X | dd bs=1 seek=2 conv=notrunc 2>/dev/null";
-    script(&sandbox, &[], Way::Straight, command).succeeds();
-    let direct = tool(
-        "sh",
-        ["-c", &format!("({command}) >\"$0\" && cat \"$0\"")]
-            .map(OsString::from)
-            .into_iter()
-            .chain([sandbox.aside("direct").into()]),
-    );
-    assert_eq!(sandbox.text("out"), direct);
-}
-
-#[test]
-fn holes_that_the_command_leaves_stay_holes() {
-    needs_tool!("truncate");
-    let sandbox = Sandbox::new();
-    let command = "truncate -s 64M /proc/self/fd/1";
-    script(&sandbox, &[], Way::Straight, command).succeeds();
-    let stat = sandbox.stat("out");
-    assert_eq!(stat.len(), 64 << 20);
-    assert!(stat.blocks() < 2048, "{} blocks", stat.blocks());
 }
 
 #[test]
@@ -391,35 +364,21 @@ fn no_clobber_is_decided_at_the_commit_and_is_125() {
 }
 
 #[test]
-fn what_cannot_be_vouched_for_is_124() {
+fn a_directory_that_cannot_be_synced_is_124_and_a_file_that_cannot_be_is_125() {
     needs_tool!("strace");
     let sandbox = Sandbox::new();
     sandbox.write("out", "old");
-    let strace = [
-        "strace",
-        "-qq",
-        "-o",
-        "/dev/null",
-        "-e",
-        "inject=fsync:error=EIO:when=2",
-    ];
+    let strace = Strace::new().inject("fsync:error=EIO").at(sandbox.root());
     sandbox
         .atomwrite(["out", "--", "printf", "new"])
-        .through(strace)
+        .through(strace.command())
         .says("power loss")
         .fails(124);
     assert_eq!(sandbox.text("out"), "new");
-    let strace = [
-        "strace",
-        "-qq",
-        "-o",
-        "/dev/null",
-        "-e",
-        "inject=fsync:error=EIO:when=1",
-    ];
+    let strace = Strace::new().inject("fsync:error=EIO");
     sandbox
-        .atomwrite(["out", "--", "printf", "newer"])
-        .through(strace)
+        .atomwrite(["--sync=file", "out", "--", "printf", "newer"])
+        .through(strace.command())
         .fails(125);
 }
 
@@ -427,25 +386,25 @@ fn what_cannot_be_vouched_for_is_124() {
 fn a_status_for_unchanged_is_ours() {
     let sandbox = Sandbox::new();
     sandbox.write("out", "same\n");
-    script(&sandbox, &["-C"], Way::Straight, "echo same").leaves_alone(0);
+    script(&sandbox, &["-C"], Way::Unnamed, "echo same").leaves_alone(0);
     script(
         &sandbox,
         &["--unchanged-status=7"],
-        Way::Straight,
+        Way::Unnamed,
         "echo same",
     )
     .leaves_alone(7);
     script(
         &sandbox,
         &["--unchanged-status=7"],
-        Way::Straight,
+        Way::Unnamed,
         "echo other",
     )
     .succeeds();
     script(
         &sandbox,
         &["--unchanged-status=7"],
-        Way::Straight,
+        Way::Unnamed,
         "echo other; exit 5",
     )
     .fails(5);
@@ -454,61 +413,97 @@ fn a_status_for_unchanged_is_ours() {
 // ---- A full disk ------------------------------------------------------------------------------------------------
 
 #[test]
-fn a_full_disk_leaves_dest_untouched_whoever_notices_it() {
+fn a_full_disk_leaves_dest_untouched_whatever_the_command_makes_of_it() {
     needs_mounts!();
     needs_tool!("strace", "head");
     let mount = Mount::tmpfs("size=256k");
     let sandbox = Sandbox::in_dir(mount.path());
     sandbox.write("out", "old");
-    // The command writes itself, notices it, and fails.
-    let done = script(&sandbox, &[], Way::Straight, "exec head -c 1M /dev/zero").output();
-    assert_eq!(done.code(), Some(1), "{done:?}");
-    assert!(done.stderr.ends_with("'out' is unchanged\n"), "{done:?}");
-    assert_eq!(sandbox.text("out"), "old");
-    // It does not look.
     for way in WAYS {
-        let command = "head -c 1M /dev/zero 2>/dev/null; exit 0";
-        script(&sandbox, &[], way, command)
+        for command in [
+            "exec head -c 1M /dev/zero",
+            "head -c 1M /dev/zero 2>/dev/null; exit 0",
+            // It would write for ever.
+            "exec cat /dev/zero",
+            // The error that the command gets is ours as well.
+            "trap '' PIPE; head -c 1M /dev/zero 2>/dev/null; exit 0",
+        ] {
+            script(&sandbox, &[], way, command)
+                .says("no space left on device")
+                .fails(125);
+        }
+    }
+    script(&sandbox, &[], Way::Unnamed, "head -c 100k /dev/zero").succeeds();
+    assert_eq!(sandbox.stat("out").len(), 100 << 10);
+}
+
+#[test]
+fn a_disk_that_is_full_only_while_the_command_writes_is_an_error() {
+    needs_mounts!();
+    needs_tool!("head", "seq", "mkfs.ext4");
+    for mount in [Mount::ext4(16, &[]), Mount::tmpfs("size=16m")] {
+        let sandbox = Sandbox::in_dir(mount.path());
+        sandbox.write("out", "old");
+        // 7 MB of output: more than any pipe holds.
+        let command = "head -c 20M /dev/zero >../t 2>/dev/null; seq 1000000; rm ../t; exit 0";
+        script(&sandbox, &[], Way::Unnamed, command)
             .says("no space left on device")
             .fails(125);
+        // Where the room comes back in time, all of it is there.
+        let command = "head -c 20M /dev/zero >../t 2>/dev/null; rm ../t; seq 1000000";
+        script(&sandbox, &[], Way::Unnamed, command).succeeds();
+        assert!(sandbox.text("out").ends_with("\n999999\n1000000\n"));
+        assert_eq!(sandbox.text("out").lines().count(), 1_000_000);
     }
-    // We write, and it would write for ever.
-    script(&sandbox, &[], Way::Piped, "exec cat /dev/zero")
-        .says("no space left on device")
-        .fails(125);
-    script(&sandbox, &[], Way::Straight, "head -c 100k /dev/zero").succeeds();
-    assert_eq!(sandbox.stat("out").len(), 100 << 10);
 }
 
 #[test]
 fn a_full_ext4_leaves_dest_untouched_though_the_command_does_not_look() {
     needs_mounts!();
-    needs_tool!("head");
+    needs_tool!("head", "mkfs.ext4");
     let mount = Mount::ext4(16, &[]);
     let sandbox = Sandbox::in_dir(mount.path());
     sandbox.write("out", "old");
     let command = "head -c 64M /dev/zero 2>/dev/null; exit 0";
-    script(&sandbox, &[], Way::Straight, command)
+    script(&sandbox, &[], Way::Unnamed, command)
         .says("no space left on device")
         .fails(125);
 }
 
 #[test]
-fn the_file_size_limit_is_the_commands_own() {
-    needs_tool!("strace", "head");
+fn a_file_size_limit_of_ours_is_an_error_though_the_command_ignores_it() {
+    needs_tool!("strace", "head", "seq");
     let sandbox = Sandbox::new();
     sandbox.write("out", "old");
-    // SIGXFSZ kills it, as it would without us.
-    let command = "ulimit -c 0; exec head -c 1M /dev/zero";
-    script(&sandbox, &[], Way::Straight, command)
-        .file_size_limit(100_000)
-        .fails(128 + 25);
-    let done = script(&sandbox, &[], Way::Piped, command)
-        .file_size_limit(100_000)
-        .output();
-    assert_eq!(done.code(), Some(125), "{done:?}");
-    assert!(done.stderr.contains("too large"), "{done:?}");
-    assert_eq!(sandbox.text("out"), "old");
+    for way in WAYS {
+        for command in [
+            "exec head -c 1M /dev/zero",
+            "trap '' XFSZ; seq 100000 2>/dev/null; exit 0",
+            "seq 100000 2>/dev/null; exit 0",
+        ] {
+            script(&sandbox, &[], way, command)
+                .file_size_limit(100_000)
+                .says("too large")
+                .fails(125);
+        }
+    }
+}
+
+#[test]
+fn a_file_size_limit_of_the_commands_own_does_not_cut_its_output() {
+    needs_tool!("strace", "seq");
+    for way in WAYS {
+        let sandbox = Sandbox::new();
+        sandbox.write("out", "old");
+        script(
+            &sandbox,
+            &[],
+            way,
+            "ulimit -f 1; trap '' XFSZ; seq 100000; exit 0",
+        )
+        .succeeds();
+        assert_eq!(sandbox.text("out").lines().count(), 100_000);
+    }
 }
 
 // ---- stdin, stdout, stderr, descriptors -------------------------------------------------------------------------
@@ -539,7 +534,7 @@ fn the_command_has_our_stdin() {
 fn nothing_is_read_that_the_command_does_not_read() {
     let sandbox = Sandbox::new();
     let input = Witness::new();
-    script(&sandbox, &["-C"], Way::Straight, "echo x")
+    script(&sandbox, &["-C"], Way::Unnamed, "echo x")
         .stdin_from(input.input())
         .succeeds();
     input.has_not_been_read();
@@ -549,7 +544,7 @@ fn nothing_is_read_that_the_command_does_not_read() {
 fn a_closed_stdin_is_no_error_for_a_command() {
     let sandbox = Sandbox::new();
     for closed in [&[0][..], &[1], &[0, 1], &[0, 1, 2]] {
-        script(&sandbox, &[], Way::Straight, "echo x; cat")
+        script(&sandbox, &[], Way::Unnamed, "echo x; cat")
             .closed(closed)
             .succeeds();
         assert_eq!(sandbox.text("out"), "x\n", "{closed:?}");
@@ -610,19 +605,16 @@ fn the_command_inherits_no_descriptor_of_ours() {
 }
 
 #[test]
-fn a_command_that_opens_its_output_anew_loses_nothing_of_the_old_content() {
-    // As scripts do that write to /dev/stdout: it empties a file.
+fn a_command_that_opens_its_output_again_loses_nothing() {
+    // As scripts do that write to /dev/stdout: if it were a file, that would empty it.
     needs_tool!("strace");
     for way in WAYS {
         let sandbox = Sandbox::new();
+        let command = "echo one; echo two >/dev/stdout; echo three";
+        script(&sandbox, &[], way, command).succeeds();
+        assert_eq!(sandbox.text("out"), "one\ntwo\nthree\n", "{way:?}");
         sandbox.write("out", "old\n");
-        script(
-            &sandbox,
-            &["-a"],
-            way,
-            "echo one; echo two >/dev/stdout; echo three",
-        )
-        .succeeds();
+        script(&sandbox, &["-a"], way, command).succeeds();
         assert_eq!(sandbox.text("out"), "old\none\ntwo\nthree\n", "{way:?}");
     }
 }
@@ -735,23 +727,6 @@ fn a_signal_is_passed_on_and_waited_out_and_died_by() {
             }
         }
     }
-}
-
-#[test]
-fn a_signal_that_comes_again_is_passed_on_again() {
-    let sandbox = Sandbox::new();
-    let command = "trap 'printf x >>\"$ASIDE/got\"' TERM
-        printf up >\"$ASIDE/up\"
-        while test \"$(cat \"$ASIDE/got\" 2>/dev/null)\" != xxx; do :; done";
-    let running = script(&sandbox, &[], Way::Straight, command).start();
-    wait_for(&sandbox, "up", "up");
-    for got in ["x", "xx", "xxx"] {
-        running.signal(Signal::TERM);
-        wait_for(&sandbox, "got", got);
-    }
-    let done = running.wait();
-    assert_eq!(done.signal(), Some(Signal::TERM.as_raw()), "{done:?}");
-    assert!(sandbox.names().is_empty());
 }
 
 #[test]
@@ -906,7 +881,7 @@ fn a_kill_while_the_command_runs_leaves_dest_untouched() {
     let sandbox = Sandbox::new();
     sandbox.write("out", "old");
     let command = "echo half; printf up >\"$ASIDE/up\"; exec cat";
-    let running = script(&sandbox, &[], Way::Straight, command)
+    let running = script(&sandbox, &[], Way::Unnamed, command)
         .stdin_held()
         .start();
     wait_for(&sandbox, "up", "up");
@@ -920,7 +895,7 @@ fn a_kill_while_the_command_runs_leaves_dest_untouched() {
 fn a_command_that_stops_and_goes_on_is_waited_for() {
     let sandbox = Sandbox::new();
     let command = "echo one; printf $$ >\"$ASIDE/id\"; kill -STOP $$; echo two";
-    let running = script(&sandbox, &[], Way::Straight, command).start();
+    let running = script(&sandbox, &[], Way::Unnamed, command).start();
     let id = sandbox.aside("id");
     wait_until("it has stopped", || {
         let id = fs::read_to_string(&id).unwrap_or_default();
@@ -948,28 +923,26 @@ fn a_process_that_keeps_the_output_open_is_an_error_within_a_bounded_time() {
             }
             fifo_aside(&sandbox, "go");
             let command = "echo x
-                (read _ <\"$ASIDE/go\"; echo late; printf done >\"$ASIDE/done\") 2>/dev/null &
+                (trap '' PIPE; read _ <\"$ASIDE/go\"; echo late; printf done >\"$ASIDE/done\") 2>/dev/null &
                 exit 0";
             let start = Instant::now();
             let done = script(&sandbox, &[], way, command).output();
             assert!(start.elapsed() < BOUND / 4, "{:?}", start.elapsed());
             assert_eq!(done.code(), Some(125), "{way:?} {done:?}");
             let why = "'sh' has ended, but a process that it started still has its output open; let the command wait \
-                 for it, or send that process's output elsewhere";
+                 for it, or redirect the output of that process";
             assert!(done.stderr.contains(why), "{done:?}");
             assert_eq!(done.stderr.lines().count(), 1, "{done:?}");
             let expected: &[&str] = if old { &["out"] } else { &[] };
             assert_eq!(sandbox.names(), expected);
-            // What it writes then is nobody's.
+            // What it writes then reaches no file.
             drop(
                 OpenOptions::new()
                     .write(true)
                     .open(sandbox.aside("go"))
                     .unwrap(),
             );
-            if way == Way::Straight {
-                wait_for(&sandbox, "done", "done");
-            }
+            wait_for(&sandbox, "done", "done");
             assert_eq!(sandbox.names(), expected);
             if old {
                 assert_eq!(sandbox.text("out"), "old");
@@ -1047,8 +1020,8 @@ fn what_comes_late_is_judged_too() {
 }
 
 #[test]
-fn nobody_can_write_to_dest_after_the_commit() {
-    // A process in the background that has the new file open, reading and writing, by a second descriptor.
+fn no_process_can_write_to_dest_after_the_commit() {
+    // A background process that has opened the output again, for reading and writing.
     let sandbox = Sandbox::new();
     sandbox.write("out", "old");
     fifo_aside(&sandbox, "go");
@@ -1056,7 +1029,7 @@ fn nobody_can_write_to_dest_after_the_commit() {
         (exec 5<>/proc/self/fd/1 >/dev/null; printf x >\"$ASIDE/opened\"; read _ <\"$ASIDE/go\"; echo late >&5) 2>/dev/null &
         while test ! -s \"$ASIDE/opened\"; do :; done
         exit 0";
-    let done = script(&sandbox, &[], Way::Straight, command).output();
+    let done = script(&sandbox, &[], Way::Unnamed, command).output();
     assert_eq!(done.code(), Some(125), "{done:?}");
     drop(
         OpenOptions::new()
@@ -1068,51 +1041,52 @@ fn nobody_can_write_to_dest_after_the_commit() {
     assert_eq!(sandbox.names(), ["out"]);
 }
 
-// ---- Which way --------------------------------------------------------------------------------------------------
+// ---- The pipe --------------------------------------------------------------------------------------------------
 
-/// What COMMAND's descriptor 1 is.
-fn kind_of_output(sandbox: &Sandbox, run: Run<'_>) -> String {
-    let done = run.output();
-    assert_eq!(done.code(), Some(0), "{done:?}");
-    sandbox.text("out").trim_end().to_owned()
+#[test]
+fn the_output_is_always_a_pipe() {
+    needs_tool!("strace", "readlink");
+    for way in WAYS {
+        for options in [
+            &[][..],
+            &["-a"],
+            &["-C"],
+            &["--sync=none"],
+            &["-q", "--inplace=always"],
+        ] {
+            let sandbox = Sandbox::new();
+            sandbox.write("old", "");
+            for dest in ["new", "old"] {
+                let command = [dest, "--", "readlink", "/proc/self/fd/1"];
+                let run = sandbox.atomwrite(options.iter().copied().chain(command));
+                let done = way.take(run).output();
+                assert_eq!(done.code(), Some(0), "{done:?}");
+                let kind = sandbox.text(dest);
+                assert!(kind.starts_with("pipe:"), "{way:?} {options:?} {kind}");
+            }
+        }
+    }
 }
 
 #[test]
-fn the_output_goes_straight_into_the_file_where_that_is_safe() {
-    needs_tool!("strace");
-    let sandbox = Sandbox::new();
-    let ask = ["out", "--", "readlink", "/proc/self/fd/1"];
-    let kind = kind_of_output(&sandbox, sandbox.atomwrite(ask));
-    assert!(kind.ends_with(" (deleted)"), "{kind}");
-    let kind = kind_of_output(&sandbox, sandbox.atomwrite(ask).without_linkat());
-    assert!(kind.starts_with("pipe:"), "{kind}");
+fn an_output_that_cannot_be_spliced_is_written_whole() {
+    needs_tool!("strace", "seq");
+    for error in ["EINVAL", "ENOSYS", "EPERM"] {
+        let sandbox = Sandbox::new();
+        let strace = Strace::new()
+            .alone()
+            .inject(&format!("splice:error={error}"));
+        sandbox
+            .atomwrite(["out", "--", "seq", "100000"])
+            .through(strace.command())
+            .succeeds();
+        assert!(sandbox.text("out").ends_with("\n99999\n100000\n"));
+        assert_eq!(sandbox.text("out").lines().count(), 100_000);
+    }
 }
 
 #[test]
-fn the_output_goes_through_a_pipe_where_there_are_no_leases() {
-    needs_tool!("strace");
-    let sandbox = Sandbox::new();
-    let ask = ["out", "--", "readlink", "/proc/self/fd/1"];
-    // Only the last of the calls before COMMAND is the one.
-    let trace = sandbox.aside("trace");
-    let strace = ["strace", "-qq", "-e", "trace=fcntl", "-o"].map(OsString::from);
-    let strace = strace.into_iter().chain([trace.clone().into()]);
-    sandbox.atomwrite(ask).through(strace).succeeds();
-    let text = fs::read_to_string(&trace).unwrap();
-    let nth = 1 + text
-        .lines()
-        .position(|line| line.contains("F_SETLEASE"))
-        .unwrap_or_else(|| panic!("no lease in {text}"));
-    fs::remove_file(sandbox.path("out")).unwrap();
-    let inject = format!("inject=fcntl:error=EINVAL:when={nth}");
-    let strace = ["strace", "-qq", "-o", "/dev/null", "-e", &inject];
-    let run = sandbox.atomwrite(ask).through(strace.map(str::to_owned));
-    let kind = kind_of_output(&sandbox, run);
-    assert!(kind.starts_with("pipe:"), "{kind}");
-}
-
-#[test]
-fn the_output_goes_through_a_pipe_where_there_is_no_proc() {
+fn a_commands_output_is_whole_where_there_is_no_proc() {
     needs_mounts!();
     let sandbox = Sandbox::new();
     sandbox.write("out", "old");
@@ -1141,14 +1115,14 @@ fn a_filesystem_of_any_kind_takes_a_commands_output() {
     for (name, make) in kinds {
         let mount = make();
         let sandbox = Sandbox::in_dir(mount.path());
-        script(&sandbox, &[], Way::Straight, "echo new").succeeds();
+        script(&sandbox, &[], Way::Unnamed, "echo new").succeeds();
         assert_eq!(sandbox.text("out"), "new\n", "{name}");
-        script(&sandbox, &[], Way::Straight, "echo half; exit 3").fails(3);
-        let done = script(&sandbox, &[], Way::Straight, "exec cat >&2 <out").output();
+        script(&sandbox, &[], Way::Unnamed, "echo half; exit 3").fails(3);
+        let done = script(&sandbox, &[], Way::Unnamed, "exec cat >&2 <out").output();
         assert_eq!((done.code(), &*done.stderr), (Some(0), "new\n"), "{name}");
         fifo_aside(&sandbox, "go");
         let command = "echo x; (read _ <\"$ASIDE/go\"; echo late) 2>/dev/null & exit 0";
-        let done = script(&sandbox, &[], Way::Straight, command).output();
+        let done = script(&sandbox, &[], Way::Unnamed, command).output();
         assert_eq!(done.code(), Some(125), "{name} {done:?}");
         drop(
             OpenOptions::new()

@@ -134,6 +134,11 @@ fn offers_words(shell: &impl Shell) {
         }
     }
     shell.offers("-b", "some-f", &["some-file"]);
+    // A number follows its equals sign, or none does.
+    shell.offers("", "--lo", &["--lock"]);
+    shell.offers("--lock", "some-f", &["some-file"]);
+    shell.offers("", "--lock=", &[]);
+    shell.offers("", "--lock=some", &[]);
 }
 
 #[track_caller]

@@ -815,7 +815,7 @@ fn refuses_a_strangers_file_in_a_sticky_directory_before_any_input_is_read() {
             .fails(1);
     }
     input.has_not_been_read();
-    // His own, a new one, and all of them for the directory's owner.
+    // Their own, and a new one.
     for dest in ["sticky/ours", "sticky/new"] {
         sandbox
             .atomwrite([dest])
@@ -823,13 +823,18 @@ fn refuses_a_strangers_file_in_a_sticky_directory_before_any_input_is_read() {
             .stdin("new")
             .succeeds();
     }
+    // The directory's owner may replace it, but not for its owner.
     sandbox.chown("sticky", NOBODY, NOBODY);
     sandbox
         .atomwrite(["sticky/theirs"])
         .user(NOBODY, NOBODY, &[])
         .stdin("new")
-        .warns("owner")
-        .warns("group")
+        .says("--keep=none")
+        .fails(1);
+    sandbox
+        .atomwrite(["--keep=none", "sticky/theirs"])
+        .user(NOBODY, NOBODY, &[])
+        .stdin("new")
         .succeeds();
 }
 

@@ -2,7 +2,9 @@
 //!
 //! It has mode 0600 until it is sealed, whatever it will have then, and is in DEST's directory from the start. What the
 //! kernel does for a new file on its own (umask, default ACL, a set-gid directory) must come out the same.
-//! (linkat is made to fail here; filesystems without O_TMPFILE have a room of their own.)
+//! (linkat is made to fail here; filesystems without O_TMPFILE have a module of their own.)
+//!
+//! A filter (seccomp) that refuses fallocate or renameat2 is no reason to fail where nothing needs them.
 
 use std::fs;
 use std::path::Path;
@@ -337,5 +339,90 @@ fn an_acl_never_gives_more_than_the_mode_that_was_asked_for() {
         assert_eq!(sandbox.mode("out"), mode);
         assert_eq!(sandbox.text("out"), "new");
         sandbox.setfacl("out", &["-m", "m::rw"]);
+    }
+}
+
+// ---- What a filter refuses --------------------------------------------------------------------------------------
+
+/// Every form of a write, each to a DEST that is there and to one that is not.
+fn writes_in_every_form(sandbox: &Sandbox, refused: &str) {
+    let large = "new\n".repeat(100_000);
+    sandbox.mkdir("s");
+    sandbox.mkdir("d");
+    sandbox.write("s/src", &large);
+    sandbox.write("d/src", "old");
+    let written = |words: &[&str], dest: &str| {
+        let strace = Strace::new().alone().inject(refused);
+        let run = sandbox.atomwrite(words.iter().copied());
+        let done = run.stdin(&*large).through(strace.command()).output();
+        let case = format!("{refused} {words:?}");
+        assert_eq!((done.code(), &*done.stderr), (Some(0), ""), "{case}");
+        assert!(sandbox.text(dest).ends_with(&large), "{case}");
+    };
+    for dest in ["one", "one"] {
+        written(&[dest], dest);
+        written(&["s/src", dest], dest);
+        written(&[dest, "--", "cat", "s/src"], dest);
+        written(&["-q", "--inplace=always", dest], dest);
+        written(&["-q", "--lock", dest], dest);
+        written(&["-a", dest], dest);
+        written(&["--validate", "test -s \"$1\"", dest], dest);
+        for backup in ["--backup=simple", "--backup=numbered"] {
+            written(&[backup, dest], dest);
+        }
+    }
+    assert_eq!(sandbox.read("one~"), sandbox.read("one"));
+    written(&["-t", "d", "s/src"], "d/src");
+    written(&["-b", "-t", "d", "s/src"], "d/src");
+    written(&["-D", "a/b/out"], "a/b/out");
+}
+
+#[test]
+fn a_refused_fallocate_is_no_reason_to_fail() {
+    needs_tool!("strace");
+    for error in ["EPERM", "ENOSYS", "EINVAL", "EOPNOTSUPP"] {
+        writes_in_every_form(&Sandbox::new(), &format!("fallocate:error={error}"));
+    }
+}
+
+#[test]
+fn a_refused_renameat2_is_no_reason_to_fail_where_no_flag_is_needed() {
+    needs_tool!("strace");
+    for error in ["EPERM", "ENOSYS", "EINVAL"] {
+        writes_in_every_form(&Sandbox::new(), &format!("renameat2:error={error}"));
+    }
+}
+
+#[test]
+fn no_clobber_is_kept_where_there_are_no_rename_flags() {
+    needs_tool!("strace");
+    for error in ["ENOSYS", "EINVAL"] {
+        let sandbox = Sandbox::new();
+        let renames = format!("renameat2:error={error}");
+        let strace = || Strace::new().inject(&renames);
+        sandbox
+            .atomwrite(["-n", "out"])
+            .stdin("new")
+            .through(strace().command())
+            .succeeds();
+        sandbox
+            .atomwrite(["-n", "out"])
+            .stdin("newer")
+            .through(strace().command())
+            .says("exists")
+            .fails(3);
+        // One that appears while the input is read.
+        fs::remove_file(sandbox.path("out")).unwrap();
+        let strace = strace();
+        let mut run = sandbox
+            .atomwrite(["-n", "out"])
+            .through(strace.command())
+            .stdin_held()
+            .start();
+        run.feed("late");
+        sandbox.write("out", "first");
+        assert_eq!(run.wait().code(), Some(3));
+        assert_eq!(sandbox.text("out"), "first");
+        assert_eq!(sandbox.names(), ["out"]);
     }
 }

@@ -524,6 +524,14 @@ fn an_exceeded_quota_leaves_the_destination_unchanged() {
                 .fails(1);
         }
     }
+    // Whatever COMMAND makes of it.
+    for sync in ["--sync=none", "--sync=full"] {
+        let command = "head -c 4M /dev/zero; exit 0";
+        sandbox
+            .atomwrite([sync, "out", "--", "sh", "-c", command])
+            .says("quota exceeded")
+            .fails(125);
+    }
     sandbox.atomwrite(["out"]).stdin("new").succeeds();
 }
 

@@ -23,7 +23,7 @@ use crate::sandbox::{
 use crate::strace::Strace;
 
 /// A part of the warning.
-const WARNING: &str = "'out' is overwritten in place";
+const WARNING: &str = "overwriting 'out' in place";
 
 /// A directory in which a user may write to `out`, and do nothing else.
 fn closed_to_others() -> Sandbox {
@@ -228,7 +228,7 @@ fn always_keeps_the_inode_and_its_names() {
     sandbox
         .atomwrite(["--inplace=always", "link"])
         .stdin("new")
-        .warns("'link' is overwritten in place")
+        .warns("overwriting 'link' in place")
         .succeeds();
     assert_eq!(sandbox.text("other"), "new");
     assert_eq!(sandbox.inode("out"), inode);
@@ -304,7 +304,7 @@ fn a_fifo_gets_nothing_of_what_fails() {
     sandbox
         .atomwrite(["--inplace", "--validate", "false", "out"])
         .stdin("new")
-        .says("validates")
+        .says("validator")
         .fails(3);
     // One that waits for a reader can be ended.
     for signal in [Signal::TERM, Signal::INT] {
@@ -316,8 +316,8 @@ fn a_fifo_gets_nothing_of_what_fails() {
         wait_until("it waits for a reader", || {
             let call = fs::read_to_string(format!("/proc/{id}/syscall")).unwrap_or_default();
             let state = fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
-            // openat
-            call.starts_with("257 ") && state.contains(") S ")
+            // ppoll
+            call.starts_with("271 ") && state.contains(") S ")
                 || !cfg!(target_arch = "x86_64") && state.contains(") S ")
         });
         run.signal(signal);
@@ -402,7 +402,7 @@ fn a_terminal_shows_the_input() {
     sandbox
         .atomwrite(["--inplace".as_ref(), path.as_os_str()])
         .stdin("new\n")
-        .warns("is overwritten in place")
+        .warns("in place")
         .leaves::<&str>([])
         .succeeds();
     let mut shown = [0; 5];
@@ -439,12 +439,41 @@ fn a_block_device_keeps_what_is_behind_the_input() {
         .output();
     assert_eq!(done.code(), Some(0), "{done:?}");
     assert!(done.stderr.contains("warning"), "{done:?}");
+    drop(device);
+    let image = sandbox.read("image");
+    assert!(image[..1000].iter().all(|byte| *byte == b'n'));
+    assert!(image[1000..].iter().all(|byte| *byte == b'o'));
+}
+
+#[test]
+fn a_block_device_that_is_smaller_than_the_input_is_not_changed() {
+    needs_mounts!();
+    needs_tool!("losetup", "head");
+    let sandbox = Sandbox::new();
+    let image = sandbox.write("image", vec![b'o'; 65536]);
+    sandbox.write("source", vec![b'n'; 65537]);
+    let device = LoopDevice::of(&image);
+    let path = device.0.to_str().unwrap();
+    let unchanged = |words: &[&str], status| {
+        let run = sandbox.atomwrite(words.iter().copied());
+        let done = run.stdin(vec![b'n'; 65537]).output();
+        assert_eq!(done.code(), Some(status), "{done:?}");
+        check_message(done.stderr.trim_end());
+        let why = format!("cannot write '{path}': it has 65536 bytes, and the input has ");
+        assert!(done.stderr.contains(&why), "{done:?}");
+        assert!(fs::read(path).unwrap() == vec![b'o'; 65536], "{words:?}");
+    };
+    unchanged(&["--inplace", "-q", path], 1);
+    unchanged(&["--inplace", "-q", "source", path], 1);
+    unchanged(&["--inplace=always", "-q", "--sync=none", path], 1);
+    let command = ["--", "head", "-c", "70000", "/dev/zero"];
+    unchanged(&[&["--inplace", "-q", path], &command[..]].concat(), 125);
+    // What just fits is written.
     let done = sandbox
-        .atomwrite(["--inplace".as_ref(), "-q".as_ref(), device.0.as_os_str()])
-        .stdin(vec![b'n'; 70_000])
+        .atomwrite(["--inplace", "-q", path])
+        .stdin(vec![b'n'; 65536])
         .output();
-    assert_eq!(done.code(), Some(4), "{done:?}");
-    assert!(done.stderr.contains("65536 of 70000 bytes"), "{done:?}");
+    assert_eq!((done.code(), &*done.stderr), (Some(0), ""), "{done:?}");
     drop(device);
     assert!(sandbox.read("image") == vec![b'n'; 65536]);
 }
@@ -539,7 +568,7 @@ fn whatever_fails_before_it_begins_leaves_the_file_untouched() {
         .fails(1);
     always(&sandbox, &["--validate", "grep -q good", "out"])
         .stdin("bad")
-        .says("validates")
+        .says("validator")
         .fails(3);
     // There is nothing to do, and so nothing to warn of.
     always(&sandbox, &["-C", "out"])
@@ -570,6 +599,22 @@ fn a_command_and_a_validator_that_agree_are_heard() {
         .warns(WARNING)
         .succeeds();
     assert_eq!(sandbox.text("out"), "good");
+}
+
+#[test]
+fn a_dest_that_is_replaced_while_the_validator_runs_is_left_alone() {
+    let sandbox = Sandbox::new();
+    sandbox.write("out", "old content");
+    sandbox.write("other", "theirs");
+    // Written to the file that had the name, the content would be lost with it.
+    let done = always(&sandbox, &["-q", "--validate", "mv other \"$2\"", "out"])
+        .stdin("new")
+        .output();
+    assert_eq!(done.code(), Some(1), "{done:?}");
+    let why = "cannot write 'out': it is not the file that was checked; ";
+    assert!(done.stderr.contains(why), "{done:?}");
+    assert_eq!(sandbox.text("out"), "theirs");
+    assert_eq!(sandbox.names(), ["out"]);
 }
 
 #[test]
@@ -722,6 +767,34 @@ fn space_that_cannot_be_reserved_leaves_the_file_untouched() {
         let look = |stat: &fs::Metadata| (stat.ino(), stat.mode(), stat.mtime(), stat.mtime_nsec());
         assert_eq!(look(&before), look(&after));
         assert_eq!(before.blocks(), after.blocks(), "the space stays reserved");
+    }
+}
+
+#[test]
+fn only_an_error_of_the_disk_stops_the_preallocation() {
+    needs_tool!("strace");
+    for (error, stops) in [
+        ("ENOSPC", true),
+        ("EDQUOT", true),
+        ("EFBIG", true),
+        ("EIO", true),
+        ("EPERM", false),
+        ("ENOSYS", false),
+        ("EOPNOTSUPP", false),
+        ("EINVAL", false),
+        ("ENODEV", false),
+    ] {
+        let sandbox = Sandbox::new();
+        sandbox.write("out", "old content");
+        let strace = Strace::new().inject(&format!("fallocate:error={error}"));
+        let done = always(&sandbox, &["-q", "out"])
+            .stdin(vec![b'n'; 100_000])
+            .through(strace.command())
+            .output();
+        assert_eq!(done.code(), Some(i32::from(stops)), "{error} {done:?}");
+        let new = sandbox.read("out") == vec![b'n'; 100_000];
+        let old = sandbox.read("out") == b"old content";
+        assert!(if stops { old } else { new }, "{error}");
     }
 }
 

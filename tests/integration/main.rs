@@ -1,4 +1,4 @@
-//! Tests of the real binary. One room for each part of the contract.
+//! Tests of the real binary. One module for each part of the contract.
 //!
 //! `sandbox` is the harness: a directory for each test, and runs that are checked whole.
 
@@ -25,6 +25,7 @@ mod guards;
 mod inplace;
 mod input;
 mod kills;
+mod lock;
 mod manual;
 mod many;
 mod many_faults;
@@ -35,15 +36,19 @@ mod mistakes;
 mod mounts;
 mod options;
 mod progress;
+mod races;
 mod readme;
 mod recording;
 mod sandbox;
+mod signals;
 mod sponge;
 mod strace;
 mod sync;
+mod temp_names;
 mod textfile;
 mod usage;
 mod validate;
 mod vocabulary;
+mod waits;
 mod watchers;
 mod wording;

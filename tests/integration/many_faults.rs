@@ -2,8 +2,8 @@
 //!
 //! What the contract says: a failure before the first rename leaves DIR as it was, and nothing is left behind. A failure
 //! among the renames is status 4, and a line for each file says whether it is new or old. After SIGKILL each file is the
-//! old one or the new one, whole, and what is left is one hidden directory, which the next write to the same DIR removes.
-//! Other signals leave nothing before the commit, and wait for its end from there on.
+//! old one or the new one, whole, and what is left is hidden, has a random name, and stays. Other signals leave nothing
+//! before the commit, and take effect after it from there on.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -116,10 +116,12 @@ fn a_failure_at_the_first_rename_leaves_all_as_they_were() {
 #[test]
 fn a_failure_among_the_renames_tells_what_is_new_and_what_is_old() {
     needs_tool!("strace");
-    for (rename, new) in [(2, &["a"][..]), (3, &["a", "b"])] {
+    // The second replaces a file, the third is a new one.
+    for (failed, new) in [("b", &["a"][..]), ("c", &["a", "b"])] {
         let sandbox = ground();
-        let strace = Strace::new().inject(&format!("renameat:error=EIO:when={rename}"));
-        let failed = NAMES[rename - 1];
+        let strace = Strace::new()
+            .at(failed)
+            .inject("rename,renameat,renameat2:error=EIO");
         let mut run = sandbox
             .atomwrite(words(&["-v"]))
             .through(strace.command())
@@ -148,18 +150,16 @@ fn a_file_that_was_equal_already_counts_as_new() {
     needs_tool!("strace");
     let sandbox = ground();
     sandbox.write("d/b", "new b");
-    let straces = [1, 2].map(|rename| {
-        let injection = format!("renameat:error=EIO:when={rename}");
-        Strace::new().inject(&injection)
+    let [first, last] = ["a", "c"].map(|name| {
+        Strace::new()
+            .at(name)
+            .inject("rename,renameat,renameat2:error=EIO")
     });
-    let run = |rename: usize| {
-        let strace = &straces[rename - 1];
-        sandbox.atomwrite(words(&["-C"])).through(strace.command())
-    };
+    let run = |strace: &Strace| sandbox.atomwrite(words(&["-C"])).through(strace.command());
     // The first rename: nothing has changed yet.
-    leaves_dir(run(1), "d", 1);
+    leaves_dir(run(&first), "d", 1);
     let told_of = ["new: 'd/a'", "new: 'd/b'", "old: 'd/c'"];
-    let run = run(2).says("'d/c'").leaves(sandbox.names());
+    let run = run(&last).says("'d/c'").leaves(sandbox.names());
     told_of
         .iter()
         .fold(run, |run, told| run.hears(format!("atomwrite: {told}")))
@@ -192,7 +192,9 @@ fn names_in_the_lists_are_one_to_a_line() {
     needs_tool!("strace");
     let sandbox = ground();
     sandbox.write("s/new\nold: x'", "odd");
-    let strace = Strace::new().inject("renameat:error=EIO:when=2");
+    let strace = Strace::new()
+        .at("a")
+        .inject("rename,renameat,renameat2:error=EIO");
     sandbox
         .atomwrite(["-t", "d", "s/new\nold: x'", "s/a"])
         .through(strace.command())
@@ -204,20 +206,51 @@ fn names_in_the_lists_are_one_to_a_line() {
 }
 
 #[test]
-fn backups_are_those_of_the_new_files_only() {
+fn new_backups_are_those_of_the_new_files_only() {
     needs_tool!("strace");
-    let sandbox = ground();
-    sandbox.write("d/b~", "older b");
-    let strace = Strace::new().inject("renameat:error=EIO:when=2");
-    let done = sandbox
-        .atomwrite(words(&["-b"]))
-        .through(strace.command())
-        .output();
-    assert_eq!(done.code(), Some(4), "{done:?}");
-    assert_eq!(is_new(&sandbox, "-b"), [true, false, false]);
-    assert_eq!(content(&sandbox, "a~").as_deref(), Some("old a"));
-    assert_eq!(content(&sandbox, "b~").as_deref(), Some("older b"));
-    assert_eq!(leftovers(&sandbox), [""; 0]);
+    for older in [false, true] {
+        let sandbox = ground();
+        if older {
+            sandbox.write("d/b~", "older b");
+        }
+        let renames = "rename,renameat,renameat2:error=EIO";
+        let strace = Strace::new().inject(renames).at("b");
+        let done = sandbox
+            .atomwrite(words(&["-b"]))
+            .through(strace.command())
+            .output();
+        assert_eq!(done.code(), Some(4), "{done:?}");
+        assert_eq!(is_new(&sandbox, "-b"), [true, false, false]);
+        assert_eq!(content(&sandbox, "a~").as_deref(), Some("old a"));
+        // An older one that was replaced stays replaced.
+        let replaced = older.then_some("old b");
+        assert_eq!(content(&sandbox, "b~").as_deref(), replaced);
+        assert_eq!(leftovers(&sandbox), [""; 0]);
+    }
+}
+
+#[test]
+fn each_file_is_synced_by_itself_where_syncfs_is_refused() {
+    needs_tool!("strace");
+    for error in ["ENOSYS", "EPERM", "EINVAL"] {
+        let sandbox = ground();
+        let strace = Strace::new().inject(&format!("syncfs:error={error}"));
+        sandbox
+            .atomwrite(words(&[]))
+            .through(strace.command())
+            .leaves(and(&sandbox, &["d/c"]))
+            .succeeds();
+        check_new(&sandbox);
+        let trace = strace.trace();
+        let first =
+            trace.places(|call| call.renames() && call.succeeded() && call.args.ends_with("\"a\""));
+        for name in NAMES {
+            let synced = trace.places(|call| {
+                call.is("fsync") && call.succeeded() && call.args.ends_with(&format!("/{name}>"))
+            });
+            assert!(synced.iter().any(|at| *at < first[0]), "{name} {trace}");
+        }
+    }
 }
 
 #[test]
@@ -229,6 +262,7 @@ fn what_could_not_be_kept_of_the_new_files_is_told_when_a_later_one_fails() {
             skip!("needs extended attributes");
         }
     }
+    // The second of those that replace a file.
     let strace = Strace::new()
         .inject("fsetxattr:error=EOPNOTSUPP")
         .inject("renameat:error=EIO:when=2");
@@ -375,14 +409,10 @@ impl Form {
         }
     }
 
-    /// What the next write to the same DIR makes of all this.
-    fn heals(sandbox: &Sandbox, story: &str) {
-        let names = and(sandbox, &["d/a", "d/b", "d/c"]).into_iter();
-        let names: Vec<_> = names
-            .filter(|name| !name.to_string_lossy().contains(".atomwrite."))
-            .collect();
+    /// The next write to the same DIR succeeds, and touches nothing that is left.
+    fn next_write_succeeds(sandbox: &Sandbox) {
+        let names = and(sandbox, &["d/a", "d/b", "d/c"]);
         sandbox.atomwrite(words(&[])).leaves(names).succeeds();
-        assert_eq!(leftovers(sandbox), [""; 0], "{story}");
         check_new(sandbox);
     }
 
@@ -390,7 +420,7 @@ impl Form {
         let (mut mixed, mut left_some) = (0, 0);
         for call in self.calls(place) {
             // The mask is of no interest to SIGKILL.
-            if call.is("rt_sigprocmask") {
+            if call.is("rt_sigprocmask") || call.depends_on_timing() {
                 continue;
             }
             let aim = format!("{}:signal=SIGKILL:when={}", call.name, call.nth);
@@ -401,10 +431,16 @@ impl Form {
             let is_new = self.is_new(&sandbox, &story);
             self.check_backups(&sandbox, is_new, &story);
             let left = leftovers(&sandbox);
-            assert!(left.len() <= 1, "{story}: {left:?}");
+            // The staging directory, and a preview directory or the temporary name of a backup.
+            let most = if ["-b", "--validate"].contains(self.options.first().unwrap_or(&"")) {
+                2
+            } else {
+                1
+            };
+            assert!(left.len() <= most, "{story}: {left:?}");
             mixed += usize::from(is_new[0] && !is_new[2]);
             left_some += left.len();
-            Self::heals(&sandbox, &story);
+            Self::next_write_succeeds(&sandbox);
         }
         assert!(
             mixed > 0 && left_some > 10,
@@ -416,6 +452,9 @@ impl Form {
     fn is_ended_at_every_call(&self, place: Option<&Path>) {
         let mut came = [false; 2];
         for call in self.calls(place) {
+            if call.depends_on_timing() {
+                continue;
+            }
             let aim = format!("{}:signal=SIGTERM:when={}", call.name, call.nth);
             let story = format!("{:?}, {aim}", self.options);
             let sandbox = self.sandbox(place);
@@ -460,9 +499,9 @@ impl Form {
                 let aimed_at = |other: &Call| {
                     other.is(&call.name) && other.nth == call.nth && other.injected()
                 };
-                assert_eq!(
-                    strace.trace().count(aimed_at),
-                    1,
+                // Whether a validator is waited for depends on timing.
+                assert!(
+                    strace.trace().count(aimed_at) == 1 || call.depends_on_timing(),
                     "{aim}: the test cannot aim"
                 );
                 let judged =
@@ -545,13 +584,22 @@ impl Form {
             assert_ne!(done.code(), Some(0), "an error that was not told");
         }
         let left = leftovers(sandbox);
-        // What cannot be looked at or removed stays, and the next write removes it.
+        // What cannot be read or removed stays.
         let cleaning = matches!(
             call.name.as_str(),
-            "unlinkat" | "unlink" | "rmdir" | "lseek" | "getdents64" | "openat"
+            "unlinkat"
+                | "unlink"
+                | "rmdir"
+                | "lseek"
+                | "getdents64"
+                | "openat"
+                | "fstat"
+                | "statx"
+                | "newfstatat"
+                | "fchmod"
         );
         assert!(left.is_empty() || cleaning, "left behind: {left:?}");
-        Self::heals(sandbox, "afterwards");
+        Self::next_write_succeeds(sandbox);
     }
 }
 
@@ -595,7 +643,7 @@ impl Look {
 }
 
 #[test]
-fn death_at_every_call_leaves_each_file_whole_and_is_healed() {
+fn death_at_every_call_leaves_each_file_whole() {
     needs_tool!("strace");
     for form in &FORMS {
         form.on_fast_ground(Form::is_killed_at_every_call);
@@ -700,60 +748,22 @@ fn a_signal_leaves_nothing_of_many_directories_full() {
 }
 
 #[test]
-fn sigkill_leaves_one_hidden_directory_and_the_next_write_removes_it() {
-    let sandbox = ground();
-    sandbox.fifo("s/fifo");
-    for _ in 0..2 {
-        ends_while_staging(&sandbox, Signal::KILL);
-        let left = leftovers(&sandbox);
-        assert_eq!(left.len(), 1, "{left:?}");
-        assert!(left[0].to_string_lossy().starts_with("d/."));
-        assert_eq!(sandbox.mode(&left[0]) & 0o777, 0o700);
-    }
-    Form::heals(&sandbox, "SIGKILL");
-}
-
-#[test]
-fn the_next_write_removes_the_directories_of_all_that_were_killed_together() {
-    let sandbox = ground();
-    let fifos: Vec<_> = (0..6)
-        .map(|number| sandbox.fifo(format!("s/fifo{number}")))
-        .collect();
-    let runs: Vec<_> = (0..6)
-        .map(|number| {
-            let words = ["-t", "d", "s/a", &format!("s/fifo{number}")].map(str::to_owned);
-            let run = sandbox.atomwrite(words).start();
-            (run, Feeder::open(&fifos[number]))
-        })
-        .collect();
-    assert_eq!(leftovers(&sandbox).len(), 6);
-    for (run, feeder) in runs {
-        run.signal(Signal::KILL);
-        assert_eq!(run.wait().signal(), Some(libc::SIGKILL));
-        drop(feeder);
-    }
-    assert_eq!(leftovers(&sandbox).len(), 6);
-    Form::heals(&sandbox, "six times SIGKILL");
-}
-
-#[test]
-fn a_kill_when_the_directory_was_made_leaves_what_the_next_write_removes() {
+fn a_kill_among_the_parents_or_the_renames_does_not_hinder_the_next_write() {
     needs_tool!("strace");
-    for kill in [
-        "mkdirat:signal=SIGKILL:when=4",
-        "renameat:signal=SIGKILL:when=1",
+    for (call, at) in [
+        ("mkdir,mkdirat", "one"),
+        ("mkdir,mkdirat", "two"),
+        ("rename,renameat,renameat2", "a"),
+        ("rename,renameat,renameat2", "b"),
     ] {
         let sandbox = ground();
         let words = ["-D", "-t", "one/two", "s/a", "s/b"];
-        let strace = Strace::new().inject(kill);
+        let strace = Strace::new()
+            .at(at)
+            .inject(&format!("{call}:signal=SIGKILL"));
         let done = sandbox.atomwrite(words).through(strace.command()).output();
-        assert_eq!(done.signal(), Some(libc::SIGKILL), "{done:?}");
-        assert!(sandbox.path("one").exists(), "{kill}: too early");
-        let mut names = sandbox.names();
-        names.retain(|name| !name.to_string_lossy().starts_with('.'));
-        names.extend(["one/two", "one/two/a", "one/two/b"].map(Into::into));
-        names.sort();
-        names.dedup();
+        assert_eq!(done.signal(), Some(libc::SIGKILL), "{at}: {done:?}");
+        let names = and(&sandbox, &["one", "one/two", "one/two/a", "one/two/b"]);
         sandbox.atomwrite(words).leaves(names).succeeds();
     }
 }
@@ -761,9 +771,10 @@ fn a_kill_when_the_directory_was_made_leaves_what_the_next_write_removes() {
 #[test]
 fn a_signal_during_the_renames_waits_for_the_last() {
     needs_tool!("strace");
-    for rename in 1..=3 {
+    // Two files are replaced, and the last is new.
+    for rename in ["renameat:when=1", "renameat:when=2", "renameat2:when=1"] {
         let sandbox = ground();
-        let strace = Strace::new().inject(&format!("renameat:signal=SIGTERM:when={rename}"));
+        let strace = Strace::new().inject(&format!("{rename}:signal=SIGTERM"));
         let names = and(&sandbox, &["d/c"]);
         let done = sandbox
             .atomwrite(words(&[]))
@@ -848,7 +859,7 @@ fn of_two_runs_at_once_each_file_is_one_of_the_two() {
 }
 
 #[test]
-fn two_that_wait_at_once_do_not_take_each_other_for_dead() {
+fn two_that_wait_at_once_do_not_disturb_each_other() {
     let sandbox = ground();
     let fifos = ["s/one", "s/two"].map(|name| sandbox.fifo(name));
     let names = and(&sandbox, &["d/one", "d/two"]);

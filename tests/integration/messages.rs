@@ -311,8 +311,15 @@ fn a_warning_that_nobody_reads_makes_nobody_deaf() {
     }
 }
 
-/// Whether a process waits in a call on its stderr.
+/// Tells whether a process waits until it can write to stderr: in the write, or in a ppoll of one descriptor without a
+/// timeout.
 fn waits_to_write(id: u32) -> bool {
     let call = fs::read_to_string(format!("/proc/{id}/syscall")).unwrap();
-    call.split_whitespace().nth(1) == Some("0x2")
+    let words: Vec<&str> = call.split_whitespace().collect();
+    let number = words.first().and_then(|word| word.parse().ok());
+    match (number, &words[1..]) {
+        (Some(libc::SYS_write), ["0x2", ..]) => true,
+        (Some(libc::SYS_ppoll), [_, count, timeout, ..]) => *count == "0x1" && *timeout == "0x0",
+        _ => false,
+    }
 }

@@ -47,6 +47,10 @@ const USAGE: &[(&[&str], &str)] = &[
         "--backup cannot be 'number': it must be none, simple, numbered or existing",
     ),
     (
+        &["--lock=5s", "out"],
+        "--lock cannot be '5s': it must be a number of seconds, such as 10 or 0.5",
+    ),
+    (
         &["--fsync=full", "out"],
         "--fsync takes no value, and got 'full'",
     ),
@@ -286,7 +290,7 @@ fn a_line_for_a_shell_is_told_that_there_is_none() {
         sandbox
             .atomwrite(["out", "--", line])
             .says(format!(
-                "cannot run '{line}': no such file or directory; no shell reads it, but with 'sh -c' before it one does; "
+                "cannot run '{line}': no such file or directory; COMMAND is not run by a shell; use 'sh -c'; "
             ))
             .fails(127);
     }
@@ -316,7 +320,7 @@ fn a_temporary_directory_that_is_not_there_or_full_is_named() {
         .env("TMPDIR", &nowhere)
         .stdin("new")
         .says(format!(
-            "cannot take in the input in '{}', which $TMPDIR chooses: no such file or directory; ",
+            "cannot buffer the input in '{}' ($TMPDIR): no such file or directory; ",
             nowhere.display()
         ))
         .fails(1);
@@ -327,7 +331,7 @@ fn a_temporary_directory_that_is_not_there_or_full_is_named() {
         .stdin(vec![b'x'; 4096])
         .file_size_limit(1000)
         .says(format!(
-            "cannot take in the input in '{}', which $TMPDIR chooses: file too large; ",
+            "cannot buffer the input in '{}' ($TMPDIR): file too large; ",
             sandbox.path("dir").display()
         ))
         .fails(1);

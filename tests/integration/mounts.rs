@@ -9,12 +9,12 @@ use std::fs::{self, File, Permissions};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 
 use tempfile::TempDir;
 
-use crate::sandbox::tool;
+use crate::sandbox::{tool, wait_until};
 
 /// Skips the test unless it can mount: root, outside of most containers.
 macro_rules! needs_mounts {
@@ -25,7 +25,18 @@ macro_rules! needs_mounts {
     };
 }
 
-pub(crate) use needs_mounts;
+/// Skips the test unless it can mount by bindfs(1).
+macro_rules! needs_fuse {
+    () => {
+        $crate::mounts::needs_mounts!();
+        $crate::sandbox::needs_tool!("bindfs", "setpriv");
+        if !std::path::Path::new("/dev/fuse").exists() {
+            $crate::sandbox::skip!("needs /dev/fuse");
+        }
+    };
+}
+
+pub(crate) use {needs_fuse, needs_mounts};
 
 pub(crate) fn can_mount() -> bool {
     static CAN: OnceLock<bool> = OnceLock::new();
@@ -38,9 +49,14 @@ pub(crate) fn can_mount() -> bool {
     })
 }
 
+/// As statfs(2) tells it of every FUSE filesystem.
+const FUSE: i64 = 0x6573_5546;
+
 /// A mounted filesystem; its root is open to all.
 pub(crate) struct Mount {
     point: PathBuf,
+    /// What serves it, where that is a process.
+    server: Option<Child>,
     /// What it stands on, where that is a mount too.
     _below: Option<Box<Mount>>,
     _home: TempDir,
@@ -91,6 +107,48 @@ impl Mount {
         )
     }
 
+    /// Shows a directory once more through FUSE, by bindfs(1) with these options.
+    ///
+    /// The kernel does not know there what the filesystem below can do, and two such mounts share no locks.
+    pub(crate) fn bindfs(source: &Path, options: &[&str]) -> Self {
+        Self::bindfs_in(home(), source, options)
+    }
+
+    /// Shows a new directory through FUSE, where names cannot be exchanged and a removed file that is open stays under
+    /// another name.
+    pub(crate) fn new_bindfs() -> Self {
+        let home = home();
+        let source = home.path().join("shown");
+        fs::create_dir(&source).unwrap();
+        open_to_all(&source);
+        Self::bindfs_in(home, &source, &[])
+    }
+
+    fn bindfs_in(home: TempDir, source: &Path, options: &[&str]) -> Self {
+        leave_the_others();
+        let point = home.path().join("mount");
+        fs::create_dir(&point).unwrap();
+        // Ends with this thread, however that ends: it would keep the mount namespace alive.
+        let mut server = Command::new("setpriv")
+            .args(["--pdeathsig", "KILL", "bindfs", "-f"])
+            .args(options)
+            .args([source, &point])
+            .stdin(Stdio::null())
+            .spawn()
+            .unwrap();
+        wait_until("bindfs has mounted", || {
+            let ended = server.try_wait().unwrap();
+            assert!(ended.is_none(), "bindfs {options:?}: {ended:?}");
+            rustix::fs::statfs(&point).is_ok_and(|seen| seen.f_type == FUSE)
+        });
+        Self {
+            point,
+            server: Some(server),
+            _below: None,
+            _home: home,
+        }
+    }
+
     pub(crate) fn path(&self) -> &Path {
         &self.point
     }
@@ -120,6 +178,7 @@ impl Mount {
         open_to_all(&point);
         Self {
             point,
+            server: None,
             _below: below.map(Box::new),
             _home: home,
         }
@@ -130,6 +189,11 @@ impl Drop for Mount {
     fn drop(&mut self) {
         // Before its directory is removed, which must not reach through the mount.
         unmount(&self.point);
+        if let Some(mut server) = self.server.take() {
+            // It has ended already if nothing has a file open there.
+            drop(server.kill());
+            drop(server.wait());
+        }
     }
 }
 

@@ -165,6 +165,13 @@ impl Sandbox {
         }
     }
 
+    /// A directory that is there already: another sandbox, as another mount shows it.
+    pub(crate) fn shown_at(root: PathBuf) -> Self {
+        let mut sandbox = Self::new();
+        sandbox.root = root;
+        sandbox
+    }
+
     pub(crate) fn root(&self) -> &Path {
         &self.root
     }
@@ -453,6 +460,7 @@ pub(crate) struct Run<'a> {
     environment: Vec<(OsString, OsString)>,
     user: Option<(u32, u32, Vec<u32>)>,
     file_size: Option<u64>,
+    session: bool,
     says: Vec<String>,
     warns: Vec<String>,
     hears: Vec<String>,
@@ -489,6 +497,7 @@ impl<'a> Run<'a> {
             environment: Vec::new(),
             user: None,
             file_size: None,
+            session: false,
             says: Vec::new(),
             warns: Vec::new(),
             hears: Vec::new(),
@@ -561,6 +570,12 @@ impl<'a> Run<'a> {
     /// Limits the size of files that it may write (RLIMIT_FSIZE).
     pub(crate) fn file_size_limit(mut self, bytes: u64) -> Self {
         self.file_size = Some(bytes);
+        self
+    }
+
+    /// Makes the terminal that is its stdin the one that controls it: Ctrl-C typed there is SIGINT.
+    pub(crate) fn controlled(mut self) -> Self {
+        self.session = true;
         self
     }
 
@@ -780,8 +795,10 @@ impl<'a> Run<'a> {
             .env_remove("CLICOLOR_FORCE")
             .env("LC_ALL", "C")
             .env("PATH", path_with_sbin())
-            .envs(self.environment.iter().map(|(key, value)| (key, value)))
-            .process_group(0);
+            .envs(self.environment.iter().map(|(key, value)| (key, value)));
+        if !self.session {
+            command.process_group(0);
+        }
         let (mut bytes, mut held) = (None, false);
         command.stdin(match self.stdin {
             Input::Nothing => Stdio::null(),
@@ -801,6 +818,7 @@ impl<'a> Run<'a> {
             umask: self.umask,
             user: self.user,
             file_size: self.file_size,
+            session: self.session,
             closed: self.closed,
         };
         #[expect(unsafe_code, reason = "there is no safe way to close a child's stdin")]
@@ -886,6 +904,7 @@ struct Birth {
     umask: u32,
     user: Option<(u32, u32, Vec<u32>)>,
     file_size: Option<u64>,
+    session: bool,
     closed: Vec<i32>,
 }
 
@@ -910,6 +929,10 @@ impl Birth {
                 check(libc::setgroups(groups.len(), groups.as_ptr()))?;
                 check(libc::setresgid(*gid, *gid, *gid))?;
                 check(libc::setresuid(*uid, *uid, *uid))?;
+            }
+            if self.session {
+                check(libc::setsid().min(0))?;
+                check(libc::ioctl(0, libc::TIOCSCTTY, 0))?;
             }
             for &descriptor in &self.closed {
                 check(libc::close(descriptor))?;
@@ -943,7 +966,7 @@ impl Running {
         self.child.as_ref().expect("it runs").id()
     }
 
-    fn pid(&self) -> Pid {
+    pub(crate) fn pid(&self) -> Pid {
         Pid::from_child(self.child.as_ref().expect("it runs"))
     }
 
@@ -977,6 +1000,12 @@ impl Running {
     #[track_caller]
     pub(crate) fn wait(mut self) -> Done {
         self.close_stdin();
+        self.wait_with_input_open()
+    }
+
+    /// Waits for the end, which the end of the input must not bring about.
+    #[track_caller]
+    pub(crate) fn wait_with_input_open(mut self) -> Done {
         let pidfd = pidfd_open(self.pid(), PidfdFlags::empty()).unwrap();
         let start = Instant::now();
         loop {
@@ -1141,10 +1170,48 @@ pub(crate) fn open(path: impl AsRef<Path>) -> File {
     File::open(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// The temporary name that is taken first: FNV-1a, which must stay the same from release to release.
-pub(crate) fn first_choice(name: &str) -> String {
-    let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+/// The temporary name that a new file has between link and rename, on a local filesystem.
+///
+/// Made by FNV-1a, which must stay the same from release to release.
+pub(crate) fn derived_name(dest: &str) -> String {
+    format!(".atomwrite.{:016x}.tmp", fnv_1a(dest))
+}
+
+/// The name of the lock file of a DEST: names that differ only in case share one.
+pub(crate) fn lock_name(dest: &str) -> String {
+    format!(".atomwrite.{:016x}.lock", fnv_1a(&dest.to_lowercase()))
+}
+
+fn fnv_1a(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
+/// Tells whether a name, which may have directories before it, is a temporary one of the program.
+pub(crate) fn is_temporary(name: &OsStr) -> bool {
+    let name = Path::new(name).file_name().unwrap_or_default();
+    name.as_bytes().starts_with(b".atomwrite.")
+}
+
+/// Waits until a program of ours sleeps: in `wait` of its own, or in a call that blocks.
+pub(crate) fn wait_until_it_sleeps(program: Pid) {
+    let id = program.as_raw_nonzero();
+    wait_until("it sleeps", || {
+        let runs = fs::read_link(format!("/proc/{id}/exe"))
+            .is_ok_and(|exe| exe.file_name() == binary().file_name());
+        let stat = fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+        runs && stat
+            .rsplit(") ")
+            .next()
+            .is_some_and(|state| state.starts_with('S'))
     });
-    format!(".atomwrite.{hash:016x}.tmp")
+}
+
+/// Waits until a process has ended.
+pub(crate) fn wait_until_gone(id: &str) {
+    wait_until("the process has ended", || {
+        let stat = fs::read_to_string(format!("/proc/{id}/stat"));
+        stat.is_err() || stat.is_ok_and(|stat| stat.rsplit(") ").next().unwrap().starts_with('Z'))
+    });
 }

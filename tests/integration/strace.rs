@@ -6,9 +6,12 @@
 use std::ffi::OsString;
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use rustix::process::Pid;
 use tempfile::TempDir;
+
+use crate::sandbox::{Running, wait_until};
 
 /// All that touches files, names, descriptors or the signal mask.
 const TRACED: &str = "trace=%file,%desc,rt_sigprocmask";
@@ -17,6 +20,7 @@ const TRACED: &str = "trace=%file,%desc,rt_sigprocmask";
 pub(crate) struct Strace {
     dir: TempDir,
     follow: bool,
+    traced: &'static str,
     options: Vec<String>,
 }
 
@@ -28,6 +32,7 @@ impl Strace {
         Self {
             dir,
             follow: true,
+            traced: TRACED,
             options: Vec::new(),
         }
     }
@@ -44,18 +49,48 @@ impl Strace {
         self
     }
 
+    /// Traces every call, for tests in which nothing may stand between two calls.
+    pub(crate) fn every_call(mut self) -> Self {
+        self.traced = "trace=all";
+        self
+    }
+
+    /// Injects only into calls that have this path as an argument, word for word, or a descriptor of it.
+    ///
+    /// The calls without it are not traced, so there is no [`Trace`], only [`Strace::injected`].
+    pub(crate) fn at(mut self, path: impl AsRef<Path>) -> Self {
+        let path = path.as_ref().to_str().expect("temporary paths are text");
+        self.options.push(format!("trace-path={path}"));
+        self
+    }
+
+    /// Counts the injections that have taken place.
+    pub(crate) fn injected(&self) -> usize {
+        let text = std::fs::read(self.file()).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        text.matches("(INJECTED)").count()
+    }
+
+    /// Tells whether an injection has taken place.
+    pub(crate) fn has_injected(&self) -> bool {
+        self.injected() > 0
+    }
+
     /// Gives the words that stand before the program's own.
     pub(crate) fn command(&self) -> Vec<OsString> {
-        let mut words: Vec<OsString> = ["strace", "-y", "-qq", "-s", "64", "-e", TRACED]
-            .iter()
-            .map(OsString::from)
-            .collect();
+        let mut words: Vec<OsString> =
+            ["strace", "-y", "--quiet=all", "-s", "64", "-e", self.traced]
+                .iter()
+                .map(OsString::from)
+                .collect();
         if self.follow {
             words.push("-f".into());
         }
         for option in &self.options {
-            words.push("-e".into());
-            words.push(option.into());
+            match option.strip_prefix("trace-path=") {
+                Some(path) => words.extend(["-P".into(), path.into()]),
+                None => words.extend(["-e".into(), option.into()]),
+            }
         }
         words.push("-o".into());
         words.push(self.file().into());
@@ -86,6 +121,22 @@ impl Strace {
     }
 }
 
+/// Finds the program below strace, or below another one that has a single child.
+pub(crate) fn program_of(running: &Running) -> Pid {
+    let id = running.id();
+    let children = format!("/proc/{id}/task/{id}/children");
+    let mut child = None;
+    wait_until("the program has been started", || {
+        child = std::fs::read_to_string(&children)
+            .unwrap()
+            .split_whitespace()
+            .next()
+            .and_then(|id| Pid::from_raw(id.parse().unwrap()));
+        child.is_some()
+    });
+    child.expect("it was found")
+}
+
 /// One system call of the trace.
 #[derive(Clone, Debug)]
 pub(crate) struct Call {
@@ -113,7 +164,16 @@ impl Call {
     /// Tells whether its descriptor is the new file, unnamed or under its temporary name.
     pub(crate) fn on_draft(&self) -> bool {
         let (descriptor, _) = self.args.split_once(", ").unwrap_or((&self.args, ""));
-        descriptor.contains("/.atomwrite.") || descriptor.ends_with(">(deleted)")
+        descriptor.contains("/.atomwrite.") && !descriptor.ends_with(".lock>")
+            || descriptor.ends_with(">(deleted)")
+    }
+
+    /// Tells whether the number of such calls depends on timing: those that wait, and those on the pipe of COMMAND.
+    pub(crate) fn depends_on_timing(&self) -> bool {
+        let (descriptor, _) = self.args.split_once(", ").unwrap_or((&self.args, ""));
+        self.is("ppoll")
+            || self.is("rt_sigpending")
+            || descriptor.contains("<pipe:[") && !descriptor.starts_with("0<")
     }
 
     /// Tells whether it is one of the calls that rename, whatever their generation.

@@ -322,20 +322,27 @@ fn a_directory_that_may_not_be_read_is_made_durable_with_syncfs() {
 #[test]
 fn created_directories_are_synced_with_full_only() {
     needs_tool!("strace");
-    for (sync, expected) in [("--sync=full", 3), ("--sync=file", 0), ("--sync=none", 0)] {
-        let sandbox = Sandbox::new();
-        let strace = Strace::new();
-        sandbox
-            .atomwrite([sync, "-D", "one/two/out"])
-            .stdin("new")
-            .through(strace.command())
-            .leaves(["one", "one/two", "one/two/out"])
-            .succeeds();
-        let trace = strace.trace();
-        for directory in ["", "/one", "/one/two"] {
-            let path = format!("<{}{directory}>", sandbox.root().display());
-            let synced = trace.count(|call| call.is("fsync") && call.args.ends_with(&path));
-            assert_eq!(synced > 0, expected > 0, "{sync}: {directory:?} in {trace}");
+    for (sync, expected) in [
+        ("--sync=full", true),
+        ("--sync=file", false),
+        ("--sync=none", false),
+    ] {
+        for lock in [&[][..], &["-q", "--lock"], &["-a"]] {
+            let sandbox = Sandbox::new();
+            let strace = Strace::new();
+            sandbox
+                .atomwrite([lock, &[sync, "-D", "one/two/out"]].concat())
+                .stdin("new")
+                .through(strace.command())
+                .leaves(["one", "one/two", "one/two/out"])
+                .succeeds();
+            let trace = strace.trace();
+            for directory in ["", "/one", "/one/two"] {
+                let path = format!("<{}{directory}>", sandbox.root().display());
+                let synced = trace.count(|call| call.is("fsync") && call.args.ends_with(&path));
+                let story = format!("{lock:?} {sync}: {directory:?} in {trace}");
+                assert_eq!(synced > 0, expected, "{story}");
+            }
         }
     }
 }
@@ -359,30 +366,4 @@ fn nothing_that_the_destination_names_is_touched_before_the_commit() {
         ) && call.args.contains("\"out\"");
         assert!(!opens_for_writing && !removes, "{call:?} in {trace}");
     }
-}
-
-#[test]
-fn signals_wait_from_the_link_to_the_end() {
-    needs_tool!("strace");
-    let sandbox = Sandbox::new();
-    let trace = trace_of(&sandbox, &[]);
-    let link = trace.only("linkat", Call::links);
-    let directory = trace.only("the directory is synced", syncs_directory);
-    let last_before = trace
-        .places(|call| call.is("rt_sigprocmask"))
-        .into_iter()
-        .rfind(|&at| at < link)
-        .map(|at| &trace.own()[at].args);
-    assert!(
-        last_before.is_some_and(|args| args.contains("SIG_BLOCK") || args.contains("SIG_SETMASK")),
-        "no mask before linkat in {trace}"
-    );
-    let lifted = trace
-        .places(|call| call.is("rt_sigprocmask"))
-        .into_iter()
-        .find(|at| (link..directory).contains(at));
-    assert_eq!(
-        lifted, None,
-        "the mask changes during the commit in {trace}"
-    );
 }

@@ -3,10 +3,17 @@
 //! What went wrong, with which file, and what to do; and that DEST is unchanged, if there is one and that is so. Usage
 //! errors are in `mistakes`. That no message of the source is missing in all of these tests is seen to by `vocabulary`.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write;
 use std::process::Command;
 
-use crate::sandbox::{NOBODY, Sandbox, needs_root, needs_tool};
+use rustix::process::{Signal, kill_process};
+
+use crate::input::terminal;
+use crate::sandbox::{
+    NOBODY, Running, Sandbox, needs_root, needs_tool, open, skip, wait_until, wait_until_it_sleeps,
+};
+use crate::strace::{Strace, program_of};
 
 /// A sandbox with a file to be replaced, one to replace it, and a directory.
 fn sandbox(set_up: &str) -> Sandbox {
@@ -99,13 +106,19 @@ const REFUSALS: &[(&str, &[&str], i32, &str)] = &[
         "",
         &["--validate", "exit 7", "in", "out"],
         3,
-        "cannot write 'out': the program that validates it exited with status 7; 'out' is unchanged",
+        "cannot write 'out': the validator exited with status 7; 'out' is unchanged",
     ),
     (
         "",
-        &["--validate", "echo more >>\"$1\"", "in", "out"],
+        &["--validate", "ulimit -c 0; kill -9 $$", "in", "out"],
         3,
-        "cannot write 'out': the program that validates it changed it; 'out' is unchanged",
+        "cannot write 'out': the validator was killed by signal 9; 'out' is unchanged",
+    ),
+    (
+        "",
+        &["--validate", "exit 127", "in", "out"],
+        1,
+        "cannot validate 'out': the validator could not be run (status 127); 'out' is unchanged",
     ),
     // What COMMAND does.
     (
@@ -114,63 +127,53 @@ const REFUSALS: &[(&str, &[&str], i32, &str)] = &[
         137,
         "cannot write 'out': 'sh' was killed by signal 9; 'out' is unchanged",
     ),
-    // What happens meanwhile.
+    // What other processes do.
     (
         "",
         &["-a", "out", "--", "sh", "-c", "echo more >>out"],
         125,
-        "cannot append to 'out': somebody has changed it meanwhile, who did not wait for the lock; 'out' is unchanged",
-    ),
-    (
-        "",
-        &["--validate", "touch new", "in", "new"],
-        1,
-        "cannot write 'new': somebody has made it meanwhile; 'new' is unchanged",
-    ),
-    (
-        "",
-        &["--validate", "rm out", "in", "out"],
-        1,
-        "cannot write 'out': somebody has removed it meanwhile",
-    ),
-    (
-        "",
-        &["--validate", "chmod 600 out", "in", "out"],
-        1,
-        "cannot write 'out': its mode or owner has changed meanwhile; 'out' is unchanged",
-    ),
-    (
-        "",
-        &[
-            "-D",
-            "new/out",
-            "--",
-            "sh",
-            "-c",
-            "mkdir new; echo >new/out",
-        ],
-        125,
-        "cannot write 'new/out': somebody else has made it, and its directory, meanwhile; 'new/out' is unchanged",
+        "cannot append to 'out': another process has changed it, which did not wait for the lock; 'out' is unchanged",
     ),
     (
         "",
         &[
             "-q",
             "--inplace=always",
-            "--validate",
-            "mv dir x; cp in y; mv y out",
-            "in",
             "out",
+            "--",
+            "sh",
+            "-c",
+            "cp in y; mv y out; echo x",
         ],
-        1,
-        "cannot write 'out': somebody has replaced it meanwhile; 'out' is unchanged",
+        125,
+        "cannot write 'out': it is not the file that was checked; another process has replaced 'out'",
+    ),
+    (
+        "",
+        &["--validate", "cp in y; mv y out; exit 7", "in", "out"],
+        3,
+        "cannot write 'out': the validator exited with status 7; another process has replaced 'out'",
+    ),
+    (
+        "",
+        &["--validate", "rm out; exit 7", "in", "out"],
+        3,
+        "cannot write 'out': the validator exited with status 7; 'out' does not exist any more",
+    ),
+    // What a validator has not seen.
+    (
+        "seq 1100 | xargs touch",
+        &["--validate", "exit 7", "in", "out"],
+        3,
+        "cannot write 'out': the validator exited with status 7; some of the files beside it were left out of its \
+         directory; 'out' is unchanged",
     ),
     // Backups.
     (
         "mkdir out~",
         &["-b", "in", "out"],
         1,
-        "cannot back up 'out': its name 'out~' is that of a directory; another --suffix may do; 'out' is unchanged",
+        "cannot back up 'out': its name 'out~' is that of a directory; use another --suffix; 'out' is unchanged",
     ),
     (
         "touch out.~18446744073709551615~",
@@ -262,13 +265,24 @@ fn who_may_not_is_told_what_would_help() {
         (
             "chown 65534 out; chmod 666 out",
             &["in", "out"],
-            "cannot create a file in the directory of 'out': permission denied; --inplace overwrites the file where it is; \
+            "cannot create a file in the directory of 'out': permission denied; --inplace overwrites the file in place; \
              'out' is unchanged",
         ),
         (
             "chown 65534 . out; chmod 200 out",
             &["-q", "-b", "--inplace=always", "in", "out"],
             "cannot back up 'out': it cannot be read; 'out' is unchanged",
+        ),
+        (
+            "chown 65534 out",
+            &["--lock", "in", "out"],
+            "cannot lock 'out': no lock file can be used beside it: permission denied; 'out' is unchanged",
+        ),
+        (
+            "chown 65534 . in out; chmod 300 .",
+            &["--validate", "exit 7", "in", "out"],
+            "cannot write 'out': the validator exited with status 7; the files beside it were left out of its directory; \
+             'out' is unchanged",
         ),
         (
             "chmod 1777 .; chmod 666 out",
@@ -287,20 +301,47 @@ fn who_may_not_is_told_what_would_help() {
         let run = sandbox.atomwrite(arguments.to_vec());
         let done = run.user(NOBODY, NOBODY, &[]).output();
         assert_eq!(done.stderr, format!("atomwrite: {line}\n"), "{set_up}");
-        assert_eq!(done.code(), Some(1), "{done:?}");
+        let status = if arguments.contains(&"--validate") {
+            3
+        } else {
+            1
+        };
+        assert_eq!(done.code(), Some(status), "{done:?}");
     }
+}
+
+#[test]
+fn root_is_told_that_another_user_would_get_the_content() {
+    needs_root!();
+    let sandbox = sandbox("mkdir sticky; chmod 1777 sticky; cp out sticky; chown 1 sticky/out");
+    let done = sandbox.atomwrite(["in", "sticky/out"]).output();
+    assert_eq!(
+        done.stderr,
+        "atomwrite: cannot replace 'sticky/out': it is another user's, in a directory that all may write to, and that user \
+         would get the content; --keep=none or -o replaces it; 'sticky/out' is unchanged\n"
+    );
+}
+
+#[test]
+fn seconds_as_an_operand_are_told_how_to_be_given() {
+    let sandbox = sandbox("");
+    let done = sandbox.atomwrite(["--lock", "5", "out"]).output();
+    assert_eq!(
+        done.stderr,
+        "atomwrite: cannot open '5': no such file or directory; to wait at most 5 seconds, use --lock=5; 'out' is unchanged\n"
+    );
 }
 
 #[test]
 fn a_program_that_cannot_be_asked_for_a_name_is_an_error() {
     let sandbox = sandbox("mkdir path; touch path/getent");
     let done = sandbox
-        .atomwrite(["-o", "somebody", "in", "out"])
+        .atomwrite(["-o", "no-such-user", "in", "out"])
         .env("PATH", sandbox.path("path"))
         .fails(1);
     assert_eq!(
         done.stderr,
-        "atomwrite: cannot look up user 'somebody': permission denied; 'out' is unchanged\n"
+        "atomwrite: cannot look up user 'no-such-user': permission denied; 'out' is unchanged\n"
     );
 }
 
@@ -311,7 +352,7 @@ fn a_backup_whose_name_would_be_too_long_is_told_so() {
     sandbox
         .atomwrite(["-S", &suffix, "in", "out"])
         .says(format!(
-            "cannot back up 'out': its name 'out{suffix}' would be too long; a shorter --suffix may do; "
+            "cannot back up 'out': its name 'out{suffix}' would be too long; use a shorter --suffix; "
         ))
         .fails(1);
 }
@@ -342,7 +383,7 @@ fn help_that_cannot_be_printed_is_an_error() {
 
 /// One call that fails: how the run is set up, its words, what is injected besides, what fails, and what is said then.
 const FAULTS: &[(&str, &[&str], &str, &str, &str)] = &[
-    // The look of the new file.
+    // The attributes of the new file.
     (
         "",
         &["-q", "-m", "600", "--inplace=always", "out"],
@@ -433,7 +474,7 @@ const FAULTS: &[(&str, &[&str], &str, &str, &str)] = &[
         "",
         &["--lock", "out"],
         "",
-        "flock:error=ENOLCK",
+        "fcntl:error=ENOLCK",
         "cannot lock 'out': no locks available; 'out' is unchanged",
     ),
     (
@@ -446,74 +487,39 @@ const FAULTS: &[(&str, &[&str], &str, &str, &str)] = &[
     (
         "",
         &["-b", "out"],
-        "linkat:error=EPERM renameat2:error=EIO:when=2",
-        "renameat:error=EIO",
-        "cannot back up 'out': input/output error; the file is new, and the old one is beside it as '.atomwrite.",
-    ),
-    // Programs, and signals.
-    (
-        "",
-        &["-a", "out", "--", "echo", "x"],
-        "splice:error=EINVAL",
-        "read:error=EIO",
-        "cannot read the output of 'echo': input/output error; 'out' is unchanged",
+        "linkat:error=EPERM",
+        "statx:error=EIO",
+        "cannot back up 'out': it cannot be looked up: input/output error; 'out' is unchanged",
     ),
     (
         "",
-        &["-a", "out", "--", "echo", "x"],
+        &["-q", "--inplace=always", "-b", "out"],
         "",
-        "ppoll:error=EIO",
-        "cannot wait for output: input/output error; 'out' is unchanged",
+        "fsync:error=EIO",
+        "cannot back up 'out': its directory cannot be synced: input/output error; 'out' is unchanged",
     ),
+    // Validators.
     (
         "",
-        &["out", "--", "echo", "x"],
+        &["--validate", "true", "out"],
         "",
-        "waitid:error=EINVAL",
-        "cannot wait for the program that was started: invalid argument; 'out' is unchanged",
+        "mkdirat:error=EROFS",
+        "cannot validate 'out': cannot make a directory in '.': read-only file system; 'out' is unchanged",
     ),
-    (
-        "",
-        &["out", "--", "sh", "-c", "rm .atomwrite.*"],
-        "",
-        "linkat:error=ENOENT:when=1+",
-        "cannot write 'out': somebody has removed the new file; 'out' is unchanged",
-    ),
-    (
-        "",
-        &["out"],
-        "",
-        "rt_sigprocmask:error=EINVAL",
-        "cannot hold back signals: invalid argument; 'out' is unchanged",
-    ),
-    (
-        "",
-        &["out", "--", "echo", "x"],
-        "",
-        "rt_sigprocmask:error=EINVAL",
-        "cannot let signals come: invalid argument; 'out' is unchanged",
-    ),
-    // Validation.
     (
         "",
         &["--validate", "true", "out"],
         "",
         "lseek:error=EIO",
-        "cannot validate 'out': the new file cannot be shown: input/output error; 'out' is unchanged",
+        "cannot validate 'out': the new file cannot be copied: input/output error; 'out' is unchanged",
     ),
     (
         "",
-        &["--validate", "true", "out"],
+        &["--validate", "false", "out"],
         "",
-        "utimensat:error=EPERM",
-        "cannot validate 'out': the new file's time cannot be set: operation not permitted; 'out' is unchanged",
-    ),
-    (
-        "",
-        &["--validate", "true", "out"],
-        "",
-        "statx:error=EIO",
-        "cannot validate 'out': the new file cannot be looked at: input/output error; 'out' is unchanged",
+        "symlinkat:error=EIO",
+        "cannot write 'out': the validator exited with status 1; the files beside it were left out of its directory; 'out' is \
+         unchanged",
     ),
     (
         "",
@@ -527,22 +533,29 @@ const FAULTS: &[(&str, &[&str], &str, &str, &str)] = &[
         &["--validate", "true", "out"],
         "",
         "fcntl:error=EMFILE",
-        "cannot validate 'out': stderr cannot be passed on: too many open files; 'out' is unchanged",
+        "cannot validate 'out': standard error cannot be shared: too many open files; 'out' is unchanged",
+    ),
+    // Programs, and signals.
+    (
+        "",
+        &["-a", "out", "--", "echo", "x"],
+        "splice:error=EINVAL",
+        "read:error=EIO",
+        "cannot read the output of 'echo': input/output error; 'out' is unchanged",
     ),
     (
         "",
-        &["--validate", "true", "--inplace=always", "out"],
+        &["out", "--", "echo", "x"],
         "",
-        "mkdir:error=EACCES",
-        "cannot validate 'out': no directory for it can be made in '/tmp', which $TMPDIR chooses: permission denied; \
-         'out' is unchanged",
+        "waitid,wait4:error=EINVAL",
+        "cannot wait for the program that was started: invalid argument; 'out' is unchanged",
     ),
     (
         "",
-        &["--validate", "true", "--inplace=always", "out"],
+        &["out"],
         "",
-        "copy_file_range:error=EIO",
-        "cannot validate 'out': the content cannot be copied to a temporary file: input/output error; 'out' is unchanged",
+        "rt_sigprocmask:error=EINVAL",
+        "cannot block signals: invalid argument; 'out' is unchanged",
     ),
     // The disk.
     (
@@ -571,7 +584,7 @@ const FAULTS: &[(&str, &[&str], &str, &str, &str)] = &[
         &["-q", "--inplace=always", "out"],
         "",
         "ftruncate:error=EIO",
-        "cannot write 'out': input/output error; 3 of 3 bytes are written, and the file is not what it was",
+        "cannot write 'out': input/output error; 3 of 3 bytes are written, and the file is a mix of new and old",
     ),
 ];
 
@@ -628,8 +641,192 @@ fn a_write_in_place_says_what_it_means() {
     sandbox
         .atomwrite(["--inplace=always", "in", "out"])
         .warns(
-            "warning: 'out' is overwritten in place: who reads it now can see half of it, and if this breaks off, half is \
-             what is left",
+            "warning: overwriting 'out' in place: readers may see partial content, and an interruption will leave it",
         )
         .succeeds();
+}
+
+#[test]
+fn a_lock_and_a_pipe_are_warned_of() {
+    let sandbox = sandbox("");
+    sandbox
+        .atomwrite(["--lock", "out"])
+        .stdin("new")
+        .warns(
+            "warning: --lock does not protect what the command before the pipe has read; run that under the lock: \
+             atomwrite --lock DEST -- COMMAND",
+        )
+        .succeeds();
+    // A file that is no pipe, and an input that is appended, lose nothing.
+    let input = open(sandbox.path("in"));
+    sandbox
+        .atomwrite(["--lock", "out"])
+        .stdin_from(input)
+        .succeeds();
+    sandbox.atomwrite(["-a", "out"]).stdin("er").succeeds();
+    assert_eq!(sandbox.text("out"), "newer");
+}
+
+#[test]
+fn standard_input_that_is_dest_no_more_is_told_how_to_be_read() {
+    let sandbox = sandbox("mkfifo go");
+    let command = "touch up; read _ <go; echo theirs";
+    let other = sandbox
+        .atomwrite(["--lock", "out", "--", "sh", "-c", command])
+        .start();
+    wait_until("the other run has the lock", || sandbox.path("up").exists());
+    let stderr = sandbox.aside("stderr");
+    let run = sandbox
+        .atomwrite(["-v", "--lock", "out"])
+        .stdin_from(open(sandbox.path("out")))
+        .stderr_to(File::create(&stderr).unwrap())
+        .start();
+    let said = || fs::read_to_string(&stderr).unwrap();
+    let waits = "atomwrite: waiting for the lock on 'out'\n";
+    wait_until("it waits for the lock", || said() == waits);
+    fs::write(sandbox.path("go"), "\n").unwrap();
+    assert_eq!(other.wait().code(), Some(0));
+    assert_eq!(run.wait().code(), Some(3));
+    let why = "cannot write 'out': standard input is an old 'out', which another process replaced before this one had the \
+               lock; name it as an operand of COMMAND: atomwrite --lock 'out' -- COMMAND 'out'; 'out' is unchanged";
+    assert_eq!(said(), format!("{waits}atomwrite: {why}\n"));
+    assert_eq!(sandbox.text("out"), "theirs\n");
+}
+
+#[test]
+fn standard_input_that_cannot_be_closed_is_an_error() {
+    needs_tool!("strace");
+    let sandbox = sandbox("");
+    let input = open(sandbox.path("out"));
+    let injections = ["dup2,dup3:error=EMFILE"];
+    sandbox
+        .atomwrite(["out"])
+        .stdin_from(input)
+        .through(strace(injections))
+        .says("cannot close standard input: too many open files; 'out' is unchanged")
+        .fails(1);
+}
+
+#[test]
+fn a_terminal_that_goes_away_is_told_so() {
+    let sandbox = sandbox("");
+    let (mut keyboard, stdin) = terminal();
+    let run = sandbox.atomwrite(["-q", "out"]).stdin_from(stdin).start();
+    keyboard.write_all(b"half\n").unwrap();
+    wait_until_it_sleeps(run.pid());
+    drop(keyboard);
+    let done = run.wait();
+    assert_eq!(done.code(), Some(1), "{done:?}");
+    assert_eq!(
+        done.stderr,
+        "atomwrite: cannot read standard input: the terminal is gone; 'out' is unchanged\n"
+    );
+    assert_eq!(sandbox.text("out"), "old");
+}
+
+#[test]
+fn a_validator_without_a_shell_cannot_be_run() {
+    let sandbox = sandbox("");
+    sandbox
+        .atomwrite(["--validate", "true", "in", "out"])
+        .env("PATH", "/nonexistent")
+        .says("cannot validate 'out': 'sh' cannot be run: no such file or directory; ")
+        .fails(1);
+}
+
+#[test]
+fn an_append_only_directory_is_told_so() {
+    needs_root!();
+    needs_tool!("chattr");
+    let sandbox = sandbox("cp out dir");
+    let directory = sandbox.path("dir");
+    let chattr = |flag: &str| Command::new("chattr").arg(flag).arg(&directory).output();
+    if !chattr("+a").unwrap().status.success() {
+        skip!("needs a filesystem with file attributes");
+    }
+    let done = sandbox.atomwrite(["in", "dir/out"]).output();
+    assert!(chattr("-a").unwrap().status.success());
+    assert_eq!(
+        done.stderr,
+        "atomwrite: cannot write 'dir/out': its directory is append-only (chattr(1) can change that); 'dir/out' is \
+         unchanged\n"
+    );
+}
+
+#[test]
+fn two_names_that_differ_in_case_are_told_so_where_that_is_ignored() {
+    needs_tool!("strace");
+    let sandbox = sandbox("cp in IN");
+    // So looks a directory that ignores case: the name of the first subdirectory is there in upper case too.
+    let strace = Strace::new().at("D0").inject("statx:retval=0");
+    let done = sandbox
+        .atomwrite(["-t", "dir", "in", "IN"])
+        .through(strace.command())
+        .output();
+    assert!(strace.has_injected());
+    assert_eq!(
+        done.stderr,
+        "atomwrite: cannot write 'dir/IN': it is the same file as 'dir/in', because the directory ignores case; 'dir' is \
+         unchanged\n"
+    );
+}
+
+/// Starts a run that stops where strace injects SIGSTOP; does something then, and has it go on.
+#[track_caller]
+fn stopped(strace: &Strace, run: crate::sandbox::Run<'_>, then: impl FnOnce()) -> Running {
+    let running = run.through(strace.command()).start();
+    wait_until("it has stopped", || strace.has_stopped());
+    then();
+    kill_process(program_of(&running), Signal::CONT).unwrap();
+    running
+}
+
+#[test]
+fn a_private_directory_that_another_process_replaces_is_an_error() {
+    needs_tool!("strace");
+    let sandbox = sandbox("rmdir dir");
+    let strace = Strace::new().alone().inject("mkdirat:signal=SIGSTOP");
+    let run = sandbox.atomwrite(["--validate", "true", "in", "out"]);
+    let done = stopped(&strace, run, || {
+        let names = sandbox.names();
+        let private = names[0].to_str().unwrap();
+        assert!(private.starts_with(".atomwrite."), "{names:?}");
+        fs::rename(sandbox.path(private), sandbox.path("away")).unwrap();
+        sandbox.mkdir(private);
+        sandbox.write(format!("{private}/precious"), "theirs");
+    })
+    .wait();
+    assert_eq!(
+        done.stderr,
+        "atomwrite: cannot validate 'out': cannot make a directory in '.': another process has replaced a directory that \
+         was just made; 'out' is unchanged\n"
+    );
+    assert_eq!(sandbox.text("out"), "old");
+    // It is not emptied.
+    let names = sandbox.names();
+    assert!(
+        names[1].to_str().unwrap().ends_with(".tmp/precious"),
+        "{names:?}"
+    );
+}
+
+#[test]
+fn a_dest_that_another_process_makes_a_fifo_cannot_be_backed_up() {
+    needs_tool!("strace");
+    let sandbox = sandbox("");
+    // Where no link is possible; between the link that fails and the copy.
+    let strace = Strace::new()
+        .alone()
+        .at("out")
+        .inject("linkat:error=EPERM:signal=SIGSTOP");
+    let run = sandbox.atomwrite(["-b", "in", "out"]);
+    let done = stopped(&strace, run, || {
+        fs::rename(sandbox.fifo("fifo"), sandbox.path("out")).unwrap();
+    })
+    .wait();
+    assert_eq!(
+        done.stderr,
+        "atomwrite: cannot back up 'out': it is not a regular file; another process has replaced 'out'\n"
+    );
+    assert_eq!(sandbox.names(), ["dir", "in", "out"]);
 }

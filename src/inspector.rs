@@ -1,20 +1,21 @@
-//! What is to be known of the content: its digest, whether DEST has the same already, how far it has come.
+//! Inspecting the content: its digest, whether DEST has the same already, and the progress.
 //!
-//! The rule: bytes that pass through us are looked at as they pass. Those that the kernel copied, or that COMMAND wrote
-//! itself, are read back, once, from the new file: what is judged is what will be committed.
+//! Invariant: what is inspected is what will be committed. Bytes that pass through this process are inspected as they pass;
+//! those that the kernel copied are read back from the new file.
 
 use std::os::fd::BorrowedFd;
 
 use sha2::{Digest, Sha256};
 
+use crate::copy_error::CopyError;
 use crate::message::Progress;
-use crate::sys::{self, Errno};
-use crate::transfer::Broken;
+use crate::signals;
+use crate::sys;
 
 const CHUNK: usize = 256 * 1024;
 
 /// A SHA-256 digest.
-pub(crate) type Sum = [u8; 32];
+pub(crate) type Sha256Digest = [u8; 32];
 
 /// What the content turned out to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,18 +23,18 @@ pub(crate) struct Content {
     /// Bytes.
     pub(crate) size: u64,
     /// If it was asked for.
-    pub(crate) sum: Option<Sum>,
+    pub(crate) sum: Option<Sha256Digest>,
     /// DEST has the same content already. False if that was not asked.
     pub(crate) same: bool,
 }
 
-/// Looks at content, from the front to the back.
+/// Inspects content, from the first byte to the last.
 #[derive(Debug, Default)]
-pub(crate) struct Watch<'o> {
+pub(crate) struct ContentInspector<'o> {
     digest: Option<Sha256>,
     comparison: Option<Comparison<'o>>,
     progress: Option<Progress>,
-    /// All bytes before this were looked at.
+    /// All bytes before this offset were inspected.
     seen: u64,
 }
 
@@ -46,7 +47,7 @@ struct Comparison<'o> {
     buffer: Vec<u8>,
 }
 
-impl<'o> Watch<'o> {
+impl<'o> ContentInspector<'o> {
     /// Computes the digest.
     pub(crate) fn digest(mut self) -> Self {
         self.digest = Some(Sha256::new());
@@ -64,62 +65,61 @@ impl<'o> Watch<'o> {
         self
     }
 
-    /// Shows how far it has come.
+    /// Shows the progress.
     pub(crate) fn show(mut self, progress: Option<Progress>) -> Self {
         self.progress = progress;
         self
     }
 
-    /// Whether the bytes themselves matter, and not only how many there are.
-    pub(crate) fn looks(&self) -> bool {
-        self.digest.is_some() || self.comparison.is_some()
+    /// Tells whether the bytes themselves matter, and not only their number.
+    pub(crate) fn needs_bytes(&self) -> bool {
+        self.digest.is_some() || self.compares()
     }
 
-    pub(crate) fn is_shown(&self) -> bool {
-        self.progress.is_some()
+    /// Tells whether no difference was found yet.
+    fn compares(&self) -> bool {
+        self.comparison
+            .as_ref()
+            .is_some_and(|comparison| comparison.same)
     }
 
-    /// Looks at bytes that are written at `offset`. An error is one of reading the old content.
-    pub(crate) fn see(&mut self, offset: u64, bytes: &[u8]) -> Result<(), Errno> {
+    /// Inspects bytes that are written at `offset`.
+    pub(crate) fn update(&mut self, offset: u64, bytes: &[u8]) {
         if offset != self.seen {
-            return Ok(());
+            return;
         }
         if let Some(digest) = &mut self.digest {
             digest.update(bytes);
         }
         if let Some(comparison) = &mut self.comparison {
-            comparison.see(offset, bytes)?;
+            comparison.update(offset, bytes);
         }
         self.seen += bytes.len() as u64;
-        Ok(())
     }
 
     /// The file has `size` bytes now.
-    pub(crate) fn passed(&mut self, size: u64) {
+    pub(crate) fn advance(&mut self, size: u64) {
         if let Some(progress) = &self.progress {
             progress.at(size);
         }
     }
 
-    /// Looks at what was missed, in `file`, and says what it is.
-    pub(crate) fn finish(mut self, file: BorrowedFd<'_>, size: u64) -> Result<Content, Broken> {
+    /// Reads back from `file` what did not pass through here, and returns the result.
+    pub(crate) fn finish(mut self, file: BorrowedFd<'_>, size: u64) -> Result<Content, CopyError> {
         if let Some(comparison) = &mut self.comparison {
             comparison.same &= comparison.size == size;
         }
-        let compares = self
-            .comparison
-            .as_ref()
-            .is_some_and(|comparison| comparison.same);
-        if self.seen != size && (self.digest.is_some() || compares) {
+        if self.seen != size && self.needs_bytes() {
             self.start_again();
             let mut buffer = Vec::with_capacity(CHUNK);
             while self.seen < size {
-                sys::read_at(file, self.seen, &mut buffer).map_err(Broken::Writing)?;
+                signals::check()?;
+                sys::read_at(file, self.seen, &mut buffer).map_err(CopyError::Writing)?;
                 if buffer.is_empty() {
                     break;
                 }
                 buffer.truncate(usize::try_from(size - self.seen).unwrap_or(usize::MAX));
-                self.see(self.seen, &buffer).map_err(Broken::ReadingOld)?;
+                self.update(self.seen, &buffer);
             }
         }
         Ok(Content {
@@ -129,7 +129,7 @@ impl<'o> Watch<'o> {
         })
     }
 
-    /// Forgets what was seen, but not that a difference was.
+    /// Starts at the first byte again, but keeps that a difference was found.
     fn start_again(&mut self) {
         self.seen = 0;
         if let Some(digest) = &mut self.digest {
@@ -139,15 +139,14 @@ impl<'o> Watch<'o> {
 }
 
 impl Comparison<'_> {
-    fn see(&mut self, mut offset: u64, mut bytes: &[u8]) -> Result<(), Errno> {
+    /// An old file that cannot be read counts as different.
+    fn update(&mut self, mut offset: u64, mut bytes: &[u8]) {
         while self.same && !bytes.is_empty() {
-            self.buffer.reserve_exact(CHUNK);
-            sys::read_at(self.old, offset, &mut self.buffer)?;
-            let both = self.buffer.len().min(bytes.len());
-            self.same = both > 0 && self.buffer[..both] == bytes[..both];
-            offset += both as u64;
-            bytes = &bytes[both..];
+            self.buffer.resize(bytes.len().min(CHUNK), 0);
+            let read = sys::read_into(self.old, offset, &mut self.buffer).unwrap_or(0);
+            self.same = read > 0 && self.buffer[..read] == bytes[..read];
+            offset += read as u64;
+            bytes = &bytes[read..];
         }
-        Ok(())
     }
 }

@@ -1,7 +1,7 @@
-//! The new file being given its owner, its mode and the rest.
+//! Applying attributes to the new file.
 //!
-//! The rule: what was asked for must succeed; what the old file had, and cannot be kept, is told, and costs the file
-//! whatever it would otherwise be too open by.
+//! Invariant: what the user asked for is had, and verified, or the run fails. What the old file had and cannot be kept is
+//! reported, and the file loses every permission that it would grant by mistake without it.
 
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -9,17 +9,19 @@ use std::os::fd::{AsFd, BorrowedFd};
 use anyhow::{Context, Result, anyhow};
 
 use super::acl::{self, Acl};
-use super::{Attributes, Birth, Old, SET_ID, is_grave};
+use super::{Attributes, InitialMode, Old, SET_ID, is_grave};
 use crate::destination::Destination;
 use crate::message::{Chain, Quoted};
 use crate::request::Keep;
 use crate::sys::{self, Errno, Metadata};
 
-/// One file being given its attributes.
-pub(super) struct Work<'a> {
-    pub(super) attributes: &'a Attributes,
-    pub(super) file: BorrowedFd<'a>,
-    pub(super) destination: &'a Destination,
+/// Applies attributes to one file.
+pub(super) struct Applier<'a> {
+    attributes: &'a Attributes,
+    file: BorrowedFd<'a>,
+    destination: &'a Destination,
+    /// The mode that was set because the user asked for one.
+    mode_wanted: Option<u32>,
     pub(super) warnings: Vec<String>,
 }
 
@@ -30,14 +32,51 @@ pub(super) enum Kept {
     No,
 }
 
-impl Work<'_> {
-    /// A new DEST, or one that keeps nothing.
-    pub(super) fn make_new(&mut self, now: &Metadata, birth: Birth) -> Result<()> {
+impl<'a> Applier<'a> {
+    pub(super) fn new(
+        attributes: &'a Attributes,
+        file: BorrowedFd<'a>,
+        destination: &'a Destination,
+    ) -> Self {
+        Self {
+            attributes,
+            file,
+            destination,
+            mode_wanted: None,
+            warnings: Vec::new(),
+        }
+    }
+
+    pub(super) fn metadata(&self) -> Result<Metadata> {
+        sys::metadata(self.file).with_context(|| self.cannot("look up"))
+    }
+
+    /// Makes sure that the file has what the user asked for: NFS and FUSE can answer that it has, and be wrong.
+    pub(super) fn verify(&self) -> Result<()> {
         let wanted = self.attributes;
-        self.chown(now, wanted.owner, wanted.group, now.uid, now.gid)?;
-        let base = match birth {
-            Birth::AsNew(_) => now.mode,
-            Birth::Private => self.mode_of_new()?,
+        if !wanted.asks_for_any() {
+            return Ok(());
+        }
+        let now = self.metadata()?;
+        if wanted.owner.is_some_and(|uid| uid != now.uid) {
+            return Err(Errno::PERM).with_context(|| self.cannot("set the owner of"));
+        }
+        if wanted.group.is_some_and(|gid| gid != now.gid) {
+            return Err(Errno::PERM).with_context(|| self.cannot("set the group of"));
+        }
+        if self.mode_wanted.is_some_and(|mode| mode != now.mode) {
+            return Err(Errno::PERM).with_context(|| self.cannot("set the mode of"));
+        }
+        Ok(())
+    }
+
+    /// A new DEST, or one that keeps nothing.
+    pub(super) fn make_new(&mut self, now: &Metadata, initial: InitialMode) -> Result<()> {
+        let wanted = self.attributes;
+        self.chown(now, now.uid, now.gid)?;
+        let base = match initial {
+            InitialMode::FromUmask(_) => now.mode,
+            InitialMode::Private => self.mode_of_new()?,
         };
         let mode = self.changed(base);
         if mode == now.mode {
@@ -47,21 +86,25 @@ impl Work<'_> {
             Err(errno) if wanted.change.is_some() || is_grave(errno) => {
                 Err(errno).with_context(|| self.cannot("set the mode of"))
             }
-            // The filesystem has modes of its own (vfat); it is not for us to keep what never was.
-            Err(errno) => self.check_mode(mode, errno),
-            Ok(()) => self.check_mode(mode, Errno::PERM),
+            Err(errno) if now.mode == InitialMode::Private.bits() => {
+                let error = anyhow!(errno).context(self.cannot("set the mode of"));
+                self.warnings.push(Chain(&error).to_string());
+                Ok(())
+            }
+            // The filesystem has modes of its own (vfat, SMB), and nothing was asked for.
+            _ => Ok(()),
         }
     }
 
     /// A DEST that takes over what the old one had.
     pub(super) fn make_like(&mut self, old: &Old, now: &Metadata) -> Result<()> {
         let wanted = self.attributes;
-        let (owner, group) = self.chown(now, wanted.owner, wanted.group, old.uid, old.gid)?;
+        let (owner, group) = self.chown(now, old.uid, old.gid)?;
         for (name, value) in &old.others {
             self.set_attribute(name, value)?;
         }
         for (name, errno) in &old.unreadable {
-            self.lose_attribute(name, *errno)?;
+            self.attribute_not_preserved(name, *errno)?;
         }
         let mut old_mode = old.mode;
         let same_owner = owner == Kept::Yes && wanted.owner.is_none_or(|uid| uid == old.uid);
@@ -72,9 +115,15 @@ impl Work<'_> {
         let Some(acl) = &old.acl else {
             self.remove_acl()?;
             if group == Kept::No {
-                old_mode = without_group(old_mode);
+                old_mode = revoke_group(old_mode);
             }
-            return self.chmod(now.mode, self.changed(old_mode));
+            let mode = self.changed(old_mode);
+            // On NFS 4 one of the attributes is the ACL, and has set the mode.
+            return if old.others.is_empty() {
+                self.chmod(now.mode, mode)
+            } else {
+                self.chmod_always(mode)
+            };
         };
         let mut acl = acl.clone();
         if group == Kept::No {
@@ -87,29 +136,31 @@ impl Work<'_> {
             // The mode's group bits are the list's mask; chmod sets both.
             Ok(()) => self.chmod_always(mode),
             Err(errno) => {
-                self.lose("ACL", errno)?;
+                self.not_preserved("ACL", errno)?;
                 self.remove_acl()?;
-                self.chmod(now.mode, self.changed(old_mode & !0o077 | acl.least()))
+                let mode = self.changed(old_mode & !0o077 | acl.least());
+                self.chmod_always(mode)
             }
         }
     }
 
-    fn changed(&self, mode: u32) -> u32 {
-        match &self.attributes.change {
-            Some(change) => change.apply(mode, sys::umask),
-            None => mode,
+    /// The mode with the change that the user asked for, which is verified at the end.
+    fn changed(&mut self, mode: u32) -> u32 {
+        let mode = self.attributes.changed(mode);
+        if self.attributes.change.is_some() {
+            self.mode_wanted = Some(mode);
         }
+        mode
     }
 
     /// Changes owner and group: those asked for must succeed, those of the old file should.
     pub(super) fn chown(
         &mut self,
         now: &Metadata,
-        owner: Option<u32>,
-        group: Option<u32>,
         old_owner: u32,
         old_group: u32,
     ) -> Result<(Kept, Kept)> {
+        let Attributes { owner, group, .. } = *self.attributes;
         let uid = Some(owner.unwrap_or(old_owner)).filter(|uid| *uid != now.uid);
         let gid = Some(group.unwrap_or(old_group)).filter(|gid| *gid != now.gid);
         if uid.is_none() && gid.is_none() || sys::set_owner(self.file, uid, gid).is_ok() {
@@ -120,14 +171,14 @@ impl Work<'_> {
             Some(Err(errno)) if group.is_some() => {
                 return Err(errno).with_context(|| self.cannot("set the group of"));
             }
-            Some(Err(errno)) => self.lose("group", errno)?,
+            Some(Err(errno)) => self.not_preserved("group", errno)?,
             _ => Kept::Yes,
         };
         let owner_kept = match uid.map(|uid| sys::set_owner(self.file, Some(uid), None)) {
             Some(Err(errno)) if owner.is_some() => {
                 return Err(errno).with_context(|| self.cannot("set the owner of"));
             }
-            Some(Err(errno)) => self.lose("owner", errno)?,
+            Some(Err(errno)) => self.not_preserved("owner", errno)?,
             _ => Kept::Yes,
         };
         Ok((owner_kept, group_kept))
@@ -143,13 +194,13 @@ impl Work<'_> {
             {
                 Ok(())
             }
-            Err(errno) => self.lose_attribute(name, errno),
+            Err(errno) => self.attribute_not_preserved(name, errno),
         }
     }
 
-    fn lose_attribute(&mut self, name: &CStr, errno: Errno) -> Result<()> {
+    fn attribute_not_preserved(&mut self, name: &CStr, errno: Errno) -> Result<()> {
         let name = name.to_string_lossy();
-        self.lose(&format!("attribute {}", Quoted::new(name.as_ref())), errno)
+        self.not_preserved(&format!("attribute {}", Quoted::new(name.as_ref())), errno)
             .map(|_| ())
     }
 
@@ -167,7 +218,13 @@ impl Work<'_> {
             .with_context(|| self.cannot("remove the inherited ACL of"))
     }
 
-    pub(super) fn chmod(&mut self, now: u32, mode: u32) -> Result<()> {
+    /// Applies the change that the user asked for to the mode that the file has.
+    pub(super) fn change_mode(&mut self, now: u32) -> Result<()> {
+        let mode = self.changed(now);
+        self.chmod(now, mode)
+    }
+
+    fn chmod(&mut self, now: u32, mode: u32) -> Result<()> {
         if mode == now {
             Ok(())
         } else {
@@ -180,7 +237,7 @@ impl Work<'_> {
             Err(errno) if self.attributes.change.is_some() => {
                 Err(errno).with_context(|| self.cannot("set the mode of"))
             }
-            Err(errno) => self.lose("mode", errno).map(|_| ()),
+            Err(errno) => self.not_preserved("mode", errno).map(|_| ()),
             // The kernel drops the set-gid bit without an error where we are not in the group (chmod(2)).
             Ok(()) if mode & SET_ID != 0 => {
                 let now = sys::metadata(self.file).with_context(|| self.cannot("look at"))?;
@@ -189,24 +246,13 @@ impl Work<'_> {
                     (false, Some(_)) => {
                         Err(Errno::PERM).with_context(|| self.cannot("set the set-group-ID bit of"))
                     }
-                    (false, None) => self.lose("set-group-ID bit", Errno::PERM).map(|_| ()),
+                    (false, None) => self
+                        .not_preserved("set-group-ID bit", Errno::PERM)
+                        .map(|_| ()),
                 }
             }
             Ok(()) => Ok(()),
         }
-    }
-
-    /// A new file has another mode than it should: worth a warning, or a failure if the mode was asked for.
-    fn check_mode(&mut self, mode: u32, errno: Errno) -> Result<()> {
-        let now = sys::metadata(self.file).with_context(|| self.cannot("look at"))?;
-        if now.mode != mode {
-            let error = anyhow!(errno).context(self.cannot("set the mode of"));
-            if self.attributes.change.is_some() {
-                return Err(error);
-            }
-            self.warnings.push(Chain(&error).to_string());
-        }
-        Ok(())
     }
 
     /// What the kernel would have given to a new file that did not begin with 0600.
@@ -228,8 +274,8 @@ impl Work<'_> {
         }
     }
 
-    /// Something cannot be kept: a warning, or a failure if all was to be kept, or if the error is a grave one.
-    fn lose(&mut self, what: &str, errno: Errno) -> Result<Kept> {
+    /// Something cannot be kept: a warning, or a failure with `--keep=all`, or if the error is a grave one.
+    fn not_preserved(&mut self, what: &str, errno: Errno) -> Result<Kept> {
         let error = anyhow!(errno).context(self.cannot(&format!("keep the {what} of")));
         if self.attributes.keep == Keep::All || is_grave(errno) {
             return Err(error);
@@ -245,7 +291,7 @@ impl Work<'_> {
 
 /// The owning group could not be kept: the new one gets no more than others have, and others, whom the old group's
 /// members now belong to, no more than that had.
-fn without_group(mode: u32) -> u32 {
+fn revoke_group(mode: u32) -> u32 {
     let (group, others) = (mode >> 3 & 7, mode & 7);
     mode & !0o077 | (group & others) << 3 | (group & others)
 }

@@ -1,0 +1,168 @@
+//! Where new files wait for one another: a staging directory beside those that they will replace.
+//!
+//! Invariant: there is one for each directory in which a name will change. That is DIR and, where names in it are links that
+//! are followed, wherever those lead.
+
+use std::collections::HashMap;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use anyhow::{Context, Result, anyhow, bail};
+
+use crate::backup::originals;
+use crate::checks;
+use crate::destination::Destination;
+use crate::message::Quoted;
+use crate::outcome::Failure;
+use crate::parents::Parents;
+use crate::private_dir::StagingDir;
+use crate::request::{Backups, InPlace, Sync};
+use crate::staged::{Flush, Pending};
+use crate::sys::{self, Errno};
+
+/// The new files of one directory.
+#[derive(Debug)]
+pub(super) struct Staging<'d> {
+    /// One of the files that it is for.
+    first: &'d Destination,
+    pub(super) directory: StagingDir,
+    pub(super) flush: Flush,
+}
+
+impl<'d> Staging<'d> {
+    /// Makes one beside each directory that any of the files is in.
+    pub(super) fn beside(destinations: &'d [Destination], sync: Sync) -> Result<Vec<Self>> {
+        let mut all: Vec<Self> = Vec::new();
+        for first in destinations {
+            if all.iter().any(|staging| staging.is_for(first)) {
+                continue;
+            }
+            checks::directory(first, None, InPlace::Never)?;
+            let directory = StagingDir::make(first.directory(), first.filesystem())
+                .with_context(|| format!("cannot create a directory beside {}", first.typed()))?;
+            let flush = match sync {
+                Sync::None => Flush::Never,
+                Sync::File | Sync::Full if first.filesystem().syncs_all_at_once() => Flush::Once,
+                Sync::File | Sync::Full => Flush::Each,
+            };
+            all.push(Self {
+                first,
+                directory,
+                flush,
+            });
+        }
+        Ok(all)
+    }
+
+    /// The index in `all` of the one for this file.
+    pub(super) fn index(all: &[Self], destination: &Destination) -> usize {
+        all.iter()
+            .position(|staging| staging.is_for(destination))
+            .expect("there is one for each directory")
+    }
+
+    fn is_for(&self, destination: &Destination) -> bool {
+        Rc::ptr_eq(self.first.parent(), destination.parent())
+    }
+
+    /// Makes the directories that are missing; mostly none.
+    pub(super) fn make_parents(&self) -> Result<Parents> {
+        Parents::make(self.first)
+    }
+}
+
+/// Refuses two names that lead to one file, and a file that has the name of another one's backup.
+pub(super) fn refuse_clashes(
+    destinations: &[Destination],
+    all: &[Staging<'_>],
+    backups: Option<&Backups>,
+) -> Result<()> {
+    let key = |destination: &Destination, name: &Path| {
+        let ignores_case = all[Staging::index(all, destination)].directory.ignores_case;
+        let name = match name.to_str() {
+            Some(text) if ignores_case => PathBuf::from(text.to_lowercase()),
+            _ => name.to_owned(),
+        };
+        (Rc::as_ptr(destination.parent()), name)
+    };
+    let mut seen = HashMap::with_capacity(destinations.len());
+    for destination in destinations {
+        if let Some(other) = seen.insert(key(destination, destination.name()), destination) {
+            let reason = if other.name() == destination.name() {
+                ""
+            } else {
+                ", because the directory ignores case"
+            };
+            bail!(
+                "cannot write {}: it is the same file as {}{reason}",
+                destination.typed(),
+                Destination::typed(other)
+            );
+        }
+    }
+    let Some(backups) = backups else {
+        return Ok(());
+    };
+    for destination in destinations {
+        for original in originals(destination.name(), backups) {
+            if let Some(other) = seen.get(&key(destination, original)) {
+                bail!(
+                    "cannot write {}: its name is that of a backup of {}",
+                    destination.typed(),
+                    Destination::typed(other)
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Puts the content of all files on the disk that are not there yet.
+pub(super) fn flush<'f, 'd: 'f, Files>(all: &[Staging<'d>], files: impl Fn() -> Files) -> Result<()>
+where
+    Files: Iterator<Item = &'f Pending<'d>>,
+{
+    for staging in all.iter().filter(|staging| staging.flush == Flush::Once) {
+        let cannot = || format!("cannot write {}", staging.first.typed());
+        match sys::sync_filesystem(&staging.directory.directory().fd) {
+            // A filter forbids the call.
+            Err(Errno::NOSYS | Errno::PERM | Errno::ACCESS | Errno::INVAL) => files()
+                .filter(|file| staging.is_for(file.destination()))
+                .try_for_each(Pending::sync)?,
+            synced => synced.with_context(cannot)?,
+        }
+    }
+    Ok(())
+}
+
+/// Removes the staging directories, and puts the new names on the disk. An error leaves the files new.
+pub(super) fn end(
+    all: Vec<Staging<'_>>,
+    parents: &[Parents],
+    sync: Sync,
+    directory: &Path,
+) -> Result<(), Failure> {
+    let mut durable = Ok(());
+    for (staging, parents) in all.into_iter().zip(parents) {
+        let inside = inside(&staging);
+        drop(staging);
+        if sync == Sync::Full && durable.is_ok() {
+            durable = inside.and_then(|inside| {
+                let mut changed = parents.changed();
+                changed.try_for_each(|directory| directory.sync(&inside))
+            });
+        }
+    }
+    durable.map_err(|errno| {
+        Failure::Uncertain(anyhow!(errno).context(format!(
+            "cannot sync directory {}, whose files are new but may not survive power loss",
+            Quoted::new(directory)
+        )))
+    })
+}
+
+/// A descriptor on the filesystem of the new files.
+fn inside(staging: &Staging<'_>) -> Result<OwnedFd, Errno> {
+    sys::reopen_directory(staging.directory.directory().fd.as_fd())
+}

@@ -1,0 +1,140 @@
+//! A new file that waits for others, closed, under its own name in a staging directory: many are renamed together.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use anyhow::{Context, Result, anyhow};
+
+use super::commit::{CommitOptions, outcome, rename};
+use super::seal::Seal;
+use super::{Backing, CommitMethod, Sealed, Staged, cannot_write};
+use crate::destination::Destination;
+use crate::outcome::{Failure, Outcome};
+use crate::request::Sync;
+use crate::sys::{self, Errno, Identity};
+use crate::temp_name::TempName;
+
+/// How the content of many files is put on the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Flush {
+    /// Not at all.
+    Never,
+    /// An fsync of each file.
+    Each,
+    /// One syncfs for all of them, later.
+    Once,
+}
+
+/// A new file that waits.
+#[derive(Debug)]
+pub(crate) struct Pending<'d> {
+    destination: &'d Destination,
+    name: TempName,
+    identity: Identity,
+    size: u64,
+    seal: Seal,
+}
+
+impl<'d> Staged<'d, Sealed> {
+    /// Closes the file, and collects the errors that only a close reports.
+    pub(crate) fn close_staged(self, flush: Flush) -> Result<Pending<'d>> {
+        let destination = self.destination;
+        let cannot_write = || cannot_write(destination);
+        if flush == Flush::Each {
+            sys::sync_file(&self.file).with_context(cannot_write)?;
+        }
+        let identity = sys::metadata(&self.file)
+            .with_context(cannot_write)?
+            .identity;
+        let (staged, Sealed { content, seal }) = self.split();
+        let CommitMethod::Rename(Backing::Named(name)) = staged.method else {
+            return Err(anyhow!("{}: it has no name", cannot_write()));
+        };
+        sys::close(staged.file).with_context(cannot_write)?;
+        Ok(Pending {
+            destination,
+            name,
+            identity,
+            size: content.size,
+            seal,
+        })
+    }
+}
+
+impl<'d> Pending<'d> {
+    pub(crate) fn destination(&self) -> &'d Destination {
+        self.destination
+    }
+
+    /// What could not be kept.
+    pub(crate) fn warnings(&self) -> &[String] {
+        &self.seal.warnings
+    }
+
+    /// Puts the content on the disk.
+    pub(crate) fn sync(&self) -> Result<()> {
+        open(&self.name, self.identity)
+            .and_then(|file| sys::sync_file(&file))
+            .with_context(|| cannot_write(self.destination))
+    }
+
+    /// Applies the attributes of DEST again, if they have changed since they were read. `destination` is DEST in its own
+    /// directory.
+    pub(crate) fn reseal(
+        &mut self,
+        destination: &Destination,
+        options: CommitOptions<'_>,
+    ) -> Result<(), Failure> {
+        let (name, identity) = (&self.name, self.identity);
+        let opened = || open(name, identity).with_context(|| cannot_write(destination));
+        if let Some(file) = self.seal.renew(destination, options, opened)? {
+            if options.sync != Sync::None {
+                sys::sync_file(&file).with_context(|| cannot_write(destination))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Renames the file to DEST. To be called while the run is guarded.
+    pub(crate) fn commit(
+        mut self,
+        destination: &Destination,
+        options: CommitOptions<'_>,
+    ) -> Result<Outcome, Failure> {
+        loop {
+            let (identity, seen) = (self.identity, self.seal.seen);
+            if rename(
+                &mut self.name,
+                || Some(identity),
+                destination,
+                seen,
+                options,
+            )? {
+                return Ok(outcome(destination, seen, self.size));
+            }
+            self.reseal(destination, options)?;
+        }
+    }
+}
+
+/// Opens the file, which must be the one that was closed. Its mode may forbid that to us.
+fn open(name: &TempName, identity: Identity) -> Result<OwnedFd, Errno> {
+    let directory = name.directory().fd.as_fd();
+    let file = match sys::open_existing(directory, name.name()) {
+        Err(Errno::ACCESS) => {
+            let handle = sys::open_handle(directory, name.name())?;
+            let seen = sys::metadata(&handle)?;
+            if seen.identity != identity {
+                return Err(Errno::STALE);
+            }
+            sys::set_mode_of_handle(&handle, seen.mode | 0o400)?;
+            let file = sys::open_existing(directory, name.name());
+            sys::set_mode_of_handle(&handle, seen.mode)?;
+            file?
+        }
+        opened => opened?,
+    };
+    if sys::metadata(&file)?.identity != identity {
+        return Err(Errno::STALE);
+    }
+    Ok(file)
+}

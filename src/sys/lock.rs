@@ -1,0 +1,43 @@
+//! Locks: flock for temporary files, open file description locks (fcntl_locking(2)) for `--lock`.
+
+use std::os::fd::{AsFd, AsRawFd};
+
+use rustix::fs::{self, FlockOperation};
+use rustix::io::retry_on_intr;
+
+use super::{Errno, Result};
+
+/// Takes the exclusive flock(2) lock on an open file. Errors: EWOULDBLOCK if another process has it.
+pub(crate) fn try_flock(file: impl AsFd) -> Result<()> {
+    retry_on_intr(|| fs::flock(&file, FlockOperation::NonBlockingLockExclusive))
+}
+
+/// Takes the write lock on all of a file for this open file description; `file` must be open for writing. Unlike flock,
+/// it holds between an NFS server and its clients. Errors: EAGAIN, on cifs EACCES, if another process has a lock; ENOLCK
+/// where the filesystem has no locks.
+pub(crate) fn try_lock(file: impl AsFd) -> Result<()> {
+    let mut lock = libc::flock {
+        l_type: TYPE,
+        l_whence: WHENCE,
+        l_start: 0,
+        l_len: 0,
+        l_pid: 0,
+    };
+    let file = file.as_fd().as_raw_fd();
+    retry_on_intr(|| {
+        #[expect(unsafe_code, reason = "rustix does not have this command")]
+        // SAFETY: takes an open descriptor and a pointer to a lock that lives until the call returns.
+        let done = unsafe { libc::fcntl(file, libc::F_OFD_SETLK, &raw mut lock) };
+        if done == 0 {
+            return Ok(());
+        }
+        let error = std::io::Error::last_os_error();
+        Err(Errno::from_io_error(&error).unwrap_or(Errno::INVAL))
+    })
+}
+
+/// `F_WRLCK` and `SEEK_SET`, in the widths that the structure has.
+#[expect(clippy::cast_possible_truncation, reason = "1 and 0")]
+const TYPE: libc::c_short = libc::F_WRLCK as libc::c_short;
+#[expect(clippy::cast_possible_truncation, reason = "1 and 0")]
+const WHENCE: libc::c_short = libc::SEEK_SET as libc::c_short;
