@@ -704,38 +704,8 @@ impl Form {
                 }
             }
             (Some(1), _) => {
-                // A hard link that comes and goes, or preallocated blocks, leave a trace in the ctime.
-                let but_for_ctime = self.has("-b") || self.has("--backup=numbered") || in_place;
-                // The backup has replaced an older one, which stays so: it is a link to DEST, or a copy of it.
-                let renames = clean
-                    .trace
-                    .places(|call| call.renames() && call.succeeded());
-                let backed_up = self.has("-b")
-                    && renames.first().is_some_and(|first| *first < place)
-                    && before.1.iter().any(|other| other.name == "out~");
-                let same = match (&after.0, &before.0) {
-                    (Some(after), Some(before)) if backed_up => {
-                        let links = after.links;
-                        (links == before.links || links == before.links + 1)
-                            && after.is_but_for_links_and_ctime(before)
-                    }
-                    (Some(after), Some(before)) if but_for_ctime => {
-                        after.links == before.links && after.is_but_for_links_and_ctime(before)
-                    }
-                    (after, before) => after == before,
-                };
-                if !same {
-                    complain(format!("DEST has changed, {:?}", after.0));
-                }
-                let left = self.without_what_may_stay(call, &after.1);
-                let same = if backed_up {
-                    names_and_content(&left) == names_and_content(&clean.others)
-                } else {
-                    left == before.1
-                };
-                if !same {
-                    complain(format!("left behind, {:?}", after.1));
-                }
+                let changes = self.check_unchanged(place, clean, before, after);
+                changes.into_iter().for_each(&mut complain);
             }
             _ => complain("no such status".into()),
         }
@@ -751,6 +721,49 @@ impl Form {
         // Before it has looked, it cannot know what is there.
         let knows = existed && clean.known_from.is_some_and(|known| known < place);
         complaints.extend(self.check_stderr(done, existed, knows).err());
+        complaints
+    }
+
+    /// Says what a run has changed that failed before the commit.
+    fn check_unchanged(
+        &self,
+        place: usize,
+        clean: &Clean,
+        before: &State,
+        after: &State,
+    ) -> Vec<String> {
+        // A hard link that comes and goes, or preallocated blocks, leave a trace in the ctime.
+        let but_for_ctime = ["-b", "--backup=numbered", "--inplace=always"]
+            .iter()
+            .any(|option| self.has(option));
+        // The backup has replaced an older one, which stays so: it is a link to DEST, or a copy of it.
+        let renames = clean
+            .trace
+            .places(|call| call.renames() && call.succeeded());
+        let backed_up = self.has("-b")
+            && renames.first().is_some_and(|first| *first < place)
+            && before.1.iter().any(|other| other.name == "out~");
+        let same = match (&after.0, &before.0) {
+            (Some(after), Some(before)) if but_for_ctime => {
+                let more = after.links.checked_sub(before.links);
+                (more == Some(0) || backed_up && more == Some(1))
+                    && after.is_but_for_links_and_ctime(before)
+            }
+            (after, before) => after == before,
+        };
+        let mut complaints = Vec::new();
+        if !same {
+            complaints.push(format!("DEST has changed, {:?}", after.0));
+        }
+        let left = self.without_what_may_stay(&clean.trace.own()[place], &after.1);
+        let same = if backed_up {
+            names_and_content(&left) == names_and_content(&clean.others)
+        } else {
+            left == before.1
+        };
+        if !same {
+            complaints.push(format!("left behind, {:?}", after.1));
+        }
         complaints
     }
 
