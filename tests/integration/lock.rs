@@ -69,12 +69,16 @@ impl Waiter {
     }
 }
 
-/// The line of /proc/locks about a file, if there is one.
-fn lock_on(sandbox: &Sandbox, name: &str) -> Option<String> {
+/// Waits until /proc/locks lists an exclusive lock of an open file description on a file. It is there already, but the list
+/// is read in pieces, and misses a lock if others come and go.
+fn wait_until_locked(sandbox: &Sandbox, name: &str) {
     let inode = format!(":{} ", sandbox.inode(name));
-    let locks = fs::read_to_string("/proc/locks").unwrap();
-    let line = locks.lines().find(|line| line.contains(&inode));
-    line.map(str::to_owned)
+    wait_until(&format!("{name} is locked"), || {
+        let locks = fs::read_to_string("/proc/locks").unwrap();
+        locks
+            .lines()
+            .any(|line| line.contains(&inode) && line.contains("OFDLCK") && line.contains("WRITE"))
+    });
 }
 
 #[track_caller]
@@ -488,11 +492,7 @@ fn the_lock_file_is_hidden_empty_and_locked_for_writing() {
         let name = lock_name("out");
         assert_eq!(sandbox.names(), [name.as_str()], "{option}");
         assert_eq!(sandbox.text(&name), "");
-        let lock = lock_on(&sandbox, &name).expect("it is locked");
-        assert!(
-            lock.contains("OFDLCK") && lock.contains("WRITE"),
-            "{option}: {lock}"
-        );
+        wait_until_locked(&sandbox, &name);
         holder.signal(Signal::TERM);
         drop(holder.wait());
         assert!(sandbox.names().is_empty());
@@ -794,11 +794,7 @@ fn what_is_overwritten_in_place_is_locked_itself_too() {
     let name = lock_name("out");
     assert_eq!(sandbox.names(), [name.as_str(), "out"]);
     for file in ["out", &name] {
-        let lock = lock_on(&sandbox, file).expect("it is locked");
-        assert!(
-            lock.contains("OFDLCK") && lock.contains("WRITE"),
-            "{file}: {lock}"
-        );
+        wait_until_locked(&sandbox, file);
     }
     // Those that replace it respect the lock as well.
     sandbox
