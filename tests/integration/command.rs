@@ -233,7 +233,7 @@ fn a_command_that_a_signal_kills_gives_128_and_the_signal() {
 fn a_command_that_is_not_found_is_127() {
     let sandbox = Sandbox::new();
     sandbox.write("out", "old");
-    sandbox.write_with_mode("lost", "#!/nonexistent/interpreter\n", 0o755);
+    sandbox.write_with_mode("lost", "#!/no-such-directory/interpreter\n", 0o755);
     sandbox.symlink("nowhere", "dangling");
     for name in [
         "no-such-command",
