@@ -126,10 +126,18 @@ fn wrong_words(said: Said, told: usize, stderr: &str) -> Harms {
     harms
 }
 
-/// Whether the call that fails tells of the lock, of its file, or of the filesystem on which that may be removed.
+/// Whether the call that fails takes the lock, looks at an open file, as its own is before the lock is taken, or tells of the
+/// filesystem on which the lock file may be removed.
 fn concerns_lock(case: &Case<'_>) -> bool {
-    let name = case.call.name();
-    case.form.locks() && ["fcntl", "fstatfs", "statx", "newfstatat", "fstat"].contains(&&*name)
+    let call = case.call;
+    let has = |at: usize, flag: i32| call.argument(at) & u64::from(flag.unsigned_abs()) != 0;
+    case.form.locks()
+        && match &*call.name() {
+            "fstatfs" => true,
+            "fcntl" => call.argument(1) == u64::from(libc::F_OFD_SETLK.unsigned_abs()),
+            "statx" => has(2, libc::AT_EMPTY_PATH),
+            _ => false,
+        }
 }
 
 /// Nothing is left but what was asked for. What could not be removed is looked at after the next write.
