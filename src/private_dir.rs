@@ -100,8 +100,8 @@ fn open_own(parent: BorrowedFd<'_>, name: &Path, filesystem: FileSystem) -> Resu
 }
 
 /// Removes all that is in a directory, in a bounded number of passes: FUSE and NFS give an open file that is removed a new
-/// name in the same directory.
-fn remove_content(directory: BorrowedFd<'_>, depth: usize) {
+/// name in the same directory, and what a validator has started may still write. Returns whether it was seen empty.
+fn remove_content(directory: BorrowedFd<'_>, depth: usize) -> bool {
     for _ in 0..MAX_PASSES {
         // Opened again for each pass: btrfs lists only what was there at the open.
         let mut names = Vec::new();
@@ -109,16 +109,22 @@ fn remove_content(directory: BorrowedFd<'_>, depth: usize) {
             names.push(PathBuf::from(OsStr::from_bytes(name)));
             ControlFlow::Continue(())
         });
-        let removed = names
+        if names.is_empty() && read.is_ok() {
+            return true;
+        }
+        let has_changed = |removed| matches!(removed, Ok(()) | Err(Errno::NOTEMPTY));
+        let changed = names
             .iter()
-            .filter(|name| remove_entry(directory, name, depth).is_ok())
+            .filter(|name| has_changed(remove_entry(directory, name, depth)))
             .count();
-        if removed == 0 && read.is_ok() {
-            return;
+        if changed == 0 && read.is_ok() {
+            break;
         }
     }
+    false
 }
 
+/// Errors: ENOTEMPTY only if a directory has got a new entry after it was empty.
 fn remove_entry(parent: BorrowedFd<'_>, name: &Path, depth: usize) -> Result<(), Errno> {
     match sys::unlink(parent, name) {
         // EPERM is what POSIX says of a directory.
@@ -128,7 +134,9 @@ fn remove_entry(parent: BorrowedFd<'_>, name: &Path, depth: usize) -> Result<(),
             if !sys::metadata(&child)?.is_on_filesystem_of(&sys::metadata(parent)?) {
                 return Err(Errno::XDEV);
             }
-            remove_content(child.as_fd(), depth - 1);
+            if !remove_content(child.as_fd(), depth - 1) {
+                return Err(Errno::BUSY);
+            }
             sys::remove_directory(parent, name)
         }
         unlinked => unlinked,

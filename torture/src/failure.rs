@@ -77,6 +77,8 @@ fn errors_at(form: &Form, call: &Call) -> Vec<Act> {
     errors_of(&call.name())
         .iter()
         .copied()
+        // The number is taken: then the next one is right, as the crowds show.
+        .filter(|errno| !(*errno == Errno::EEXIST && form.makes_numbered_backup(call)))
         .map(Act::Fail)
         .collect()
 }

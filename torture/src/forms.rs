@@ -313,6 +313,11 @@ impl Form {
         Ok(run.calls)
     }
 
+    /// Whether the call gives DEST the name of a numbered backup.
+    pub(crate) fn makes_numbered_backup(&self, call: &Call) -> bool {
+        self.words.contains(&"--backup=numbered") && links_a_name(call)
+    }
+
     /// Whether the call fails in every run of the form.
     pub(crate) fn lacks(&self, call: &Call) -> bool {
         (self.lacks.standing())(call).is_some()
