@@ -75,6 +75,8 @@ struct Old {
     mode: u32,
     acl: Option<Acl>,
     others: Vec<(CString, Vec<u8>)>,
+    /// Those of chattr(1), by its letters. Read only where all is to be kept, for a warning.
+    flags: String,
     /// There, but not for us to read.
     unreadable: Vec<(CString, Errno)>,
 }
@@ -133,7 +135,7 @@ impl Attributes {
             Keep::None => (None, destination.snapshot()?),
             Keep::Try | Keep::All => match destination.open_or_see(seen)? {
                 Seen::Regular(opened) => (
-                    Some(Old::read(destination, &opened)?),
+                    Some(Old::read(destination, &opened, self.keep)?),
                     Some(opened.metadata),
                 ),
                 Seen::Other(now) => (None, now),
@@ -257,7 +259,10 @@ impl Attributes {
         let now = applier.metadata()?;
         match &self.old {
             None => applier.make_new(&now, initial)?,
-            Some(old) => applier.make_like(old, &now)?,
+            Some(old) => {
+                applier.make_like(old, &now)?;
+                applier.warn_of_flags(old);
+            }
         }
         applier.verify()?;
         Ok(applier.warnings)
@@ -265,7 +270,7 @@ impl Attributes {
 }
 
 impl Old {
-    fn read(destination: &Destination, opened: &Opened) -> Result<Self> {
+    fn read(destination: &Destination, opened: &Opened, keep: Keep) -> Result<Self> {
         let file = opened.readable();
         let cannot_read = || format!("cannot read the attributes of {}", destination.typed());
         let Metadata { uid, gid, mode, .. } = opened.metadata;
@@ -275,6 +280,10 @@ impl Old {
             mode,
             acl: None,
             others: Vec::new(),
+            flags: match (keep, opened.content()) {
+                (Keep::All, Some(file)) => sys::chattr_flags(file),
+                _ => String::new(),
+            },
             unreadable: Vec::new(),
         };
         // Without the list we do not know of an ACL, by which the mode means something else: no guess is safe.

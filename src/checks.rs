@@ -67,6 +67,15 @@ pub(crate) fn destination(
         Kind::Regular if metadata.is_append_only => {
             Some("it can only be appended to (chattr(1) can change that)")
         }
+        Kind::Regular
+            if is_shared_trap(destination, &metadata)
+                && (keeps_owner || is_in_place(destination, Some(&metadata), in_place)) =>
+        {
+            Some(
+                "it is another user's, in a directory that all may write to, and that user would \
+                 get the content; --keep=none or -o replaces it",
+            )
+        }
         _ if in_place != InPlace::Never => None,
         Kind::Fifo => Some("it is a FIFO; --inplace writes into it"),
         Kind::CharacterDevice | Kind::BlockDevice => Some("it is a device; --inplace writes to it"),
@@ -77,10 +86,6 @@ pub(crate) fn destination(
         Kind::Regular | Kind::Symlink if protected_by_sticky_bit(destination, &metadata) => Some(
             "it is another user's, in a directory where only its owner may replace it (the sticky \
              bit); --inplace overwrites it",
-        ),
-        Kind::Regular if keeps_owner && is_shared_trap(destination, &metadata) => Some(
-            "it is another user's, in a directory that all may write to, and that user would get \
-             the content; --keep=none or -o replaces it",
         ),
         Kind::Regular | Kind::Symlink => None,
     };
@@ -129,8 +134,29 @@ pub(crate) fn directory(
     Ok(())
 }
 
+/// Tells whether DEST is one that nothing can be renamed to, or that the user wants to be overwritten.
+pub(crate) fn is_in_place(
+    destination: &Destination,
+    existing: Option<&Metadata>,
+    policy: InPlace,
+) -> bool {
+    let Some(existing) = existing else {
+        return false;
+    };
+    match (policy, existing.kind) {
+        (InPlace::Never, _) | (_, Kind::Symlink) => false,
+        (InPlace::Always, _)
+        | (InPlace::Auto, Kind::Fifo | Kind::CharacterDevice | Kind::BlockDevice) => true,
+        (InPlace::Auto, _) => {
+            existing.mount_root
+                || destination.directory_metadata().is_append_only
+                || protected_by_sticky_bit(destination, existing)
+        }
+    }
+}
+
 /// Tells whether the sticky bit forbids a rename to DEST: it allows that only to the owner of the file or of the directory.
-pub(crate) fn protected_by_sticky_bit(destination: &Destination, existing: &Metadata) -> bool {
+fn protected_by_sticky_bit(destination: &Destination, existing: &Metadata) -> bool {
     const STICKY: u32 = 0o1000;
     let us = sys::effective_uid();
     // root mostly may; where it may not, the rename says so.
@@ -249,7 +275,7 @@ pub(crate) fn leave_equal(
     let durable = || -> Result<(), Errno> {
         let existing = old.and_then(Opened::content);
         if let (Sync::File | Sync::Full, Some(file)) = (sync, existing) {
-            sys::sync_file(file)?;
+            sys::sync_in_place(file)?;
         }
         match (sync, existing) {
             (Sync::Full, Some(file)) => destination.directory().sync(file),

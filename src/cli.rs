@@ -174,7 +174,8 @@ pub(crate) struct Args {
     ///
     /// DEST keeps its inode and its times, so that nothing that depends on it is made or loaded again. With -m, -o or -g, it
     /// is left alone only if it also has the mode, owner and group that it would get. Unless --sync is none, it is synced to
-    /// the disk all the same.
+    /// the disk all the same. A DEST that cannot be replaced (immutable, on a read-only filesystem, another user's) is an
+    /// error only if the content differs.
     #[arg(short = 'C', long, help_heading = GUARDS)]
     compare: bool,
 
@@ -188,7 +189,8 @@ pub(crate) struct Args {
     ///
     /// They are the owner, the group, the mode, the ACL, the security label and the other extended attributes. Changes that
     /// another process makes to them during the run are kept, too. Timestamps, security.capability, security.ima and
-    /// security.evm are never kept. The set-user-ID and set-group-ID bits are kept only with the owner and the group.
+    /// security.evm are never kept. The set-user-ID and set-group-ID bits are kept only with the owner and the group. Flags of
+    /// chattr(1) are not kept; --keep=all gives a warning for them.
     #[arg(
         long,
         value_name = "WHAT",
@@ -268,9 +270,9 @@ pub(crate) struct Args {
 
     /// Overwrite a DEST that cannot be replaced; not atomic
     ///
-    /// For a file that is mounted by itself, one in a directory that is read-only or not yours, a device, a FIFO. The whole
-    /// input is buffered in $TMPDIR, all guards have passed, and the space is preallocated before the first byte is written;
-    /// but concurrent readers of DEST can see a partial file, and an interruption leaves a mix of new and old. Without WHEN,
+    /// For a file that is mounted by itself, one in a directory that is read-only or not yours, a device, a FIFO, and for
+    /// filesystems that cannot rename. The whole input is buffered, all guards have passed, and the space is preallocated where
+    /// the filesystem can do that, before the first byte is written; but concurrent readers of DEST can see a partial file, and an interruption leaves a mix of new and old. Without WHEN,
     /// it is auto.
     #[arg(long, value_name = "WHEN", value_enum, num_args = 0..=1, require_equals = true, default_missing_value = "auto", help_heading = WRITING)]
     inplace: Option<InPlaceArg>,

@@ -13,6 +13,8 @@ pub(crate) enum CopyError {
     Writing(Errno),
     /// Reading the file that is DEST now.
     ReadingOld(Errno),
+    /// The content is not that of DEST, which cannot become anything else.
+    Different,
     /// The terminal went away while content was typed.
     HungUp,
     Interrupted(Interrupted),
@@ -38,6 +40,7 @@ impl Display for CopyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Reading(errno) | Self::Writing(errno) | Self::ReadingOld(errno) => errno.fmt(f),
+            Self::Different => f.write_str("the content is not the same"),
             Self::HungUp => f.write_str("the terminal is gone"),
             Self::Interrupted(interrupted) => interrupted.fmt(f),
         }

@@ -77,7 +77,7 @@ impl<'o> ContentInspector<'o> {
     }
 
     /// Tells whether no difference was found yet.
-    fn compares(&self) -> bool {
+    pub(crate) fn compares(&self) -> bool {
         self.comparison
             .as_ref()
             .is_some_and(|comparison| comparison.same)

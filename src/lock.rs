@@ -15,7 +15,6 @@ use anyhow::{Context, Result, anyhow};
 
 use crate::checks;
 use crate::destination::Destination;
-use crate::inplace;
 use crate::message::{Messages, Quoted};
 use crate::outcome::Failure;
 use crate::parents::Parents;
@@ -117,7 +116,7 @@ impl Lock {
             Attempt::Unavailable(_) => None,
         };
         let Some(regular) = regular.filter(|regular| {
-            file.is_none() || inplace::is_wanted(destination, Some(regular), in_place)
+            file.is_none() || checks::is_in_place(destination, Some(regular), in_place)
         }) else {
             return Ok(Attempt::Held(Self {
                 _file: file,

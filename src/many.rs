@@ -11,7 +11,7 @@ mod staging;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 
 use self::list::SourceEntry;
 use self::staging::Staging;
@@ -63,7 +63,7 @@ fn replace(
         request, messages, ..
     } = *context;
     let destinations = resolve(directory, parent, files, request)?;
-    let staging = Staging::beside(&destinations, request.sync)?;
+    let staging = Staging::beside(&destinations, request)?;
     staging::refuse_clashes(&destinations, &staging, request.backups.as_ref())?;
     let steps = stage(files, &destinations, &staging, context)?;
     let pending = || {
@@ -154,8 +154,10 @@ fn stage<'d>(
             ..*context
         };
         let before = destination.snapshot()?;
-        let create =
-            |attributes: &_| Staged::create_in(destination, before, attributes, &staging.directory);
+        let create = |attributes: &_| match &staging.directory {
+            Ok(directory) => Staged::create_in(destination, before, attributes, directory),
+            Err(reason) => Err(anyhow!("{reason}")),
+        };
         let progress = progress
             .as_ref()
             .map(|progress| progress.behind(steps.len(), bytes));

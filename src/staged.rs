@@ -26,6 +26,7 @@ pub(crate) use self::commit::CommitOptions;
 pub(crate) use self::pending::{Flush, Pending};
 use self::seal::Seal;
 use crate::attributes::{Attributes, InitialMode};
+use crate::checks;
 use crate::command;
 use crate::copy_error::CopyError;
 use crate::destination::{Destination, Opened};
@@ -61,6 +62,8 @@ enum CommitMethod {
     /// The file is a spool, from which the content is copied into DEST: into this descriptor, or if it is `None` into one
     /// that is opened when there is something to write, because to open a device or a FIFO has effects.
     InPlace(Option<OwnedFd>),
+    /// Not at all, for this reason. With `-C` it may have the content already, so the input is compared and not stored.
+    Impossible(String),
 }
 
 /// How the file is kept until the commit.
@@ -107,7 +110,7 @@ impl<'d> Staged<'d, Open> {
         attributes: &Attributes,
         in_place: InPlace,
     ) -> Result<Self> {
-        if inplace::is_wanted(destination, existing.as_ref(), in_place) {
+        if checks::is_in_place(destination, existing.as_ref(), in_place) {
             return Self::spool(destination, existing);
         }
         let is_regular = existing.is_some_and(|existing| existing.kind == Kind::Regular);
@@ -176,6 +179,24 @@ impl<'d> Staged<'d, Open> {
         ))
     }
 
+    /// Stands for a file that cannot become DEST.
+    pub(crate) fn compare_only(
+        destination: &'d Destination,
+        refusal: anyhow::Error,
+    ) -> Result<Self, Failure> {
+        let refusal = match Failure::from(refusal) {
+            Failure::Failed(error) => Chain(&error).to_string(),
+            other => return Err(other),
+        };
+        let directory = destination.directory().fd.try_clone();
+        Ok(Self::new(
+            destination,
+            directory.context(refusal.clone())?,
+            CommitMethod::Impossible(refusal),
+            InitialMode::Private,
+        ))
+    }
+
     fn new(
         destination: &'d Destination,
         file: OwnedFd,
@@ -200,7 +221,11 @@ impl<'d> Staged<'d, Open> {
         writeback: Writeback,
     ) -> Result<Staged<'d, Filled>, Failure> {
         let explain = |error| self.explain(error, Some(input));
-        let mut transfer = Transfer::begin(self.file.as_fd(), writeback, inspector);
+        let file = self.file.as_fd();
+        let mut transfer = match self.method {
+            CommitMethod::Impossible(_) => Transfer::compare(file, inspector),
+            _ => Transfer::begin(file, writeback, inspector),
+        };
         if let Some(old) = input.first() {
             transfer
                 .copy_from(old)
@@ -265,11 +290,14 @@ impl<'d> Staged<'d, Open> {
     fn explain(&self, error: CopyError, input: Option<&Input<'_>>) -> Failure {
         let errno = match error {
             CopyError::Interrupted(interrupted) => return interrupted.into(),
-            CopyError::HungUp => anyhow!(error),
+            CopyError::Different | CopyError::HungUp => anyhow!(error),
             CopyError::Reading(errno)
             | CopyError::ReadingOld(errno)
             | CopyError::Writing(errno) => anyhow!(errno),
         };
+        if let (CopyError::Different, Err(refusal)) = (error, self.refuse()) {
+            return refusal.into();
+        }
         let what = match (error, input, &self.method) {
             (CopyError::Writing(_), _, CommitMethod::InPlace(_)) => cannot_buffer_input(),
             (CopyError::Writing(_), ..) => cannot_write(self.destination),
@@ -294,7 +322,7 @@ impl<'d> Staged<'d, Filled> {
         seen: Option<Metadata>,
     ) -> Result<Staged<'d, Sealed>> {
         let warnings = match &self.method {
-            CommitMethod::InPlace(_) => Vec::new(),
+            CommitMethod::InPlace(_) | CommitMethod::Impossible(_) => Vec::new(),
             CommitMethod::Rename(_) => {
                 attributes.apply(self.file.as_fd(), self.destination, self.initial)?
             }
@@ -352,6 +380,14 @@ impl<'d, Phase> Staged<'d, Phase> {
     /// Tells whether DEST will be overwritten in place from this file.
     pub(crate) fn is_spool(&self) -> bool {
         matches!(self.method, CommitMethod::InPlace(_))
+    }
+
+    /// Fails if it cannot become DEST.
+    pub(crate) fn refuse(&self) -> Result<()> {
+        match &self.method {
+            CommitMethod::Impossible(reason) => Err(anyhow!("{reason}")),
+            _ => Ok(()),
+        }
     }
 
     fn split(self) -> (Staged<'d, ()>, Phase) {

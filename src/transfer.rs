@@ -88,6 +88,8 @@ pub(crate) struct Transfer<'f, 'o> {
     prealloc: Prealloc,
     writeback: Writeback,
     inspector: ContentInspector<'o>,
+    /// Nothing is stored, and the first difference from the old content is the end.
+    compares_only: bool,
     buffer: Vec<u8>,
     /// Of our own, for what comes from a pipe.
     pipe: Option<(OwnedFd, OwnedFd)>,
@@ -107,6 +109,7 @@ impl<'f, 'o> Transfer<'f, 'o> {
             prealloc: Prealloc::Undecided,
             writeback,
             inspector,
+            compares_only: false,
             buffer: Vec::new(),
             pipe: None,
         }
@@ -117,6 +120,16 @@ impl<'f, 'o> Transfer<'f, 'o> {
         let transfer = Self::begin(file, Writeback::Late, ContentInspector::default());
         Self {
             prealloc: Prealloc::Not,
+            ..transfer
+        }
+    }
+
+    /// Compares with the old content that the inspector has, and leaves `file` alone.
+    pub(crate) fn compare(file: BorrowedFd<'f>, inspector: ContentInspector<'o>) -> Self {
+        let transfer = Self::begin(file, Writeback::Late, inspector);
+        Self {
+            prealloc: Prealloc::Not,
+            compares_only: true,
             ..transfer
         }
     }
@@ -147,6 +160,7 @@ impl<'f, 'o> Transfer<'f, 'o> {
         // sooner than the kernel is asked what it can do; but a block that is shared need not be written at all.
         if from.metadata.kind == Kind::Regular
             && size >= FIRST_READ as u64
+            && !self.compares_only
             && self.copy_file(file, size)?
         {
             return Ok(true);
@@ -209,9 +223,14 @@ impl<'f, 'o> Transfer<'f, 'o> {
     /// Appends what is in the buffer; returns the number of bytes.
     fn append_buffer(&mut self) -> Result<usize, CopyError> {
         let length = self.buffer.len();
-        self.preallocate_ahead(length as u64);
-        write_all(self.file, &self.buffer)?;
+        if !self.compares_only {
+            self.preallocate_ahead(length as u64);
+            write_all(self.file, &self.buffer)?;
+        }
         self.inspector.update(self.size, &self.buffer);
+        if self.compares_only && !self.inspector.compares() {
+            return Err(CopyError::Different);
+        }
         self.grew_to(self.size + length as u64);
         Ok(length)
     }

@@ -116,19 +116,29 @@ pub(crate) fn prepare<'d>(
 ) -> Result<Prepared<'d>, Failure> {
     let request = context.request;
     let rules = Rules::of(request);
-    checks::destination(destination, before, rules)?;
-    let (backups, numbers) = (request.backups.as_ref(), context.numbers);
-    backup::check(destination, before, backups, numbers)?;
+    let refused = checks::destination(destination, before, rules);
     let old = if request.reads_old_content() {
         destination.open(before)?
     } else {
         None
     };
+    let old_content = old.as_ref().and_then(Opened::content);
+    // With -C, a DEST that cannot be replaced need not be if it has the content already.
+    let may_be_equal = request.if_unchanged != IfUnchanged::Replace && old_content.is_some();
+    let refused = match refused {
+        Err(Failure::Failed(error)) if may_be_equal => Some(error),
+        checked => checked.map(|()| None)?,
+    };
+    let (backups, numbers) = (request.backups.as_ref(), context.numbers);
+    backup::check(destination, before, backups, numbers)?;
     let input = Input::open(source, request.start, destination, before, old.as_ref())
         .map_err(|error| request.with_lock_hint(source, error))?;
     backup::check_source(destination, before, backups, numbers, input.metadata())?;
     let wanted = Attributes::requested(&request.attributes, context.owners, input.mode());
-    let draft = create(&wanted)?;
+    let draft = match refused.map_or_else(|| create(&wanted), Err) {
+        Err(error) if may_be_equal => Staged::compare_only(destination, error)?,
+        created => created?,
+    };
     input.announce(request, context.messages);
     let inspector = inspector(request, &input, old.as_ref(), progress);
     let filled = draft.fill(&input, inspector, writeback(request))?;
@@ -137,7 +147,7 @@ pub(crate) fn prepare<'d>(
         None if filled.content().size > 0 => (wanted, None),
         _ => wanted.read_from(destination, before)?,
     };
-    if !Metadata::are_same(before.as_ref(), now.as_ref()) {
+    if !Metadata::are_same(before.as_ref(), now.as_ref()) && filled.refuse().is_ok() {
         let in_place = if filled.is_spool() {
             request.in_place
         } else {
@@ -149,15 +159,23 @@ pub(crate) fn prepare<'d>(
         checks::append_base(destination, old.as_ref().map(|old| old.metadata), now)?;
     }
     checks::content(destination, now, &input, filled.content(), &request.guards)?;
+    if !filled.content().same {
+        filled.refuse()?;
+    }
     let sealed = filled.seal(attributes, now)?;
     if let Some(validator) = validator {
-        let place = if sealed.is_spool() {
+        let place = if sealed.is_spool() || sealed.refuse().is_err() {
             PreviewPlace::TemporaryDirectory
         } else {
             PreviewPlace::Beside
         };
+        // What was only compared is what DEST holds.
+        let checked = match (sealed.refuse(), old_content) {
+            (Err(_), Some(same)) => same,
+            _ => sealed.file(),
+        };
         sealed.collect_close_error()?;
-        validator.check(sealed.file(), sealed.attributes(), destination, place)?;
+        validator.check(checked, sealed.attributes(), destination, place)?;
     }
     let latest = if sealed.content().same {
         destination.snapshot()?
@@ -169,6 +187,7 @@ pub(crate) fn prepare<'d>(
         return checks::leave_equal(destination, old.as_ref(), sealed.content(), sync)
             .map(Prepared::Unchanged);
     }
+    sealed.refuse()?;
     drop(input);
     Input::detach(now)?;
     Ok(Prepared::New(sealed))

@@ -4,6 +4,7 @@
 //! reported, and the file loses every permission that it would grant by mistake without it.
 
 use std::ffi::CStr;
+use std::fmt::Write;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use anyhow::{Context, Result, anyhow};
@@ -118,6 +119,7 @@ impl<'a> Applier<'a> {
                 old_mode = revoke_group(old_mode);
             }
             let mode = self.changed(old_mode);
+            self.name_narrowed(old.mode, mode);
             // On NFS 4 one of the attributes is the ACL, and has set the mode.
             return if old.others.is_empty() {
                 self.chmod(now.mode, mode)
@@ -130,6 +132,7 @@ impl<'a> Applier<'a> {
             acl.limit_group();
         }
         let mode = self.changed(old_mode & !0o007 | acl.others());
+        self.name_narrowed(old.mode, mode);
         // With the mode that it will have: nobody may open a file by the list who will not by the mode.
         acl.set_mode(mode);
         match sys::set_attribute(self.file, acl::ACCESS, acl.as_bytes()) {
@@ -141,6 +144,35 @@ impl<'a> Applier<'a> {
                 let mode = self.changed(old_mode & !0o077 | acl.least());
                 self.chmod_always(mode)
             }
+        }
+    }
+
+    /// Adds to the warning of a group that could not be kept what this made of the mode.
+    fn name_narrowed(&mut self, old: u32, mode: u32) {
+        let begin = self.cannot("keep the group of");
+        let of_group = |warning: &&mut String| warning.starts_with(&begin);
+        if let (true, Some(warning)) = (
+            self.attributes.changed(old) != mode,
+            self.warnings.iter_mut().find(of_group),
+        ) {
+            let _ = write!(warning, "; its mode is now {mode:04o}");
+        }
+    }
+
+    /// Tells which of the flags of chattr(1) are not kept.
+    pub(super) fn warn_of_flags(&mut self, old: &Old) {
+        if old.flags.is_empty() {
+            return;
+        }
+        let now = sys::chattr_flags(self.file);
+        let lost: String = old
+            .flags
+            .chars()
+            .filter(|flag| !now.contains(*flag))
+            .collect();
+        if !lost.is_empty() {
+            let cannot = self.cannot(&format!("keep the chattr(1) flags {lost} of"));
+            self.warnings.push(cannot);
         }
     }
 
@@ -169,14 +201,14 @@ impl<'a> Applier<'a> {
         // Not both at once; perhaps one of them. The group first: once the file is another's, it is not ours to change.
         let group_kept = match gid.map(|gid| sys::set_owner(self.file, None, Some(gid))) {
             Some(Err(errno)) if group.is_some() => {
-                return Err(errno).with_context(|| self.cannot("set the group of"));
+                return Err(reason(errno, "group").context(self.cannot("set the group of")));
             }
             Some(Err(errno)) => self.not_preserved("group", errno)?,
             _ => Kept::Yes,
         };
         let owner_kept = match uid.map(|uid| sys::set_owner(self.file, Some(uid), None)) {
             Some(Err(errno)) if owner.is_some() => {
-                return Err(errno).with_context(|| self.cannot("set the owner of"));
+                return Err(reason(errno, "owner").context(self.cannot("set the owner of")));
             }
             Some(Err(errno)) => self.not_preserved("owner", errno)?,
             _ => Kept::Yes,
@@ -276,7 +308,7 @@ impl<'a> Applier<'a> {
 
     /// Something cannot be kept: a warning, or a failure with `--keep=all`, or if the error is a grave one.
     fn not_preserved(&mut self, what: &str, errno: Errno) -> Result<Kept> {
-        let error = anyhow!(errno).context(self.cannot(&format!("keep the {what} of")));
+        let error = reason(errno, what).context(self.cannot(&format!("keep the {what} of")));
         if self.attributes.keep == Keep::All || is_grave(errno) {
             return Err(error);
         }
@@ -286,6 +318,16 @@ impl<'a> Applier<'a> {
 
     pub(super) fn cannot(&self, verb: &str) -> String {
         format!("cannot {verb} {}", self.destination.typed())
+    }
+}
+
+/// What the kernel means by EINVAL for an owner or a group (user_namespaces(7)).
+fn reason(errno: Errno, what: &str) -> anyhow::Error {
+    match what {
+        "owner" | "group" if errno == Errno::INVAL => {
+            anyhow!("this {what} does not exist in this user namespace")
+        }
+        _ => anyhow!(errno),
     }
 }
 

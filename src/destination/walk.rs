@@ -1,6 +1,8 @@
 //! From a path to a directory and a name: links walked one by one, the directory opened once.
 
+use std::env;
 use std::ffi::{OsStr, OsString};
+use std::io::ErrorKind::NotFound;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -117,6 +119,9 @@ impl Walk<'_> {
                     let filesystem = sys::filesystem(&directory.fd).unwrap_or(FileSystem::Other);
                     let metadata =
                         sys::metadata(&directory.fd).with_context(|| self.cannot_open_parent())?;
+                    if metadata.links == 0 {
+                        self.refuse_deleted(from, &path)?;
+                    }
                     return Ok(ParentDir {
                         directory: Rc::new(directory),
                         metadata,
@@ -137,6 +142,7 @@ impl Walk<'_> {
                     path = above;
                 }
                 Err(Errno::NOENT) => {
+                    self.refuse_deleted(from, &path)?;
                     bail!("{}; --create-dirs makes it", self.does_not_exist());
                 }
                 // A circle of links cannot be opened in any way; a path through a magic link can, but for our ban.
@@ -150,6 +156,18 @@ impl Walk<'_> {
                 Err(errno) => return Err(errno).context(self.cannot_open_parent()),
             }
         }
+    }
+
+    /// Refuses a path that begins in a current directory that has been deleted.
+    fn refuse_deleted(&self, from: Option<&ParentDir>, path: &Path) -> Result<()> {
+        let is_deleted = || env::current_dir().is_err_and(|error| error.kind() == NotFound);
+        if from.is_none() && path.is_relative() && is_deleted() {
+            bail!(
+                "{}: the current directory has been deleted",
+                self.cannot_open_parent()
+            );
+        }
+        Ok(())
     }
 
     /// Reads a link, unless following it would let somebody else choose what we write to.

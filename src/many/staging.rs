@@ -4,7 +4,7 @@
 //! are followed, wherever those lead.
 
 use std::collections::HashMap;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -13,11 +13,11 @@ use anyhow::{Context, Result, anyhow, bail};
 use crate::backup::originals;
 use crate::checks;
 use crate::destination::Destination;
-use crate::message::Quoted;
+use crate::message::{Chain, Quoted};
 use crate::outcome::Failure;
 use crate::parents::Parents;
 use crate::private_dir::StagingDir;
-use crate::request::{Backups, InPlace, Sync};
+use crate::request::{Backups, IfUnchanged, InPlace, Request, Sync};
 use crate::staged::{Flush, Pending};
 use crate::sys::{self, Errno};
 
@@ -26,24 +26,34 @@ use crate::sys::{self, Errno};
 pub(super) struct Staging<'d> {
     /// One of the files that it is for.
     first: &'d Destination,
-    pub(super) directory: StagingDir,
+    /// Or why there can be none: with `-C` each file may have the content already.
+    pub(super) directory: Result<StagingDir, String>,
     pub(super) flush: Flush,
 }
 
 impl<'d> Staging<'d> {
     /// Makes one beside each directory that any of the files is in.
-    pub(super) fn beside(destinations: &'d [Destination], sync: Sync) -> Result<Vec<Self>> {
+    pub(super) fn beside(destinations: &'d [Destination], request: &Request) -> Result<Vec<Self>> {
+        let create = |first: &Destination| -> Result<StagingDir> {
+            checks::directory(first, None, InPlace::Never)?;
+            StagingDir::make(first.directory(), first.filesystem())
+                .with_context(|| format!("cannot create a directory beside {}", first.typed()))
+        };
         let mut all: Vec<Self> = Vec::new();
         for first in destinations {
             if all.iter().any(|staging| staging.is_for(first)) {
                 continue;
             }
-            checks::directory(first, None, InPlace::Never)?;
-            let directory = StagingDir::make(first.directory(), first.filesystem())
-                .with_context(|| format!("cannot create a directory beside {}", first.typed()))?;
-            let flush = match sync {
+            let directory = match create(first) {
+                Err(error) if request.if_unchanged != IfUnchanged::Replace => {
+                    Err(Chain(&error).to_string())
+                }
+                made => Ok(made?),
+            };
+            let syncs_all_at_once = directory.is_ok() && first.filesystem().syncs_all_at_once();
+            let flush = match request.sync {
                 Sync::None => Flush::Never,
-                Sync::File | Sync::Full if first.filesystem().syncs_all_at_once() => Flush::Once,
+                Sync::File | Sync::Full if syncs_all_at_once => Flush::Once,
                 Sync::File | Sync::Full => Flush::Each,
             };
             all.push(Self {
@@ -79,7 +89,8 @@ pub(super) fn refuse_clashes(
     backups: Option<&Backups>,
 ) -> Result<()> {
     let key = |destination: &Destination, name: &Path| {
-        let ignores_case = all[Staging::index(all, destination)].directory.ignores_case;
+        let staging = &all[Staging::index(all, destination)].directory;
+        let ignores_case = staging.as_ref().is_ok_and(|staging| staging.ignores_case);
         let name = match name.to_str() {
             Some(text) if ignores_case => PathBuf::from(text.to_lowercase()),
             _ => name.to_owned(),
@@ -124,8 +135,11 @@ where
     Files: Iterator<Item = &'f Pending<'d>>,
 {
     for staging in all.iter().filter(|staging| staging.flush == Flush::Once) {
+        let Ok(directory) = &staging.directory else {
+            continue;
+        };
         let cannot = || format!("cannot write {}", staging.first.typed());
-        match sys::sync_filesystem(&staging.directory.directory().fd) {
+        match sys::sync_filesystem(&directory.directory().fd) {
             // A filter forbids the call.
             Err(Errno::NOSYS | Errno::PERM | Errno::ACCESS | Errno::INVAL) => files()
                 .filter(|file| staging.is_for(file.destination()))
@@ -145,7 +159,10 @@ pub(super) fn end(
 ) -> Result<(), Failure> {
     let mut durable = Ok(());
     for (staging, parents) in all.into_iter().zip(parents) {
-        let inside = inside(&staging);
+        let Ok(staging) = staging.directory else {
+            continue;
+        };
+        let inside = sys::reopen_directory(staging.directory().fd.as_fd());
         drop(staging);
         if sync == Sync::Full && durable.is_ok() {
             durable = inside.and_then(|inside| {
@@ -160,9 +177,4 @@ pub(super) fn end(
             Quoted::new(directory)
         )))
     })
-}
-
-/// A descriptor on the filesystem of the new files.
-fn inside(staging: &Staging<'_>) -> Result<OwnedFd, Errno> {
-    sys::reopen_directory(staging.directory.directory().fd.as_fd())
 }

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use anyhow::{Context, Result, anyhow};
 
-use super::{Backing, CommitMethod, Staged, Synced, cannot_write, errno};
+use super::{Backing, CommitMethod, Seal, Staged, Synced, cannot_write, errno};
 use crate::attributes::InitialMode;
 use crate::backup::{self, Numbers};
 use crate::checks::{self, Rules};
@@ -15,10 +15,10 @@ use crate::copy_error::CopyError;
 use crate::destination::Destination;
 use crate::inplace;
 use crate::inspector::ContentInspector;
-use crate::message::{Messages, Quoted};
+use crate::message::{Chain, Messages, Quoted};
 use crate::outcome::{Change, Failure, Outcome};
 use crate::parents::Parents;
-use crate::request::{Backups, Overwrite, Request, Start, Sync};
+use crate::request::{Backups, InPlace, Overwrite, Request, Start, Sync};
 use crate::signals;
 use crate::sys::{self, Errno, Identity, Metadata};
 use crate::temp_name::{Moved, TempName, has_name};
@@ -56,33 +56,31 @@ impl Staged<'_, Synced> {
     pub(crate) fn commit(mut self, options: CommitOptions<'_>) -> Result<Committed, Failure> {
         signals::guard()?;
         if let CommitMethod::InPlace(target) = &mut self.method {
-            let outcome = inplace::overwrite(
-                self.file.as_fd(),
-                self.phase.content.size,
-                target.take(),
-                self.destination,
-                self.phase.seal.seen,
-                &self.phase.seal.attributes,
-                options,
-            )?;
+            let target = target.take();
+            let outcome = self.overwrite(target, self.destination, options)?;
             return Ok(Committed::in_place(outcome, self.file));
         }
         let mut parents = Parents::make(self.destination)?;
         let destination = parents.destination().clone();
-        if let Err(failure) = self.rename_to(&destination, options) {
-            // The file first: its name may be in a directory that was made.
-            drop(self);
-            return Err(failure);
-        }
+        let committed = match self.rename_to(&destination, options) {
+            Ok(Renaming::Impossible) => self.overwrite(None, &destination, options),
+            renamed => renamed.map(|_| {
+                let (seen, size) = (self.phase.seal.seen, self.phase.content.size);
+                outcome(&destination, seen, size)
+            }),
+        };
+        let outcome = match committed {
+            Ok(outcome) => outcome,
+            Err(failure) => {
+                // The file first: its name may be in a directory that was made.
+                drop(self);
+                return Err(failure);
+            }
+        };
         parents.disarm();
-        let Synced {
-            content,
-            seal,
-            unsynced,
-            ..
-        } = self.phase;
+        let Synced { seal, unsynced, .. } = self.phase;
         Ok(Committed {
-            outcome: outcome(&destination, seal.seen, content.size),
+            outcome,
             parents: Some(parents),
             file: self.file,
             name: match self.method {
@@ -95,12 +93,46 @@ impl Staged<'_, Synced> {
         })
     }
 
+    /// Copies the content into DEST.
+    fn overwrite(
+        &self,
+        target: Option<OwnedFd>,
+        destination: &Destination,
+        options: CommitOptions<'_>,
+    ) -> Result<Outcome, Failure> {
+        let Seal {
+            attributes, seen, ..
+        } = &self.phase.seal;
+        let spool = inplace::Spool {
+            file: self.file.as_fd(),
+            size: self.phase.content.size,
+        };
+        let Some(seen) = *seen else {
+            // What was to be overwritten can have been a device.
+            if self.is_spool() {
+                return Err(anyhow!(
+                    "{}: it is not the file that was checked",
+                    cannot_write(destination)
+                )
+                .into());
+            }
+            return inplace::create(&spool, destination, attributes, options);
+        };
+        let in_place = InPlace::Always;
+        let rules = Rules {
+            in_place,
+            ..options.rules
+        };
+        checks::destination(destination, Some(seen), rules)?;
+        inplace::overwrite(&spool, target, destination, seen, attributes, options)
+    }
+
     /// Renames the file to DEST, in its own directory, with the attributes that DEST has now.
     fn rename_to(
         &mut self,
         destination: &Destination,
         options: CommitOptions<'_>,
-    ) -> Result<(), Failure> {
+    ) -> Result<Renaming, Failure> {
         let mut resealed = 0;
         loop {
             self.reseal(destination, options, &mut resealed)?;
@@ -109,8 +141,9 @@ impl Staged<'_, Synced> {
             }
             signals::check()?;
             self.link(destination)?;
-            if self.rename(destination, options)? {
-                return Ok(());
+            match self.rename(destination, options)? {
+                Renaming::Appeared => {}
+                renaming => return Ok(renaming),
             }
         }
     }
@@ -194,12 +227,12 @@ impl Staged<'_, Synced> {
         Ok(())
     }
 
-    /// Renames the file to DEST. False if DEST was missing and has appeared.
+    /// Renames the file to DEST.
     fn rename(
         &mut self,
         destination: &Destination,
         options: CommitOptions<'_>,
-    ) -> Result<bool, Failure> {
+    ) -> Result<Renaming, Failure> {
         let name = match (&mut self.linked, &mut self.method) {
             (Some(linked), _) => linked,
             (None, CommitMethod::Rename(Backing::Named(name))) => name,
@@ -225,19 +258,31 @@ impl Staged<'_, Synced> {
                 }
                 Ok((name, self.file))
             }
-            CommitMethod::InPlace(_) => Err(anyhow!("it is a spool")),
+            CommitMethod::InPlace(_) | CommitMethod::Impossible(_) => {
+                Err(anyhow!("it has no name"))
+            }
         }
     }
 }
 
-/// Renames a file to DEST, which was `seen` a moment ago, and makes the backup. False if DEST was missing and has appeared.
+/// What became of a rename.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Renaming {
+    Done,
+    /// DEST was missing and has appeared.
+    Appeared,
+    /// The filesystem refuses it, and the user allows that DEST is written in place.
+    Impossible,
+}
+
+/// Renames a file to DEST, which was `seen` a moment ago, and makes the backup.
 pub(super) fn rename(
     name: &mut TempName,
     identity: impl FnOnce() -> Option<Identity>,
     destination: &Destination,
     seen: Option<Metadata>,
     options: CommitOptions<'_>,
-) -> Result<bool, Failure> {
+) -> Result<Renaming, Failure> {
     let backup = match (options.backups, seen) {
         (Some(backups), Some(_)) => backup::make(destination, backups, options.numbers)?,
         _ => None,
@@ -264,13 +309,22 @@ pub(super) fn rename(
         Err(Errno::EXIST) if options.rules.overwrite == Overwrite::Never => {
             return Err(checks::exists(destination));
         }
-        Err(Errno::EXIST) if seen.is_none() => return Ok(false),
+        Err(Errno::EXIST) if seen.is_none() => return Ok(Renaming::Appeared),
+        Err(Errno::PERM | Errno::XDEV | Errno::OPNOTSUPP | Errno::NOSYS)
+            if options.rules.in_place != InPlace::Never =>
+        {
+            return Ok(Renaming::Impossible);
+        }
+        Err(errno @ (Errno::XDEV | Errno::OPNOTSUPP | Errno::NOSYS)) => {
+            let line = anyhow!(errno).context(cannot_write(destination));
+            return Err(anyhow!("{}; --inplace writes it in place", Chain(&line)).into());
+        }
         Err(errno) => return Err(errno).with_context(|| cannot_write(destination))?,
     }
     if let Some(backup) = backup {
         backup.confirm();
     }
-    Ok(true)
+    Ok(Renaming::Done)
 }
 
 /// What was done.

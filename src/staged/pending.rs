@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use anyhow::{Context, Result, anyhow};
 
-use super::commit::{CommitOptions, outcome, rename};
+use super::commit::{CommitOptions, Renaming, outcome, rename};
 use super::seal::Seal;
 use super::{Backing, CommitMethod, Sealed, Staged, cannot_write};
 use crate::destination::Destination;
@@ -102,13 +102,8 @@ impl<'d> Pending<'d> {
     ) -> Result<Outcome, Failure> {
         loop {
             let (identity, seen) = (self.identity, self.seal.seen);
-            if rename(
-                &mut self.name,
-                || Some(identity),
-                destination,
-                seen,
-                options,
-            )? {
+            let (name, identity) = (&mut self.name, || Some(identity));
+            if rename(name, identity, destination, seen, options)? == Renaming::Done {
                 return Ok(outcome(destination, seen, self.size));
             }
             self.reseal(destination, options)?;

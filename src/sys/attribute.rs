@@ -4,7 +4,7 @@ use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::buffer::spare_capacity;
-use rustix::fs::{self, Gid, Mode, Uid, XattrFlags};
+use rustix::fs::{self, Gid, IFlags, Mode, Uid, XattrFlags};
 use rustix::io::retry_on_intr;
 
 use super::{Errno, Result, proc_path};
@@ -52,6 +52,25 @@ fn grow(call: impl Fn(&mut Vec<u8>) -> Result<usize>) -> Result<Vec<u8>> {
         }
         read => read.map(|_| buffer),
     }
+}
+
+/// The flags that chattr(1) can set and a new file may have too, by its letters. None where there is no such thing.
+pub(crate) fn chattr_flags(file: impl AsFd) -> String {
+    const LETTERS: [(IFlags, char); 10] = [
+        (IFlags::SECURE_REMOVAL, 's'),
+        (IFlags::UNRM, 'u'),
+        (IFlags::SYNC, 'S'),
+        (IFlags::NODUMP, 'd'),
+        (IFlags::NOATIME, 'A'),
+        (IFlags::COMPRESSED, 'c'),
+        (IFlags::JOURNALING, 'j'),
+        (IFlags::NOTAIL, 't'),
+        (IFlags::PROJECT_INHERIT, 'P'),
+        (IFlags::NOCOW, 'C'),
+    ];
+    let flags = fs::ioctl_getflags(file).unwrap_or(IFlags::empty());
+    let set = LETTERS.iter().filter(|(flag, _)| flags.contains(*flag));
+    set.map(|(_, letter)| letter).collect()
 }
 
 /// Tells whether a file has an extended attribute by that name.

@@ -179,25 +179,6 @@ fn guards_hold_for_equal_content_too() {
 }
 
 #[test]
-fn an_equal_dest_that_may_not_be_written_is_refused_as_ever() {
-    needs_root!();
-    let sandbox = Sandbox::new();
-    sandbox.give_to(NOBODY, NOBODY);
-    sandbox.write_with_mode("out", "same", 0o444);
-    sandbox.chown("out", NOBODY, NOBODY);
-    let run = |options| {
-        sandbox
-            .atomwrite([options, "out"])
-            .user(NOBODY, NOBODY, &[])
-            .stdin("same")
-    };
-    run("-C").says("--force").fails(1);
-    run("-fC").leaves_alone(0);
-}
-
-// ---- What was asked for -----------------------------------------------------------------------------------------
-
-#[test]
 fn a_mode_that_differs_replaces() {
     let sandbox = Sandbox::new();
     sandbox.write("out", "same");

@@ -97,6 +97,31 @@ fn memory_stays_within_6_mib_for_any_size_of_input() {
         .through(through())
         .succeeds();
     check("a SOURCE of 256 MiB");
+
+    // From another filesystem, of which the kernel copies nothing.
+    let memory = Path::new("/dev/shm");
+    if !memory.is_dir() {
+        skip!("needs /dev/shm");
+    }
+    let other = Sandbox::in_dir(memory);
+    let source = other.write("source", vec![b'x'; 64 << 20]);
+    let source = source.to_str().unwrap();
+    for options in [
+        &[][..],
+        &["-C"],
+        &["-b"],
+        &["--validate=true"],
+        &["--inplace=always"],
+    ] {
+        let words = options
+            .iter()
+            .copied()
+            .chain(["--sync=none", source, "out"]);
+        let done = sandbox.atomwrite(words).through(through()).output();
+        assert_eq!(done.code(), Some(0), "{options:?}: {done:?}");
+        check(&format!("{options:?} from another filesystem"));
+    }
+    assert!(sandbox.read("out") == other.read("source"));
 }
 
 /// The system calls in a trace.

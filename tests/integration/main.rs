@@ -9,6 +9,7 @@
 )]
 
 mod append;
+mod attribute_warnings;
 mod attributes;
 mod backup;
 mod command;
@@ -34,6 +35,7 @@ mod meanwhile;
 mod messages;
 mod mistakes;
 mod mounts;
+mod old_kernels;
 mod options;
 mod progress;
 mod races;
@@ -46,6 +48,7 @@ mod strace;
 mod sync;
 mod temp_names;
 mod textfile;
+mod unreplaceable;
 mod usage;
 mod validate;
 mod vocabulary;

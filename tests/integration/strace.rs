@@ -20,7 +20,7 @@ const TRACED: &str = "trace=%file,%desc,rt_sigprocmask";
 pub(crate) struct Strace {
     dir: TempDir,
     follow: bool,
-    traced: &'static str,
+    traced: String,
     options: Vec<String>,
 }
 
@@ -32,7 +32,7 @@ impl Strace {
         Self {
             dir,
             follow: true,
-            traced: TRACED,
+            traced: TRACED.to_owned(),
             options: Vec::new(),
         }
     }
@@ -51,7 +51,13 @@ impl Strace {
 
     /// Traces every call, for tests in which nothing may stand between two calls.
     pub(crate) fn every_call(mut self) -> Self {
-        self.traced = "trace=all";
+        "trace=all".clone_into(&mut self.traced);
+        self
+    }
+
+    /// Traces this call only, which is sooner.
+    pub(crate) fn only(mut self, call: &str) -> Self {
+        self.traced = format!("trace={call}");
         self
     }
 
@@ -78,11 +84,18 @@ impl Strace {
 
     /// Gives the words that stand before the program's own.
     pub(crate) fn command(&self) -> Vec<OsString> {
-        let mut words: Vec<OsString> =
-            ["strace", "-y", "--quiet=all", "-s", "64", "-e", self.traced]
-                .iter()
-                .map(OsString::from)
-                .collect();
+        let mut words: Vec<OsString> = [
+            "strace",
+            "-y",
+            "--quiet=all",
+            "-s",
+            "64",
+            "-e",
+            &self.traced,
+        ]
+        .iter()
+        .map(OsString::from)
+        .collect();
         if self.follow {
             words.push("-f".into());
         }

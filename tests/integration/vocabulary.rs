@@ -19,8 +19,8 @@ const UNSEEN: [(&str, &str); 6] = [
         "a file that is to be renamed was given a name before",
     ),
     (
-        "it is a spool",
-        "a copy for a backup is made beside DEST, and is no spool",
+        "the content is not the same",
+        "the reason why DEST cannot be replaced is told in its place",
     ),
     ("(os error", "it is taken out of messages"),
     ("at path \"", "it is taken out of messages"),
