@@ -207,7 +207,7 @@ impl Attributes {
         let Some(change) = &self.change else {
             return Ok(());
         };
-        let cannot = || format!("cannot set the mode of {}", destination.typed());
+        let cannot = || destination.cannot("set the mode of");
         let now = sys::metadata(file).with_context(cannot)?.mode;
         let restricted = now & change.apply(now, sys::umask);
         if restricted != now {
@@ -272,7 +272,7 @@ impl Attributes {
 impl Old {
     fn read(destination: &Destination, opened: &Opened, keep: Keep) -> Result<Self> {
         let file = opened.readable();
-        let cannot_read = || format!("cannot read the attributes of {}", destination.typed());
+        let cannot_read = || destination.cannot("read the attributes of");
         let Metadata { uid, gid, mode, .. } = opened.metadata;
         let mut old = Self {
             uid,

@@ -16,12 +16,12 @@ use anyhow::{Context, Result, anyhow};
 
 use self::names::BackupName;
 pub(crate) use self::names::{Numbers, originals};
-use crate::attributes::{Attributes, InitialMode};
+use crate::attributes::Attributes;
 use crate::destination::Destination;
 use crate::message::Quoted;
+use crate::named_copy::NamedCopy;
 use crate::outcome::Failure;
 use crate::request::{Backups, Sync};
-use crate::staged::Staged;
 use crate::sys::{self, Errno, Identity, Metadata};
 use crate::temp_name::{Moved, TempName, has_name};
 
@@ -58,7 +58,7 @@ pub(crate) fn check(
     if let (Some(backups), Some(_)) = (backups, existing) {
         let name = names::choose(destination, backups, numbers)
             .and_then(|name| names::check(destination, &name.path(destination, backups)));
-        name.with_context(|| cannot(destination))?;
+        name.with_context(|| destination.cannot("back up"))?;
     }
     Ok(())
 }
@@ -80,7 +80,7 @@ pub(crate) fn check_source(
     if is_source && input.identity != existing.identity {
         return Err(
             anyhow!("the backup {} would destroy SOURCE", Quoted::new(&name))
-                .context(cannot(destination)),
+                .context(destination.cannot("back up")),
         );
     }
     Ok(())
@@ -94,7 +94,7 @@ pub(crate) fn read_numbers(
 ) -> Result<()> {
     names::choose(destination, backups, numbers)
         .map(drop)
-        .with_context(|| cannot(destination))
+        .with_context(|| destination.cannot("back up"))
 }
 
 /// Makes a backup of DEST just before the rename. `None` if DEST is gone.
@@ -110,12 +110,12 @@ pub(crate) fn make(
             break;
         };
         let name = names::choose(destination, backups, numbers);
-        let name = name.with_context(|| cannot(destination))?;
+        let name = name.with_context(|| destination.cannot("back up"))?;
         let new = match method {
             BackupMethod::Link => link(destination, backups, numbers, name, of),
             BackupMethod::Copy => copy(destination, backups, numbers, name).map(|(made, _)| made),
         };
-        let new = match new.map_err(|failure| failure.within(&cannot(destination)))? {
+        let new = match new.map_err(|failure| failure.within(&destination.cannot("back up")))? {
             Made::Backup(new) => new,
             Made::LinkRefused => {
                 method = BackupMethod::Copy;
@@ -155,7 +155,7 @@ pub(crate) fn make_copy(
         drop(name);
         Ok(Some(made))
     };
-    make().map_err(|failure| failure.within(&cannot(destination)))
+    make().map_err(|failure| failure.within(&destination.cannot("back up")))
 }
 
 /// What became of one try.
@@ -219,12 +219,14 @@ fn copy(
         };
     };
     let of = old.metadata.identity;
-    let draft = Staged::beside(destination, InitialMode::Private)?;
-    let filled = draft.fill_from(&old)?;
-    let (attributes, seen) = Attributes::for_copy().read_from(destination, Some(old.metadata))?;
+    let content = old.content().context("it cannot be read")?;
+    let (attributes, _) = Attributes::for_copy().read_from(destination, Some(old.metadata))?;
+    let NamedCopy {
+        file,
+        name: mut temporary,
+        ..
+    } = NamedCopy::make(content, &attributes, destination, Sync::File)?;
     drop(old);
-    let synced = filled.seal(attributes, seen)?.sync(Sync::File)?;
-    let (mut temporary, file) = synced.into_named()?;
     let identity = sys::metadata(&file)
         .context("it cannot be looked up")?
         .identity;
@@ -340,8 +342,4 @@ impl Drop for NewBackup {
             let _ = sys::unlink(directory, &self.name);
         }
     }
-}
-
-fn cannot(destination: &Destination) -> String {
-    format!("cannot back up {}", destination.typed())
 }

@@ -13,7 +13,7 @@ use crate::inspector::{Content, Sha256Digest};
 use crate::message::Chain;
 use crate::outcome::{Change, Failure, Outcome};
 use crate::request::{
-    AttributeOptions, EmptyInput, Guards, InPlace, Keep, Overwrite, Request, Sync,
+    AttributeOptions, EmptyInput, Files, Guards, InPlace, Keep, Links, Overwrite, Request, Sync,
 };
 use crate::source::Input;
 use crate::sys::{self, Errno, Kind, Metadata};
@@ -25,6 +25,8 @@ pub(crate) struct Rules {
     pub(crate) in_place: InPlace,
     /// The new file will belong to the owner of the old one.
     pub(crate) keeps_owner: bool,
+    /// A backup gets its name by a rename or a link.
+    pub(crate) backs_up: bool,
 }
 
 impl Rules {
@@ -34,6 +36,7 @@ impl Rules {
             overwrite: request.overwrite,
             in_place: request.in_place,
             keeps_owner: *keep != Keep::None && owner.is_none(),
+            backs_up: request.backups.is_some(),
         }
     }
 }
@@ -48,14 +51,18 @@ pub(crate) fn destination(
         overwrite,
         in_place,
         keeps_owner,
+        ..
     } = rules;
-    directory(destination, existing, in_place)?;
+    if existing.is_some() && overwrite == Overwrite::Never {
+        return Err(exists(destination));
+    }
+    directory(destination, existing, rules)?;
     let Some(metadata) = existing else {
         return Ok(());
     };
-    if overwrite == Overwrite::Never {
-        return Err(exists(destination));
-    }
+    let is_trap = is_shared_trap(destination, &metadata);
+    let is_in_place = is_in_place(destination, existing.as_ref(), in_place);
+    let is_protected = protected_by_sticky_bit(destination, &metadata);
     let not_renamed_to = match metadata.kind {
         Kind::Directory => {
             Some("it is a directory; name the file in it, or write files into it with -t")
@@ -67,15 +74,22 @@ pub(crate) fn destination(
         Kind::Regular if metadata.is_append_only => {
             Some("it can only be appended to (chattr(1) can change that)")
         }
-        Kind::Regular
-            if is_shared_trap(destination, &metadata)
-                && (keeps_owner || is_in_place(destination, Some(&metadata), in_place)) =>
-        {
-            Some(
-                "it is another user's, in a directory that all may write to, and that user would \
-                 get the content; --keep=none or -o replaces it",
-            )
-        }
+        Kind::Fifo if is_trap && is_in_place => Some(
+            "it is another user's FIFO, in a directory that all may write to, and that user would \
+             get the content",
+        ),
+        Kind::Regular if is_trap && is_protected => Some(
+            "it is another user's, in a directory where only its owner may replace it (the sticky \
+             bit)",
+        ),
+        Kind::Regular if is_trap && is_in_place => Some(
+            "it is another user's, in a directory that all may write to, and that user would get \
+             the content; without --inplace, --keep=none or -o replaces it",
+        ),
+        Kind::Regular if is_trap && keeps_owner => Some(
+            "it is another user's, in a directory that all may write to, and that user would get \
+             the content; --keep=none or -o replaces it",
+        ),
         _ if in_place != InPlace::Never => None,
         Kind::Fifo => Some("it is a FIFO; --inplace writes into it"),
         Kind::CharacterDevice | Kind::BlockDevice => Some("it is a device; --inplace writes to it"),
@@ -83,7 +97,7 @@ pub(crate) fn destination(
             "it is a mount point, and nothing can be renamed to it; mount its directory instead, \
              or let --inplace overwrite it",
         ),
-        Kind::Regular | Kind::Symlink if protected_by_sticky_bit(destination, &metadata) => Some(
+        Kind::Regular | Kind::Symlink if is_protected => Some(
             "it is another user's, in a directory where only its owner may replace it (the sticky \
              bit); --inplace overwrites it",
         ),
@@ -99,7 +113,7 @@ pub(crate) fn destination(
             Ok(()) | Err(Errno::NOENT | Errno::STALE) => return Ok(()),
             Err(errno) => errno,
         };
-        let line = anyhow!(error).context(format!("cannot write {}", destination.typed()));
+        let line = anyhow!(error).context(destination.cannot("write"));
         return Err(Failure::Failed(match error {
             Errno::ACCESS => anyhow!("{}; --force replaces it all the same", Chain(&line)),
             _ => line,
@@ -113,7 +127,9 @@ pub(crate) fn destination(
 fn is_shared_trap(destination: &Destination, existing: &Metadata) -> bool {
     const STICKY_AND_WRITABLE_BY_ALL: u32 = 0o1002;
     let directory = destination.directory_metadata();
-    directory.mode & STICKY_AND_WRITABLE_BY_ALL == STICKY_AND_WRITABLE_BY_ALL
+    // Only root can have mounted a file there.
+    !existing.mount_root
+        && directory.mode & STICKY_AND_WRITABLE_BY_ALL == STICKY_AND_WRITABLE_BY_ALL
         && existing.uid != sys::effective_uid()
         && existing.uid != directory.uid
 }
@@ -122,10 +138,10 @@ fn is_shared_trap(destination: &Destination, existing: &Metadata) -> bool {
 pub(crate) fn directory(
     destination: &Destination,
     existing: Option<Metadata>,
-    in_place: InPlace,
+    rules: Rules,
 ) -> Result<()> {
-    let renames = in_place == InPlace::Never || existing.is_none();
-    if renames && destination.directory_metadata().is_append_only {
+    let may_overwrite = rules.in_place != InPlace::Never && existing.is_some();
+    if (!may_overwrite || rules.backs_up) && destination.directory_metadata().is_append_only {
         bail!(
             "cannot write {}: its directory is append-only (chattr(1) can change that)",
             destination.typed()
@@ -153,6 +169,22 @@ pub(crate) fn is_in_place(
                 || protected_by_sticky_bit(destination, existing)
         }
     }
+}
+
+/// Tells whether --inplace would help where DEST, which is `existing`, cannot be replaced.
+pub(crate) fn may_be_overwritten(
+    destination: &Destination,
+    existing: Option<Metadata>,
+    request: &Request,
+) -> bool {
+    let directory = destination.directory().fd.as_fd();
+    matches!(request.files, Files::One { .. })
+        && request.links() == Links::Follow
+        && existing.is_none_or(|existing| {
+            existing.kind == Kind::Regular
+                && !is_shared_trap(destination, &existing)
+                && sys::may_write(directory, destination.name()).is_ok()
+        })
 }
 
 /// Tells whether the sticky bit forbids a rename to DEST: it allows that only to the owner of the file or of the directory.
@@ -282,7 +314,7 @@ pub(crate) fn leave_equal(
             _ => Ok(()),
         }
     };
-    durable().with_context(|| format!("cannot sync {}", destination.typed()))?;
+    durable().with_context(|| destination.cannot("sync"))?;
     Ok(Outcome {
         change: Change::Unchanged,
         destination: destination.path().to_owned(),

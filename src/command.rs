@@ -50,7 +50,7 @@ pub(crate) fn run(
     };
     let (status, end) = match drain(program, &reader, transfer)? {
         Drained::Ended(status, end) => (status, end),
-        Drained::Broken(program, error) => {
+        Drained::Failed(program, error) => {
             drop(output);
             program.give_up();
             return Err(explain(error));
@@ -61,7 +61,7 @@ pub(crate) fn run(
         return Err(Failure::Command {
             status: exit_status(status),
             error: anyhow!("{} {}", Quoted(name), describe(status))
-                .context(format!("cannot write {}", destination.typed())),
+                .context(destination.cannot("write")),
         });
     }
     if end == Available::End {
@@ -110,7 +110,7 @@ enum Drained {
     /// COMMAND has ended. [`Available::End`] if the output has, too.
     Ended(ExitStatus, Available),
     /// It cannot be copied; COMMAND still runs.
-    Broken(Program, CopyError),
+    Failed(Program, CopyError),
 }
 
 /// Copies the output until no process is left to write to it, or until COMMAND has ended and others do not.
@@ -133,7 +133,7 @@ fn drain(
             Err(CopyError::Interrupted(interrupted)) => {
                 return Err(program.end_by(interrupted).into());
             }
-            Err(error) => return Ok(Drained::Broken(program, error)),
+            Err(error) => return Ok(Drained::Failed(program, error)),
         };
         match (available, ended) {
             (Available::End, Some((status, _))) => return Ok(Drained::Ended(status, available)),

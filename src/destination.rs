@@ -14,7 +14,7 @@ use std::rc::Rc;
 use anyhow::{Context, Result};
 
 use self::walk::{Aim, Walk};
-use crate::message::Quoted;
+use crate::message::{Quoted, cannot};
 use crate::outcome::Failure;
 use crate::request::{CreateDirs, Links};
 use crate::sys::{self, Errno, FileSystem, Kind, Metadata, OpenDirectory};
@@ -287,8 +287,9 @@ impl Destination {
         }
     }
 
-    fn cannot(&self, verb: &str) -> String {
-        format!("cannot {verb} {}", self.typed())
+    /// The beginning of a message.
+    pub(crate) fn cannot(&self, verb: &str) -> String {
+        cannot(verb, &self.typed)
     }
 }
 

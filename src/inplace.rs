@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 
-use crate::attributes::Attributes;
+use crate::attributes::{Attributes, InitialMode};
 use crate::backup;
 use crate::checks;
 use crate::copy_error::CopyError;
@@ -17,8 +17,8 @@ use crate::destination::Destination;
 use crate::message::Chain;
 use crate::outcome::{Change, Failure, Outcome};
 use crate::request::{Overwrite, Start, Sync};
+use crate::run_context::RunContext;
 use crate::signals;
-use crate::staged::CommitOptions;
 use crate::sys::{self, Errno, Kind, Metadata};
 use crate::temp_name::has_name;
 use crate::transfer::{Available, ReadMethod, Reader, Transfer};
@@ -33,7 +33,7 @@ pub(crate) fn open(destination: &Destination, kind: Kind) -> Result<OwnedFd> {
         match sys::open_in_place(destination.directory().fd.as_fd(), destination.name()) {
             Err(Errno::NXIO) if kind == Kind::Fifo => signals::pause(PAUSE)?,
             Err(Errno::AGAIN) => signals::pause(PAUSE)?,
-            opened => return opened.with_context(|| cannot_write(destination)),
+            opened => return opened.with_context(|| destination.cannot("write")),
         }
     }
 }
@@ -46,7 +46,7 @@ pub(crate) fn overwrite(
     destination: &Destination,
     seen: Metadata,
     attributes: &Attributes,
-    options: CommitOptions<'_>,
+    context: &RunContext<'_>,
 ) -> Result<Outcome, Failure> {
     // A FIFO whose reader has gone is an error to be reported.
     sys::ignore_broken_pipes();
@@ -55,13 +55,14 @@ pub(crate) fn overwrite(
         Some(file) => file,
         None => open(destination, seen.kind)?,
     };
-    check_target(&file, spool, destination, seen, options.start)?;
-    let backup = match options.backups {
+    let backup = match context.backups() {
         Some(backups) if is_regular => {
-            backup::make_copy(destination, backups, options.numbers, options.sync)?
+            backup::make_copy(destination, backups, context.numbers, context.sync())?
         }
         _ => None,
     };
+    // A backup of another file, or none, would be no backup.
+    check_target(&file, spool, destination, seen, context.request.start)?;
     signals::check()?;
     let prepare = || -> Result<()> {
         if is_regular {
@@ -70,11 +71,12 @@ pub(crate) fn overwrite(
         attributes.restrict_mode(file.as_fd(), destination)
     };
     prepare().inspect_err(|_| undo_preparation(file.as_fd(), seen))?;
-    options.messages.warn(format_args!(
+    context.messages.warn(format_args!(
         "overwriting {} in place: readers may see partial content, and an interruption will leave it",
         destination.typed()
     ));
-    let (written, finished) = spool.write_to(&file, is_regular, destination, attributes, options);
+    let finish = || attributes.apply_requested(file.as_fd(), destination);
+    let (written, finished) = spool.write_to(&file, is_regular, destination, finish, context);
     if let Err(error) = finished {
         // The first write has failed, as on a device that takes nothing: nothing has happened.
         if written == 0 && spool.size > 0 {
@@ -96,40 +98,53 @@ pub(crate) fn overwrite(
     Ok(outcome(destination, Change::WrittenInPlace, spool.size))
 }
 
-/// Creates a missing DEST, where the filesystem refuses to rename a file to it, and removes it again if that fails.
+/// Creates a missing DEST, where the filesystem refuses to rename a file to it. `None` if it has appeared.
 pub(crate) fn create(
     spool: &Spool<'_>,
     destination: &Destination,
     attributes: &Attributes,
-    options: CommitOptions<'_>,
-) -> Result<Outcome, Failure> {
+    context: &RunContext<'_>,
+) -> Result<Option<Outcome>, Failure> {
+    signals::check()?;
     let directory = destination.directory().fd.as_fd();
-    let mode = attributes.initial_mode(None).bits();
-    let file = match sys::create_new(directory, destination.name(), mode) {
-        Err(Errno::EXIST) if options.rules.overwrite == Overwrite::Never => {
+    let initial = InitialMode::Private;
+    let file = match sys::create_new(directory, destination.name(), initial.bits()) {
+        Err(Errno::EXIST) if context.request.overwrite == Overwrite::Never => {
             return Err(checks::exists(destination));
         }
-        created => created.with_context(|| cannot_write(destination))?,
+        Err(Errno::EXIST) => return Ok(None),
+        created => created.with_context(|| destination.cannot("write"))?,
     };
-    options.messages.warn(format_args!(
+    context.messages.warn(format_args!(
         "writing {} in place: readers may see partial content, and an interruption will leave it",
         destination.typed()
     ));
-    let prepared = spool.preallocate(&file, destination);
-    let finished = prepared.and_then(|()| {
-        spool
-            .write_to(&file, true, destination, attributes, options)
-            .1
-    });
-    if let Err(error) = finished {
-        let is_ours = |created: Metadata| has_name(directory, destination.name(), created.identity);
-        if sys::metadata(&file).is_ok_and(is_ours) {
-            // The error under way is what the user needs to know.
-            let _ = sys::unlink(directory, destination.name());
-        }
+    let finish = || {
+        attributes
+            .apply(file.as_fd(), destination, initial)
+            .map(drop)
+    };
+    let (written, finished) = match spool.preallocate(&file, destination) {
+        Ok(()) => spool.write_to(&file, true, destination, finish, context),
+        Err(error) => (0, Err(error)),
+    };
+    let Err(error) = finished else {
+        return Ok(Some(outcome(destination, Change::Created, spool.size)));
+    };
+    let is_empty =
+        |now: Metadata| now.size == 0 && has_name(directory, destination.name(), now.identity);
+    if written == 0
+        && sys::metadata(&file).is_ok_and(is_empty)
+        && sys::unlink(directory, destination.name()).is_ok()
+    {
         return Err(error.into());
     }
-    Ok(outcome(destination, Change::Created, spool.size))
+    // Others may have written to it by now, so it stays.
+    Err(Failure::Uncertain(anyhow!(
+        "{}; {written} of {} bytes are written",
+        Chain(&error),
+        spool.size
+    )))
 }
 
 fn outcome(destination: &Destination, change: Change, size: u64) -> Outcome {
@@ -151,7 +166,7 @@ pub(crate) struct Spool<'f> {
 
 impl Spool<'_> {
     fn preallocate(&self, file: &OwnedFd, destination: &Destination) -> Result<()> {
-        sys::preallocate(file, 0, self.size).with_context(|| cannot_write(destination))
+        sys::preallocate(file, 0, self.size).with_context(|| destination.cannot("write"))
     }
 
     /// Copies the content, and puts it on the disk. Also returns how many bytes were written.
@@ -160,10 +175,10 @@ impl Spool<'_> {
         file: &OwnedFd,
         is_regular: bool,
         destination: &Destination,
-        attributes: &Attributes,
-        options: CommitOptions<'_>,
+        set_attributes: impl FnOnce() -> Result<()>,
+        context: &RunContext<'_>,
     ) -> (u64, Result<()>) {
-        let cannot = || cannot_write(destination);
+        let cannot = || destination.cannot("write");
         let mut transfer = Transfer::over(file.as_fd());
         let copied = sys::seek(self.file, 0)
             .map_err(Into::into)
@@ -175,8 +190,8 @@ impl Spool<'_> {
             if is_regular {
                 sys::set_size(file.as_fd(), self.size).with_context(cannot)?;
             }
-            attributes.apply_requested(file.as_fd(), destination)?;
-            if options.sync != Sync::None {
+            set_attributes()?;
+            if context.sync() != Sync::None {
                 sys::sync_in_place(file).with_context(cannot)?;
             }
             sys::close_error(file).with_context(cannot)
@@ -193,7 +208,7 @@ fn check_target(
     seen: Metadata,
     start: Start,
 ) -> Result<(), Failure> {
-    let cannot = || cannot_write(destination);
+    let cannot = || destination.cannot("write");
     let now = sys::metadata(file).with_context(cannot)?;
     let directory = destination.directory().fd.as_fd();
     if seen.identity != now.identity || !has_name(directory, destination.name(), now.identity) {
@@ -245,8 +260,4 @@ fn undo_preparation(file: BorrowedFd<'_>, seen: Metadata) {
         });
         let _ = sys::set_modified(file, seen.modified);
     }
-}
-
-fn cannot_write(destination: &Destination) -> String {
-    format!("cannot write {}", destination.typed())
 }

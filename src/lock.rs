@@ -13,9 +13,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 
-use crate::checks;
+use crate::checks::{self, Rules};
 use crate::destination::Destination;
-use crate::message::{Messages, Quoted};
+use crate::message::Messages;
 use crate::outcome::Failure;
 use crate::parents::Parents;
 use crate::request::{InPlace, Locking, Request};
@@ -73,7 +73,7 @@ impl Lock {
             return Ok((None, destination));
         };
         let stdin = Stdin::look(&destination);
-        checks::directory(&destination, destination.snapshot()?, request.in_place)?;
+        checks::directory(&destination, destination.snapshot()?, Rules::of(request))?;
         signals::guard()?;
         if !destination.missing().is_empty() {
             // There is no lock in a directory that does not exist, so they are made before the commit, and stay.
@@ -83,7 +83,7 @@ impl Lock {
         let mut wait = Wait::new(timeout, messages);
         loop {
             let tried = Self::attempt(&destination, request.in_place)
-                .with_context(|| cannot_lock(&destination))?;
+                .with_context(|| destination.cannot("lock"))?;
             match tried {
                 Attempt::Held(lock) => {
                     let now = resolve()?;
@@ -240,7 +240,7 @@ impl Wait {
         let waited = self.since.elapsed();
         if self.timeout.is_some_and(|timeout| waited >= timeout) {
             return Err(anyhow!("it is locked by another process")
-                .context(cannot_lock(destination))
+                .context(destination.cannot("lock"))
                 .into());
         }
         if !self.told && (self.messages.are_verbose() || waited >= PATIENCE) {
@@ -276,7 +276,7 @@ impl Wait {
 fn no_lock_file(destination: &Destination, errno: Errno) -> Failure {
     anyhow!(errno)
         .context("no lock file can be used beside it")
-        .context(cannot_lock(destination))
+        .context(destination.cannot("lock"))
         .into()
 }
 
@@ -307,8 +307,4 @@ impl Stdin {
              the lock; name it as an operand of COMMAND: atomwrite --lock {typed} -- COMMAND {typed}"
         )))
     }
-}
-
-fn cannot_lock(destination: &Destination) -> String {
-    format!("cannot lock {}", Quoted::new(destination.path()))
 }

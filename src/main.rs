@@ -8,35 +8,46 @@
 mod cli;
 
 mod many;
+
 mod write;
 
 mod staged;
 
+mod inplace;
+mod lock;
+
+mod run_context;
+
 mod backup;
 mod checks;
 mod command;
-mod inplace;
-mod lock;
-mod source;
 mod validate;
 
+mod named_copy;
+mod source;
+
 mod attributes;
-mod copy_error;
-mod inspector;
 mod parents;
 mod private_dir;
+
 mod program;
 mod temp_name;
 mod transfer;
 
 mod destination;
 
+mod request;
+
+mod inspector;
+
+mod copy_error;
 mod mode;
 mod outcome;
-mod request;
+
 mod signals;
 
 mod message;
+
 mod sys;
 
 #[cfg(test)]

@@ -22,11 +22,12 @@ use crate::message::{Messages, Progress};
 use crate::outcome::{Failure, Outcome};
 use crate::parents::Parents;
 use crate::request::{Request, Source, Sources, Sync};
+use crate::run_context::RunContext;
 use crate::signals;
-use crate::staged::{CommitOptions, Flush, Pending, Staged};
+use crate::staged::{Flush, Pending, Staged};
 use crate::sys::{self, Kind};
 use crate::validate::Validator;
-use crate::write::{Prepared, RunContext, prepare};
+use crate::write::{File, Prepared, prepare};
 
 /// Writes files into a directory.
 pub(crate) fn write_all(
@@ -73,13 +74,16 @@ fn replace(
         })
     };
     staging::flush(&staging, pending)?;
-    let numbers = Numbers::default();
-    let options = CommitOptions::new(request, &numbers, messages);
-    let Committed {
+    let numbers = &Numbers::default();
+    let context = RunContext {
+        numbers,
+        ..*context
+    };
+    let AllCommitted {
         outcomes,
         warnings,
         parents,
-    } = commit(steps, &staging, options)?;
+    } = commit(steps, &staging, &context)?;
     let durable = staging::end(staging, &parents, request.sync, directory);
     for warning in warnings {
         messages.warn(warning);
@@ -123,7 +127,7 @@ enum Step<'d> {
 
 /// All files are new.
 #[derive(Debug)]
-struct Committed {
+struct AllCommitted {
     outcomes: Vec<Outcome>,
     /// What could not be kept.
     warnings: Vec<String>,
@@ -165,15 +169,13 @@ fn stage<'d>(
             bytes += size(file).unwrap_or(0);
         }
         let source = Source::File(file.source.clone());
-        let prepared = prepare(
+        let file = File {
             destination,
             before,
-            &source,
-            &context,
-            create,
-            validator.as_mut(),
+            source: &source,
             progress,
-        )?;
+        };
+        let prepared = prepare(file, &context, create, validator.as_mut())?;
         steps.push(match prepared {
             Prepared::Unchanged(outcome) => Step::None(outcome),
             Prepared::New(sealed) => Step::Rename(sealed.close_staged(staging.flush)?),
@@ -198,8 +200,8 @@ fn size(file: &SourceEntry) -> Option<u64> {
 fn commit(
     mut steps: Vec<Step<'_>>,
     all: &[Staging<'_>],
-    options: CommitOptions<'_>,
-) -> Result<Committed, Failure> {
+    context: &RunContext<'_>,
+) -> Result<AllCommitted, Failure> {
     signals::guard()?;
     let mut parents_of_all = Vec::with_capacity(all.len());
     for staging in all {
@@ -210,7 +212,7 @@ fn commit(
             signals::check()?;
             let parents = &parents_of_all[Staging::index(all, file.destination())];
             let destination = within(file.destination(), parents);
-            file.reseal(&destination, options)?;
+            file.reseal(&destination, context)?;
         }
     }
     signals::check()?;
@@ -228,7 +230,7 @@ fn commit(
         let destination = file.destination();
         let warnings_of_file = file.warnings().to_vec();
         let parents = &mut parents_of_all[Staging::index(all, destination)];
-        match file.commit(&within(destination, parents), options) {
+        match file.commit(&within(destination, parents), context) {
             Ok(outcome) => {
                 parents.disarm();
                 outcomes.push(outcome);
@@ -241,7 +243,7 @@ fn commit(
             }
         }
     }
-    Ok(Committed {
+    Ok(AllCommitted {
         outcomes,
         warnings,
         parents: parents_of_all,

@@ -11,6 +11,7 @@ use std::fmt::{self, Display, Write as _};
 use std::io::{self, Write as _};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::time::Duration;
 
 pub(crate) use self::progress::Progress;
@@ -208,6 +209,11 @@ impl Display for Escaped<'_> {
         }
         Ok(())
     }
+}
+
+/// The beginning of a message.
+pub(crate) fn cannot(verb: &str, path: &Path) -> String {
+    format!("cannot {verb} {}", Quoted::new(path))
 }
 
 #[cfg(test)]

@@ -10,11 +10,11 @@ const EXECUTE: u32 = 0o111;
 
 /// A change of permission bits.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct ModeChange(Vec<Step>);
+pub(crate) struct ModeChange(Vec<ModeStep>);
 
 /// One operator and what stands behind it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Step {
+struct ModeStep {
     /// The bits of u, g, o or a; `None` if no such letter was given, and then the umask counts.
     who: Option<u32>,
     operator: u8,
@@ -37,7 +37,7 @@ impl ModeChange {
         let text = text.as_bytes();
         if text.first()?.is_ascii_digit() {
             let what = What::Bits(octal(text)?);
-            return Some(Self(vec![Step {
+            return Some(Self(vec![ModeStep {
                 who: Some(ALL),
                 operator: b'=',
                 what,
@@ -69,7 +69,7 @@ impl ModeChange {
 }
 
 /// Reads `[ugoa]*([-+=](OCTAL|[ugo]|[rwxXst]*))+`.
-fn parse_clause(clause: &[u8], steps: &mut Vec<Step>) -> Option<()> {
+fn parse_clause(clause: &[u8], steps: &mut Vec<ModeStep>) -> Option<()> {
     let (letters, mut rest) = split_while(clause, |byte| b"ugoa".contains(&byte));
     let who = letters
         .iter()
@@ -88,7 +88,7 @@ fn parse_clause(clause: &[u8], steps: &mut Vec<Step>) -> Option<()> {
             return None;
         }
         let who = if number { Some(ALL) } else { who };
-        steps.push(Step {
+        steps.push(ModeStep {
             who,
             operator,
             what,

@@ -79,9 +79,7 @@ impl Parents {
             let mut changed = self.changed.iter();
             changed
                 .try_for_each(|directory| directory.sync(&inside.fd))
-                .with_context(|| {
-                    format!("cannot sync the directory of {}", self.destination.typed())
-                })?;
+                .with_context(|| self.destination.cannot("sync the directory of"))?;
         }
         Ok(())
     }

@@ -86,19 +86,28 @@ impl Program {
 
     /// Passes the signal on, and waits for the end, but not for ever.
     pub(crate) fn end_by(mut self, interrupted: Interrupted) -> Interrupted {
-        sys::forward_first_signal(self.child.id());
+        let (child, Interrupted(signal)) = (self.child.id(), interrupted);
+        // A terminal sends its signals to the whole foreground process group; only a hangup goes to the session leader alone.
+        let has_it_already = sys::first_signal_is_from_kernel()
+            && signal != sys::SIGHUP
+            && sys::is_in_our_group(child);
+        if !has_it_already {
+            sys::send_signal(child, signal);
+        }
         self.wait_patiently();
         interrupted
     }
 
     /// Asks the program to end, whose output is of no use any more, and waits for the end, but not for ever.
     pub(crate) fn give_up(mut self) {
-        sys::terminate(self.child.id());
+        sys::send_signal(self.child.id(), sys::SIGTERM);
         self.wait_patiently();
     }
 
     /// Waits for the end for some time, or until another signal comes.
     fn wait_patiently(&mut self) {
+        // A stopped process would never handle what it was sent.
+        sys::send_signal(self.child.id(), sys::SIGCONT);
         let (since, signals) = (Instant::now(), sys::signal_count());
         loop {
             let rest = GRACE_PERIOD.saturating_sub(since.elapsed());

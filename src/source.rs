@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use crate::destination::{Destination, Opened};
-use crate::message::{Messages, Quoted};
+use crate::message::{Messages, cannot};
 use crate::request::{Locking, Request, Source, Start, is_stdin};
 use crate::signals;
 use crate::sys::{self, Errno, Kind, Metadata};
@@ -240,8 +240,4 @@ pub(crate) fn stdin_method(metadata: &Metadata) -> (Option<OwnedFd>, ReadMethod)
         Kind::CharacterDevice => (None, ReadMethod::WaitAndRead),
         _ => (None, ReadMethod::Read),
     }
-}
-
-fn cannot(verb: &str, path: &Path) -> String {
-    format!("cannot {verb} {}", Quoted::new(path))
 }

@@ -18,11 +18,10 @@ mod pending;
 mod seal;
 
 use std::env;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 
 use anyhow::{Context, Result, anyhow};
 
-pub(crate) use self::commit::CommitOptions;
 pub(crate) use self::pending::{Flush, Pending};
 use self::seal::Seal;
 use crate::attributes::{Attributes, InitialMode};
@@ -35,11 +34,12 @@ use crate::inspector::{Content, ContentInspector};
 use crate::message::{Chain, Quoted};
 use crate::outcome::Failure;
 use crate::private_dir::StagingDir;
-use crate::request::{InPlace, Sync};
+use crate::request::{InPlace, Request, Sync};
 use crate::source::{self, Input};
 use crate::sys::{self, Errno, Kind, LinkBy, Metadata};
 use crate::temp_name::TempName;
-use crate::transfer::{ReadMethod, Reader, Transfer, Writeback};
+use crate::transfer::{Reader, Transfer, Writeback};
+use crate::validate::{PreviewPlace, Validator};
 
 /// A new file that is not visible as DEST yet.
 #[derive(Debug)]
@@ -108,37 +108,41 @@ impl<'d> Staged<'d, Open> {
         destination: &'d Destination,
         existing: Option<Metadata>,
         attributes: &Attributes,
-        in_place: InPlace,
+        request: &Request,
     ) -> Result<Self> {
+        let in_place = request.in_place;
         if checks::is_in_place(destination, existing.as_ref(), in_place) {
             return Self::spool(destination, existing);
         }
         let is_regular = existing.is_some_and(|existing| existing.kind == Kind::Regular);
         match Self::beside(destination, attributes.initial_mode(existing)) {
-            Err(error) if is_regular && is_for_lack_of_permission(&error) => match in_place {
-                InPlace::Auto => Self::spool(destination, existing),
-                _ => Err(anyhow!(
-                    "{}; --inplace overwrites the file in place",
-                    Chain(&error)
-                )),
-            },
+            Err(error) if is_regular && is_for_lack_of_permission(&error) => {
+                if in_place == InPlace::Auto {
+                    return Self::spool(destination, existing);
+                }
+                if checks::may_be_overwritten(destination, existing, request) {
+                    let line = Chain(&error);
+                    return Err(anyhow!("{line}; --inplace overwrites the file in place"));
+                }
+                Err(error)
+            }
             created => created,
         }
     }
 
     /// Creates the file in DEST's directory.
-    pub(crate) fn beside(destination: &'d Destination, initial: InitialMode) -> Result<Self> {
+    fn beside(destination: &'d Destination, initial: InitialMode) -> Result<Self> {
         let directory = destination.directory();
         let anonymous = sys::open_tmpfile(directory.fd.as_fd(), initial.bits())
-            .with_context(|| cannot_create(destination))?
+            .with_context(|| destination.cannot("create a file in the directory of"))?
             .and_then(|file| {
                 sys::probe_link(file.as_fd(), directory.fd.as_fd()).map(|by| (file, by))
             });
         let (file, backing, initial) = if let Some((file, by)) = anonymous {
             (file, Backing::Anonymous(by), initial)
         } else {
-            let (name, file) =
-                TempName::create(directory).with_context(|| cannot_create(destination))?;
+            let (name, file) = TempName::create(directory)
+                .with_context(|| destination.cannot("create a file in the directory of"))?;
             (file, Backing::Named(name), InitialMode::Private)
         };
         Ok(Self::new(
@@ -158,7 +162,8 @@ impl<'d> Staged<'d, Open> {
     ) -> Result<Self> {
         let initial = attributes.initial_mode(existing);
         let created = directory.create(destination.name(), initial.bits());
-        let (name, file) = created.with_context(|| cannot_create(destination))?;
+        let (name, file) =
+            created.with_context(|| destination.cannot("create a file in the directory of"))?;
         let method = CommitMethod::Rename(Backing::Named(name));
         Ok(Self::new(destination, file, method, initial))
     }
@@ -267,25 +272,6 @@ impl<'d> Staged<'d, Open> {
         Ok(self.into_phase(Filled { content }))
     }
 
-    /// Copies the old file.
-    pub(crate) fn fill_from(self, old: &Opened) -> Result<Staged<'d, Filled>, Failure> {
-        let file = old.content().context("it cannot be read")?;
-        let inspector = ContentInspector::default();
-        let mut transfer = Transfer::begin(self.file.as_fd(), Writeback::Late, inspector);
-        let reader = Reader {
-            file,
-            metadata: old.metadata,
-            method: ReadMethod::Read,
-        };
-        let explain = |error| self.explain(error, None);
-        transfer
-            .copy_from(&reader)
-            .map_err(|error| explain(error.of_old()))?;
-        let (inspector, size) = transfer.end().map_err(explain)?;
-        let content = inspector.finish(self.file.as_fd(), size).map_err(explain)?;
-        Ok(self.into_phase(Filled { content }))
-    }
-
     /// Says on which side an error was.
     fn explain(&self, error: CopyError, input: Option<&Input<'_>>) -> Failure {
         let errno = match error {
@@ -300,10 +286,8 @@ impl<'d> Staged<'d, Open> {
         }
         let what = match (error, input, &self.method) {
             (CopyError::Writing(_), _, CommitMethod::InPlace(_)) => cannot_buffer_input(),
-            (CopyError::Writing(_), ..) => cannot_write(self.destination),
-            (CopyError::ReadingOld(_), ..) | (_, None, _) => {
-                format!("cannot read {}", self.destination.typed())
-            }
+            (CopyError::Writing(_), ..) => self.destination.cannot("write"),
+            (CopyError::ReadingOld(_), ..) | (_, None, _) => self.destination.cannot("read"),
             (_, Some(input), _) => input.cannot_read(),
         };
         errno.context(what).into()
@@ -346,21 +330,31 @@ impl<'d> Staged<'d, Sealed> {
         &self.phase.seal.attributes
     }
 
-    pub(crate) fn file(&self) -> BorrowedFd<'_> {
-        self.file.as_fd()
-    }
-
-    /// Collects the error that only a close reports, and only once: a program that is started closes its copies of our
-    /// descriptors, and would take it.
-    pub(crate) fn collect_close_error(&self) -> Result<()> {
-        sys::close_error(&self.file).with_context(|| cannot_write(self.destination))
+    /// Has a program of the user's check a copy. What was only compared is what DEST holds, which is `old`.
+    pub(crate) fn validate(
+        &self,
+        validator: &mut Validator<'_>,
+        old: Option<&Opened>,
+    ) -> Result<(), Failure> {
+        let (file, place) = match &self.method {
+            CommitMethod::Rename(_) => (self.file.as_fd(), PreviewPlace::Beside),
+            CommitMethod::InPlace(_) => (self.file.as_fd(), PreviewPlace::TemporaryDirectory),
+            CommitMethod::Impossible(_) => (
+                old.and_then(Opened::content).context("it cannot be read")?,
+                PreviewPlace::TemporaryDirectory,
+            ),
+        };
+        // A program that is started closes its copies of our descriptors, and with them takes an error that only a close
+        // reports, and only once.
+        sys::close_error(&self.file).with_context(|| self.destination.cannot("write"))?;
+        validator.check(file, self.attributes(), self.destination, place)
     }
 
     /// Puts the file on the disk, as far as that was asked for, and collects the errors that only a close reports; NFS sends
     /// data at a close.
     pub(crate) fn sync(self, sync: Sync) -> Result<Staged<'d, Synced>> {
         if let CommitMethod::Rename(_) = self.method {
-            let cannot_write = || cannot_write(self.destination);
+            let cannot_write = || self.destination.cannot("write");
             if sync != Sync::None {
                 sys::sync_file(&self.file).with_context(cannot_write)?;
             }
@@ -448,21 +442,10 @@ fn errno(error: &anyhow::Error) -> Option<Errno> {
     })
 }
 
-fn cannot_create(destination: &Destination) -> String {
-    format!(
-        "cannot create a file in the directory of {}",
-        destination.typed()
-    )
-}
-
 fn cannot_buffer_input() -> String {
     let directory = env::temp_dir();
     format!(
         "cannot buffer the input in {} ($TMPDIR)",
         Quoted::new(&directory)
     )
-}
-
-fn cannot_write(destination: &Destination) -> String {
-    format!("cannot write {}", destination.typed())
 }

@@ -18,7 +18,6 @@ use anyhow::{Context, Result, anyhow};
 
 use crate::attributes::{Attributes, InitialMode};
 use crate::destination::{Destination, ParentDir};
-use crate::inspector::ContentInspector;
 use crate::message::Quoted;
 use crate::outcome::Failure;
 use crate::private_dir::PrivateDir;
@@ -26,7 +25,7 @@ use crate::program::{CANNOT_RUN, NOT_FOUND, Program, describe};
 use crate::signals;
 use crate::sys::{self, Errno, FileSystem};
 use crate::temp_name::is_temporary;
-use crate::transfer::{ReadMethod, Reader, Transfer, Writeback};
+use crate::transfer::copy_whole;
 
 /// At most so many entries of a directory are linked.
 const MAX_SIBLINGS: usize = 1024;
@@ -110,7 +109,7 @@ impl Preview {
         sys::set_mode(&copy, 0o600)?;
         // Before it gets a mode that may forbid it.
         let reader = sys::open_existing(directory, name)?;
-        copy_content(content, &copy)?;
+        copy_whole(content, copy.as_fd())?;
         // What cannot be had for the copy is reported of the new file itself.
         drop(attributes.apply(copy.as_fd(), destination, InitialMode::Private));
         Ok(reader)
@@ -201,7 +200,7 @@ impl<'r> Validator<'r> {
         destination: &Destination,
         place: PreviewPlace,
     ) -> Result<(), Failure> {
-        let cannot = || format!("cannot validate {}", destination.typed());
+        let cannot = || destination.cannot("validate");
         let program = self.program;
         let preview = self.preview(destination, place).with_context(cannot)?;
         let copy = preview
@@ -251,6 +250,7 @@ impl<'r> Validator<'r> {
         Ok(&mut self.previews[index].1)
     }
 }
+
 /// Runs the validator with the copy on standard input. Its output goes to standard error.
 fn run(program: &OsStr, copy: OwnedFd, path: &Path, dest: &Path) -> Result<ExitStatus, Failure> {
     let mut command = Command::new("sh");
@@ -264,21 +264,6 @@ fn run(program: &OsStr, copy: OwnedFd, path: &Path, dest: &Path) -> Result<ExitS
     );
     let program = Program::start(command)?.context("'sh' cannot be run")?;
     Ok(program.wait()?)
-}
-
-/// A clone where the filesystem has clones.
-fn copy_content(content: BorrowedFd<'_>, copy: &OwnedFd) -> Result<()> {
-    let metadata = sys::metadata(content)?;
-    sys::seek(content, 0)?;
-    let mut transfer = Transfer::begin(copy.as_fd(), Writeback::Late, ContentInspector::default());
-    let from = Reader {
-        file: content,
-        metadata,
-        method: ReadMethod::Read,
-    };
-    transfer.copy_from(&from)?;
-    transfer.end()?;
-    Ok(())
 }
 
 /// Tells whether a name is what NFS or FUSE gives an open file that was removed.

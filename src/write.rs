@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use anyhow::{Error, Result};
+
 use crate::attributes::{Attributes, OwnerGroup};
 use crate::backup::{self, Numbers};
 use crate::checks::{self, Rules};
@@ -11,11 +13,12 @@ use crate::lock::Lock;
 use crate::message::{Messages, Progress};
 use crate::outcome::{Failure, Outcome};
 use crate::request::{IfUnchanged, InPlace, Request, Source, Sync};
+use crate::run_context::RunContext;
 use crate::source::Input;
-use crate::staged::{CommitOptions, Open, Sealed, Staged};
+use crate::staged::{Filled, Open, Sealed, Staged};
 use crate::sys::Metadata;
 use crate::transfer::Writeback;
-use crate::validate::{PreviewPlace, Validator};
+use crate::validate::Validator;
 
 /// Writes DEST.
 pub(crate) fn write(
@@ -24,15 +27,12 @@ pub(crate) fn write(
     request: &Request,
     messages: Messages,
 ) -> Result<Outcome, Failure> {
+    let unresolved = |failure| Destination::unresolved(typed, failure);
     // getent(1) may take its time, so it runs before the lock.
-    let owners = OwnerGroup::look_up(&request.attributes)
-        .map_err(|error| Destination::unresolved(typed, error.into()))?;
+    let owners = OwnerGroup::look_up(&request.attributes).map_err(|e| unresolved(e.into()))?;
     let resolve = || Destination::resolve(typed, request.links(), request.create_dirs);
-    let (lock, destination) = Lock::acquire(request, messages, resolve)
-        .map_err(|failure| Destination::unresolved(typed, failure))?;
-    let before = destination
-        .snapshot()
-        .map_err(|error| Destination::unresolved(typed, error.into()))?;
+    let (lock, destination) = Lock::acquire(request, messages, resolve).map_err(unresolved)?;
+    let before = destination.snapshot().map_err(|e| unresolved(e.into()))?;
     let context = RunContext {
         request,
         messages,
@@ -51,47 +51,43 @@ fn replace(
     source: &Source,
     context: &RunContext<'_>,
 ) -> Result<Outcome, Failure> {
-    let RunContext {
-        request, messages, ..
-    } = *context;
+    let request = context.request;
     let progress = Progress::on_terminal(request.progress);
     let mut validator = request.guards.validator.as_deref().map(Validator::new);
-    let create = |attributes: &_| Staged::create(destination, before, attributes, request.in_place);
-    let prepared = prepare(
+    let create = |wanted: &_| Staged::create(destination, before, wanted, request);
+    let file = File {
         destination,
         before,
         source,
-        context,
-        create,
-        validator.as_mut(),
         progress,
-    )?;
+    };
+    let prepared = prepare(file, context, create, validator.as_mut())?;
     drop(validator);
     let sealed = match prepared {
         Prepared::Unchanged(outcome) => return Ok(outcome),
         Prepared::New(sealed) => sealed,
     };
-    let numbers = Numbers::default();
-    let committed = sealed
-        .sync(request.sync)?
-        .commit(CommitOptions::new(request, &numbers, messages))?;
+    let numbers = &Numbers::default();
+    let context = RunContext {
+        numbers,
+        ..*context
+    };
+    let committed = sealed.sync(request.sync)?.commit(&context)?;
     let (durable, warnings) = committed.make_durable();
     for warning in warnings {
-        messages.warn(warning);
+        context.messages.warn(warning);
     }
     durable
 }
 
-/// What is the same for every file of a run.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct RunContext<'r> {
-    pub(crate) request: &'r Request,
-    pub(crate) messages: Messages,
-    pub(crate) owners: OwnerGroup,
-    /// Of the backups that are there before any input is read.
-    pub(crate) numbers: &'r Numbers,
-    /// How a DEST that has the content already is put on the disk.
-    pub(crate) sync_unchanged: Sync,
+/// One of the files of a run.
+#[derive(Debug)]
+pub(crate) struct File<'d, 's> {
+    pub(crate) destination: &'d Destination,
+    /// What had DEST's name at the start.
+    pub(crate) before: Option<Metadata>,
+    pub(crate) source: &'s Source,
+    pub(crate) progress: Option<Progress>,
 }
 
 /// The result of all steps before anything changes.
@@ -104,93 +100,126 @@ pub(crate) enum Prepared<'d> {
     New(Staged<'d, Sealed>),
 }
 
-/// Makes a file of the content of `source`, and has it pass every guard. `create` creates an empty one.
+/// Makes a file of the content of SOURCE, and has it pass every guard. `create` creates an empty one.
 pub(crate) fn prepare<'d>(
-    destination: &'d Destination,
-    before: Option<Metadata>,
-    source: &Source,
+    file: File<'d, '_>,
     context: &RunContext<'_>,
-    create: impl FnOnce(&Attributes) -> anyhow::Result<Staged<'d, Open>>,
+    create: impl FnOnce(&Attributes) -> Result<Staged<'d, Open>>,
     validator: Option<&mut Validator<'_>>,
-    progress: Option<Progress>,
 ) -> Result<Prepared<'d>, Failure> {
-    let request = context.request;
-    let rules = Rules::of(request);
-    let refused = checks::destination(destination, before, rules);
-    let old = if request.reads_old_content() {
-        destination.open(before)?
-    } else {
-        None
-    };
-    let old_content = old.as_ref().and_then(Opened::content);
-    // With -C, a DEST that cannot be replaced need not be if it has the content already.
-    let may_be_equal = request.if_unchanged != IfUnchanged::Replace && old_content.is_some();
-    let refused = match refused {
-        Err(Failure::Failed(error)) if may_be_equal => Some(error),
-        checked => checked.map(|()| None)?,
-    };
-    let (backups, numbers) = (request.backups.as_ref(), context.numbers);
+    let (destination, before, request) = (file.destination, file.before, context.request);
+    let (old, refusal) = open_old(destination, before, request)?;
+    let (backups, numbers) = (context.backups(), context.numbers);
     backup::check(destination, before, backups, numbers)?;
-    let input = Input::open(source, request.start, destination, before, old.as_ref())
-        .map_err(|error| request.with_lock_hint(source, error))?;
+    let input = Input::open(
+        file.source,
+        request.start,
+        destination,
+        before,
+        old.as_ref(),
+    )
+    .map_err(|error| request.with_lock_hint(file.source, error))?;
     backup::check_source(destination, before, backups, numbers, input.metadata())?;
     let wanted = Attributes::requested(&request.attributes, context.owners, input.mode());
-    let draft = match refused.map_or_else(|| create(&wanted), Err) {
-        Err(error) if may_be_equal => Staged::compare_only(destination, error)?,
+    let draft = match refusal.map_or_else(|| create(&wanted), Err) {
+        Err(error) if may_be_equal(request, old.as_ref()) => {
+            Staged::compare_only(destination, error)?
+        }
         created => created?,
     };
     input.announce(request, context.messages);
-    let inspector = inspector(request, &input, old.as_ref(), progress);
+    let inspector = inspector(request, &input, old.as_ref(), file.progress);
     let filled = draft.fill(&input, inspector, writeback(request))?;
-    // Reading may have taken hours. A DEST that was missing is looked up in the commit.
     let (attributes, now) = match before {
+        // A DEST that was missing is looked up in the commit.
         None if filled.content().size > 0 => (wanted, None),
         _ => wanted.read_from(destination, before)?,
     };
-    if !Metadata::are_same(before.as_ref(), now.as_ref()) && filled.refuse().is_ok() {
-        let in_place = if filled.is_spool() {
-            request.in_place
-        } else {
-            InPlace::Never
-        };
-        checks::destination(destination, now, Rules { in_place, ..rules })?;
-    }
-    if request.appends() {
-        checks::append_base(destination, old.as_ref().map(|old| old.metadata), now)?;
-    }
+    check_again(destination, before, now, &filled, old.as_ref(), context)?;
     checks::content(destination, now, &input, filled.content(), &request.guards)?;
     if !filled.content().same {
         filled.refuse()?;
     }
     let sealed = filled.seal(attributes, now)?;
     if let Some(validator) = validator {
-        let place = if sealed.is_spool() || sealed.refuse().is_err() {
-            PreviewPlace::TemporaryDirectory
-        } else {
-            PreviewPlace::Beside
-        };
-        // What was only compared is what DEST holds.
-        let checked = match (sealed.refuse(), old_content) {
-            (Err(_), Some(same)) => same,
-            _ => sealed.file(),
-        };
-        sealed.collect_close_error()?;
-        validator.check(checked, sealed.attributes(), destination, place)?;
+        sealed.validate(validator, old.as_ref())?;
     }
-    let latest = if sealed.content().same {
-        destination.snapshot()?
-    } else {
-        now
-    };
-    if checks::is_equal(old.as_ref(), latest, sealed.content(), sealed.attributes()) {
+    if is_unchanged(destination, old.as_ref(), now, &sealed)? {
         let sync = context.sync_unchanged;
         return checks::leave_equal(destination, old.as_ref(), sealed.content(), sync)
             .map(Prepared::Unchanged);
     }
     sealed.refuse()?;
+    // Nothing of DEST is open at the rename.
     drop(input);
     Input::detach(now)?;
     Ok(Prepared::New(sealed))
+}
+
+/// Opens DEST, if its content is needed, and checks whether it can be replaced. If it cannot, and may have the content
+/// already, the reason is returned and not a failure.
+fn open_old(
+    destination: &Destination,
+    before: Option<Metadata>,
+    request: &Request,
+) -> Result<(Option<Opened>, Option<Error>), Failure> {
+    let checked = checks::destination(destination, before, Rules::of(request));
+    let old = if request.reads_old_content() {
+        destination.open(before)?
+    } else {
+        None
+    };
+    match checked {
+        Err(Failure::Failed(error)) if may_be_equal(request, old.as_ref()) => {
+            Ok((old, Some(error)))
+        }
+        checked => checked.map(|()| (old, None)),
+    }
+}
+
+/// Tells whether DEST, which can be read, would be left alone if it has the content.
+fn may_be_equal(request: &Request, old: Option<&Opened>) -> bool {
+    request.if_unchanged != IfUnchanged::Replace && old.is_some_and(|old| old.content().is_some())
+}
+
+/// Reading may have taken hours: DEST, which is something else `now`, is checked again.
+fn check_again(
+    destination: &Destination,
+    before: Option<Metadata>,
+    now: Option<Metadata>,
+    filled: &Staged<'_, Filled>,
+    old: Option<&Opened>,
+    context: &RunContext<'_>,
+) -> Result<(), Failure> {
+    if !Metadata::are_same(before.as_ref(), now.as_ref()) && filled.refuse().is_ok() {
+        let rules = context.rules();
+        let in_place = if filled.is_spool() {
+            rules.in_place
+        } else {
+            InPlace::Never
+        };
+        checks::destination(destination, now, Rules { in_place, ..rules })?;
+    }
+    if context.request.appends() {
+        checks::append_base(destination, old.map(|old| old.metadata), now)?;
+    }
+    Ok(())
+}
+
+/// Tells whether DEST, which was `now` a moment ago, is what it would become.
+fn is_unchanged(
+    destination: &Destination,
+    old: Option<&Opened>,
+    now: Option<Metadata>,
+    sealed: &Staged<'_, Sealed>,
+) -> Result<bool> {
+    let (content, attributes) = (sealed.content(), sealed.attributes());
+    let latest = if content.same {
+        destination.snapshot()?
+    } else {
+        now
+    };
+    Ok(checks::is_equal(old, latest, content, attributes))
 }
 
 /// What must be known of the content when it is complete.

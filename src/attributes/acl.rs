@@ -55,7 +55,7 @@ impl Acl {
 
     /// The group's and the others' bits of a mode that, without the list, gives nobody more than the list did: each who
     /// was named may turn out to be one of the group or of the others.
-    pub(super) fn least(&self) -> u32 {
+    pub(super) fn most_restrictive_mode(&self) -> u32 {
         let mask = self.entry(MASK).unwrap_or(7);
         let named = self
             .entries()
@@ -95,7 +95,7 @@ impl Acl {
 
     /// The owning group could not be kept: the new one gets no more than others have, and others, whom the old group's
     /// members now belong to, no more than that had.
-    pub(super) fn limit_group(&mut self) {
+    pub(super) fn revoke_group(&mut self) {
         let mask = self.entry(MASK).unwrap_or(7);
         let both = self.entry(GROUP).unwrap_or(0) & mask & self.others();
         self.change(|tag, permissions| {
@@ -163,7 +163,7 @@ mod tests {
             (MASK, 6),
             (OTHERS, 4),
         ]);
-        list.limit_group();
+        list.revoke_group();
         assert_eq!(
             list,
             acl(&[
@@ -175,7 +175,7 @@ mod tests {
             ])
         );
         let mut list = acl(&[(OWNER, 6), (GROUP, 0), (MASK, 6), (OTHERS, 4)]);
-        list.limit_group();
+        list.revoke_group();
         assert_eq!(list.others(), 0);
     }
 
@@ -188,7 +188,7 @@ mod tests {
             (MASK, 7),
             (OTHERS, 4),
         ]);
-        assert_eq!(list.least(), 0);
+        assert_eq!(list.most_restrictive_mode(), 0);
         let list = acl(&[
             (OWNER, 6),
             (NAMED_USER, 6),
@@ -196,7 +196,7 @@ mod tests {
             (MASK, 6),
             (OTHERS, 4),
         ]);
-        assert_eq!(list.least(), 0o44);
+        assert_eq!(list.most_restrictive_mode(), 0o44);
         let list = acl(&[
             (OWNER, 6),
             (NAMED_USER, 6),
@@ -204,7 +204,7 @@ mod tests {
             (MASK, 6),
             (OTHERS, 0),
         ]);
-        assert_eq!(list.least(), 0o60);
+        assert_eq!(list.most_restrictive_mode(), 0o60);
     }
 
     #[test]

@@ -49,7 +49,7 @@ impl<'a> Applier<'a> {
     }
 
     pub(super) fn metadata(&self) -> Result<Metadata> {
-        sys::metadata(self.file).with_context(|| self.cannot("look up"))
+        sys::metadata(self.file).with_context(|| self.destination.cannot("look up"))
     }
 
     /// Makes sure that the file has what the user asked for: NFS and FUSE can answer that it has, and be wrong.
@@ -60,13 +60,13 @@ impl<'a> Applier<'a> {
         }
         let now = self.metadata()?;
         if wanted.owner.is_some_and(|uid| uid != now.uid) {
-            return Err(Errno::PERM).with_context(|| self.cannot("set the owner of"));
+            return Err(Errno::PERM).with_context(|| self.destination.cannot("set the owner of"));
         }
         if wanted.group.is_some_and(|gid| gid != now.gid) {
-            return Err(Errno::PERM).with_context(|| self.cannot("set the group of"));
+            return Err(Errno::PERM).with_context(|| self.destination.cannot("set the group of"));
         }
         if self.mode_wanted.is_some_and(|mode| mode != now.mode) {
-            return Err(Errno::PERM).with_context(|| self.cannot("set the mode of"));
+            return Err(Errno::PERM).with_context(|| self.destination.cannot("set the mode of"));
         }
         Ok(())
     }
@@ -85,10 +85,10 @@ impl<'a> Applier<'a> {
         }
         match sys::set_mode(self.file, mode) {
             Err(errno) if wanted.change.is_some() || is_grave(errno) => {
-                Err(errno).with_context(|| self.cannot("set the mode of"))
+                Err(errno).with_context(|| self.destination.cannot("set the mode of"))
             }
             Err(errno) if now.mode == InitialMode::Private.bits() => {
-                let error = anyhow!(errno).context(self.cannot("set the mode of"));
+                let error = anyhow!(errno).context(self.destination.cannot("set the mode of"));
                 self.warnings.push(Chain(&error).to_string());
                 Ok(())
             }
@@ -129,19 +129,22 @@ impl<'a> Applier<'a> {
         };
         let mut acl = acl.clone();
         if group == Kept::No {
-            acl.limit_group();
+            acl.revoke_group();
         }
         let mode = self.changed(old_mode & !0o007 | acl.others());
-        self.name_narrowed(old.mode, mode);
         // With the mode that it will have: nobody may open a file by the list who will not by the mode.
         acl.set_mode(mode);
         match sys::set_attribute(self.file, acl::ACCESS, acl.as_bytes()) {
             // The mode's group bits are the list's mask; chmod sets both.
-            Ok(()) => self.chmod_always(mode),
+            Ok(()) => {
+                self.name_narrowed(old.mode, mode);
+                self.chmod_always(mode)
+            }
             Err(errno) => {
                 self.not_preserved("ACL", errno)?;
                 self.remove_acl()?;
-                let mode = self.changed(old_mode & !0o077 | acl.least());
+                let mode = self.changed(old_mode & !0o077 | acl.most_restrictive_mode());
+                self.name_narrowed(old.mode, mode);
                 self.chmod_always(mode)
             }
         }
@@ -149,7 +152,7 @@ impl<'a> Applier<'a> {
 
     /// Adds to the warning of a group that could not be kept what this made of the mode.
     fn name_narrowed(&mut self, old: u32, mode: u32) {
-        let begin = self.cannot("keep the group of");
+        let begin = self.destination.cannot("keep the group of");
         let of_group = |warning: &&mut String| warning.starts_with(&begin);
         if let (true, Some(warning)) = (
             self.attributes.changed(old) != mode,
@@ -171,7 +174,9 @@ impl<'a> Applier<'a> {
             .filter(|flag| !now.contains(*flag))
             .collect();
         if !lost.is_empty() {
-            let cannot = self.cannot(&format!("keep the chattr(1) flags {lost} of"));
+            let cannot = self
+                .destination
+                .cannot(&format!("keep the chattr(1) flags {lost} of"));
             self.warnings.push(cannot);
         }
     }
@@ -201,14 +206,18 @@ impl<'a> Applier<'a> {
         // Not both at once; perhaps one of them. The group first: once the file is another's, it is not ours to change.
         let group_kept = match gid.map(|gid| sys::set_owner(self.file, None, Some(gid))) {
             Some(Err(errno)) if group.is_some() => {
-                return Err(reason(errno, "group").context(self.cannot("set the group of")));
+                return Err(
+                    reason(errno, "group").context(self.destination.cannot("set the group of"))
+                );
             }
             Some(Err(errno)) => self.not_preserved("group", errno)?,
             _ => Kept::Yes,
         };
         let owner_kept = match uid.map(|uid| sys::set_owner(self.file, Some(uid), None)) {
             Some(Err(errno)) if owner.is_some() => {
-                return Err(reason(errno, "owner").context(self.cannot("set the owner of")));
+                return Err(
+                    reason(errno, "owner").context(self.destination.cannot("set the owner of"))
+                );
             }
             Some(Err(errno)) => self.not_preserved("owner", errno)?,
             _ => Kept::Yes,
@@ -247,7 +256,7 @@ impl<'a> Applier<'a> {
                     Ok(())
                 }
             })
-            .with_context(|| self.cannot("remove the inherited ACL of"))
+            .with_context(|| self.destination.cannot("remove the inherited ACL of"))
     }
 
     /// Applies the change that the user asked for to the mode that the file has.
@@ -267,17 +276,17 @@ impl<'a> Applier<'a> {
     fn chmod_always(&mut self, mode: u32) -> Result<()> {
         match sys::set_mode(self.file, mode) {
             Err(errno) if self.attributes.change.is_some() => {
-                Err(errno).with_context(|| self.cannot("set the mode of"))
+                Err(errno).with_context(|| self.destination.cannot("set the mode of"))
             }
             Err(errno) => self.not_preserved("mode", errno).map(|_| ()),
             // The kernel drops the set-gid bit without an error where we are not in the group (chmod(2)).
             Ok(()) if mode & SET_ID != 0 => {
-                let now = sys::metadata(self.file).with_context(|| self.cannot("look at"))?;
+                let now =
+                    sys::metadata(self.file).with_context(|| self.destination.cannot("look at"))?;
                 match (now.mode == mode, &self.attributes.change) {
                     (true, _) => Ok(()),
-                    (false, Some(_)) => {
-                        Err(Errno::PERM).with_context(|| self.cannot("set the set-group-ID bit of"))
-                    }
+                    (false, Some(_)) => Err(Errno::PERM)
+                        .with_context(|| self.destination.cannot("set the set-group-ID bit of")),
                     (false, None) => self
                         .not_preserved("set-group-ID bit", Errno::PERM)
                         .map(|_| ()),
@@ -302,22 +311,21 @@ impl<'a> Applier<'a> {
                 None => mode & !sys::umask(),
             }),
             Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::NOSYS) => Ok(mode & !sys::umask()),
-            Err(errno) => Err(errno).with_context(|| self.cannot("look at the directory of")),
+            Err(errno) => {
+                Err(errno).with_context(|| self.destination.cannot("look at the directory of"))
+            }
         }
     }
 
     /// Something cannot be kept: a warning, or a failure with `--keep=all`, or if the error is a grave one.
     fn not_preserved(&mut self, what: &str, errno: Errno) -> Result<Kept> {
-        let error = reason(errno, what).context(self.cannot(&format!("keep the {what} of")));
+        let error =
+            reason(errno, what).context(self.destination.cannot(&format!("keep the {what} of")));
         if self.attributes.keep == Keep::All || is_grave(errno) {
             return Err(error);
         }
         self.warnings.push(Chain(&error).to_string());
         Ok(Kept::No)
-    }
-
-    pub(super) fn cannot(&self, verb: &str) -> String {
-        format!("cannot {verb} {}", self.destination.typed())
     }
 }
 

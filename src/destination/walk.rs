@@ -11,7 +11,7 @@ use std::rc::Rc;
 use anyhow::{Context, Result, anyhow, bail};
 
 use super::{Destination, ParentDir};
-use crate::message::Quoted;
+use crate::message::{Quoted, cannot};
 use crate::request::{CreateDirs, Links};
 use crate::sys::{self, Errno, FileSystem, Kind, Metadata};
 
@@ -66,7 +66,7 @@ impl Walk<'_> {
         }
         bail!(
             "{}: too many levels of symbolic links",
-            self.cannot("follow")
+            cannot("follow", self.typed)
         );
     }
 
@@ -91,7 +91,7 @@ impl Walk<'_> {
         if matches!(name, b"" | b"." | b"..") {
             bail!(
                 "{}: it names a directory; name the file in it, or write files into it with -t",
-                self.cannot("write")
+                cannot("write", self.typed)
             );
         }
         let mut directory = OsStr::from_bytes(parent).to_owned();
@@ -186,21 +186,17 @@ impl Walk<'_> {
             bail!(
                 "{}: the link is another user's, in a directory that all may write to; \
                  name the file that it points to",
-                self.cannot("follow")
+                cannot("follow", self.typed)
             );
         }
-        sys::read_link(at, &destination.name).context(self.cannot("follow"))
+        sys::read_link(at, &destination.name).context(cannot("follow", self.typed))
     }
 
     fn magic(&self) -> anyhow::Error {
         anyhow!(
             "{}: it leads through /proc to an open file, which has no name to replace; name the file itself",
-            self.cannot("write")
+            cannot("write", self.typed)
         )
-    }
-
-    fn cannot(&self, verb: &str) -> String {
-        format!("cannot {verb} {}", Quoted::new(self.typed))
     }
 
     fn cannot_open_parent(&self) -> String {
@@ -212,7 +208,10 @@ impl Walk<'_> {
 
     fn does_not_exist(&self) -> String {
         match self.aim {
-            Aim::File => format!("{}: its directory does not exist", self.cannot("write")),
+            Aim::File => format!(
+                "{}: its directory does not exist",
+                cannot("write", self.typed)
+            ),
             Aim::Directory => format!("{}: it does not exist", self.cannot_open_parent()),
         }
     }

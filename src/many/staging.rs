@@ -11,13 +11,13 @@ use std::rc::Rc;
 use anyhow::{Context, Result, anyhow, bail};
 
 use crate::backup::originals;
-use crate::checks;
+use crate::checks::{self, Rules};
 use crate::destination::Destination;
 use crate::message::{Chain, Quoted};
 use crate::outcome::Failure;
 use crate::parents::Parents;
 use crate::private_dir::StagingDir;
-use crate::request::{Backups, IfUnchanged, InPlace, Request, Sync};
+use crate::request::{Backups, IfUnchanged, Request, Sync};
 use crate::staged::{Flush, Pending};
 use crate::sys::{self, Errno};
 
@@ -35,9 +35,9 @@ impl<'d> Staging<'d> {
     /// Makes one beside each directory that any of the files is in.
     pub(super) fn beside(destinations: &'d [Destination], request: &Request) -> Result<Vec<Self>> {
         let create = |first: &Destination| -> Result<StagingDir> {
-            checks::directory(first, None, InPlace::Never)?;
+            checks::directory(first, None, Rules::of(request))?;
             StagingDir::make(first.directory(), first.filesystem())
-                .with_context(|| format!("cannot create a directory beside {}", first.typed()))
+                .with_context(|| first.cannot("create a directory beside"))
         };
         let mut all: Vec<Self> = Vec::new();
         for first in destinations {
@@ -159,10 +159,12 @@ pub(super) fn end(
 ) -> Result<(), Failure> {
     let mut durable = Ok(());
     for (staging, parents) in all.into_iter().zip(parents) {
-        let Ok(staging) = staging.directory else {
-            continue;
+        let inside = match &staging.directory {
+            Ok(directory) => sys::reopen_directory(directory.directory().fd.as_fd()),
+            // Nothing is new, so only what can be synced is.
+            Err(_) if !staging.first.directory().readable => continue,
+            Err(_) => sys::reopen_directory(staging.first.directory().fd.as_fd()),
         };
-        let inside = sys::reopen_directory(staging.directory().fd.as_fd());
         drop(staging);
         if sync == Sync::Full && durable.is_ok() {
             durable = inside.and_then(|inside| {

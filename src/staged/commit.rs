@@ -7,63 +7,42 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use anyhow::{Context, Result, anyhow};
 
-use super::{Backing, CommitMethod, Seal, Staged, Synced, cannot_write, errno};
-use crate::attributes::InitialMode;
-use crate::backup::{self, Numbers};
+use super::{Backing, CommitMethod, Seal, Staged, Synced, errno};
+use crate::backup;
 use crate::checks::{self, Rules};
 use crate::copy_error::CopyError;
 use crate::destination::Destination;
 use crate::inplace;
-use crate::inspector::ContentInspector;
-use crate::message::{Chain, Messages, Quoted};
+use crate::message::{Chain, Quoted};
+use crate::named_copy::NamedCopy;
 use crate::outcome::{Change, Failure, Outcome};
 use crate::parents::Parents;
-use crate::request::{Backups, InPlace, Overwrite, Request, Start, Sync};
+use crate::request::{InPlace, Overwrite, Sync};
+use crate::run_context::RunContext;
 use crate::signals;
 use crate::sys::{self, Errno, Identity, Metadata};
 use crate::temp_name::{Moved, TempName, has_name};
-use crate::transfer::{ReadMethod, Reader, Transfer, Writeback};
 
 /// How often attributes that change again and again are put on the disk before the rename. After that it is done after it.
 pub(super) const MAX_RESEALS: usize = 3;
 
-/// What the commit must know of the request.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct CommitOptions<'r> {
-    pub(crate) rules: Rules,
-    pub(crate) backups: Option<&'r Backups>,
-    pub(crate) numbers: &'r Numbers,
-    pub(crate) start: Start,
-    pub(crate) sync: Sync,
-    pub(crate) messages: Messages,
-}
-
-impl<'r> CommitOptions<'r> {
-    pub(crate) fn new(request: &'r Request, numbers: &'r Numbers, messages: Messages) -> Self {
-        Self {
-            rules: Rules::of(request),
-            backups: request.backups.as_ref(),
-            numbers,
-            start: request.start,
-            sync: request.sync,
-            messages,
-        }
-    }
-}
-
 impl Staged<'_, Synced> {
     /// Makes DEST the new file. An error leaves DEST untouched, or is [`Failure::Uncertain`].
-    pub(crate) fn commit(mut self, options: CommitOptions<'_>) -> Result<Committed, Failure> {
+    pub(crate) fn commit(mut self, context: &RunContext<'_>) -> Result<Committed, Failure> {
         signals::guard()?;
         if let CommitMethod::InPlace(target) = &mut self.method {
-            let target = target.take();
-            let outcome = self.overwrite(target, self.destination, options)?;
+            let (target, destination) = (target.take(), self.destination);
+            let outcome = self.overwrite(target, destination, context)?;
             return Ok(Committed::in_place(outcome, self.file));
         }
         let mut parents = Parents::make(self.destination)?;
         let destination = parents.destination().clone();
-        let committed = match self.rename_to(&destination, options) {
-            Ok(Renaming::Impossible) => self.overwrite(None, &destination, options),
+        let committed = match self.rename_to(&destination, context) {
+            Ok(Renaming::Impossible) => {
+                // It stays the file that it is.
+                self.phase.seal.warnings.clear();
+                self.overwrite(None, &destination, context)
+            }
             renamed => renamed.map(|_| {
                 let (seen, size) = (self.phase.seal.seen, self.phase.content.size);
                 outcome(&destination, seen, size)
@@ -87,7 +66,7 @@ impl Staged<'_, Synced> {
                 CommitMethod::Rename(Backing::Named(name)) => Some(name),
                 _ => None,
             },
-            sync: options.sync,
+            sync: context.sync(),
             unsynced,
             warnings: seal.warnings,
         })
@@ -95,53 +74,59 @@ impl Staged<'_, Synced> {
 
     /// Copies the content into DEST.
     fn overwrite(
-        &self,
+        &mut self,
         target: Option<OwnedFd>,
         destination: &Destination,
-        options: CommitOptions<'_>,
+        context: &RunContext<'_>,
     ) -> Result<Outcome, Failure> {
+        let is_spool = self.is_spool();
         let Seal {
             attributes, seen, ..
-        } = &self.phase.seal;
+        } = &mut self.phase.seal;
         let spool = inplace::Spool {
             file: self.file.as_fd(),
             size: self.phase.content.size,
         };
-        let Some(seen) = *seen else {
+        loop {
+            if let Some(seen) = *seen {
+                let in_place = InPlace::Always;
+                let rules = Rules {
+                    in_place,
+                    ..context.rules()
+                };
+                checks::destination(destination, Some(seen), rules)?;
+                return inplace::overwrite(&spool, target, destination, seen, attributes, context);
+            }
             // What was to be overwritten can have been a device.
-            if self.is_spool() {
+            if is_spool {
                 return Err(anyhow!(
                     "{}: it is not the file that was checked",
-                    cannot_write(destination)
+                    destination.cannot("write")
                 )
                 .into());
             }
-            return inplace::create(&spool, destination, attributes, options);
-        };
-        let in_place = InPlace::Always;
-        let rules = Rules {
-            in_place,
-            ..options.rules
-        };
-        checks::destination(destination, Some(seen), rules)?;
-        inplace::overwrite(&spool, target, destination, seen, attributes, options)
+            if let Some(outcome) = inplace::create(&spool, destination, attributes, context)? {
+                return Ok(outcome);
+            }
+            *seen = destination.snapshot()?;
+        }
     }
 
     /// Renames the file to DEST, in its own directory, with the attributes that DEST has now.
     fn rename_to(
         &mut self,
         destination: &Destination,
-        options: CommitOptions<'_>,
+        context: &RunContext<'_>,
     ) -> Result<Renaming, Failure> {
         let mut resealed = 0;
         loop {
-            self.reseal(destination, options, &mut resealed)?;
-            if let (Some(backups), Some(_)) = (options.backups, self.phase.seal.seen) {
-                backup::read_numbers(destination, backups, options.numbers)?;
+            self.reseal(destination, context, &mut resealed)?;
+            if let (Some(backups), Some(_)) = (context.backups(), self.phase.seal.seen) {
+                backup::read_numbers(destination, backups, context.numbers)?;
             }
             signals::check()?;
             self.link(destination)?;
-            match self.rename(destination, options)? {
+            match self.rename(destination, context)? {
                 Renaming::Appeared => {}
                 renaming => return Ok(renaming),
             }
@@ -152,21 +137,21 @@ impl Staged<'_, Synced> {
     fn reseal(
         &mut self,
         destination: &Destination,
-        options: CommitOptions<'_>,
+        context: &RunContext<'_>,
         resealed: &mut usize,
     ) -> Result<(), Failure> {
         let file = &self.file;
         let open = || Ok(file.try_clone()?);
-        while let Some(file) = self.phase.seal.renew(destination, options, open)? {
+        while let Some(file) = self.phase.seal.renew(destination, context, open)? {
             *resealed += 1;
-            if options.sync == Sync::None {
+            if context.sync() == Sync::None {
                 return Ok(());
             }
             if *resealed > MAX_RESEALS {
                 self.phase.unsynced = true;
                 return Ok(());
             }
-            sys::sync_file(&file).with_context(|| cannot_write(destination))?;
+            sys::sync_file(&file).with_context(|| destination.cannot("write"))?;
         }
         Ok(())
     }
@@ -189,10 +174,10 @@ impl Staged<'_, Synced> {
             Err(error) if errno(&error) == Some(Errno::NOENT) => {
                 return self.copy_to_named(destination);
             }
-            linked => self.linked = Some(linked.with_context(|| cannot_write(destination))?),
+            linked => self.linked = Some(linked.with_context(|| destination.cannot("write"))?),
         }
         if self.phase.sync != Sync::None && !filesystem.syncs_unnamed_files() {
-            sys::sync_file(&self.file).with_context(|| cannot_write(destination))?;
+            sys::sync_file(&self.file).with_context(|| destination.cannot("write"))?;
         }
         Ok(())
     }
@@ -200,28 +185,19 @@ impl Staged<'_, Synced> {
     /// Copies the file to one that has a name. Some AppArmor profiles (attach_disconnected without mediate_deleted) refuse the
     /// link of an unnamed file with ENOENT, although a link that must fail was answered as expected.
     fn copy_to_named(&mut self, destination: &Destination) -> Result<()> {
-        let copy = || -> Result<(TempName, OwnedFd)> {
-            let (name, file) = TempName::create(destination.directory())?;
-            sys::seek(self.file.as_fd(), 0)?;
-            let inspector = ContentInspector::default();
-            let mut transfer = Transfer::begin(file.as_fd(), Writeback::Late, inspector);
-            transfer.copy_from(&Reader {
-                file: self.file.as_fd(),
-                metadata: sys::metadata(&self.file)?,
-                method: ReadMethod::Read,
-            })?;
-            transfer.end()?;
-            Ok((name, file))
-        };
-        let (name, file) = copy().with_context(|| cannot_write(destination))?;
         let seal = &mut self.phase.seal;
-        seal.warnings = seal
-            .attributes
-            .apply(file.as_fd(), destination, InitialMode::Private)?;
-        if self.phase.sync != Sync::None {
-            sys::sync_file(&file).with_context(|| cannot_write(destination))?;
-        }
-        sys::close_error(&file).with_context(|| cannot_write(destination))?;
+        let NamedCopy {
+            file,
+            name,
+            warnings,
+        } = NamedCopy::make(
+            self.file.as_fd(),
+            &seal.attributes,
+            destination,
+            self.phase.sync,
+        )
+        .with_context(|| destination.cannot("write"))?;
+        seal.warnings = warnings;
         self.file = file;
         self.method = CommitMethod::Rename(Backing::Named(name));
         Ok(())
@@ -231,37 +207,18 @@ impl Staged<'_, Synced> {
     fn rename(
         &mut self,
         destination: &Destination,
-        options: CommitOptions<'_>,
+        context: &RunContext<'_>,
     ) -> Result<Renaming, Failure> {
         let name = match (&mut self.linked, &mut self.method) {
             (Some(linked), _) => linked,
             (None, CommitMethod::Rename(Backing::Named(name))) => name,
             (None, _) => {
-                return Err(anyhow!("{}: it has no name", cannot_write(destination)).into());
+                return Err(anyhow!("{}: it has no name", destination.cannot("write")).into());
             }
         };
         let file = &self.file;
         let identity = || Some(sys::metadata(file).ok()?.identity);
-        rename(name, identity, destination, self.phase.seal.seen, options)
-    }
-
-    /// Gives the file a temporary name, from which it is renamed to a backup's.
-    pub(crate) fn into_named(self) -> Result<(TempName, OwnedFd)> {
-        signals::guard()?;
-        let destination = self.destination;
-        match self.method {
-            CommitMethod::Rename(Backing::Named(name)) => Ok((name, self.file)),
-            CommitMethod::Rename(Backing::Anonymous(by)) => {
-                let name = TempName::link(&self.file, by, destination.directory())?;
-                if !destination.filesystem().syncs_unnamed_files() {
-                    sys::sync_file(&self.file)?;
-                }
-                Ok((name, self.file))
-            }
-            CommitMethod::InPlace(_) | CommitMethod::Impossible(_) => {
-                Err(anyhow!("it has no name"))
-            }
-        }
+        rename(name, identity, destination, self.phase.seal.seen, context)
     }
 }
 
@@ -281,14 +238,14 @@ pub(super) fn rename(
     identity: impl FnOnce() -> Option<Identity>,
     destination: &Destination,
     seen: Option<Metadata>,
-    options: CommitOptions<'_>,
+    context: &RunContext<'_>,
 ) -> Result<Renaming, Failure> {
-    let backup = match (options.backups, seen) {
-        (Some(backups), Some(_)) => backup::make(destination, backups, options.numbers)?,
+    let backup = match (context.backups(), seen) {
+        (Some(backups), Some(_)) => backup::make(destination, backups, context.numbers)?,
         _ => None,
     };
     let (directory, to) = (destination.directory().fd.as_fd(), destination.name());
-    let moved = if options.rules.overwrite == Overwrite::Never {
+    let moved = if context.request.overwrite == Overwrite::Never {
         name.rename_noreplace(directory, to)
     } else if seen.is_none() {
         match name.rename_noreplace(directory, to) {
@@ -306,20 +263,22 @@ pub(super) fn rename(
         Ok(Moved::Linked) => {}
         // The answer to a rename that was done can get lost (NFS; a call that was interrupted and made again).
         Err(_) if identity().is_some_and(|identity| has_name(directory, to, identity)) => {}
-        Err(Errno::EXIST) if options.rules.overwrite == Overwrite::Never => {
+        Err(Errno::EXIST) if context.request.overwrite == Overwrite::Never => {
             return Err(checks::exists(destination));
         }
         Err(Errno::EXIST) if seen.is_none() => return Ok(Renaming::Appeared),
         Err(Errno::PERM | Errno::XDEV | Errno::OPNOTSUPP | Errno::NOSYS)
-            if options.rules.in_place != InPlace::Never =>
+            if context.request.in_place != InPlace::Never =>
         {
             return Ok(Renaming::Impossible);
         }
-        Err(errno @ (Errno::XDEV | Errno::OPNOTSUPP | Errno::NOSYS)) => {
-            let line = anyhow!(errno).context(cannot_write(destination));
+        Err(errno @ (Errno::XDEV | Errno::OPNOTSUPP | Errno::NOSYS))
+            if checks::may_be_overwritten(destination, seen, context.request) =>
+        {
+            let line = anyhow!(errno).context(destination.cannot("write"));
             return Err(anyhow!("{}; --inplace writes it in place", Chain(&line)).into());
         }
-        Err(errno) => return Err(errno).with_context(|| cannot_write(destination))?,
+        Err(errno) => return Err(errno).with_context(|| destination.cannot("write"))?,
     }
     if let Some(backup) = backup {
         backup.confirm();

@@ -4,12 +4,13 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use anyhow::{Context, Result, anyhow};
 
-use super::commit::{CommitOptions, Renaming, outcome, rename};
+use super::commit::{Renaming, outcome, rename};
 use super::seal::Seal;
-use super::{Backing, CommitMethod, Sealed, Staged, cannot_write};
+use super::{Backing, CommitMethod, Sealed, Staged};
 use crate::destination::Destination;
 use crate::outcome::{Failure, Outcome};
 use crate::request::Sync;
+use crate::run_context::RunContext;
 use crate::sys::{self, Errno, Identity};
 use crate::temp_name::TempName;
 
@@ -38,7 +39,7 @@ impl<'d> Staged<'d, Sealed> {
     /// Closes the file, and collects the errors that only a close reports.
     pub(crate) fn close_staged(self, flush: Flush) -> Result<Pending<'d>> {
         let destination = self.destination;
-        let cannot_write = || cannot_write(destination);
+        let cannot_write = || destination.cannot("write");
         if flush == Flush::Each {
             sys::sync_file(&self.file).with_context(cannot_write)?;
         }
@@ -74,7 +75,7 @@ impl<'d> Pending<'d> {
     pub(crate) fn sync(&self) -> Result<()> {
         open(&self.name, self.identity)
             .and_then(|file| sys::sync_file(&file))
-            .with_context(|| cannot_write(self.destination))
+            .with_context(|| self.destination.cannot("write"))
     }
 
     /// Applies the attributes of DEST again, if they have changed since they were read. `destination` is DEST in its own
@@ -82,13 +83,13 @@ impl<'d> Pending<'d> {
     pub(crate) fn reseal(
         &mut self,
         destination: &Destination,
-        options: CommitOptions<'_>,
+        context: &RunContext<'_>,
     ) -> Result<(), Failure> {
         let (name, identity) = (&self.name, self.identity);
-        let opened = || open(name, identity).with_context(|| cannot_write(destination));
-        if let Some(file) = self.seal.renew(destination, options, opened)? {
-            if options.sync != Sync::None {
-                sys::sync_file(&file).with_context(|| cannot_write(destination))?;
+        let opened = || open(name, identity).with_context(|| destination.cannot("write"));
+        if let Some(file) = self.seal.renew(destination, context, opened)? {
+            if context.sync() != Sync::None {
+                sys::sync_file(&file).with_context(|| destination.cannot("write"))?;
             }
         }
         Ok(())
@@ -98,15 +99,15 @@ impl<'d> Pending<'d> {
     pub(crate) fn commit(
         mut self,
         destination: &Destination,
-        options: CommitOptions<'_>,
+        context: &RunContext<'_>,
     ) -> Result<Outcome, Failure> {
         loop {
             let (identity, seen) = (self.identity, self.seal.seen);
             let (name, identity) = (&mut self.name, || Some(identity));
-            if rename(name, identity, destination, seen, options)? == Renaming::Done {
+            if rename(name, identity, destination, seen, context)? == Renaming::Done {
                 return Ok(outcome(destination, seen, self.size));
             }
-            self.reseal(destination, options)?;
+            self.reseal(destination, context)?;
         }
     }
 }

@@ -5,12 +5,12 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use super::commit::CommitOptions;
 use crate::attributes::{Attributes, InitialMode};
 use crate::checks::{self, Rules};
 use crate::destination::Destination;
 use crate::outcome::Failure;
 use crate::request::{InPlace, Start};
+use crate::run_context::RunContext;
 use crate::sys::Metadata;
 
 /// The attributes of a new file.
@@ -29,14 +29,14 @@ impl Seal {
     pub(super) fn renew(
         &mut self,
         destination: &Destination,
-        options: CommitOptions<'_>,
+        context: &RunContext<'_>,
         open: impl FnOnce() -> anyhow::Result<OwnedFd>,
     ) -> Result<Option<OwnedFd>, Failure> {
         let latest = destination.snapshot()?;
         if Metadata::are_same(self.seen.as_ref(), latest.as_ref()) {
             return Ok(None);
         }
-        if options.start == Start::Old {
+        if context.request.start == Start::Old {
             checks::append_base(destination, self.seen, latest)?;
         }
         self.seen = latest;
@@ -49,7 +49,7 @@ impl Seal {
             latest,
             Rules {
                 in_place,
-                ..options.rules
+                ..context.rules()
             },
         )?;
         let (attributes, seen) = self.attributes.read_from(destination, latest)?;

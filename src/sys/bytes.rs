@@ -142,7 +142,7 @@ pub(crate) fn sync_file(file: impl AsFd) -> Result<()> {
 /// Waits until what was written in place is on the disk. That a FIFO or a device has none is no error.
 pub(crate) fn sync_in_place(file: impl AsFd) -> Result<()> {
     match sync_file(file) {
-        Err(Errno::INVAL | Errno::OPNOTSUPP | Errno::ROFS) => Ok(()),
+        Err(Errno::INVAL | Errno::OPNOTSUPP) => Ok(()),
         other => other,
     }
 }

@@ -15,6 +15,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering::SeqCst};
 use std::time::Duration;
 
+pub(crate) use libc::{SIGCONT, SIGHUP, SIGTERM};
 use rustix::process::{Pid, Signal, getpgid, getpgrp, kill_process};
 
 use super::{Errno, Result};
@@ -169,29 +170,20 @@ pub(crate) fn keep_child_status() {
     set_default(libc::SIGCHLD);
 }
 
-/// Sends the first signal to a child process, and SIGCONT after it, because a stopped process would never handle it. The
-/// terminal sends its signals (SI_KERNEL) to the whole foreground process group, so a child in our group has it already;
-/// only a hangup goes to the session leader alone.
-pub(crate) fn forward_first_signal(child: u32) {
-    let (Some(child), Some(number)) = (process(child), first_signal()) else {
-        return;
-    };
-    let has_it_already = FIRST_CODE.load(SeqCst) == libc::SI_KERNEL
-        && number != libc::SIGHUP
-        && getpgid(Some(child)).is_ok_and(|group| group == getpgrp());
-    if let (false, Some(signal)) = (has_it_already, Signal::from_named_raw(number)) {
-        // The child may have ended; then there is nothing to tell.
-        let _ = kill_process(child, signal);
-    }
-    let _ = kill_process(child, Signal::CONT);
+/// Tells whether the first signal was sent by the kernel, as a terminal's are (SI_KERNEL).
+pub(crate) fn first_signal_is_from_kernel() -> bool {
+    FIRST_CODE.load(SeqCst) == libc::SI_KERNEL
 }
 
-/// Asks a child process to end (SIGTERM), and continues it if it is stopped.
-pub(crate) fn terminate(child: u32) {
-    if let Some(child) = process(child) {
-        // The child may have ended; then there is nothing to tell.
-        let _ = kill_process(child, Signal::TERM);
-        let _ = kill_process(child, Signal::CONT);
+/// Tells whether a child process is in this process's group.
+pub(crate) fn is_in_our_group(child: u32) -> bool {
+    process(child).is_some_and(|child| getpgid(Some(child)) == Ok(getpgrp()))
+}
+
+/// Sends a signal to a child process that may have ended: then there is nothing to tell.
+pub(crate) fn send_signal(child: u32, signal: i32) {
+    if let (Some(child), Some(signal)) = (process(child), Signal::from_named_raw(signal)) {
+        let _ = kill_process(child, signal);
     }
 }
 

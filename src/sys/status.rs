@@ -115,7 +115,7 @@ fn look(directory: BorrowedFd<'_>, name: &Path, flags: AtFlags) -> Result<Metada
     let seen = match fs::statx(directory, name, flags, StatxFlags::BASIC_STATS) {
         Ok(seen) => seen,
         // ENOSYS before Linux 4.11; EPERM from seccomp filters that are older than the call.
-        Err(Errno::NOSYS | Errno::PERM) => return look_the_old_way(directory, name, flags),
+        Err(Errno::NOSYS | Errno::PERM) => return fstatat_fallback(directory, name, flags),
         Err(errno) => return Err(errno),
     };
     Ok(Metadata {
@@ -143,7 +143,7 @@ fn look(directory: BorrowedFd<'_>, name: &Path, flags: AtFlags) -> Result<Metada
     })
 }
 
-fn look_the_old_way(directory: BorrowedFd<'_>, name: &Path, flags: AtFlags) -> Result<Metadata> {
+fn fstatat_fallback(directory: BorrowedFd<'_>, name: &Path, flags: AtFlags) -> Result<Metadata> {
     let seen = fs::statat(directory, name, flags)?;
     Ok(Metadata {
         kind: kind(seen.st_mode),

@@ -278,13 +278,13 @@ fn forty_appenders_at_once_lose_nothing() {
                 let line = format!("{line}\n");
                 match writer % 4 {
                     0 => sandbox
-                        .atomwrite(["-a", "out", "--", "printf", &line])
+                        .atomwrite(["-qa", "out", "--", "printf", &line])
                         .start(),
                     1 => sandbox
-                        .atomwrite(["-a", "--sync=none", "out"])
+                        .atomwrite(["-qa", "--sync=none", "out"])
                         .stdin(line)
                         .start(),
-                    _ => sandbox.atomwrite(["-a", "out"]).stdin(line).start(),
+                    _ => sandbox.atomwrite(["-qa", "out"]).stdin(line).start(),
                 }
             })
             .collect();

@@ -250,22 +250,104 @@ fn inplace_writes_where_the_filesystem_refuses_to_rename() {
 }
 
 #[test]
-fn a_new_file_that_cannot_be_written_in_place_is_removed_again() {
+fn a_new_file_of_which_nothing_could_be_written_is_removed_again() {
     needs_tool!("strace");
     let sandbox = Sandbox::new();
-    let strace = without_renames("ENOSYS")
-        .inject("fsync:error=EIO")
-        .at(sandbox.path("new"))
-        .at(sandbox.root());
+    let strace = without_renames("ENOSYS").inject("fallocate:error=ENOSPC");
     sandbox
-        .atomwrite(["--inplace", "--sync=file", "new"])
+        .atomwrite(["--inplace", "new"])
         .stdin("new")
         .through(strace.command())
         .warns("writing 'new' in place")
-        .says("input/output error")
+        .says("no space left on device")
         .leaves(Vec::<String>::new())
         .fails(1);
-    assert!(strace.has_injected());
+}
+
+#[test]
+fn a_new_file_that_was_written_and_may_not_be_whole_stays() {
+    needs_tool!("strace");
+    let sandbox = Sandbox::new();
+    let strace = without_renames("ENOSYS")
+        .inject("fchmod:error=EPERM")
+        .at(sandbox.path("new"))
+        .at(sandbox.root());
+    sandbox
+        .atomwrite(["--inplace", "-m", "644", "new"])
+        .stdin("secret")
+        .through(strace.command())
+        .warns("writing 'new' in place")
+        .says("cannot set the mode of 'new'")
+        .says("; 6 of 6 bytes are written")
+        .fails(4);
+    assert_eq!(sandbox.text("new"), "secret");
+    assert_eq!(
+        sandbox.mode("new"),
+        0o600,
+        "it was private until it was complete"
+    );
+}
+
+#[test]
+fn a_file_that_vanishes_is_written_in_place_as_planned() {
+    needs_tool!("strace");
+    let sandbox = Sandbox::new();
+    sandbox.write_with_mode("out", "old", 0o600);
+    let strace = without_renames("EXDEV").alone();
+    sandbox
+        .atomwrite(["--inplace", "--validate", r#"rm "$2""#, "out"])
+        .stdin("new")
+        .through(strace.command())
+        .warns("writing 'out' in place")
+        .succeeds();
+    assert_eq!(sandbox.mode("out"), 0o600);
+
+    sandbox
+        .atomwrite(["--inplace=always", "-b", "--validate", r#"rm "$2""#, "out"])
+        .stdin("newer")
+        .says("it is not the file that was checked")
+        .says("'out' does not exist any more")
+        .leaves(Vec::<String>::new())
+        .output();
+    assert!(sandbox.names().is_empty(), "{:?}", sandbox.names());
+}
+
+#[test]
+fn what_could_not_be_synced_is_no_success() {
+    needs_tool!("strace");
+    for words in [
+        &["-C", "--sync=file", "out"][..],
+        &["--inplace=always", "out"],
+    ] {
+        let sandbox = Sandbox::new();
+        sandbox.write("out", "old");
+        let strace = Strace::new().inject("fsync:error=EROFS");
+        let run = sandbox.atomwrite(words.to_vec()).stdin("old");
+        let done = run.through(strace.command()).output();
+        assert_ne!(done.code(), Some(0), "{words:?}: {done:?}");
+    }
+}
+
+#[test]
+fn in_an_append_only_directory_nothing_is_left_and_no_clobber_is_asked_first() {
+    needs_mounts!();
+    needs_tool!("mkfs.ext4", "chattr");
+    let mount = Mount::ext4(16, &[]);
+    let sandbox = Sandbox::in_dir(mount.path());
+    sandbox.write("out", "old");
+    let root = sandbox.root().as_os_str();
+    tool("chattr", ["+a".as_ref(), root]);
+    sandbox
+        .atomwrite(["-n", "-C", "out"])
+        .stdin("old")
+        .says("--no-clobber")
+        .fails(3);
+    sandbox
+        .atomwrite(["-b", "--inplace", "out"])
+        .stdin("new")
+        .says("append-only")
+        .fails(1);
+    tool("chattr", ["-a".as_ref(), root]);
 }
 
 #[test]
@@ -311,11 +393,29 @@ fn another_users_file_in_a_directory_for_all_does_not_get_the_content_in_place_e
         let run = sandbox.atomwrite(words.to_vec()).stdin("secret");
         run.says("that user would get the content").fails(1);
     }
-    let always = ["--inplace=always", "--keep=none", "out"];
     sandbox
-        .atomwrite(always)
+        .atomwrite(["--inplace=always", "--keep=none", "out"])
         .stdin("secret")
-        .says("that user would get the content")
+        .says(
+            "it is another user's, in a directory that all may write to, and that user would get \
+             the content; without --inplace, --keep=none or -o replaces it",
+        )
+        .fails(1);
+    sandbox.fifo("fifo");
+    sandbox.chown("fifo", NOBODY, NOBODY);
+    sandbox
+        .atomwrite(["--inplace", "fifo"])
+        .stdin("secret")
+        .says(
+            "it is another user's FIFO, in a directory that all may write to, and that user would \
+             get the content",
+        )
+        .fails(1);
+    sandbox
+        .atomwrite(["out"])
+        .user(1234, 1234, &[])
+        .stdin("new")
+        .says("only its owner may replace it (the sticky bit); 'out' is unchanged")
         .fails(1);
     sandbox
         .atomwrite(["--inplace", "--keep=none", "out"])

@@ -1,0 +1,46 @@
+//! A copy of a file under a temporary name: for a backup where no link is possible, and for a new file that no call can name.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use anyhow::Result;
+
+use crate::attributes::{Attributes, InitialMode};
+use crate::destination::Destination;
+use crate::request::Sync;
+use crate::sys;
+use crate::temp_name::TempName;
+use crate::transfer::copy_whole;
+
+/// A complete file with a random name.
+#[derive(Debug)]
+pub(crate) struct NamedCopy {
+    /// Dropped before the name: FUSE and NFS rename an open file that is removed.
+    pub(crate) file: OwnedFd,
+    pub(crate) name: TempName,
+    /// What could not be kept.
+    pub(crate) warnings: Vec<String>,
+}
+
+impl NamedCopy {
+    /// Copies `content` into DEST's directory, with these attributes.
+    pub(crate) fn make(
+        content: BorrowedFd<'_>,
+        attributes: &Attributes,
+        destination: &Destination,
+        sync: Sync,
+    ) -> Result<Self> {
+        let (name, file) = TempName::create(destination.directory())?;
+        let mut copy = Self {
+            file,
+            name,
+            warnings: Vec::new(),
+        };
+        copy_whole(content, copy.file.as_fd())?;
+        copy.warnings = attributes.apply(copy.file.as_fd(), destination, InitialMode::Private)?;
+        if sync != Sync::None {
+            sys::sync_file(&copy.file)?;
+        }
+        sys::close_error(&copy.file)?;
+        Ok(copy)
+    }
+}
