@@ -87,12 +87,24 @@ recording: build
 	RECORDING_PROGRAM='$(BINARY)' docs/recording/record.py
 
 .PHONY: deb
-deb: build
+deb: deb-needs build
 	packaging/deb.sh '$(BINARY)' '$(ARCH)' '$(CARGO_TARGET_DIR)'
 
 .PHONY: dist
-dist: build
+dist: dist-needs build
 	packaging/dist.sh '$(BINARY)' '$(ARCH)' '$(CARGO_TARGET_DIR)'
+
+.PHONY: deb-needs
+deb-needs:
+	@packaging/needs.sh xz:xz-utils dpkg-deb:dpkg
+	@packaging/cargo-deb.sh '$(CARGO_TARGET_DIR)' >/dev/null
+
+.PHONY: dist-needs
+dist-needs:
+	@packaging/needs.sh tar:tar gzip:gzip
+
+# What is missing is reported before the build, not after it.
+build: $(patsubst %,%-needs,$(filter deb dist,$(MAKECMDGOALS)))
 
 .PHONY: check-package
 check-package:

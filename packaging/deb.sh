@@ -1,7 +1,7 @@
 #!/bin/sh
 # Makes a Debian package of a program that is built: packaging/deb.sh PROGRAM ARCHITECTURE DIRECTORY
 #
-# cargo-deb does, as Cargo.toml tells it. It is built once, into DIRECTORY/tools.
+# cargo-deb does, as Cargo.toml tells it.
 set -eu
 binary=$(realpath "$1")
 case $2 in
@@ -15,17 +15,7 @@ directory=$(realpath "$3")
 cd "$(dirname "$0")/.."
 . packaging/release.sh
 
-pinned=3.8.0
-tools=$directory/tools/cargo-deb-$pinned
-if [ ! -x "$tools/bin/cargo-deb" ]; then
-    echo "packaging/deb.sh: building cargo-deb $pinned" >&2
-    # Without its own xz: the machine's does.
-    cargo install --quiet --locked --no-default-features --root "$tools" --version "$pinned" cargo-deb
-fi
-
-# Nobody has an address that all builds could name: it is whoever committed what is packaged, or who says so in Debian's
-# own variables.
-maintainer="${DEBFULLNAME:-$(git log -1 --format=%cn)} <${DEBEMAIL:-$(git log -1 --format=%ce)}>"
+cargo_deb=$(packaging/cargo-deb.sh "$directory")
 
 # Wherever cargo has built the program, cargo-deb looks for it here.
 built=$scratch/$triple/release
@@ -41,7 +31,7 @@ END
 
 # One thread: what xz writes depends on whether there are more.
 export XZ_DEFAULTS='' XZ_OPT=--threads=1
-made=$(CARGO_TARGET_DIR=$scratch "$tools/bin/cargo-deb" --locked --no-build --no-strip --target "$triple" \
+made=$(CARGO_TARGET_DIR=$scratch "$cargo_deb" --locked --no-build --no-strip --target "$triple" \
     --multiarch foreign --maintainer "$maintainer" --output "$scratch/")
 # It would not notice that xz has failed, or that the disk is full.
 dpkg-deb --contents "$made" >/dev/null

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Puts the program, its manual and its completions under PREFIX, or takes them away again.
+# Installs the program, its manual and its completions under PREFIX, or removes them again.
 #
 #   ./install.sh                below /usr/local
 #   PREFIX=~/.local ./install.sh
@@ -9,8 +9,9 @@
 # script; FISH_COMPLETIONS a directory for that shell's, if it does not look below PREFIX.
 set -eu
 
-prefix=${DESTDIR-}${PREFIX:-/usr/local}
-fish_completions=${FISH_COMPLETIONS:-${PREFIX:-/usr/local}/share/fish/vendor_completions.d}
+prefix=${PREFIX:-/usr/local}
+destdir=${DESTDIR-}
+fish_completions=${FISH_COMPLETIONS:-$prefix/share/fish/vendor_completions.d}
 
 here=$(cd "$(dirname "$0")" && pwd)
 # In the source tree the manual and the completions are one level up.
@@ -18,30 +19,69 @@ tree=$here
 [ -d "$here/man" ] || tree=$here/..
 binary=${BINARY:-$here/atomwrite}
 
+die() {
+    echo "install.sh: $1" >&2
+    exit 1
+}
+
+# NAME, VALUE: a relative path would depend on the directory in which make runs.
+absolute() {
+    case $2 in
+        /*) ;;
+        '~'*) die "$1 must be an absolute path: your shell has not expanded '$2'; use \"\$HOME\" instead of ~" ;;
+        *) die "$1 must be an absolute path, not '$2'" ;;
+    esac
+}
+
+# MODE, FILE, PLACE, as for the two functions below: nothing is changed unless everything can be.
+check() {
+    if [ "$action" = uninstall ] && [ ! -e "$3" ] && [ ! -L "$3" ]; then
+        return
+    fi
+    directory=${3%/*}
+    until [ -e "$directory" ]; do
+        directory=${directory%/*}
+        directory=${directory:-/}
+    done
+    [ -w "$directory" ] || die "cannot $action '$3': '$directory' is not writable; $way_out"
+}
+
+install_file() {
+    install -D -m "$1" "$2" "$3"
+}
+
+uninstall_file() {
+    rm -f "$3"
+}
+
+# FUNCTION: is called for each file.
+each() {
+    "$1" 755 "$binary" "$destdir$prefix/bin/atomwrite"
+    "$1" 644 "$tree/man/atomwrite.1" "$destdir$prefix/share/man/man1/atomwrite.1"
+    "$1" 644 "$tree/completions/atomwrite.bash" "$destdir$prefix/share/bash-completion/completions/atomwrite"
+    "$1" 644 "$tree/completions/_atomwrite" "$destdir$prefix/share/zsh/site-functions/_atomwrite"
+    "$1" 644 "$tree/completions/atomwrite.fish" "$destdir$fish_completions/atomwrite.fish"
+}
+
 case "$*" in
-    '') action=install ;;
-    --uninstall) action=uninstall ;;
+    '')
+        action=install
+        way_out='use sudo, or a PREFIX of your own'
+        ;;
+    --uninstall)
+        action=uninstall
+        way_out='use sudo, or the PREFIX that it was installed with'
+        ;;
     *)
         echo 'usage: install.sh [--uninstall]' >&2
         exit 2
         ;;
 esac
+absolute PREFIX "$prefix"
+[ -z "$destdir" ] || absolute DESTDIR "$destdir"
+absolute FISH_COMPLETIONS "$fish_completions"
 if [ "$action" = install ] && [ ! -x "$binary" ]; then
-    echo "install.sh: there is no program '$binary'" >&2
-    exit 1
+    die "there is no program '$binary'"
 fi
-
-# MODE, FILE, PLACE
-place() {
-    if [ "$action" = install ]; then
-        install -D -m "$1" "$2" "$3"
-    else
-        rm -f "$3"
-    fi
-}
-
-place 755 "$binary" "$prefix/bin/atomwrite"
-place 644 "$tree/man/atomwrite.1" "$prefix/share/man/man1/atomwrite.1"
-place 644 "$tree/completions/atomwrite.bash" "$prefix/share/bash-completion/completions/atomwrite"
-place 644 "$tree/completions/_atomwrite" "$prefix/share/zsh/site-functions/_atomwrite"
-place 644 "$tree/completions/atomwrite.fish" "${DESTDIR-}$fish_completions/atomwrite.fish"
+each check
+each "${action}_file"

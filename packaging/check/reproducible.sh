@@ -1,6 +1,6 @@
 #!/bin/sh
-# What was built is built once more, for ARCH (x86_64), in another directory, with another home of cargo, other times of
-# the files, another umask and another time zone: package and tarball are the same, byte for byte.
+# What was built is built once more, for ARCH (x86_64), in another directory, without .git, with another home of cargo,
+# other times of the files, another umask and another time zone: package and tarball are the same, byte for byte.
 set -eu
 cd "$(dirname "$0")/../.."
 arch=${1-x86_64}
@@ -13,7 +13,7 @@ trap 'rm -rf "$scratch"' EXIT
 echo "packaging: building for $arch once more"
 other="$scratch/another directory"
 mkdir "$other" "$scratch/cargo"
-git ls-files -z | tar --null -cT - .git | tar -xC "$other"
+git ls-files -z | tar --null -cT - | tar -xC "$other"
 find "$other" -exec touch -d '2001-02-03 04:05:06' {} +
 # The same crates and settings, by another path, and the same tools.
 ln -s "$cargo_home"/* "$scratch/cargo"
@@ -25,6 +25,11 @@ if [ -d "$target/cross/root" ]; then
 fi
 (
     umask 077
+    # What the commit says, if there is a .git.
+    SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
+    DEBFULLNAME=${DEBFULLNAME:-$(git log -1 --format=%cn)}
+    DEBEMAIL=${DEBEMAIL:-$(git log -1 --format=%ce)}
+    export SOURCE_DATE_EPOCH DEBFULLNAME DEBEMAIL
     unset CARGO_TARGET_DIR MAKEFLAGS
     CARGO_HOME=$scratch/cargo TZ=Pacific/Kiritimati make -s -C "$other" deb dist ARCH="$arch"
 )

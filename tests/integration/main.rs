@@ -38,6 +38,7 @@ mod mounts;
 mod old_kernels;
 mod options;
 mod progress;
+mod project;
 mod races;
 mod readme;
 mod recording;
