@@ -1,5 +1,7 @@
-//! make's targets that install and package the program.
+//! What surrounds the program: the crates that it is made of, and make's targets that install and
+//! package it.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -7,11 +9,129 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use crate::sandbox::{NOBODY, Sandbox, needs_tool, tool};
+use crate::sandbox::{NOBODY, Sandbox, needs_tool, skip, tool};
 
 const TOP: &str = env!("CARGO_MANIFEST_DIR");
 
-// ---- make install and uninstall -------------------------------------------------------------------------------
+/// The rules for crates, which `cargo deny` reads as well.
+const RULES: &str = include_str!("../../deny.toml");
+
+// ---- Crates ------------------------------------------------------------------------------------
+
+#[test]
+fn crates_have_licenses_that_are_allowed_and_come_from_the_registry() {
+    needs_tool!("jq");
+    let crates = match crates() {
+        Ok(crates) => crates,
+        Err(reason) => skip!("needs cargo, and all crates downloaded: {reason}"),
+    };
+    let allowed: Vec<&str> = rule("allow").split('"').skip(1).step_by(2).collect();
+    assert!(allowed.contains(&"MIT"), "{allowed:?}");
+    assert!(crates.len() > 50, "{crates:?}");
+    for [name, version, license, source] in crates {
+        let ours = name.starts_with("atomwrite");
+        assert!(
+            is_allowed(&license, &allowed),
+            "{name} {version} has the license '{license}'; deny.toml allows {allowed:?}"
+        );
+        assert_eq!(
+            source,
+            if ours { "" } else { REGISTRY },
+            "{name} {version} comes from elsewhere"
+        );
+    }
+}
+
+#[test]
+fn no_crate_is_there_in_two_versions_without_a_reason() {
+    let lock = include_str!("../../Cargo.lock");
+    let mut versions: BTreeMap<&str, usize> = BTreeMap::new();
+    for line in lock.lines() {
+        if let Some(name) = line.strip_prefix("name = ") {
+            *versions.entry(name.trim_matches('"')).or_default() += 1;
+        }
+    }
+    versions.retain(|_, count| *count > 1);
+    // Both ways: a reason that is no longer needed goes.
+    let twice: Vec<&str> = versions.into_keys().collect();
+    let known: Vec<&str> = rule("skip")
+        .split("crate = \"")
+        .skip(1)
+        .map(|entry| entry.split('@').next().unwrap())
+        .collect();
+    assert_eq!(twice, known, "Cargo.lock, and `skip` in deny.toml");
+}
+
+#[test]
+fn a_license_is_allowed_if_one_of_each_choice_is() {
+    let allowed = ["MIT", "Zlib"];
+    for license in [
+        "MIT",
+        "MIT OR GPL-3.0",
+        "GPL-3.0/MIT",
+        "(MIT OR X) AND Zlib",
+    ] {
+        assert!(is_allowed(license, &allowed), "{license}");
+    }
+    for license in ["", "GPL-3.0", "MIT AND GPL-3.0", "MIT WITH exception"] {
+        assert!(!is_allowed(license, &allowed), "{license}");
+    }
+}
+
+const REGISTRY: &str = "registry+https://github.com/rust-lang/crates.io-index";
+
+/// Returns name, version, license and source of each crate that a build for one of our machines
+/// takes; the source of our own is empty. Err says why cargo cannot tell.
+fn crates() -> Result<Vec<[String; 4]>, String> {
+    let cargo = std::env::var_os("CARGO").unwrap_or("cargo".into());
+    let machines = ["x86_64", "aarch64"].map(|machine| format!("{machine}-unknown-linux-gnu"));
+    // Offline: a test downloads nothing.
+    let output = Command::new(cargo)
+        .args(["metadata", "--locked", "--offline", "--format-version=1"])
+        .args(
+            machines
+                .iter()
+                .flat_map(|machine| ["--filter-platform", machine]),
+        )
+        .current_dir(TOP)
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error| error.to_string())?;
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stderr).replace('\n', " "));
+    }
+    let sandbox = Sandbox::new();
+    let metadata = sandbox.write("metadata", output.stdout);
+    let filter = ".packages[] | [.name, .version, .license // \"\", .source // \"\"] | @tsv";
+    let table = tool("jq", [OsStr::new("-r"), filter.as_ref(), metadata.as_ref()]);
+    Ok(table
+        .lines()
+        .map(|line| {
+            let mut fields = line.split('\t').map(str::to_owned);
+            [(); 4].map(|()| fields.next().unwrap())
+        })
+        .collect())
+}
+
+/// Evaluates an SPDX expression of the forms that crates use. Every AND is evaluated last, which
+/// can only refuse too much.
+fn is_allowed(license: &str, allowed: &[&str]) -> bool {
+    license.split(" AND ").all(|choice| {
+        choice
+            .replace('/', " OR ")
+            .split(" OR ")
+            .any(|name| allowed.contains(&name.trim_matches(['(', ')', ' '])))
+    })
+}
+
+/// Returns what is in the brackets of a list in deny.toml.
+fn rule(key: &str) -> &'static str {
+    let start = format!("\n{key} = [");
+    let (_, list) = RULES.split_once(&start).unwrap();
+    list.split(']').next().unwrap()
+}
+
+// ---- make install and uninstall ----------------------------------------------------------------
 
 #[test]
 fn install_and_uninstall_refuse_places_that_are_not_absolute() {
@@ -90,7 +210,7 @@ fn uninstall_removes_every_file_and_needs_no_right_where_there_is_none() {
     tree.make(["uninstall", &tree.prefix()]).succeeds();
 }
 
-// ---- make deb and dist ----------------------------------------------------------------------------------------
+// ---- make deb and dist -------------------------------------------------------------------------
 
 #[test]
 fn deb_names_every_program_that_is_missing_before_it_builds() {
@@ -136,10 +256,10 @@ fn a_package_of_a_tree_without_git_has_the_time_of_its_files_and_its_user() {
     assert_eq!(release(&given), "5 Jo Doe <jo@example.org>\n");
 }
 
-// ---- A tree to make in ----------------------------------------------------------------------------------------
+// ---- A tree to make in -------------------------------------------------------------------------
 
-/// The part of the source tree that installs and packages, with a program that seems to be built. All is run by a user
-/// to whom it belongs, who is not root.
+/// The part of the source tree that installs and packages, with a program that seems to be built.
+/// All is run by a user to whom it belongs, who is not root.
 struct Tree {
     sandbox: Sandbox,
 }
