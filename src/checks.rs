@@ -9,11 +9,12 @@ use anyhow::{Context, Result, anyhow, bail};
 
 use crate::attributes::Attributes;
 use crate::destination::{Destination, Opened};
-use crate::inspector::{Content, Sha256Digest};
+use crate::inspector::Content;
 use crate::message::Chain;
 use crate::outcome::{Change, Failure, Outcome};
 use crate::request::{
-    AttributeOptions, EmptyInput, Files, Guards, InPlace, Keep, Links, Overwrite, Request, Sync,
+    AttributeOptions, EmptyInput, Files, Guards, InPlace, Keep, Links, Overwrite, Request,
+    Sha256Digest, Sync,
 };
 use crate::source::Input;
 use crate::sys::{self, Errno, Kind, Metadata};

@@ -3,24 +3,24 @@
 //! The rule: help, man page and completions all come from the one table below (see `generated`), and whatever can be
 //! known to be wrong from the words alone is said here, with status 2, before anything is opened.
 
-mod mistakes;
+mod fast_path;
 mod parse;
-mod quick;
+mod usage_error;
 mod values;
 
 use std::ffi::OsString;
 use std::time::Duration;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
-use clap::{Parser, ValueEnum, ValueHint};
+use clap::{Parser, ValueHint};
 
 pub(crate) use self::parse::{NoRequest, parse};
 use self::values::{
     Control, parse_control, parse_mode, parse_owner, parse_status, parse_suffix, parse_sum,
     parse_timeout,
 };
-use crate::inspector::Sha256Digest;
 use crate::mode::ModeChange;
+use crate::request::{InPlace, Keep, Sha256Digest, Sync};
 
 const USAGE: &str = "\
 atomwrite [OPTIONS] [SOURCE] DEST
@@ -197,7 +197,7 @@ pub(crate) struct Args {
         value_enum,
         help_heading = LOOKS
     )]
-    keep: Option<KeepArg>,
+    keep: Option<Keep>,
 
     /// Set the mode, octal or symbolic as for chmod(1)
     ///
@@ -258,7 +258,7 @@ pub(crate) struct Args {
     ///
     /// Without this option, $ATOMWRITE_SYNC says it.
     #[arg(long, value_name = "WHAT", value_enum, overrides_with_all = ["fsync", "no_fsync"], help_heading = WRITING)]
-    sync: Option<SyncArg>,
+    sync: Option<Sync>,
 
     /// The same as --sync=full
     #[arg(long, overrides_with_all = ["sync", "no_fsync"], help_heading = WRITING)]
@@ -275,7 +275,7 @@ pub(crate) struct Args {
     /// the filesystem can do that, before the first byte is written; but concurrent readers of DEST can see a partial file, and an interruption leaves a mix of new and old. Without WHEN,
     /// it is auto.
     #[arg(long, value_name = "WHEN", value_enum, num_args = 0..=1, require_equals = true, default_missing_value = "auto", help_heading = WRITING)]
-    inplace: Option<InPlaceArg>,
+    inplace: Option<InPlace>,
 
     /// Show progress on standard error, if it is a terminal
     ///
@@ -299,36 +299,6 @@ pub(crate) struct Args {
     /// Print the version
     #[arg(short = 'V', long, action = clap::ArgAction::Version, help_heading = MESSAGES)]
     version: Option<bool>,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum KeepArg {
-    /// Those that can be kept, with a warning about the rest
-    Try,
-    /// All of them; if one cannot be kept, fail
-    All,
-    /// None of them, as if DEST were new
-    None,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum InPlaceArg {
-    /// Not at all: it is an error (the default)
-    Never,
-    /// Only where DEST cannot be replaced
-    Auto,
-    /// Wherever DEST exists: it keeps its inode and its hard links
-    Always,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum SyncArg {
-    /// No promise; after power loss DEST may be empty, or full of zeros
-    None,
-    /// DEST, as the complete old file or the complete new one
-    File,
-    /// The new file, once atomwrite has ended with status 0
-    Full,
 }
 
 /// The summary of `-h`.

@@ -9,13 +9,11 @@ use sha2::{Digest, Sha256};
 
 use crate::copy_error::CopyError;
 use crate::message::Progress;
+use crate::request::Sha256Digest;
 use crate::signals;
 use crate::sys;
 
 const CHUNK: usize = 256 * 1024;
-
-/// A SHA-256 digest.
-pub(crate) type Sha256Digest = [u8; 32];
 
 /// What the content turned out to be.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,11 +5,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Error, anyhow};
+use clap::ValueEnum;
 
-use crate::inspector::Sha256Digest;
 use crate::message::{Chain, Verbosity};
 use crate::mode::ModeChange;
 use crate::outcome::StatusScheme;
+
+/// A SHA-256 digest.
+pub(crate) type Sha256Digest = [u8; 32];
 
 /// One run.
 #[derive(Debug)]
@@ -167,13 +170,15 @@ pub(crate) enum Naming {
     Existing,
 }
 
-/// Whether DEST may be overwritten where it is, which is not atomic.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Whether DEST may be overwritten where it is, which is not atomic. The variants' texts are those of the help.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum InPlace {
+    /// Not at all: it is an error (the default)
+    #[default]
     Never,
-    /// Where nothing can be renamed to it.
+    /// Only where DEST cannot be replaced
     Auto,
-    /// Wherever it exists.
+    /// Wherever DEST exists: it keeps its inode and its hard links
     Always,
 }
 
@@ -226,24 +231,26 @@ pub(crate) struct AttributeOptions {
     pub(crate) group: Option<OsString>,
 }
 
-/// What of an existing DEST the new file takes over: mode, owner, group, ACL, extended attributes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Which attributes of an existing DEST the new file keeps. The variants' texts are those of the help.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Keep {
-    /// All that can be; a warning for the rest.
+    /// Those that can be kept, with a warning about the rest
+    #[default]
     Try,
-    /// All, or fail.
+    /// All of them; if one cannot be kept, fail
     All,
-    /// Nothing, as if DEST were new.
+    /// None of them, as if DEST were new
     None,
 }
 
-/// What is on the disk when atomwrite returns.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What is on the disk when atomwrite returns. The variants' texts are those of the help.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Sync {
-    /// Nothing in particular.
+    /// No promise; after power loss DEST may be empty, or full of zeros
     None,
-    /// After power loss DEST is old or new, and whole.
+    /// DEST, as the complete old file or the complete new one
     File,
-    /// DEST is new, also after power loss.
+    /// The new file, once atomwrite has ended with status 0
+    #[default]
     Full,
 }

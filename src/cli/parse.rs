@@ -6,13 +6,13 @@ use std::path::PathBuf;
 
 use clap::{CommandFactory, FromArgMatches};
 
-use super::mistakes::{DASHES, no_destination, no_request, with_help};
+use super::usage_error::{DASHES, no_destination, no_request, with_help};
 use super::values::{backups, sync_of_environment};
-use super::{Args, InPlaceArg, KeepArg, quick};
+use super::{Args, fast_path};
 use crate::message::{Quoted, Verbosity};
 use crate::request::{
-    AttributeOptions, CreateDirs, EmptyInput, Files, Guards, IfUnchanged, InPlace, Keep, Links,
-    Locking, Overwrite, Request, Source, Sources, Start, Sync,
+    AttributeOptions, CreateDirs, EmptyInput, Files, Guards, IfUnchanged, InPlace, Links, Locking,
+    Overwrite, Request, Source, Sources, Start, Sync,
 };
 
 /// Why there is no request: the user asked for a text, or the words make no sense.
@@ -27,7 +27,7 @@ pub(crate) enum NoRequest {
 /// Reads the words of the command line, the program's own name first.
 pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Request, NoRequest> {
     let Words { before, after } = Words::split(words);
-    let args = match quick::read(before.get(1..).unwrap_or_default()) {
+    let args = match fast_path::read(before.get(1..).unwrap_or_default()) {
         Some(args) => args,
         None => slow(&before).map_err(|error| no_request(&error, &before))?,
     };
@@ -86,7 +86,7 @@ fn request(
         return Err("--validate needs a command, and got an empty one".to_owned());
     }
     let sync = match (args.sync, args.fsync, args.no_fsync) {
-        (Some(level), ..) => level.into(),
+        (Some(level), ..) => level,
         (None, true, _) => Sync::Full,
         (None, _, true) => Sync::None,
         _ => sync_of_environment()?,
@@ -133,21 +133,13 @@ fn request(
             CreateDirs::No
         },
         attributes: AttributeOptions {
-            keep: match args.keep {
-                None | Some(KeepArg::Try) => Keep::Try,
-                Some(KeepArg::All) => Keep::All,
-                Some(KeepArg::None) => Keep::None,
-            },
+            keep: args.keep.unwrap_or_default(),
             mode: args.mode,
             owner: args.owner,
             group: args.group,
         },
         backups: backups(args.backup, args.suffix)?,
-        in_place: match args.inplace {
-            None | Some(InPlaceArg::Never) => InPlace::Never,
-            Some(InPlaceArg::Auto) => InPlace::Auto,
-            Some(InPlaceArg::Always) => InPlace::Always,
-        },
+        in_place: args.inplace.unwrap_or_default(),
         sync,
         progress: args.progress,
         verbosity: match (args.verbose, args.quiet) {
@@ -169,7 +161,7 @@ fn many(
         (args.lock.is_some(), "--lock"),
         (args.sha256.is_some(), "--sha256"),
         (
-            matches!(args.inplace, Some(InPlaceArg::Auto | InPlaceArg::Always)),
+            matches!(args.inplace, Some(InPlace::Auto | InPlace::Always)),
             "--inplace",
         ),
     ];

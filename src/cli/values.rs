@@ -7,11 +7,9 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 
-use super::SyncArg;
-use crate::inspector::Sha256Digest;
 use crate::message::Quoted;
 use crate::mode::ModeChange;
-use crate::request::{Backups, Naming, Sync};
+use crate::request::{Backups, Naming, Sha256Digest, Sync};
 
 /// The variable that says how durable, where no option does.
 const SYNC_VARIABLE: &str = "ATOMWRITE_SYNC";
@@ -26,8 +24,7 @@ pub(super) fn sync_of_environment() -> Result<Sync, String> {
     };
     value
         .to_str()
-        .and_then(|value| SyncArg::from_str(value, false).ok())
-        .map(Sync::from)
+        .and_then(|value| Sync::from_str(value, false).ok())
         .ok_or_else(|| {
             format!(
                 "${SYNC_VARIABLE} is {}: it must be none, file or full",
@@ -57,16 +54,6 @@ pub(super) enum Control {
     Default,
     None,
     Named(Naming),
-}
-
-impl From<SyncArg> for Sync {
-    fn from(level: SyncArg) -> Self {
-        match level {
-            SyncArg::None => Self::None,
-            SyncArg::File => Self::File,
-            SyncArg::Full => Self::Full,
-        }
-    }
 }
 
 pub(super) fn parse_control(word: impl AsRef<OsStr>) -> Result<Control, &'static str> {

@@ -7,16 +7,17 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 
-use super::{Args, SyncArg};
+use super::Args;
+use crate::request::Sync;
 
 /// Reads the words behind the program's name; `None` if there is one that is for clap.
 pub(super) fn read(words: &[OsString]) -> Option<Args> {
     let mut args = Args::default();
     for word in words {
         match word.as_bytes() {
-            b"--sync=none" => args.set_sync(Some(SyncArg::None), false, false),
-            b"--sync=file" => args.set_sync(Some(SyncArg::File), false, false),
-            b"--sync=full" => args.set_sync(Some(SyncArg::Full), false, false),
+            b"--sync=none" => args.set_sync(Some(Sync::None), false, false),
+            b"--sync=file" => args.set_sync(Some(Sync::File), false, false),
+            b"--sync=full" => args.set_sync(Some(Sync::Full), false, false),
             b"--fsync" => args.set_sync(None, true, false),
             b"--no-fsync" => args.set_sync(None, false, true),
             b"-v" | b"--verbose" => (args.verbose, args.quiet) = (true, false),
@@ -30,7 +31,7 @@ pub(super) fn read(words: &[OsString]) -> Option<Args> {
 
 impl Args {
     /// The last one given counts.
-    fn set_sync(&mut self, level: Option<SyncArg>, fsync: bool, no_fsync: bool) {
+    fn set_sync(&mut self, level: Option<Sync>, fsync: bool, no_fsync: bool) {
         (self.sync, self.fsync, self.no_fsync) = (level, fsync, no_fsync);
     }
 }
