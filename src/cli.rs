@@ -12,14 +12,16 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
-use clap::{Parser, ValueHint};
+use clap::{CommandFactory, Parser, ValueHint};
 
-pub(crate) use self::parse::{NoRequest, parse};
+pub(crate) use self::parse::parse;
 use self::values::{
-    Control, parse_control, parse_mode, parse_owner, parse_status, parse_suffix, parse_sum,
-    parse_timeout,
+    Control, parse_command, parse_control, parse_mode, parse_owner, parse_status, parse_suffix,
+    parse_sum, parse_timeout,
 };
+use crate::message::{self, Chain};
 use crate::mode::ModeChange;
+use crate::outcome::Failure;
 use crate::request::{InPlace, Keep, Sha256Digest, Sync};
 
 const USAGE: &str = "\
@@ -167,7 +169,7 @@ pub(crate) struct Args {
     /// copy as $1. The copy has DEST's name, and the mode and owner that DEST will have. It is in a private directory in which
     /// the other files of DEST's directory are symbolic links, so includes by name resolve. $2 is the absolute path of DEST.
     /// What CMD writes to the copy is thrown away, and its output goes to standard error.
-    #[arg(long, value_name = "CMD", value_hint = ValueHint::CommandString, help_heading = GUARDS)]
+    #[arg(long, value_name = "CMD", value_parser = OsStringValueParser::new().try_map(parse_command), value_hint = ValueHint::CommandString, help_heading = GUARDS)]
     validate: Option<OsString>,
 
     /// Leave DEST alone if it has this content already
@@ -301,14 +303,46 @@ pub(crate) struct Args {
     version: Option<bool>,
 }
 
-/// The summary of `-h`.
-#[cfg(test)]
+/// Why there is no request: the user asked for a text, or the words make no sense.
+#[derive(Debug)]
+pub(crate) enum EarlyExit {
+    /// Of `--help` or `--version`: for stdout.
+    Text(String),
+    /// One line for stderr.
+    Usage(String),
+}
+
+impl EarlyExit {
+    /// Prints it, and returns the exit status.
+    pub(crate) fn report(self) -> u8 {
+        match self {
+            Self::Text(text) => match message::print(&text) {
+                Ok(()) => 0,
+                Err(error) => {
+                    message::error(Chain(&error));
+                    1
+                }
+            },
+            Self::Usage(problem) => {
+                message::error(problem);
+                Failure::USAGE
+            }
+        }
+    }
+}
+
+/// The summary of `-h`: one line for each option. The lines name the values that there are to choose from; clap would name
+/// them once more.
 pub(crate) fn summary() -> String {
-    parse::summary()
+    let mut table = Args::command().mut_args(|argument| {
+        let has_value = argument.get_action().takes_values();
+        argument.hide_possible_values(has_value)
+    });
+    table.render_help().to_string()
 }
 
 /// The table, for what is made from it.
 #[cfg(test)]
 pub(crate) fn command() -> clap::Command {
-    <Args as clap::CommandFactory>::command()
+    Args::command()
 }

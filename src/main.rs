@@ -54,9 +54,7 @@ mod sys;
 mod generated;
 
 use std::ffi::{c_char, c_int};
-use std::io::ErrorKind;
 
-use cli::NoRequest;
 use message::Messages;
 use outcome::{Failure, Outcome};
 use request::{Files, IfUnchanged, Request};
@@ -73,11 +71,7 @@ extern "C" fn main(count: c_int, values: *const *const c_char) -> c_int {
     sys::occupy_standard_streams();
     let status = match cli::parse(sys::arguments(count, values)) {
         Ok(request) => run(&request),
-        Err(NoRequest::Text(text)) => print(&text),
-        Err(NoRequest::Usage(problem)) => {
-            message::error(problem);
-            Failure::USAGE
-        }
+        Err(exit) => exit.report(),
     };
     signals::finish(status).into()
 }
@@ -99,7 +93,7 @@ fn run(request: &Request) -> u8 {
             }
         }
         Err(failure) => {
-            report(&failure, messages);
+            failure.report(messages);
             failure.exit_status(request.status_scheme())
         }
     }
@@ -115,36 +109,5 @@ fn write_files(request: &Request, messages: Messages) -> Result<Vec<Outcome>, Fa
         Files::Into { directory, sources } => {
             many::write_all(directory, sources, request, messages)
         }
-    }
-}
-
-/// Says why nothing, or not all, was done. A signal says it itself, when this process dies by it.
-fn report(failure: &Failure, messages: Messages) {
-    if let Failure::Interrupted(_) = failure {
-        return;
-    }
-    message::error(failure);
-    if let Failure::PartialCommit {
-        new, old, warnings, ..
-    } = failure
-    {
-        for warning in warnings {
-            messages.warn(warning);
-        }
-        message::list("new", new);
-        message::list("old", old);
-    }
-}
-
-fn print(text: &str) -> u8 {
-    match message::print(text) {
-        // A reader that has seen enough, like head.
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            message::error(message::Chain(
-                &anyhow::Error::from(error).context("cannot write to standard output"),
-            ));
-            1
-        }
-        _ => 0,
     }
 }

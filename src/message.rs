@@ -14,6 +14,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::Duration;
 
+use anyhow::Context;
+
 pub(crate) use self::progress::Progress;
 use crate::sys;
 
@@ -109,11 +111,15 @@ fn is_writable() -> bool {
 }
 
 /// Prints what was asked for with `--help` or `--version`: the only text for stdout.
-pub(crate) fn print(text: &str) -> io::Result<()> {
+pub(crate) fn print(text: &str) -> anyhow::Result<()> {
     sys::ignore_broken_pipes();
     let mut stdout = io::stdout().lock();
-    stdout.write_all(text.as_bytes())?;
-    stdout.flush()
+    let written = stdout.write_all(text.as_bytes());
+    match written.and_then(|()| stdout.flush()) {
+        // A reader that has seen enough, like head.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("cannot write to standard output"),
+    }
 }
 
 /// An error with its causes, each after a colon.

@@ -8,7 +8,7 @@ use std::ffi::OsStr;
 use std::fmt::{self, Display};
 use std::path::PathBuf;
 
-use crate::message::{Chain, Quoted};
+use crate::message::{self, Chain, Messages, Quoted};
 use crate::signals::{self, Interrupted};
 
 /// What was done.
@@ -141,6 +141,24 @@ impl Failure {
             | Self::PartialCommit { error, .. }
             | Self::Command { error, .. } => error,
             Self::Interrupted(_) => anyhow::anyhow!("{self}"),
+        }
+    }
+
+    /// Says why nothing, or not all, was done. A signal says it itself, when this process dies by it.
+    pub(crate) fn report(&self, messages: Messages) {
+        if let Self::Interrupted(_) = self {
+            return;
+        }
+        message::error(self);
+        if let Self::PartialCommit {
+            new, old, warnings, ..
+        } = self
+        {
+            for warning in warnings {
+                messages.warn(warning);
+            }
+            message::list("new", new);
+            message::list("old", old);
         }
     }
 

@@ -6,32 +6,23 @@ use std::path::PathBuf;
 
 use clap::{CommandFactory, FromArgMatches};
 
-use super::usage_error::{DASHES, no_destination, no_request, with_help};
+use super::usage_error::{DASHES, early_exit, no_destination, with_help};
 use super::values::{backups, sync_of_environment};
-use super::{Args, fast_path};
+use super::{Args, EarlyExit, fast_path};
 use crate::message::{Quoted, Verbosity};
 use crate::request::{
     AttributeOptions, CreateDirs, EmptyInput, Files, Guards, IfUnchanged, InPlace, Links, Locking,
     Overwrite, Request, Source, Sources, Start, Sync,
 };
 
-/// Why there is no request: the user asked for a text, or the words make no sense.
-#[derive(Debug)]
-pub(crate) enum NoRequest {
-    /// `--help` or `--version`: for stdout.
-    Text(String),
-    /// One line for stderr.
-    Usage(String),
-}
-
 /// Reads the words of the command line, the program's own name first.
-pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Request, NoRequest> {
+pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Request, EarlyExit> {
     let Words { before, after } = Words::split(words);
     let args = match fast_path::read(before.get(1..).unwrap_or_default()) {
         Some(args) => args,
-        None => slow(&before).map_err(|error| no_request(&error, &before))?,
+        None => slow(&before).map_err(|error| early_exit(&error, &before))?,
     };
-    request(args, &before, after).map_err(|problem| NoRequest::Usage(with_help(&problem)))
+    request(args, &before, after).map_err(|problem| EarlyExit::Usage(with_help(&problem)))
 }
 
 /// Has clap read the words.
@@ -78,13 +69,6 @@ fn request(
         }
         None => one(mem::take(&mut args.operands), after, words)?,
     };
-    if args
-        .validate
-        .as_ref()
-        .is_some_and(|command| command.is_empty())
-    {
-        return Err("--validate needs a command, and got an empty one".to_owned());
-    }
     let sync = match (args.sync, args.fsync, args.no_fsync) {
         (Some(level), ..) => level,
         (None, true, _) => Sync::Full,
@@ -259,15 +243,4 @@ fn source_and_destination(
             Quoted(&third)
         )),
     }
-}
-
-/// One line for each option. The lines name the values that there are to choose from; clap would name them once more.
-pub(super) fn summary() -> String {
-    Args::command()
-        .mut_args(|argument| {
-            let has_value = argument.get_action().takes_values();
-            argument.hide_possible_values(has_value)
-        })
-        .render_help()
-        .to_string()
 }

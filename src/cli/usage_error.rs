@@ -10,20 +10,19 @@ use std::os::unix::ffi::OsStrExt;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, CommandFactory};
 
-use super::parse::summary;
-use super::{Args, NoRequest};
+use super::{Args, EarlyExit, summary};
 use crate::message::{Escaped, Quoted};
 
 /// The way out for who means a COMMAND.
 pub(super) const DASHES: &str = "a COMMAND needs '--' before it";
 
 /// Says in one line what clap says in several. `words` are those that it has read.
-pub(super) fn no_request(error: &clap::Error, words: &[OsString]) -> NoRequest {
+pub(super) fn early_exit(error: &clap::Error, words: &[OsString]) -> EarlyExit {
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-            NoRequest::Text(text(&error.render().to_string()))
+            EarlyExit::Text(text(&error.render().to_string()))
         }
-        _ => NoRequest::Usage(with_help(&explain(error, words))),
+        _ => EarlyExit::Usage(with_help(&explain(error, words))),
     }
 }
 
@@ -111,7 +110,7 @@ fn explain(error: &clap::Error, words: &[OsString]) -> String {
 
 /// An option that there is not, with what may have been meant.
 fn unknown(error: &clap::Error, argument: &str, words: &[OsString]) -> String {
-    let (word, operands) = culprit(words);
+    let (word, operands) = offending_word(words);
     let word = word.to_string_lossy();
     let is_short = !argument.starts_with("--");
     let line = if is_short && word != argument {
@@ -143,7 +142,7 @@ fn unknown(error: &clap::Error, argument: &str, words: &[OsString]) -> String {
 }
 
 /// The word with the option that there is not, and how many operands stand before it, if one may be DEST.
-fn culprit(words: &[OsString]) -> (OsString, usize) {
+fn offending_word(words: &[OsString]) -> (OsString, usize) {
     let ends: Vec<usize> = (0..words.len()).collect();
     let read = |end: usize| Args::command().try_get_matches_from(&words[..end]);
     let is_known = |&end: &usize| {

@@ -39,6 +39,14 @@ pub(super) fn parse_mode(text: impl AsRef<OsStr>) -> Result<ModeChange, String> 
     })
 }
 
+pub(super) fn parse_command(command: OsString) -> Result<OsString, &'static str> {
+    if command.is_empty() {
+        Err("it must be a command")
+    } else {
+        Ok(command)
+    }
+}
+
 pub(super) fn parse_owner(name: OsString) -> Result<OsString, &'static str> {
     if name.is_empty() {
         Err("it must be a name or a number")

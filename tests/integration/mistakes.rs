@@ -76,7 +76,7 @@ const USAGE: &[(&[&str], &str)] = &[
     ),
     (
         &["--validate", "", "out"],
-        "--validate needs a command, and got an empty one",
+        "--validate cannot be '': it must be a command",
     ),
     // A digest that is short, one with its algorithm, and the file that it is in.
     (
