@@ -21,6 +21,8 @@ Register-ArgumentCompleter -Native -CommandName 'atomwrite' -ScriptBlock {
 
     $completions = @(switch ($command) {
         'atomwrite' {
+            [CompletionResult]::new('-c', '-c', [CompletionResultType]::ParameterName, 'Run a shell pipeline for the content')
+            [CompletionResult]::new('--command', '--command', [CompletionResultType]::ParameterName, 'Run a shell pipeline for the content')
             [CompletionResult]::new('--lock', '--lock', [CompletionResultType]::ParameterName, 'Lock DEST before reading, until the commit')
             [CompletionResult]::new('-t', '-t', [CompletionResultType]::ParameterName, 'Write every SOURCE into DIR, in one commit')
             [CompletionResult]::new('--target-directory', '--target-directory', [CompletionResultType]::ParameterName, 'Write every SOURCE into DIR, in one commit')

@@ -28,13 +28,13 @@ _atomwrite() {
                 last=$word
                 [[ $word == --target-directory ]] && many=yes
                 case $word in
-                    --target-directory | --files0-from | --sha256 | --validate | --unchanged-status | --keep | --mode | --owner | --group | --suffix | --sync) option=$word ;;
+                    --command | --target-directory | --files0-from | --sha256 | --validate | --unchanged-status | --keep | --mode | --owner | --group | --suffix | --sync) option=$word ;;
                 esac
                 ;;
             -?*)
                 last=$word
                 # Of several letters, the first that takes a value takes the rest for it.
-                word=${word#"${word%%[tmogS]*}"}
+                word=${word#"${word%%[ctmogS]*}"}
                 [[ $word == ? ]] && option=-$word
                 [[ $word == t* ]] && many=yes
                 ;;
@@ -47,9 +47,9 @@ _atomwrite() {
         option=$last
         cur=""
     elif [[ ! $option && ! $ended && $cur == -* ]]; then
-        word=${cur#"${cur%%[tmogS]*}"}
+        word=${cur#"${cur%%[ctmogS]*}"}
         if [[ $cur == --* || ${#word} -lt 2 ]]; then
-            COMPREPLY=($(compgen -W "-a --append --lock -t --target-directory --files0-from -n --no-clobber --allow-empty --no-empty --sha256 --validate -C --compare --unchanged-status --keep -m --mode -o --owner -g --group --no-dereference -f --force -D --create-dirs -b --backup -S --suffix --sync --fsync --no-fsync --inplace --progress -v --verbose -q --quiet -h --help -V --version" -- "$cur"))
+            COMPREPLY=($(compgen -W "-c --command -a --append --lock -t --target-directory --files0-from -n --no-clobber --allow-empty --no-empty --sha256 --validate -C --compare --unchanged-status --keep -m --mode -o --owner -g --group --no-dereference -f --force -D --create-dirs -b --backup -S --suffix --sync --fsync --no-fsync --inplace --progress -v --verbose -q --quiet -h --help -V --version" -- "$cur"))
             return
         fi
         # '-oUSER'
@@ -58,6 +58,7 @@ _atomwrite() {
         cur=${word:1}
     fi
     case $option in
+        -c | --command) COMPREPLY=($(compgen -P "$prefix" -c -- "$cur")) ;;
         --lock) : ;;
         -t | --target-directory) _atomwrite_directories ;;
         --sha256) : ;;

@@ -18,6 +18,8 @@ set edit:completion:arg-completer[atomwrite] = {|@words|
     }
     var completions = [
         &'atomwrite'= {
+            cand -c 'Run a shell pipeline for the content'
+            cand --command 'Run a shell pipeline for the content'
             cand --lock 'Lock DEST before reading, until the commit'
             cand -t 'Write every SOURCE into DIR, in one commit'
             cand --target-directory 'Write every SOURCE into DIR, in one commit'

@@ -25,13 +25,13 @@ function __atomwrite_command
         switch "$ended$word"
             case '--target-directory*'
                 return 1
-            case --target-directory --files0-from --sha256 --validate --unchanged-status --keep --mode --owner --group --suffix --sync
+            case --command --target-directory --files0-from --sha256 --validate --unchanged-status --keep --mode --owner --group --suffix --sync
                 set value follows
             case '--*'
             case '-?*'
-                string match -qr '^-[^tmogS]*t' -- $word
+                string match -qr '^-[^ctmogS]*t' -- $word
                 and return 1
-                string match -qr '^-[^tmogS]*[tmogS]$' -- $word
+                string match -qr '^-[^ctmogS]*[ctmogS]$' -- $word
                 and set value follows
             case '*'
                 set operands (math $operands + 1)
@@ -41,9 +41,10 @@ function __atomwrite_command
 end
 # Directories, for '-tDIR' too.
 function __atomwrite_directories
-    __fish_complete_directories (commandline -ct | string replace -r -- '^-[^-tmogS]*t' '')
+    __fish_complete_directories (commandline -ct | string replace -r -- '^-[^-ctmogS]*t' '')
 end
 complete -c atomwrite -n __atomwrite_command -x -a '(complete -C (__atomwrite_command))'
+complete -c atomwrite -s c -l command -d 'Run a shell pipeline for the content' -r -f -a "(__fish_complete_command)"
 complete -c atomwrite -l lock -d 'Lock DEST before reading, until the commit' -f
 complete -c atomwrite -s t -l target-directory -d 'Write every SOURCE into DIR, in one commit' -r -f -a "(__atomwrite_directories)"
 complete -c atomwrite -l files0-from -d 'With -t, read the SOURCEs\' names from F' -r -F

@@ -27,6 +27,7 @@ use crate::request::{InPlace, Keep, Sha256Digest, Sync};
 const USAGE: &str = "\
 atomwrite [OPTIONS] [SOURCE] DEST
        atomwrite [OPTIONS] DEST -- COMMAND [ARG]...
+       atomwrite [OPTIONS] -c STRING DEST
        atomwrite [OPTIONS] -t DIR SOURCE...";
 
 /// The order of the help. The operands are one argument to clap, and two to people.
@@ -46,6 +47,7 @@ const EXAMPLES: &str = r#"Examples:
   sort list | atomwrite list            Read and replace one and the same file
   atomwrite -v new.conf app.conf        Replace a file by what another one holds
   atomwrite out.json -- curl -fsS URL   Replace it only if the command succeeds
+  atomwrite -c 'zcat a.gz | sort' list  Replace it only if both commands do
   atomwrite --validate 'visudo -cf "$1"' new /etc/sudoers
                                         Replace it only if a program approves
   atomwrite -a log -- date              Add to it, one writer after the other
@@ -90,6 +92,14 @@ pub(crate) struct Args {
     #[arg(value_name = "[SOURCE] DEST", num_args = 0.., value_hint = ValueHint::FilePath, hide = true)]
     operands: Vec<OsString>,
 
+    /// Run a shell pipeline for the content
+    ///
+    /// STRING is run by bash -o pipefail -c, or by sh -o pipefail -c if there is no bash and sh has pipefail. DEST is
+    /// replaced only if every command of the pipeline exits with 0; the shell alone would take the status of the last one.
+    /// In a list such as 'a; b', the status of the last command counts. All else is as with COMMAND.
+    #[arg(short, long, value_name = "STRING", value_parser = OsStringValueParser::new().try_map(parse_command), value_hint = ValueHint::CommandString, help_heading = INPUT)]
+    command: Option<OsString>,
+
     /// Append the input to what DEST holds now
     ///
     /// The old content and the input become one new file, which replaces DEST as a whole. The guards check all of it.
@@ -113,7 +123,7 @@ pub(crate) struct Args {
     /// flushed once for all of them, before the first name in DIR changes; a failure until then leaves DIR as it was. Then
     /// they are renamed, one right after the other. If a rename fails after others have succeeded, the exit status is 4, and
     /// a line for each file says whether it is new or old. The other options hold for each file; -a, --lock, --sha256,
-    /// --inplace, standard input and COMMAND do not go with -t.
+    /// --inplace, -c, standard input and COMMAND do not go with -t.
     #[arg(short, long, value_name = "DIR", value_hint = ValueHint::DirPath, help_heading = MANY)]
     target_directory: Option<OsString>,
 

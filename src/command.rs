@@ -4,10 +4,10 @@
 //! every error of writing is seen here, and no process can add to the file afterwards. A process that outlives COMMAND and
 //! still holds its output is an error, and is not waited for: it may never end.
 
-use std::ffi::OsString;
+use std::ffi::OsStr;
 use std::io::ErrorKind;
 use std::os::fd::{AsFd, OwnedFd};
-use std::process::{Command, ExitStatus};
+use std::process::{self, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
@@ -16,7 +16,8 @@ use crate::copy_error::CopyError;
 use crate::destination::Destination;
 use crate::message::{Chain, Quoted};
 use crate::outcome::Failure;
-use crate::program::{CANNOT_RUN, NOT_FOUND, Program, describe, exit_status, is_for_a_shell};
+use crate::program::{self, CANNOT_RUN, NOT_FOUND, Program, describe, exit_status, is_for_a_shell};
+use crate::request::Command;
 use crate::signals::{self, Interrupted};
 use crate::sys::{self, Event};
 use crate::transfer::{Available, PIPE_SIZE, ReadMethod, Reader, Transfer};
@@ -30,19 +31,18 @@ const READS: usize = 64;
 
 /// Runs COMMAND to its end, and appends its output.
 pub(crate) fn run(
-    words: &[OsString],
+    command: &Command,
     transfer: &mut Transfer<'_, '_>,
     destination: &Destination,
     explain: &impl Fn(CopyError) -> Failure,
 ) -> Result<(), Failure> {
-    let (name, arguments) = words.split_first().expect("COMMAND has at least one word");
-    let cannot_run = || format!("cannot run {}", Quoted(name));
+    let cannot_run = || format!("cannot run {command}");
     let (output, write) = pipe().with_context(cannot_run)?;
     let metadata = sys::metadata(&output).with_context(cannot_run)?;
-    let mut command = Command::new(name);
-    command.args(arguments);
-    command.stdout(write);
-    let program = start(command, name)?;
+    let program = match command {
+        Command::Program(words) => start(words, write)?,
+        Command::Pipeline(pipeline) => start_shell(pipeline, write)?,
+    };
     let reader = Reader {
         file: output.as_fd(),
         metadata,
@@ -60,7 +60,7 @@ pub(crate) fn run(
     if !status.success() {
         return Err(Failure::Command {
             status: exit_status(status),
-            error: anyhow!("{} {}", Quoted(name), describe(status))
+            error: anyhow!("{command} {}{}", describe(status), hint(command, status))
                 .context(destination.cannot("write")),
         });
     }
@@ -71,7 +71,7 @@ pub(crate) fn run(
         "cannot write {}: {} has ended, but a process that it started still has its output open; let the command wait for \
          it, or redirect the output of that process",
         destination.typed(),
-        Quoted(name)
+        command
     )
     .into())
 }
@@ -84,8 +84,20 @@ fn pipe() -> Result<(OwnedFd, OwnedFd), sys::Errno> {
     Ok((read, write))
 }
 
-fn start(command: Command, name: &OsString) -> Result<Program, Failure> {
-    let error = match Program::start(command)? {
+/// What an exit status of a pipeline may mean.
+fn hint(command: &Command, status: ExitStatus) -> &'static str {
+    const KILLED_BY_SIGPIPE: u8 = 128 + 13;
+    match command {
+        Command::Pipeline(_) if exit_status(status) == KILLED_BY_SIGPIPE => {
+            " (a part of the pipeline died of SIGPIPE, because a later part stopped reading)"
+        }
+        _ => "",
+    }
+}
+
+fn start(words: &[impl AsRef<OsStr>], output: OwnedFd) -> Result<Program, Failure> {
+    let name = words[0].as_ref();
+    let error = match Program::start(process(words, output))? {
         Ok(program) => return Ok(program),
         Err(error) => error,
     };
@@ -95,14 +107,41 @@ fn start(command: Command, name: &OsString) -> Result<Program, Failure> {
     Err(Failure::Command {
         status: if found { CANNOT_RUN } else { NOT_FOUND },
         error: if !found && is_for_a_shell(name) {
-            anyhow!(
-                "{}; COMMAND is not run by a shell; use 'sh -c'",
-                Chain(&error)
-            )
+            anyhow!("{}; to have a shell run it, use --command", Chain(&error))
         } else {
             error
         },
     })
+}
+
+/// Starts a shell that fails if any part of a pipeline does: bash, or an sh that has this option (POSIX.1-2024).
+fn start_shell(pipeline: &OsStr, output: OwnedFd) -> Result<Program, Failure> {
+    let [set, pipefail, run] = ["-o", "pipefail", "-c"].map(OsStr::new);
+    let bash = [OsStr::new("bash"), set, pipefail, run, pipeline];
+    let copy = output
+        .try_clone()
+        .with_context(|| format!("cannot run {}", Quoted(bash[0])))?;
+    match Program::start(process(&bash, copy))? {
+        Ok(program) => return Ok(program),
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(_) => return start(&bash, output),
+    }
+    let sh = |string| [OsStr::new("sh"), set, pipefail, run, string];
+    let mut probe = process(&sh(OsStr::new(":")), Stdio::null());
+    probe.stdin(Stdio::null()).stderr(Stdio::null());
+    match program::output(probe)? {
+        Ok((status, _)) if status.success() => start(&sh(pipeline), output),
+        _ => Err(anyhow!(
+            "cannot run the command: --command needs bash, or an sh that has pipefail"
+        )
+        .into()),
+    }
+}
+
+fn process(words: &[impl AsRef<OsStr>], output: impl Into<Stdio>) -> process::Command {
+    let mut process = process::Command::new(&words[0]);
+    process.args(&words[1..]).stdout(output);
+    process
 }
 
 /// What became of the output.

@@ -1,13 +1,14 @@
 //! What the user asked for: plain data, with the policies as enums, so that no module below must know an option's name.
 
 use std::ffi::OsString;
+use std::fmt::{self, Display};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Error, anyhow};
 use clap::ValueEnum;
 
-use crate::message::{Chain, Verbosity};
+use crate::message::{Chain, Quoted, Verbosity};
 use crate::mode::ModeChange;
 use crate::outcome::StatusScheme;
 
@@ -107,8 +108,25 @@ pub(crate) enum Sources {
 pub(crate) enum Source {
     Stdin,
     File(PathBuf),
-    /// A program and its arguments: what it prints.
-    Command(Vec<OsString>),
+    Command(Command),
+}
+
+/// What is run for its output.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Command {
+    /// A program and its arguments; at least one word.
+    Program(Vec<OsString>),
+    /// For a shell whose pipelines fail if any part of them does.
+    Pipeline(OsString),
+}
+
+impl Display for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Program(words) => Quoted(&words[0]).fmt(f),
+            Self::Pipeline(_) => f.write_str("the command"),
+        }
+    }
 }
 
 /// Tells whether a path is one of standard input.

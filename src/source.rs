@@ -3,7 +3,6 @@
 //! Invariant: a closed standard input is an error and not an empty file, and no open and no read waits where a signal would
 //! not be seen. With `--append`, what DEST holds now comes first.
 
-use std::ffi::OsString;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
@@ -12,7 +11,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::destination::{Destination, Opened};
 use crate::message::{Messages, cannot};
-use crate::request::{Locking, Request, Source, Start, is_stdin};
+use crate::request::{Command, Locking, Request, Source, Start, is_stdin};
 use crate::signals;
 use crate::sys::{self, Errno, Kind, Metadata};
 use crate::transfer::{ReadMethod, Reader};
@@ -34,7 +33,7 @@ pub(crate) enum Origin<'d> {
     Stdin(Metadata),
     File(OwnedFd, Metadata, &'d Path),
     /// To be run when there is a file for its output.
-    Command(&'d [OsString]),
+    Command(&'d Command),
 }
 
 impl<'d> Input<'d> {
@@ -75,7 +74,7 @@ impl<'d> Input<'d> {
                 let metadata = sys::metadata(&file).with_context(|| cannot("read", path))?;
                 Origin::File(file, metadata, path)
             }
-            Source::Command(words) => Origin::Command(words),
+            Source::Command(command) => Origin::Command(command),
         };
         if origin
             .metadata()
@@ -196,7 +195,7 @@ impl Origin<'_> {
         match self {
             Self::Stdin(_) => STDIN.to_owned(),
             Self::File(_, _, path) => cannot("read", path),
-            Self::Command(words) => cannot("read the output of", words[0].as_ref()),
+            Self::Command(command) => format!("cannot read the output of {command}"),
         }
     }
 }

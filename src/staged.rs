@@ -257,14 +257,14 @@ impl<'d> Staged<'d, Open> {
                 };
                 transfer.copy_from(&reader).map_err(explain)?;
             }
-            source::Origin::Command(words) => {
+            source::Origin::Command(command) => {
                 // A program that is started closes its copies of our descriptors, and with them takes an error that
                 // only a close reports, and only once.
                 if input.first().is_some() {
                     sys::close_error(&self.file)
                         .map_err(|errno| explain(CopyError::Writing(errno)))?;
                 }
-                command::run(words, &mut transfer, self.destination, &explain)?;
+                command::run(command, &mut transfer, self.destination, &explain)?;
             }
         }
         let (inspector, size) = transfer.end().map_err(explain)?;

@@ -11,8 +11,8 @@ use super::values::{backups, sync_of_environment};
 use super::{Args, EarlyExit, fast_path};
 use crate::message::{Quoted, Verbosity};
 use crate::request::{
-    AttributeOptions, CreateDirs, EmptyInput, Files, Guards, IfUnchanged, InPlace, Links, Locking,
-    Overwrite, Request, Source, Sources, Start, Sync,
+    AttributeOptions, Command, CreateDirs, EmptyInput, Files, Guards, IfUnchanged, InPlace, Links,
+    Locking, Overwrite, Request, Source, Sources, Start, Sync,
 };
 
 /// Reads the words of the command line, the program's own name first.
@@ -67,7 +67,10 @@ fn request(
         None if args.files0_from.is_some() => {
             return Err("--files0-from needs --target-directory".to_owned());
         }
-        None => one(mem::take(&mut args.operands), after, words)?,
+        None => match args.command.take() {
+            Some(pipeline) => of_pipeline(pipeline, mem::take(&mut args.operands), after, words)?,
+            None => one(mem::take(&mut args.operands), after, words)?,
+        },
     };
     let sync = match (args.sync, args.fsync, args.no_fsync) {
         (Some(level), ..) => level,
@@ -141,6 +144,7 @@ fn many(
     after: Option<Vec<OsString>>,
 ) -> Result<Files, String> {
     let wrong = [
+        (args.command.is_some(), "--command"),
         (args.append, "--append"),
         (args.lock.is_some(), "--lock"),
         (args.sha256.is_some(), "--sha256"),
@@ -206,6 +210,35 @@ fn one(
             );
         }
     };
+    checked(source, destination)
+}
+
+/// The output of a shell pipeline, for exactly one operand.
+fn of_pipeline(
+    pipeline: OsString,
+    before: Vec<OsString>,
+    after: Option<Vec<OsString>>,
+    words: &[OsString],
+) -> Result<Files, String> {
+    let operands = match after {
+        None => before,
+        Some(after) if before.is_empty() => after,
+        Some(_) => return Err("--command does not go with a COMMAND after '--'".to_owned()),
+    };
+    match <[OsString; 1]>::try_from(operands) {
+        Ok([destination]) => checked(Source::Command(Command::Pipeline(pipeline)), destination),
+        Err(operands) => match operands.get(1) {
+            None => Err(no_destination(words)),
+            Some(extra) => Err(format!(
+                "--command is the input, and DEST the only operand: {} is one more",
+                Quoted(extra)
+            )),
+        },
+    }
+}
+
+/// Refuses a DEST that cannot be one.
+fn checked(source: Source, destination: OsString) -> Result<Files, String> {
     if destination.is_empty() {
         return Err("DEST is empty: a file in this directory is './NAME'".to_owned());
     }
@@ -222,7 +255,7 @@ fn command(words: Vec<OsString>) -> Result<Source, String> {
     if words.is_empty() {
         return Err("COMMAND is missing after '--'".to_owned());
     }
-    Ok(Source::Command(words))
+    Ok(Source::Command(Command::Program(words)))
 }
 
 fn source_and_destination(

@@ -178,8 +178,11 @@ fn offers_directories(shell: &impl Shell) {
 fn offers_files_and_commands_for_values(shell: &impl Shell) {
     shell.offers("--files0-from", "some-f", &["some-file"]);
     shell.offers("", "--files0-from=some-f", &["some-file"]);
-    shell.offers("--validate", "unshar", &["unshare"]);
-    shell.offers("", "--validate=unshar", &["unshare"]);
+    for option in ["--command", "--validate"] {
+        shell.offers(option, "unshar", &["unshare"]);
+        shell.offers("", &format!("{option}=unshar"), &["unshare"]);
+    }
+    shell.offers("-c", "unshar", &["unshare"]);
 }
 
 #[track_caller]

@@ -146,6 +146,35 @@ const USAGE: &[(&[&str], &str)] = &[
         "'--' after SOURCE and DEST: put it before them to end the options, or leave SOURCE out to run a COMMAND",
     ),
     (&["out", "--"], "COMMAND is missing after '--'"),
+    // A pipeline is the input, so there is no other.
+    (
+        &["-c", "echo x"],
+        "DEST is missing: 'echo x' was read as the STRING of --command, and the file to write is named without an option",
+    ),
+    (
+        &["-c", "", "out"],
+        "--command cannot be '': it must be a command",
+    ),
+    (
+        &["-c", "touch ran", "in", "out"],
+        "--command is the input, and DEST the only operand: 'out' is one more",
+    ),
+    (
+        &["-c", "touch ran", "-", "out"],
+        "--command is the input, and DEST the only operand: 'out' is one more",
+    ),
+    (
+        &["-c", "touch ran", "out", "--", "touch", "ran"],
+        "--command does not go with a COMMAND after '--'",
+    ),
+    (
+        &["-c", "touch ran", "-t", "dir", "in"],
+        "--command does not go with --target-directory",
+    ),
+    (
+        &["-c", "touch ran", "-"],
+        "DEST cannot be '-': a file of that name is './-'",
+    ),
     // `cp a b dir/`
     (
         &["in", "in2", "dir/"],
@@ -290,7 +319,7 @@ fn a_line_for_a_shell_is_told_that_there_is_none() {
         sandbox
             .atomwrite(["out", "--", line])
             .says(format!(
-                "cannot run '{line}': no such file or directory; COMMAND is not run by a shell; use 'sh -c'; "
+                "cannot run '{line}': no such file or directory; to have a shell run it, use --command; "
             ))
             .fails(127);
     }

@@ -13,7 +13,8 @@ use rustix::pipe::{PipeFlags, pipe_with};
 
 use crate::sandbox::{Done, Sandbox, Witness, check_message};
 
-const OPTIONS: [&str; 27] = [
+const OPTIONS: [&str; 28] = [
+    "--command",
     "--append",
     "--lock",
     "--allow-empty",

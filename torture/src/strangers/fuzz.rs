@@ -245,7 +245,7 @@ fn answer(call: &Call, ended: &Ended, found: &mut Found) {
     // COMMAND's own: `false`, an exit with 7, a kill, and those of `env`.
     let is_known = match code {
         0..=4 => true,
-        7 | 124..=127 | 137 => has("--"),
+        7 | 124..=127 | 137 => has("--") || has("-c"),
         101 | 134 => false,
         _ => has("--unchanged"),
     };
@@ -257,7 +257,7 @@ fn answer(call: &Call, ended: &Ended, found: &mut Found) {
         wrong("it panicked");
     }
     if stderr.lines().any(|line| {
-        !["atomwrite: ", "sh: ", "cat: "]
+        !["atomwrite: ", "bash: ", "sh: ", "cat: "]
             .iter()
             .any(|whose| line.starts_with(whose))
     }) {

@@ -8,8 +8,10 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 /// Every option, and values for it: for most, such as it takes and such as it does not.
-pub(super) const OPTIONS: [(&str, &[&str]); 33] = [
+pub(super) const OPTIONS: [(&str, &[&str]); 35] = [
     ("--append", &[]),
+    ("--command", COMMAND_STRINGS),
+    ("-c", COMMAND_STRINGS),
     ("--lock", &["0", "0.1", "x", ""]),
     ("--no-clobber", &[]),
     ("--allow-empty", &[]),
@@ -102,6 +104,17 @@ pub(super) const OPTIONS: [(&str, &[&str]); 33] = [
     ("-b", &[]),
 ];
 
+const COMMAND_STRINGS: &[&str] = &[
+    "echo x",
+    "echo x | false",
+    "false | cat",
+    "cat",
+    "exit 7",
+    "kill -9 $$",
+    "no-such-program",
+    "",
+];
+
 /// Letters that may stand together.
 const LETTERS: [&str; 12] = ["a", "n", "C", "f", "D", "b", "v", "q", "h", "V", "z", "-"];
 
@@ -173,9 +186,10 @@ fn garbage() -> impl Strategy<Value = OsString> {
 }
 
 fn option() -> impl Strategy<Value = Vec<OsString>> {
-    // A validator is a program: no garbage for that one.
+    // These are programs: no garbage for them.
     let plain = select(&OPTIONS[..]).prop_flat_map(|(name, values)| {
-        let takes_garbage = !values.is_empty() && name != "--validate";
+        let takes_garbage =
+            !values.is_empty() && !["--validate", "--command", "-c"].contains(&name);
         let from: Vec<OsString> = owned(values);
         let value = if from.is_empty() {
             Just(None).boxed()
