@@ -55,7 +55,7 @@ complete -c atomwrite -l keep -d 'Attributes to keep: try (the default), all or 
 all\t'All of them; if one cannot be kept, fail'
 none\t'None of them, as if DEST were new'"
 complete -c atomwrite -s m -l mode -d 'Set the mode, octal or symbolic as for chmod(1)' -r -f
-complete -c atomwrite -s o -l owner -d 'Set the owner, by name or number' -r -f -a "(__fish_complete_users)"
+complete -c atomwrite -s o -l owner -d 'Set the owner, and the group, by name or number' -r -f -a "(__fish_complete_users)"
 complete -c atomwrite -s g -l group -d 'Set the group, by name or number' -r -f -a "(__fish_complete_groups)"
 complete -c atomwrite -s b -l backup -d 'Keep the old file under another name' -f -a "none\t'No backup'
 simple\t'DEST~'

@@ -17,7 +17,7 @@ use self::apply::Applier;
 use self::names::Database;
 use crate::destination::{Destination, Opened, Seen};
 use crate::mode::ModeChange;
-use crate::request::{AttributeOptions, Keep};
+use crate::request::{AttributeOptions, Group, Keep};
 use crate::sys::{self, Errno, Kind, Metadata};
 
 const SET_ID: u32 = 0o6000;
@@ -57,13 +57,14 @@ pub(crate) struct OwnerGroup {
 impl OwnerGroup {
     /// Looks up the names that the user gave.
     pub(crate) fn look_up(look: &AttributeOptions) -> Result<Self> {
-        let number = |database: Database, name: &Option<_>| -> Result<Option<u32>> {
-            name.as_deref().map(|name| database.id(name)).transpose()
+        let owner = look.owner.as_deref();
+        let user = owner.map(|name| Database::User.id(name)).transpose()?;
+        let group = match (&look.group, owner) {
+            (Some(Group::Named(name)), _) => Some(Database::Group.id(name)?),
+            (Some(Group::OfOwner), Some(owner)) => Some(names::login_group(owner)?),
+            (Some(Group::OfOwner) | None, _) => None,
         };
-        Ok(Self {
-            user: number(Database::User, &look.owner)?,
-            group: number(Database::Group, &look.group)?,
-        })
+        Ok(Self { user, group })
     }
 }
 

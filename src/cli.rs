@@ -16,8 +16,8 @@ use clap::{CommandFactory, Parser, ValueHint};
 
 pub(crate) use self::parse::parse;
 use self::values::{
-    Control, parse_command, parse_control, parse_mode, parse_owner, parse_status, parse_suffix,
-    parse_sum, parse_timeout,
+    Control, Owner, parse_command, parse_control, parse_group, parse_mode, parse_owner,
+    parse_status, parse_suffix, parse_sum, parse_timeout,
 };
 use crate::message::{self, Chain};
 use crate::mode::ModeChange;
@@ -97,7 +97,7 @@ pub(crate) struct Args {
     /// STRING is run by bash -o pipefail -c, or by sh -o pipefail -c if there is no bash and sh has pipefail. DEST is
     /// replaced only if every command of the pipeline exits with 0; the shell alone would take the status of the last one.
     /// In a list such as 'a; b', the status of the last command counts. All else is as with COMMAND.
-    #[arg(short, long, value_name = "STRING", value_parser = OsStringValueParser::new().try_map(parse_command), value_hint = ValueHint::CommandString, help_heading = INPUT)]
+    #[arg(short, long, value_name = "STRING", value_parser = OsStringValueParser::new().try_map(parse_command), value_hint = ValueHint::CommandString, allow_hyphen_values = true, help_heading = INPUT)]
     command: Option<OsString>,
 
     /// Append the input to what DEST holds now
@@ -124,14 +124,14 @@ pub(crate) struct Args {
     /// they are renamed, one right after the other. If a rename fails after others have succeeded, the exit status is 4, and
     /// a line for each file says whether it is new or old. The other options hold for each file; -a, --lock, --sha256,
     /// --inplace, -c, standard input and COMMAND do not go with -t.
-    #[arg(short, long, value_name = "DIR", value_hint = ValueHint::DirPath, help_heading = MANY)]
+    #[arg(short, long, value_name = "DIR", value_hint = ValueHint::DirPath, allow_hyphen_values = true, help_heading = MANY)]
     target_directory: Option<OsString>,
 
     /// With -t, read the SOURCEs' names from F
     ///
     /// F is a file in which each name ends with a NUL, as find -print0 writes them; a newline is a part of a name. "-" is
     /// standard input.
-    #[arg(long, value_name = "F", value_hint = ValueHint::FilePath, help_heading = MANY)]
+    #[arg(long, value_name = "F", value_hint = ValueHint::FilePath, allow_hyphen_values = true, help_heading = MANY)]
     files0_from: Option<OsString>,
 
     /// Refuse if DEST exists, whatever it is
@@ -170,7 +170,7 @@ pub(crate) struct Args {
     /// Refuse content with another SHA-256 digest
     ///
     /// HEX is 64 hexadecimal digits, as sha256sum(1) prints them. With --append, it is the digest of the whole.
-    #[arg(long, value_name = "HEX", value_parser = OsStringValueParser::new().try_map(parse_sum), value_hint = ValueHint::Other, help_heading = GUARDS)]
+    #[arg(long, value_name = "HEX", value_parser = OsStringValueParser::new().try_map(parse_sum), value_hint = ValueHint::Other, allow_hyphen_values = true, help_heading = GUARDS)]
     sha256: Option<Sha256Digest>,
 
     /// Refuse content unless sh -c CMD exits with 0
@@ -179,7 +179,7 @@ pub(crate) struct Args {
     /// copy as $1. The copy has DEST's name, and the mode and owner that DEST will have. It is in a private directory in which
     /// the other files of DEST's directory are symbolic links, so includes by name resolve. $2 is the absolute path of DEST.
     /// What CMD writes to the copy is thrown away, and its output goes to standard error.
-    #[arg(long, value_name = "CMD", value_parser = OsStringValueParser::new().try_map(parse_command), value_hint = ValueHint::CommandString, help_heading = GUARDS)]
+    #[arg(long, value_name = "CMD", value_parser = OsStringValueParser::new().try_map(parse_command), value_hint = ValueHint::CommandString, allow_hyphen_values = true, help_heading = GUARDS)]
     validate: Option<OsString>,
 
     /// Leave DEST alone if it has this content already
@@ -194,7 +194,7 @@ pub(crate) struct Args {
     /// Exit with N if -C left DEST alone; implies -C
     ///
     /// With -t, if it left all files alone.
-    #[arg(long, value_name = "N", value_parser = OsStringValueParser::new().try_map(parse_status), value_hint = ValueHint::Other, help_heading = GUARDS)]
+    #[arg(long, value_name = "N", value_parser = OsStringValueParser::new().try_map(parse_status), value_hint = ValueHint::Other, allow_hyphen_values = true, help_heading = GUARDS)]
     unchanged_status: Option<u8>,
 
     /// Attributes to keep: try (the default), all or none
@@ -207,7 +207,7 @@ pub(crate) struct Args {
         long,
         value_name = "WHAT",
         value_enum,
-        help_heading = LOOKS
+        allow_hyphen_values = true, help_heading = LOOKS
     )]
     keep: Option<Keep>,
 
@@ -218,16 +218,17 @@ pub(crate) struct Args {
     #[arg(short, long, value_name = "MODE", value_parser = OsStringValueParser::new().try_map(parse_mode), value_hint = ValueHint::Other, allow_hyphen_values = true, help_heading = LOOKS)]
     mode: Option<ModeChange>,
 
-    /// Set the owner, by name or number
+    /// Set the owner, and the group, by name or number
     ///
-    /// If USER is not known, or cannot be made the owner, that is an error, and DEST is untouched.
-    #[arg(short, long, value_name = "USER", value_parser = OsStringValueParser::new().try_map(parse_owner), value_hint = ValueHint::Username, help_heading = LOOKS)]
-    owner: Option<OsString>,
+    /// USER: with nothing after the colon sets USER's login group, and :GROUP the group only, as with chown(1). If a name is
+    /// not known, or the owner or the group cannot be set, that is an error, and DEST is untouched.
+    #[arg(short, long, value_name = "USER[:GROUP]", value_parser = OsStringValueParser::new().try_map(parse_owner), value_hint = ValueHint::Username, allow_hyphen_values = true, help_heading = LOOKS)]
+    owner: Option<Owner>,
 
     /// Set the group, by name or number
     ///
     /// As with --owner, it must succeed.
-    #[arg(short, long, value_name = "GROUP", value_parser = OsStringValueParser::new().try_map(parse_owner), value_hint = ValueHint::Other, help_heading = LOOKS)]
+    #[arg(short, long, value_name = "GROUP", value_parser = OsStringValueParser::new().try_map(parse_group), value_hint = ValueHint::Other, allow_hyphen_values = true, help_heading = LOOKS)]
     group: Option<OsString>,
 
     /// Replace a symbolic link itself, not its target
@@ -262,14 +263,14 @@ pub(crate) struct Args {
 
     /// End a simple backup with SUFFIX, not ~; implies -b
     ///
-    /// Without this option, $SIMPLE_BACKUP_SUFFIX says it.
-    #[arg(short = 'S', long, value_name = "SUFFIX", value_parser = OsStringValueParser::new().try_map(parse_suffix), value_hint = ValueHint::Other, help_heading = LOOKS)]
+    /// An empty SUFFIX counts as ~. Without this option, $SIMPLE_BACKUP_SUFFIX says it.
+    #[arg(short = 'S', long, value_name = "SUFFIX", value_parser = OsStringValueParser::new().try_map(parse_suffix), value_hint = ValueHint::Other, allow_hyphen_values = true, help_heading = LOOKS)]
     suffix: Option<OsString>,
 
     /// What survives power loss: none, file, full (default)
     ///
     /// Without this option, $ATOMWRITE_SYNC says it.
-    #[arg(long, value_name = "WHAT", value_enum, overrides_with_all = ["fsync", "no_fsync"], help_heading = WRITING)]
+    #[arg(long, value_name = "WHAT", value_enum, overrides_with_all = ["fsync", "no_fsync"], allow_hyphen_values = true, help_heading = WRITING)]
     sync: Option<Sync>,
 
     /// The same as --sync=full

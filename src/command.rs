@@ -116,8 +116,9 @@ fn start(words: &[impl AsRef<OsStr>], output: OwnedFd) -> Result<Program, Failur
 
 /// Starts a shell that fails if any part of a pipeline does: bash, or an sh that has this option (POSIX.1-2024).
 fn start_shell(pipeline: &OsStr, output: OwnedFd) -> Result<Program, Failure> {
-    let [set, pipefail, run] = ["-o", "pipefail", "-c"].map(OsStr::new);
-    let bash = [OsStr::new("bash"), set, pipefail, run, pipeline];
+    // A pipeline that begins with a dash is no option of the shell, which would run its standard input then.
+    let [set, pipefail, run, end] = ["-o", "pipefail", "-c", "--"].map(OsStr::new);
+    let bash = [OsStr::new("bash"), set, pipefail, run, end, pipeline];
     let copy = output
         .try_clone()
         .with_context(|| format!("cannot run {}", Quoted(bash[0])))?;
@@ -126,7 +127,7 @@ fn start_shell(pipeline: &OsStr, output: OwnedFd) -> Result<Program, Failure> {
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         Err(_) => return start(&bash, output),
     }
-    let sh = |string| [OsStr::new("sh"), set, pipefail, run, string];
+    let sh = |string| [OsStr::new("sh"), set, pipefail, run, end, string];
     let mut probe = process(&sh(OsStr::new(":")), Stdio::null());
     probe.stdin(Stdio::null()).stderr(Stdio::null());
     match program::output(probe)? {

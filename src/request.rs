@@ -245,8 +245,16 @@ pub(crate) struct AttributeOptions {
     pub(crate) mode: Option<ModeChange>,
     /// A name or a number.
     pub(crate) owner: Option<OsString>,
+    pub(crate) group: Option<Group>,
+}
+
+/// The group that the new file gets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Group {
     /// A name or a number.
-    pub(crate) group: Option<OsString>,
+    Named(OsString),
+    /// The login group of the owner who was asked for.
+    OfOwner,
 }
 
 /// Which attributes of an existing DEST the new file keeps. The variants' texts are those of the help.

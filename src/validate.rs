@@ -254,7 +254,14 @@ impl<'r> Validator<'r> {
 /// Runs the validator with the copy on standard input. Its output goes to standard error.
 fn run(program: &OsStr, copy: OwnedFd, path: &Path, dest: &Path) -> Result<ExitStatus, Failure> {
     let mut command = Command::new("sh");
-    command.arg("-c").arg(program).arg("sh").arg(path).arg(dest);
+    // A program that begins with a dash is no option of sh, which would run its standard input then: the content.
+    let words = [
+        OsStr::new("-c"),
+        OsStr::new("--"),
+        program,
+        OsStr::new("sh"),
+    ];
+    command.args(words).arg(path).arg(dest);
     command.stdin(copy);
     command.stdout(
         io::stderr()

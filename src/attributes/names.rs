@@ -15,6 +15,10 @@ use anyhow::{Context, Result, anyhow, bail};
 use crate::message::Quoted;
 use crate::program;
 
+/// Fields of a line: the number of the user or the group, and the number of the user's login group.
+const ID: usize = 2;
+const LOGIN_GROUP: usize = 3;
+
 /// What a name is a name of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Database {
@@ -56,8 +60,14 @@ impl Database {
                 )
             });
         }
+        self.look_up(name, ID)
+    }
+
+    /// Gives a number that is known of the user or the group by that name.
+    fn look_up(self, name: &OsStr, field: usize) -> Result<u32> {
+        let noun = self.noun();
         match self
-            .lookup(name)
+            .ask(name, field)
             .with_context(|| format!("cannot look up {noun} {}", Quoted(name)))?
         {
             Some(id) => Ok(id),
@@ -69,11 +79,10 @@ impl Database {
         }
     }
 
-    /// For who has the habits of chown(1), or of `-o FILE`.
+    /// For who has the habit of `-o FILE`.
     fn way_out(self, name: &OsStr) -> &'static str {
         let has = |letter| name.as_bytes().contains(&letter);
         match self {
-            Self::User if has(b':') => "; the group has an option of its own, -g",
             Self::User if has(b'.') || has(b'/') => {
                 "; -o sets the owner, and the file to write is named without an option"
             }
@@ -81,10 +90,10 @@ impl Database {
         }
     }
 
-    fn lookup(self, name: &OsStr) -> Result<Option<u32>> {
+    fn ask(self, name: &OsStr, field: usize) -> Result<Option<u32>> {
         // What getent would take for an option or for a number is not the name of anybody.
         if !name.as_bytes()[0].is_ascii_alphabetic() && name.as_bytes()[0] != b'_' {
-            return Ok(find(&fs::read(self.file())?, name));
+            return Ok(find(&fs::read(self.file())?, name, field));
         }
         let mut command = Command::new("getent");
         command
@@ -93,28 +102,33 @@ impl Database {
             .stderr(Stdio::null());
         match program::output(command)? {
             // The name may come back otherwise than it was asked for: `DOMAIN\Name` as `name@domain`.
-            Ok((status, answer)) if status.success() => Ok(number(&answer)),
+            Ok((status, answer)) if status.success() => Ok(number(&answer, field)),
             Ok((status, _)) if status.code() == Some(2) => Ok(None),
-            Ok(_) => Ok(find(&fs::read(self.file())?, name)),
+            Ok(_) => Ok(find(&fs::read(self.file())?, name, field)),
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                Ok(find(&fs::read(self.file())?, name))
+                Ok(find(&fs::read(self.file())?, name, field))
             }
             Err(error) => Err(error.into()),
         }
     }
 }
 
+/// Gives the number of the group that a user has when they log in.
+pub(super) fn login_group(user: &OsStr) -> Result<u32> {
+    Database::User.look_up(user, LOGIN_GROUP)
+}
+
 /// Finds a name among lines of `name:password:number:`.
-fn find(lines: &[u8], name: &OsStr) -> Option<u32> {
+fn find(lines: &[u8], name: &OsStr, field: usize) -> Option<u32> {
     lines
         .split(|byte| *byte == b'\n')
         .find(|line| line.split(|byte| *byte == b':').next() == Some(name.as_bytes()))
-        .and_then(number)
+        .and_then(|line| number(line, field))
 }
 
-/// The number of a line.
-fn number(line: &[u8]) -> Option<u32> {
-    let field = line.split(|byte| *byte == b':').nth(2)?;
+/// The number in a field of a line.
+fn number(line: &[u8], field: usize) -> Option<u32> {
+    let field = line.split(|byte| *byte == b':').nth(field)?;
     std::str::from_utf8(field).ok().and_then(parse)
 }
 
@@ -130,8 +144,9 @@ mod tests {
     #[test]
     fn finds_a_name_and_not_its_beginning() {
         let lines = b"rooty:x:7:7::/:\nroot:x:0:0:root:/root:/bin/sh\n";
-        assert_eq!(find(lines, OsStr::new("root")), Some(0));
-        assert_eq!(find(lines, OsStr::new("roo")), None);
+        assert_eq!(find(lines, OsStr::new("root"), ID), Some(0));
+        assert_eq!(find(lines, OsStr::new("rooty"), LOGIN_GROUP), Some(7));
+        assert_eq!(find(lines, OsStr::new("roo"), ID), None);
     }
 
     #[test]

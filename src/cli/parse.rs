@@ -7,12 +7,12 @@ use std::path::PathBuf;
 use clap::{CommandFactory, FromArgMatches};
 
 use super::usage_error::{DASHES, early_exit, no_destination, with_help};
-use super::values::{backups, sync_of_environment};
+use super::values::{Owner, backups, sync_of_environment};
 use super::{Args, EarlyExit, fast_path};
 use crate::message::{Quoted, Verbosity};
 use crate::request::{
-    AttributeOptions, Command, CreateDirs, EmptyInput, Files, Guards, IfUnchanged, InPlace, Links,
-    Locking, Overwrite, Request, Source, Sources, Start, Sync,
+    AttributeOptions, Command, CreateDirs, EmptyInput, Files, Group, Guards, IfUnchanged, InPlace,
+    Links, Locking, Overwrite, Request, Source, Sources, Start, Sync,
 };
 
 /// Reads the words of the command line, the program's own name first.
@@ -72,6 +72,13 @@ fn request(
             None => one(mem::take(&mut args.operands), after, words)?,
         },
     };
+    let Owner { user, group } = args.owner.unwrap_or_default();
+    let group = match (group, args.group) {
+        (Some(_), Some(_)) => {
+            return Err("the group is given twice, by --owner and by --group".to_owned());
+        }
+        (group, name) => group.or(name.map(Group::Named)),
+    };
     let sync = match (args.sync, args.fsync, args.no_fsync) {
         (Some(level), ..) => level,
         (None, true, _) => Sync::Full,
@@ -122,8 +129,8 @@ fn request(
         attributes: AttributeOptions {
             keep: args.keep.unwrap_or_default(),
             mode: args.mode,
-            owner: args.owner,
-            group: args.group,
+            owner: user,
+            group,
         },
         backups: backups(args.backup, args.suffix)?,
         in_place: args.inplace.unwrap_or_default(),

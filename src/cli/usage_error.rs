@@ -5,7 +5,6 @@
 
 use std::error::Error as _;
 use std::ffi::OsString;
-use std::os::unix::ffi::OsStrExt;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, CommandFactory};
@@ -33,7 +32,8 @@ pub(super) fn with_help(problem: &str) -> String {
 /// There is no operand at all. `words` are those before any `--`.
 pub(super) fn no_destination(words: &[OsString]) -> String {
     let taken = match words {
-        [_, .., option, value] if !value.as_bytes().starts_with(b"-") => option_named(option)
+        [_, .., option, value] => option_named(option)
+            .filter(|option| !option.is_require_equals_set())
             .and_then(|option| {
                 let placeholder = option.get_value_names()?.first()?;
                 Some((value, placeholder.clone(), option.get_long()?.to_owned()))
@@ -79,8 +79,8 @@ fn explain(error: &clap::Error, words: &[OsString]) -> String {
         ErrorKind::UnknownArgument => unknown(error, &argument, words),
         ErrorKind::InvalidValue if value.is_empty() => {
             let wanted = choice.unwrap_or_else(|| {
-                let placeholder = |c: char| !c.is_ascii_uppercase();
-                argument.trim_matches(placeholder).to_owned()
+                let (_, placeholder) = argument.split_once('<').unwrap_or_default();
+                placeholder.split('>').next().unwrap_or_default().to_owned()
             });
             format!("{option} needs a value: {wanted}")
         }

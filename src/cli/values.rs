@@ -9,7 +9,7 @@ use clap::ValueEnum;
 
 use crate::message::Quoted;
 use crate::mode::ModeChange;
-use crate::request::{Backups, Naming, Sha256Digest, Sync};
+use crate::request::{Backups, Group, Naming, Sha256Digest, Sync};
 
 /// The variable that says how durable, where no option does.
 const SYNC_VARIABLE: &str = "ATOMWRITE_SYNC";
@@ -47,7 +47,35 @@ pub(super) fn parse_command(command: OsString) -> Result<OsString, &'static str>
     }
 }
 
-pub(super) fn parse_owner(name: OsString) -> Result<OsString, &'static str> {
+/// The value of `--owner`.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Owner {
+    pub(super) user: Option<OsString>,
+    pub(super) group: Option<Group>,
+}
+
+/// Reads USER, USER:GROUP, USER: or :GROUP. A dot is a part of a name.
+pub(super) fn parse_owner(value: impl AsRef<OsStr>) -> Result<Owner, &'static str> {
+    let name = |bytes: &[u8]| OsStr::from_bytes(bytes).to_owned();
+    let bytes = value.as_ref().as_bytes();
+    let colon = bytes.iter().position(|byte| *byte == b':');
+    let (user, group) = match colon {
+        None => (bytes, None),
+        Some(at) => (&bytes[..at], Some(&bytes[at + 1..])),
+    };
+    match (user, group) {
+        (b"", None | Some(b"")) => Err("it must be a name or a number, USER, USER:GROUP or :GROUP"),
+        (user, group) => Ok(Owner {
+            user: (!user.is_empty()).then(|| name(user)),
+            group: group.map(|group| match group {
+                b"" => Group::OfOwner,
+                group => Group::Named(name(group)),
+            }),
+        }),
+    }
+}
+
+pub(super) fn parse_group(name: OsString) -> Result<OsString, &'static str> {
     if name.is_empty() {
         Err("it must be a name or a number")
     } else {
@@ -77,7 +105,8 @@ pub(super) fn parse_control(word: impl AsRef<OsStr>) -> Result<Control, &'static
 
 pub(super) fn parse_suffix(suffix: OsString) -> Result<OsString, &'static str> {
     match suffix.as_bytes() {
-        b"" => Err("a backup needs another name than DEST"),
+        // As in GNU's programs.
+        b"" => Ok(DEFAULT_SUFFIX.into()),
         bytes if bytes.contains(&b'/') => {
             Err("it has a slash, and a backup stays in DEST's directory")
         }

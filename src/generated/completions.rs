@@ -40,6 +40,8 @@ fn table() -> Command {
     ];
     cli::command().mut_args(|argument| match argument.get_id().as_str() {
         "operands" => argument.hide(false),
+        // A colon would end it in zsh.
+        "owner" => argument.value_name("USER"),
         "backup" => {
             argument.value_parser(controls.map(|(name, help)| PossibleValue::new(name).help(help)))
         }

@@ -37,6 +37,7 @@ mod mistakes;
 mod mounts;
 mod old_kernels;
 mod options;
+mod owner_group;
 mod pipeline;
 mod progress;
 mod project;

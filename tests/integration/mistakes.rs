@@ -64,16 +64,45 @@ const USAGE: &[(&[&str], &str)] = &[
     ),
     (
         &["-o", "", "out"],
-        "--owner cannot be '': it must be a name or a number",
+        "--owner cannot be '': it must be a name or a number, USER, USER:GROUP or :GROUP",
     ),
     (
         &["-S", "a/b", "out"],
         "--suffix cannot be 'a/b': it has a slash, and a backup stays in DEST's directory",
     ),
     (
-        &["-S", "", "out"],
-        "--suffix cannot be '': a backup needs another name than DEST",
+        &["-o", ":", "out"],
+        "--owner cannot be ':': it must be a name or a number, USER, USER:GROUP or :GROUP",
     ),
+    (
+        &["-g", "", "out"],
+        "--group cannot be '': it must be a name or a number",
+    ),
+    (
+        &["-o", "root:root", "-g", "root", "out"],
+        "the group is given twice, by --owner and by --group",
+    ),
+    (
+        &["-g", "root", "-o", "root:", "out"],
+        "the group is given twice, by --owner and by --group",
+    ),
+    // A value may begin with a dash, but `--` is none.
+    (
+        &["--sync", "--fsync", "out"],
+        "--sync cannot be '--fsync': it must be none, file or full",
+    ),
+    (
+        &["--sha256", "-v", "out"],
+        "--sha256 cannot be '-v': a SHA-256 digest is 64 hexadecimal digits, and not the name of a file",
+    ),
+    (
+        &["-o", "-v"],
+        "DEST is missing: '-v' was read as the USER[:GROUP] of --owner, and the file to write is named without an \
+         option",
+    ),
+    (&["-o", "--", "out"], "--owner needs a value: USER[:GROUP]"),
+    (&["-S", "--", "out"], "--suffix needs a value: SUFFIX"),
+    (&["-c", "--", "out"], "--command needs a value: STRING"),
     (
         &["--validate", "", "out"],
         "--validate cannot be '': it must be a command",
@@ -99,11 +128,11 @@ const USAGE: &[(&[&str], &str)] = &[
     // `curl -o FILE`, `sort -o FILE`, `gcc -o FILE`, `wget -O FILE`.
     (
         &["-o", "out.json"],
-        "DEST is missing: 'out.json' was read as the USER of --owner, and the file to write is named without an option",
+        "DEST is missing: 'out.json' was read as the USER[:GROUP] of --owner, and the file to write is named without an option",
     ),
     (
         &["-vo", "out.json"],
-        "DEST is missing: 'out.json' was read as the USER of --owner, and the file to write is named without an option",
+        "DEST is missing: 'out.json' was read as the USER[:GROUP] of --owner, and the file to write is named without an option",
     ),
     (
         &["--output", "out.json", "in"],
@@ -282,21 +311,23 @@ fn a_file_in_place_of_dir_is_told_how_one_file_is_written() {
 }
 
 #[test]
-fn a_user_that_looks_like_a_file_or_has_a_group_is_told_what_the_option_is_for() {
+fn a_user_that_looks_like_a_file_is_told_what_the_option_is_for() {
     let sandbox = sandbox();
     for (user, way_out) in [
         (
             "out.json",
             "; -o sets the owner, and the file to write is named without an option",
         ),
-        ("root:root", "; the group has an option of its own, -g"),
+        ("nosuchuser:root", ""),
+        ("nosuchuser:", ""),
         ("nosuchuser", ""),
     ] {
         let done = sandbox.atomwrite(["-o", user, "out"]).stdin("new").fails(1);
         assert_eq!(
             done.stderr,
             format!(
-                "atomwrite: cannot find user '{user}': there is none by that name{way_out}; 'out' is unchanged\n"
+                "atomwrite: cannot find user '{}': there is none by that name{way_out}; 'out' is unchanged\n",
+                user.split(':').next().unwrap()
             )
         );
     }

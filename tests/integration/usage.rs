@@ -190,7 +190,6 @@ fn usage_errors_touch_nothing_and_read_nothing() {
         &["--unchanged-status", "x", "out"],
         &["--backup=bogus", "out"],
         &["-S", "a/b", "out"],
-        &["-S", "", "out"],
         &["--inplace=bogus", "out"],
         &["out", "--validate"],
         &["--bogus", "out"],
