@@ -25,7 +25,7 @@ function __atomwrite_command
         switch "$ended$word"
             case '--target-directory*'
                 return 1
-            case --command --target-directory --files0-from --sha256 --validate --unchanged-status --keep --mode --owner --group --suffix --sync
+            case --command --target-directory --files-from --files0-from --sha256 --validate --unchanged-status --keep --mode --owner --group --suffix --sync
                 set value follows
             case '--*'
             case '-?*'
@@ -47,7 +47,8 @@ complete -c atomwrite -n __atomwrite_command -x -a '(complete -C (__atomwrite_co
 complete -c atomwrite -s c -l command -d 'Run a shell pipeline for the content' -r -f -a "(__fish_complete_command)"
 complete -c atomwrite -l lock -d 'Lock DEST before reading, until the commit' -f
 complete -c atomwrite -s t -l target-directory -d 'Write every SOURCE into DIR, in one commit' -r -f -a "(__atomwrite_directories)"
-complete -c atomwrite -l files0-from -d 'With -t, read the SOURCEs\' names from F' -r -F
+complete -c atomwrite -l files-from -d 'With -t, read the names of SOURCEs from F' -r -F
+complete -c atomwrite -l files0-from -d 'The same, with names that end with a NUL' -r -F
 complete -c atomwrite -l sha256 -d 'Refuse content with another SHA-256 digest' -r -f
 complete -c atomwrite -l validate -d 'Refuse content unless sh -c CMD exits with 0' -r -f -a "(__fish_complete_command)"
 complete -c atomwrite -l unchanged-status -d 'Exit with N if -C left DEST alone; implies -C' -r -f

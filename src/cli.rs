@@ -127,7 +127,14 @@ pub(crate) struct Args {
     #[arg(short, long, value_name = "DIR", value_hint = ValueHint::DirPath, allow_hyphen_values = true, help_heading = MANY)]
     target_directory: Option<OsString>,
 
-    /// With -t, read the SOURCEs' names from F
+    /// With -t, read the names of SOURCEs from F
+    ///
+    /// F is a file with one name a line. Every byte of a line is a part of the name; there are no comments and no quoting. Empty lines are skipped. "-" is
+    /// standard input. Names are relative to the current directory.
+    #[arg(long, value_name = "F", value_hint = ValueHint::FilePath, allow_hyphen_values = true, help_heading = MANY)]
+    files_from: Option<OsString>,
+
+    /// The same, with names that end with a NUL
     ///
     /// F is a file in which each name ends with a NUL, as find -print0 writes them; a newline is a part of a name. "-" is
     /// standard input.

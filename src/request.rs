@@ -99,8 +99,18 @@ pub(crate) enum Files {
 #[derive(Debug)]
 pub(crate) enum Sources {
     Named(Vec<OsString>),
-    /// Their names are in this file, each ended by NUL; `None` for standard input.
-    ListedIn(Option<PathBuf>),
+    Listed {
+        /// The file with the names; `None` for standard input.
+        list: Option<PathBuf>,
+        separator: Separator,
+    },
+}
+
+/// What ends a name in a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Separator {
+    Nul,
+    Newline,
 }
 
 /// Where the new content comes from.

@@ -12,7 +12,7 @@ use super::{Args, EarlyExit, fast_path};
 use crate::message::{Quoted, Verbosity};
 use crate::request::{
     AttributeOptions, Command, CreateDirs, EmptyInput, Files, Group, Guards, IfUnchanged, InPlace,
-    Links, Locking, Overwrite, Request, Source, Sources, Start, Sync,
+    Links, Locking, Overwrite, Request, Separator, Source, Sources, Start, Sync,
 };
 
 /// Reads the words of the command line, the program's own name first.
@@ -66,6 +66,9 @@ fn request(
         Some(directory) => many(directory, &mut args, after)?,
         None if args.files0_from.is_some() => {
             return Err("--files0-from needs --target-directory".to_owned());
+        }
+        None if args.files_from.is_some() => {
+            return Err("--files-from needs --target-directory".to_owned());
         }
         None => match args.command.take() {
             Some(pipeline) => of_pipeline(pipeline, mem::take(&mut args.operands), after, words)?,
@@ -168,19 +171,35 @@ fn many(
     }
     let mut operands = mem::take(&mut args.operands);
     operands.extend(after.unwrap_or_default());
-    let sources = match (args.files0_from.take(), operands.first()) {
-        (None, None) => {
+    let listed = |list: OsString, separator| Sources::Listed {
+        list: (list != "-").then(|| PathBuf::from(list)),
+        separator,
+    };
+    let sources = match (
+        args.files_from.take(),
+        args.files0_from.take(),
+        operands.first(),
+    ) {
+        (Some(_), Some(_), _) => {
+            return Err("--files-from does not go with --files0-from".to_owned());
+        }
+        (None, None, None) => {
             return Err(format!(
                 "SOURCE is missing: -t writes files into {} under their own names, and standard input has none",
                 Quoted(&directory)
             ));
         }
-        (None, Some(_)) => Sources::Named(operands),
-        (Some(list), None) if list == "-" => Sources::ListedIn(None),
-        (Some(list), None) => Sources::ListedIn(Some(PathBuf::from(list))),
-        (Some(_), Some(extra)) => {
+        (None, None, Some(_)) => Sources::Named(operands),
+        (Some(list), None, None) => listed(list, Separator::Newline),
+        (None, Some(list), None) => listed(list, Separator::Nul),
+        (lines, _, Some(extra)) => {
+            let option = if lines.is_some() {
+                "--files-from"
+            } else {
+                "--files0-from"
+            };
             return Err(format!(
-                "operand {} does not go with --files0-from",
+                "operand {} does not go with {option}",
                 Quoted(extra)
             ));
         }

@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow};
 
 use crate::copy_error::CopyError;
-use crate::message::Quoted;
+use crate::message::{Chain, Quoted};
 use crate::outcome::Failure;
-use crate::request::{Sources, is_stdin};
+use crate::request::{Separator, Sources, is_stdin};
 use crate::signals;
 use crate::sys::{self, Errno, Event, Kind};
 
@@ -29,7 +29,13 @@ pub(super) struct SourceEntry {
 pub(super) fn read(sources: &Sources) -> Result<Vec<SourceEntry>, Failure> {
     let names = match sources {
         Sources::Named(names) => names.clone(),
-        Sources::ListedIn(list) => split(&content(list.as_deref())?),
+        Sources::Listed { list, separator } => {
+            let names = split(&content(list.as_deref())?, *separator);
+            for name in &names {
+                refuse_other_ends(name, *separator)?;
+            }
+            names
+        }
     };
     let mut files = Vec::with_capacity(names.len());
     for (at, name) in names.into_iter().enumerate() {
@@ -116,15 +122,40 @@ fn read_to_end(file: BorrowedFd<'_>, content: &mut Vec<u8>) -> Result<()> {
     }
 }
 
-/// Each name is ended by NUL; the last one may be ended by the end.
-fn split(list: &[u8]) -> Vec<OsString> {
-    let list = list.strip_suffix(b"\0").unwrap_or(list);
-    if list.is_empty() {
-        return Vec::new();
+/// The last name may be ended by the end of the list. Lines that are empty are no names.
+fn split(list: &[u8], separator: Separator) -> Vec<OsString> {
+    let name = |name: &[u8]| OsString::from_vec(name.to_vec());
+    match separator {
+        Separator::Newline => {
+            let lines = list.split(|byte| *byte == b'\n');
+            lines.filter(|line| !line.is_empty()).map(name).collect()
+        }
+        Separator::Nul if list.is_empty() || list == b"\0" => Vec::new(),
+        Separator::Nul => {
+            let list = list.strip_suffix(b"\0").unwrap_or(list);
+            list.split(|byte| *byte == 0).map(name).collect()
+        }
     }
-    list.split(|byte| *byte == 0)
-        .map(|name| OsString::from_vec(name.to_vec()))
-        .collect()
+}
+
+/// Refuses a file that is missing because the names in the list end otherwise than the option says.
+fn refuse_other_ends(name: &OsStr, separator: Separator) -> Result<()> {
+    let bytes = name.as_bytes();
+    let reason = match separator {
+        Separator::Newline if bytes.ends_with(b"\r") => "the lines of the list end with CR LF",
+        Separator::Newline if bytes.contains(&0) => {
+            "for names that end with NUL, use --files0-from"
+        }
+        Separator::Nul if bytes.contains(&b'\n') => "for one name a line, use --files-from",
+        Separator::Newline | Separator::Nul => return Ok(()),
+    };
+    match sys::metadata_through_links(sys::CWD, Path::new(name)) {
+        Err(errno @ (Errno::NOENT | Errno::INVAL)) => {
+            let error = anyhow!(errno).context(format!("cannot open {}", Quoted(name)));
+            Err(anyhow!("{}; {reason}", Chain(&error)))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Two files that would have one name.
@@ -141,10 +172,13 @@ mod tests {
 
     #[test]
     fn splits_a_list_as_other_programs_do() {
-        let names = |list: &[u8]| split(list);
+        let names = |list: &[u8]| split(list, Separator::Nul);
         assert_eq!(names(b""), [""; 0]);
         assert_eq!(names(b"a"), ["a"]);
         assert_eq!(names(b"a\0"), ["a"]);
         assert_eq!(names(b"a\0\0b\n\0"), ["a", "", "b\n"]);
+        let names = |list: &[u8]| split(list, Separator::Newline);
+        assert_eq!(names(b""), [""; 0]);
+        assert_eq!(names(b"\na\n\n b\r\nc"), ["a", " b\r", "c"]);
     }
 }

@@ -176,8 +176,10 @@ fn offers_directories(shell: &impl Shell) {
 
 #[track_caller]
 fn offers_files_and_commands_for_values(shell: &impl Shell) {
-    shell.offers("--files0-from", "some-f", &["some-file"]);
-    shell.offers("", "--files0-from=some-f", &["some-file"]);
+    for option in ["--files-from", "--files0-from"] {
+        shell.offers(option, "some-f", &["some-file"]);
+        shell.offers("", &format!("{option}=some-f"), &["some-file"]);
+    }
     for option in ["--command", "--validate"] {
         shell.offers(option, "unshar", &["unshare"]);
         shell.offers("", &format!("{option}=unshar"), &["unshare"]);

@@ -26,6 +26,7 @@ mod guards;
 mod inplace;
 mod input;
 mod kills;
+mod lists;
 mod lock;
 mod manual;
 mod many;

@@ -232,6 +232,18 @@ const USAGE: &[(&[&str], &str)] = &[
         "--files0-from needs --target-directory",
     ),
     (
+        &["--files-from=-", "out"],
+        "--files-from needs --target-directory",
+    ),
+    (
+        &["-t", "dir", "--files-from=-", "--files0-from=-"],
+        "--files-from does not go with --files0-from",
+    ),
+    (
+        &["-t", "dir", "--files-from=-", "in"],
+        "operand 'in' does not go with --files-from",
+    ),
+    (
         &["-t", "dir", "--files0-from=-", "in"],
         "operand 'in' does not go with --files0-from",
     ),

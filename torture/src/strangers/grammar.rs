@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 /// Every option, and values for it: for most, such as it takes and such as it does not.
-pub(super) const OPTIONS: [(&str, &[&str]); 35] = [
+pub(super) const OPTIONS: [(&str, &[&str]); 36] = [
     ("--append", &[]),
     ("--command", COMMAND_STRINGS),
     ("-c", COMMAND_STRINGS),
@@ -102,6 +102,7 @@ pub(super) const OPTIONS: [(&str, &[&str]); 35] = [
     ("--help", &[]),
     ("--version", &[]),
     ("--target-directory", &["dir", "none", "o", ""]),
+    ("--files-from", &["list", "-", "none", ""]),
     ("--files0-from", &["list", "-", "none", ""]),
     ("-t", &["dir", "none"]),
     ("-m", &["600", "a=r", "-x"]),
