@@ -36,9 +36,9 @@ mod transfer;
 
 mod destination;
 
-mod request;
-
 mod inspector;
+
+mod request;
 
 mod copy_error;
 mod mode;
