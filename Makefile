@@ -32,7 +32,7 @@ REMAP = --remap-path-prefix=$${CARGO_HOME:-$$HOME/.cargo}=/cargo
 FISH_COMPLETIONS ?= $(PREFIX)/share/fish/vendor_completions.d
 PLACES = DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' FISH_COMPLETIONS='$(FISH_COMPLETIONS)'
 
-SCRIPTS = .ci/* tests/setup.sh packaging/*.sh packaging/check/*.sh
+SCRIPTS = .ci/* tests/*.sh packaging/*.sh packaging/check/*.sh
 
 .PHONY: build
 ifeq ($(ARCH),$(HOST))

@@ -11,7 +11,7 @@
 # Where it cannot install, it says so and goes on: the tests then skip what they cannot do, and say that too.
 set -eu
 
-# program:package, or a file that is no program. 'ps' stands for kill(1), which a shell has of its own.
+# program:package, or a file that is no program.
 tests='
 /usr/share/bash-completion/bash_completion:bash-completion
 bash:bash
@@ -32,7 +32,6 @@ mkfs.xfs:xfsprogs
 mount:mount
 nginx:nginx-light
 prometheus-node-exporter:prometheus-node-exporter
-ps:procps
 python3:python3
 setfacl:acl
 setpriv:util-linux

@@ -21,8 +21,8 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use crate::mounts::{Cover, Mount, needs_mounts};
 use crate::sandbox::{
-    BOUND, NOBODY, Run, Running, Sandbox, Witness, binary, needs_root, needs_tool, open, os, tool,
-    wait_until,
+    BOUND, NOBODY, Run, Running, Sandbox, Witness, binary, kill, needs_root, needs_tool, open, os,
+    tool, wait_until,
 };
 use crate::strace::Strace;
 
@@ -901,10 +901,7 @@ fn a_command_that_stops_and_goes_on_is_waited_for() {
         let id = fs::read_to_string(&id).unwrap_or_default();
         fs::read_to_string(format!("/proc/{id}/stat")).is_ok_and(|stat| stat.contains(") T "))
     });
-    tool(
-        "kill",
-        ["-CONT".to_owned(), fs::read_to_string(&id).unwrap()],
-    );
+    kill(&fs::read_to_string(&id).unwrap(), Signal::CONT);
     let done = running.wait();
     assert_eq!(done.code(), Some(0), "{done:?}");
     assert_eq!(sandbox.text("out"), "one\ntwo\n");

@@ -11,7 +11,7 @@ use std::path::Path;
 
 use rustix::process::Signal;
 
-use crate::sandbox::{NOBODY, Sandbox, needs_root, needs_tool, skip, tool, wait_until};
+use crate::sandbox::{NOBODY, Sandbox, kill, needs_root, needs_tool, skip, wait_until};
 use crate::strace::Strace;
 
 /// The temporary names in the sandbox.
@@ -127,10 +127,7 @@ fn a_signal_removes_the_name() {
         // strace waits for its child, which is the one to be told.
         let children = format!("/proc/{0}/task/{0}/children", run.id());
         let child = fs::read_to_string(children).unwrap();
-        tool(
-            "kill",
-            [format!("-{}", signal.as_raw()), child.trim().to_owned()],
-        );
+        kill(&child, signal);
         let done = run.wait();
         assert_eq!(done.signal(), Some(signal.as_raw()), "{done:?}");
         assert_eq!(sandbox.text("out"), "old");
@@ -334,7 +331,7 @@ fn an_acl_never_gives_more_than_the_mode_that_was_asked_for() {
         assert!(acl.contains("user:1000:rw-"), "{acl}");
         assert!(acl.lines().any(|line| line.starts_with(mask)), "{acl}");
         let program = fs::read_to_string(format!("/proc/{0}/task/{0}/children", running.id()));
-        tool("kill", ["-CONT", program.unwrap().trim()]);
+        kill(&program.unwrap(), Signal::CONT);
         assert_eq!(running.wait().code(), Some(0));
         assert_eq!(sandbox.mode("out"), mode);
         assert_eq!(sandbox.text("out"), "new");

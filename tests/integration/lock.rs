@@ -18,7 +18,7 @@ use rustix::process::Signal;
 
 use crate::mounts::{Mount, needs_fuse, needs_mounts};
 use crate::sandbox::{
-    Done, NOBODY, Run, Running, Sandbox, Witness, lock_name, needs_root, needs_tool, open, tool,
+    Done, NOBODY, Run, Running, Sandbox, Witness, kill, lock_name, needs_root, needs_tool, open,
     wait_until,
 };
 use crate::strace::{Call, Strace};
@@ -260,7 +260,7 @@ fn the_lock_is_held_until_the_commit_and_not_by_what_command_leaves_running() {
     assert_eq!(sandbox.text("out"), "held\n");
     let free = sandbox.atomwrite(["--lock=0", "out", "--", "echo", "new"]);
     let done = free.output();
-    tool("kill", [sandbox.text("pid").trim()]);
+    kill(&sandbox.text("pid"), Signal::TERM);
     assert_eq!(done.code(), Some(0), "{done:?}");
 }
 

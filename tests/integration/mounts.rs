@@ -14,7 +14,7 @@ use std::sync::OnceLock;
 
 use tempfile::TempDir;
 
-use crate::sandbox::{tool, wait_until};
+use crate::sandbox::{tool, wait_until, works};
 
 /// Skips the test unless it can mount: root, outside of most containers.
 macro_rules! needs_mounts {
@@ -41,11 +41,8 @@ pub(crate) use {needs_fuse, needs_mounts};
 pub(crate) fn can_mount() -> bool {
     static CAN: OnceLock<bool> = OnceLock::new();
     *CAN.get_or_init(|| {
-        Path::new("/dev/loop-control").exists()
-            && Command::new("unshare")
-                .args(["--mount", "mount", "-t", "tmpfs", "tmpfs", "/mnt"])
-                .output()
-                .is_ok_and(|output| output.status.success())
+        let words = ["--mount", "mount", "-t", "tmpfs", "tmpfs", "/mnt"];
+        Path::new("/dev/loop-control").exists() && works(Command::new("unshare").args(words))
     })
 }
 

@@ -10,7 +10,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::sandbox::{BOUND, Sandbox, binary, needs_tool, report_skipped};
+use crate::sandbox::{BOUND, Sandbox, binary, has_user_namespaces, needs_tool, report_skipped};
 
 const README: &str = include_str!("../../README.md");
 
@@ -87,8 +87,8 @@ fn links_lead_to_files_and_headings() {
 #[track_caller]
 pub(crate) fn behaves(origin: &str, set_up: &[&str], block: &str) {
     let mounts = |text: &str| text.contains("unshare");
-    if (mounts(block) || set_up.iter().any(|line| mounts(line))) && !can_mount() {
-        report_skipped("an example mounts a file, which needs root or user namespaces");
+    if (mounts(block) || set_up.iter().any(|line| mounts(line))) && !has_user_namespaces() {
+        report_skipped("needs user namespaces");
         return;
     }
     let sandbox = Sandbox::new();
@@ -165,15 +165,6 @@ pub(crate) fn blocks(page: &str, kind: &str) -> Vec<(usize, String)> {
         }
     }
     blocks
-}
-
-/// Tells whether an example may mount something in a namespace of its own.
-pub(crate) fn can_mount() -> bool {
-    let mut unshare = Command::new("unshare");
-    let file = "/bin/sh";
-    unshare.args(["--map-root-user", "--mount", "mount", "--bind", file, file]);
-    let output = unshare.stdin(Stdio::null()).output().unwrap();
-    output.status.success()
 }
 
 /// Takes a block apart into commands and what they print.

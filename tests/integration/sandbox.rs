@@ -23,7 +23,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, lchown, symlink};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Component, Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Output, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -48,16 +48,16 @@ macro_rules! skip {
     }};
 }
 
-/// Skips the test unless root runs it.
+/// Skips the test unless it can give files away and be another user: root's rights.
 macro_rules! needs_root {
     () => {
-        if !rustix::process::geteuid().is_root() {
+        if !$crate::sandbox::can_be_others() {
             $crate::sandbox::skip!("needs root");
         }
     };
 }
 
-/// Skips the test unless the named programs are on PATH.
+/// Skips the test unless the named programs are on PATH, and strace(1) can do its work here.
 macro_rules! needs_tool {
     ($($tool:expr),+) => {
         $(if !$crate::sandbox::has_tool($tool) {
@@ -68,6 +68,10 @@ macro_rules! needs_tool {
 
 pub(crate) use {needs_root, needs_tool, skip};
 
+/// How often each reason was given.
+static SKIPPED: Mutex<BTreeMap<String, usize>> = Mutex::new(BTreeMap::new());
+
+/// Says on the real stderr that the test, or a part of it, does not run here, and counts it for the summary.
 pub(crate) fn report_skipped(reason: &str) {
     let thread = thread::current();
     let name = thread.name().unwrap_or("?");
@@ -76,14 +80,80 @@ pub(crate) fn report_skipped(reason: &str) {
         "{name} cannot run, and ATOMWRITE_TESTS=all asks for every test: {reason}"
     );
     // Not eprintln!, which the test runner holds back.
-    drop(writeln!(io::stderr(), "SKIPPED {name}: {reason}"));
+    let line = format!("SKIPPED {name}: {reason}\n");
+    drop(io::stderr().write_all(line.as_bytes()));
+    let mut skipped = SKIPPED.lock().unwrap();
+    if skipped.is_empty() {
+        #[expect(unsafe_code, reason = "the test runner has no other end")]
+        // SAFETY: the handler lives as long as the program, and does not unwind.
+        unsafe {
+            libc::atexit(sum_up_skipped);
+        }
+    }
+    *skipped.entry(reason.to_owned()).or_default() += 1;
+}
+
+/// The last words of a run in which something was skipped.
+extern "C" fn sum_up_skipped() {
+    let Ok(skipped) = SKIPPED.lock() else { return };
+    let mut reasons: Vec<_> = skipped.iter().collect();
+    reasons.sort_by_key(|(_, times)| std::cmp::Reverse(**times));
+    let all: usize = skipped.values().sum();
+    let reasons: Vec<_> = reasons
+        .iter()
+        .map(|(reason, times)| format!("{times} {reason}"))
+        .collect();
+    let text = format!(
+        "{all} tests, or parts of them, were skipped (with ATOMWRITE_TESTS=all they fail):\n{}\n",
+        reasons.join("; ")
+    );
+    drop(io::stderr().write_all(text.as_bytes()));
 }
 
 pub(crate) fn has_tool(name: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path)
+    let there = std::env::split_paths(&path)
         .chain(["/usr/sbin".into(), "/sbin".into()])
-        .any(|directory| directory.join(name).is_file())
+        .any(|directory| directory.join(name).is_file());
+    there && (name != "strace" || can_trace())
+}
+
+/// Tells whether a file can be given to another user, and a program be run as one.
+pub(crate) fn can_be_others() -> bool {
+    static CAN: OnceLock<bool> = OnceLock::new();
+    *CAN.get_or_init(|| {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        lchown(file.path(), Some(NOBODY), Some(NOBODY)).is_ok()
+            && works(Command::new("true").uid(NOBODY).gid(NOBODY))
+    })
+}
+
+/// Tells whether an ordinary user may make a user namespace, and mount something in it.
+pub(crate) fn has_user_namespaces() -> bool {
+    static CAN: OnceLock<bool> = OnceLock::new();
+    *CAN.get_or_init(|| {
+        let words = ["-Urm", "mount", "--bind", "/bin/sh", "/bin/sh"];
+        works(Command::new("unshare").args(words))
+    })
+}
+
+/// Tells whether strace(1) may trace: not in every container.
+fn can_trace() -> bool {
+    static CAN: OnceLock<bool> = OnceLock::new();
+    *CAN.get_or_init(|| works(Command::new("strace").args(["-o", "/dev/null", "true"])))
+}
+
+/// Tries a command that shows what this machine allows.
+pub(crate) fn works(command: &mut Command) -> bool {
+    let tried = command.stdin(Stdio::null()).output();
+    tried.is_ok_and(|output| output.status.success())
+}
+
+/// Sends a signal to a process that is known by its number as text, as a shell writes it.
+#[track_caller]
+pub(crate) fn kill(id: &str, signal: Signal) {
+    let id = id.trim().parse().unwrap();
+    kill_process(Pid::from_raw(id).expect("no process is 0"), signal).unwrap();
 }
 
 /// Runs a tool, which must succeed, and gives its stdout.
@@ -297,13 +367,14 @@ impl Sandbox {
         }
     }
 
-    /// Sets an extended attribute; false where the filesystem has none of that kind.
+    /// Sets an extended attribute; false where the filesystem has none of that kind, or root may not set it.
     #[track_caller]
     pub(crate) fn set_xattr(&self, name: impl AsRef<Path>, attribute: &str, value: &[u8]) -> bool {
         let flags = rustix::fs::XattrFlags::empty();
         match rustix::fs::lsetxattr(self.path(name), attribute, value, flags) {
             Ok(()) => true,
             Err(rustix::io::Errno::OPNOTSUPP) => false,
+            Err(rustix::io::Errno::PERM) if attribute.starts_with("trusted.") => false,
             Err(error) => panic!("{attribute}: {error}"),
         }
     }

@@ -15,7 +15,8 @@ use rustix::process::{Signal, geteuid};
 
 use crate::mounts::{Mount, needs_mounts};
 use crate::sandbox::{
-    NOBODY, Run, Running, Sandbox, Witness, needs_root, needs_tool, os, tool, wait_until,
+    NOBODY, Run, Running, Sandbox, Witness, can_be_others, kill, needs_root, needs_tool, os, tool,
+    wait_until,
 };
 use crate::strace::Strace;
 
@@ -671,7 +672,7 @@ fn a_validator_that_cannot_be_run_is_a_failure_and_not_a_refusal() {
     // There is no shell.
     sandbox
         .atomwrite(["--validate", "exit 0", "out"])
-        .env("PATH", "/nonexistent")
+        .env("PATH", sandbox.path("nowhere"))
         .stdin("new")
         .says("'sh'")
         .fails(1);
@@ -795,7 +796,7 @@ fn a_background_process_of_the_validator_cannot_reach_dest() {
 #[test]
 fn what_the_validator_makes_in_the_preview_is_removed() {
     needs_tool!("strace", "mkdir");
-    let users: &[u32] = if geteuid().is_root() {
+    let users: &[u32] = if can_be_others() {
         &[0, NOBODY]
     } else {
         &[geteuid().as_raw()]
@@ -807,7 +808,7 @@ fn what_the_validator_makes_in_the_preview_is_removed() {
                 sandbox.mkdir("sub");
                 sandbox.write("sub/kept", "kept");
                 sandbox.write("kept", "kept");
-                if geteuid().is_root() {
+                if can_be_others() {
                     sandbox.give_to(user, user);
                 }
                 let validator = format!(
@@ -816,7 +817,7 @@ fn what_the_validator_makes_in_the_preview_is_removed() {
                     {end}"
                 );
                 let run = validated(&sandbox, named, &["-q"], &validator, &["out"]).stdin("new");
-                let run = if geteuid().is_root() {
+                let run = if can_be_others() {
                     run.user(user, user, &[])
                 } else {
                     run
@@ -984,7 +985,7 @@ fn a_signal_while_the_validator_runs_is_passed_on_and_leaves_nothing() {
                 sandbox.write("out", "old");
                 let running = start_waiting(&sandbox, named, trap);
                 let program = program_of(&running, named);
-                tool("kill", [format!("-{}", signal.as_raw()), program]);
+                kill(&program, signal);
                 if trap != ":" {
                     wait_for(&sandbox, "got");
                 }
@@ -1010,8 +1011,8 @@ fn a_kill_while_the_validator_runs_leaves_a_private_preview_that_stays() {
     let program = running.id().to_string();
     // The validator too: it would wait for ever.
     let validator = fs::read_to_string(format!("/proc/{program}/task/{program}/children"));
-    tool("kill", ["-KILL", &program]);
-    tool("kill", ["-KILL", validator.unwrap().trim()]);
+    kill(&program, Signal::KILL);
+    kill(&validator.unwrap(), Signal::KILL);
     running.wait();
     assert_eq!(sandbox.text("out"), "old");
     let left = sandbox.names();

@@ -12,13 +12,13 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{Pid, Signal, geteuid, kill_process, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use crate::input::terminal;
 use crate::races::Stepped;
 use crate::sandbox::{
-    NOBODY, Run, Running, Sandbox, lock_name, needs_tool, report_skipped, tool, wait_until,
-    wait_until_gone, wait_until_it_sleeps,
+    NOBODY, Run, Running, Sandbox, can_be_others, lock_name, needs_tool, report_skipped, tool,
+    wait_until, wait_until_gone, wait_until_it_sleeps,
 };
 use crate::strace::{Strace, program_of};
 
@@ -34,10 +34,10 @@ enum Shared {
 impl Shared {
     /// Both, where this user can be another one.
     fn all() -> &'static [Self] {
-        if geteuid().is_root() {
+        if can_be_others() {
             &[Self::Injected, Self::OtherUser]
         } else {
-            report_skipped("as another user, which needs root");
+            report_skipped("needs root");
             &[Self::Injected]
         }
     }
@@ -245,10 +245,10 @@ enum Place {
 impl Place {
     /// Both, where this machine has them.
     fn all() -> &'static [Self] {
-        if geteuid().is_root() && crate::mounts::can_mount() {
+        if crate::mounts::can_mount() {
             &[Self::Usual, Self::Pid1]
         } else {
-            report_skipped("as PID 1, which needs root and the right to mount");
+            report_skipped("needs root and the right to mount");
             &[Self::Usual]
         }
     }
@@ -509,7 +509,7 @@ fn run_with_refused_lock<'s>(sandbox: &'s Sandbox, options: &[&str]) -> Run<'s> 
 
 /// Runs as a user who is not root, and to whom `out` belongs.
 fn as_ordinary_user<'s>(sandbox: &Sandbox, run: Run<'s>) -> Run<'s> {
-    if !geteuid().is_root() {
+    if !can_be_others() {
         return run;
     }
     sandbox.chown("out", NOBODY, NOBODY);

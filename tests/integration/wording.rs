@@ -729,7 +729,7 @@ fn a_validator_without_a_shell_cannot_be_run() {
     let sandbox = sandbox("");
     sandbox
         .atomwrite(["--validate", "true", "in", "out"])
-        .env("PATH", "/nonexistent")
+        .env("PATH", sandbox.path("nowhere"))
         .says("cannot validate 'out': 'sh' cannot be run: no such file or directory; ")
         .fails(1);
 }
