@@ -2,7 +2,7 @@
 //! as a whole: too little of clap_complete's would be left.
 //!
 //! The rule: files where an operand stands, commands and then their own words after `DEST --`, an option's values where
-//! it has some, and nothing anywhere else. tests/integration/completions.rs asks the shells.
+//! it has some, and nothing anywhere else. tests/integration/cli/completions.rs asks the shells.
 
 use clap::builder::PossibleValue;
 use clap::{Arg, Command, ValueHint};

@@ -12,10 +12,10 @@ use std::os::unix::net::UnixListener;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::sandbox::{
+use crate::harness::{
     NOBODY, Running, Sandbox, derived_name, is_temporary, needs_root, needs_tool, wait_until,
 };
-use crate::strace::{Strace, program_of};
+use crate::harness::{Strace, program_of};
 
 const DEADLY: [Signal; 4] = [Signal::INT, Signal::TERM, Signal::HUP, Signal::QUIT];
 

@@ -17,9 +17,9 @@ use std::path::Path;
 
 use rustix::pipe::{PipeFlags, pipe_with};
 
-use crate::mounts::{Mount, needs_mounts};
-use crate::sandbox::{NOBODY, Sandbox, check_message, derived_name, needs_root, needs_tool, open};
-use crate::strace::{Call, Strace, Trace};
+use crate::harness::{Call, Strace, Trace};
+use crate::harness::{Mount, needs_mounts};
+use crate::harness::{NOBODY, Sandbox, check_message, derived_name, needs_root, needs_tool, open};
 
 /// A way to use the program.
 struct Form {

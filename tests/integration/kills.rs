@@ -12,8 +12,8 @@ use std::io::Write;
 
 use rustix::pipe::{PipeFlags, pipe_with};
 
-use crate::sandbox::{Done, Sandbox, derived_name, is_temporary, needs_tool};
-use crate::strace::{Call, Strace};
+use crate::harness::{Call, Strace};
+use crate::harness::{Done, Sandbox, derived_name, is_temporary, needs_tool};
 
 /// A way to use the program.
 struct Form {

@@ -1,6 +1,10 @@
-//! Tests of the real binary. One module for each part of the contract.
+//! Tests of the real binary. Where does a test go, and where is it to be found?
 //!
-//! `sandbox` is the harness: a directory for each test, and runs that are checked whole.
+//! `options/` has a file for each option; `input/` is about what is written, COMMAND too, and `destination/` about where.
+//! `cli/` is how the command line is understood and what is said; `docs/` holds the documents to what they say.
+//! `promises/` are those that every run keeps: atomic, durable, untouched, nothing left, attributes.
+//! `environment/` is all around a run: filesystems, signals, what other processes do at the same time.
+//! `harness/` is what tests stand on: a sandbox, runs in it that are checked whole, strace, mounts.
 
 #![expect(clippy::unwrap_used, reason = "in a test, a panic is the message")]
 #![expect(
@@ -8,54 +12,127 @@
     reason = "what the program must not do, its surroundings do"
 )]
 
-mod append;
-mod attribute_warnings;
-mod attributes;
-mod backup;
-mod command;
-mod compare;
-mod completions;
-mod crowd;
+mod harness {
+    mod feeder;
+    mod mounts;
+    mod needs;
+    mod run;
+    mod running;
+    mod sandbox;
+    mod stepped;
+    mod strace;
+    mod terminal;
+    mod witness;
+
+    pub(crate) use feeder::*;
+    pub(crate) use mounts::*;
+    pub(crate) use needs::*;
+    pub(crate) use run::*;
+    pub(crate) use running::*;
+    pub(crate) use sandbox::*;
+    pub(crate) use stepped::*;
+    pub(crate) use strace::*;
+    pub(crate) use terminal::*;
+    pub(crate) use witness::*;
+}
+
+mod input {
+    pub(crate) mod command;
+    mod command_output;
+    mod command_signals;
+    mod pipeline;
+    mod source;
+    pub(crate) mod stdin;
+}
+
+mod destination {
+    mod links;
+    mod names;
+    mod refused;
+}
+
+mod options {
+    mod append;
+    pub(crate) mod backup;
+    mod backup_failures;
+    mod backup_names;
+    mod compare;
+    mod compare_unreplaceable;
+    mod create_dirs;
+    mod empty;
+    mod files_from;
+    pub(crate) mod inplace;
+    pub(crate) mod inplace_devices;
+    mod inplace_failures;
+    pub(crate) mod keep;
+    mod keep_warnings;
+    pub(crate) mod lock;
+    mod lock_file;
+    mod lock_together;
+    pub(crate) mod many;
+    mod many_list;
+    mod many_together;
+    mod mode;
+    mod no_clobber;
+    mod owner;
+    mod owner_group;
+    mod progress;
+    mod sha256;
+    mod sync;
+    pub(crate) mod validate;
+    mod validate_effects;
+    mod validate_preview;
+    mod verbose;
+}
+
+mod cli {
+    mod completions;
+    mod help;
+    mod messages;
+    mod mistakes;
+    pub(crate) mod shells;
+    pub(crate) mod usage;
+    mod vocabulary;
+    pub(crate) mod wording;
+    mod wording_failures;
+}
+
+mod promises {
+    mod attributes;
+    mod crowd;
+    mod durable;
+    mod figures;
+    mod link_and_rename;
+    mod temp_names;
+    mod textfile;
+    mod untouched;
+    mod watchers;
+}
+
+mod environment {
+    mod fallback;
+    mod filesystems;
+    mod limits;
+    mod meanwhile;
+    mod old_kernels;
+    pub(crate) mod races;
+    pub(crate) mod signals;
+    mod signals_at_commit;
+    pub(crate) mod signals_to_command;
+    mod signals_while_busy;
+    mod waits;
+}
+
+mod docs {
+    pub(crate) mod examples;
+    mod manual;
+    mod project;
+    mod readme;
+    mod recording;
+    mod sponge;
+}
+
 mod death;
-mod destination;
-mod fallback;
 mod faults;
-mod figures;
-mod filesystems;
-mod guards;
-mod inplace;
-mod input;
 mod kills;
-mod lists;
-mod lock;
-mod manual;
-mod many;
 mod many_faults;
-mod many_together;
-mod meanwhile;
-mod messages;
-mod mistakes;
-mod mounts;
-mod old_kernels;
-mod options;
-mod owner_group;
-mod pipeline;
-mod progress;
-mod project;
-mod races;
-mod readme;
-mod recording;
-mod sandbox;
-mod signals;
-mod sponge;
-mod strace;
-mod sync;
-mod temp_names;
-mod textfile;
-mod unreplaceable;
-mod usage;
-mod validate;
-mod vocabulary;
-mod waits;
-mod watchers;
-mod wording;

@@ -7,50 +7,18 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
-use std::io::Write;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use rustix::process::Signal;
 
-use crate::many::{NAMES, and, check_new, furnish, ground, leaves_dir, words};
-use crate::mounts::{Mount, can_mount};
-use crate::sandbox::{Done, Sandbox, check_message, needs_tool, skip, wait_until};
-use crate::strace::{Call, Strace};
-
-/// The end of a FIFO that a run reads from; the run waits as long as it is open.
-pub(crate) struct Feeder(File);
-
-impl Feeder {
-    /// Waits until somebody reads.
-    pub(crate) fn open(fifo: &Path) -> Self {
-        let mut opened = None;
-        wait_until("the FIFO is read", || {
-            let mut options = OpenOptions::new();
-            // ENXIO as long as nobody does.
-            opened = options
-                .write(true)
-                .custom_flags(libc::O_NONBLOCK)
-                .open(fifo)
-                .ok();
-            opened.is_some()
-        });
-        let mut feeder = Self(opened.expect("it was waited for"));
-        feeder.feed(b"begun\n");
-        feeder
-    }
-
-    /// Waits until all of it has been read.
-    pub(crate) fn feed(&mut self, bytes: &[u8]) {
-        self.0.write_all(bytes).unwrap();
-        wait_until("the input has been read", || {
-            rustix::io::ioctl_fionread(&self.0).unwrap() == 0
-        });
-    }
-}
+use crate::harness::{Call, Strace};
+use crate::harness::{Done, Sandbox, check_message, needs_tool, skip};
+use crate::harness::{Feeder, Mount, can_mount};
+use crate::options::many::{NAMES, and, check_new, furnish, ground, leaves_dir, words};
 
 /// The temporary names in DIR; not what is in a directory of such a name.
 fn leftovers(sandbox: &Sandbox) -> Vec<OsString> {

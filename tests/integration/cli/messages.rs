@@ -1,0 +1,325 @@
+//! What is said.
+//!
+//! `atomwrite: cannot <verb> <what> '<path>': <reason>`, one line on stderr, lower case, no full stop, the path as it
+//! was typed with control characters escaped, no "os error N". When DEST existed, a failure ends by saying that it is
+//! unchanged. A refusal names the way out. stdout is never written to.
+//! (The harness holds every message of every test to this form, and stdout to silence.)
+
+use std::ffi::OsString;
+use std::fs;
+use std::os::fd::OwnedFd;
+
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::Signal;
+
+use crate::harness::{NOBODY, Sandbox, needs_root, os, wait_until};
+
+#[test]
+fn a_failure_is_told_in_the_form_of_the_contract() {
+    let sandbox = Sandbox::new();
+    sandbox.write("out", "old");
+    let done = sandbox.atomwrite(["missing", "out"]).fails(1);
+    let begin = "atomwrite: cannot ";
+    let end = " 'missing': no such file or directory; 'out' is unchanged\n";
+    assert!(
+        done.stderr.starts_with(begin) && done.stderr.ends_with(end),
+        "{done:?}"
+    );
+
+    let done = sandbox
+        .atomwrite(["out"])
+        .stdin(vec![b'x'; 4096])
+        .file_size_limit(1000)
+        .fails(1);
+    assert_eq!(
+        done.stderr,
+        "atomwrite: cannot write 'out': file too large; 'out' is unchanged\n"
+    );
+}
+
+#[test]
+fn a_failure_says_that_dest_is_unchanged_only_where_there_is_one() {
+    let sandbox = Sandbox::new();
+    sandbox.symlink("nowhere", "dangling");
+    for dest in ["new", "dangling"] {
+        let done = sandbox.atomwrite(["missing", dest]).fails(1);
+        assert!(!done.stderr.contains("unchanged"), "{done:?}");
+    }
+    // Not where somebody asked for the wrong thing: nothing has been begun.
+    sandbox.write("out", "old");
+    let done = sandbox.atomwrite(["--bogus", "out"]).fails(2);
+    assert!(!done.stderr.contains("unchanged"), "{done:?}");
+}
+
+#[test]
+fn a_path_is_shown_as_it_was_typed() {
+    let sandbox = Sandbox::new();
+    sandbox.mkdir("d");
+    sandbox.write("d/target", "old");
+    sandbox.symlink("d/target", "link");
+    sandbox
+        .atomwrite(["./d/../missing", "./link"])
+        .says("'./d/../missing'")
+        .says("; './link' is unchanged")
+        .fails(1);
+    let absolute = sandbox.path("missing");
+    sandbox
+        .atomwrite([&absolute, &sandbox.path("x")])
+        .says(format!("'{}'", absolute.display()))
+        .fails(1);
+    sandbox
+        .atomwrite(["ein Fräulein", "out"])
+        .says("'ein Fräulein'")
+        .fails(1);
+}
+
+#[test]
+fn control_characters_in_a_path_are_escaped() {
+    let sandbox = Sandbox::new();
+    for name in [
+        &b"two\nlines"[..],
+        b"\x1b[31mred",
+        b"bell\x07",
+        b"tab\t",
+        b"del\x7f",
+        "c1\u{9b}31m".as_bytes(),
+    ] {
+        // The harness looks for control characters and for a second line.
+        let name = os(name);
+        sandbox
+            .atomwrite([&name, &os(b"out")])
+            .says("no such file")
+            .fails(1);
+        sandbox.mkdir(&name);
+        sandbox
+            .atomwrite([&name])
+            .stdin("new")
+            .says("directory")
+            .fails(1);
+        sandbox
+            .atomwrite([os(b"-m"), name.clone(), os(b"out")])
+            .stdin("new")
+            .fails(2);
+        sandbox
+            .atomwrite([name.clone(), name.clone(), name.clone()])
+            .stdin("new")
+            .fails(2);
+        fs::remove_dir(sandbox.path(&name)).unwrap();
+        let done = sandbox
+            .atomwrite([&os(b"-v"), &name])
+            .stdin("new")
+            .says("created")
+            .succeeds();
+        assert!(
+            !done.stderr.trim_end().contains(char::is_control),
+            "{done:?}"
+        );
+        fs::remove_file(sandbox.path(&name)).unwrap();
+    }
+    sandbox
+        .atomwrite(["two\nlines", "out"])
+        .says(r"two\nlines")
+        .fails(1);
+}
+
+#[test]
+fn paths_that_are_not_utf8_are_shown() {
+    let sandbox = Sandbox::new();
+    let done = sandbox
+        .atomwrite([os(b"caf\xe9"), os(b"out")])
+        .says("'caf")
+        .fails(1);
+    assert!(
+        !done.stderr.contains('\u{fffd}') || done.stderr.contains("caf\u{fffd}"),
+        "{done:?}"
+    );
+    for name in [&b"\xff"[..], b"\xc3\x28", b"\xed\xa0\x80"] {
+        sandbox.atomwrite([os(name), os(b"out")]).fails(1);
+    }
+}
+
+#[test]
+fn refusals_name_the_way_out() {
+    let sandbox = Sandbox::new();
+    sandbox.write("out", "old");
+    sandbox
+        .atomwrite(["out"])
+        .stdin("")
+        .says("--allow-empty")
+        .fails(3);
+    sandbox
+        .atomwrite(["missing/out"])
+        .stdin("new")
+        .says("--create-dirs")
+        .fails(1);
+    sandbox.atomwrite(["-"]).stdin("new").says("./-").fails(2);
+}
+
+#[test]
+fn refusals_of_what_may_not_be_written_name_the_way_out() {
+    needs_root!();
+    let sandbox = Sandbox::new();
+    sandbox.give_to(NOBODY, NOBODY);
+    sandbox.write_with_mode("out", "old", 0o444);
+    sandbox
+        .atomwrite(["out"])
+        .user(NOBODY, NOBODY, &[])
+        .stdin("new")
+        .says("--force")
+        .fails(1);
+}
+
+#[test]
+fn a_stderr_that_cannot_be_written_changes_nothing() {
+    let sandbox = Sandbox::new();
+    sandbox.write("out", "old");
+    let full = || {
+        fs::OpenOptions::new()
+            .write(true)
+            .open("/dev/full")
+            .unwrap()
+    };
+    // The reading end is gone: EPIPE, and SIGPIPE for those who do not look out.
+    let broken = || pipe_with(PipeFlags::CLOEXEC).unwrap().1;
+    for round in 0..2 {
+        let content = format!("new {round}");
+        let run = sandbox.atomwrite(["-v", "out"]).stdin(content.clone());
+        match round {
+            0 => run.stderr_to(full()).succeeds(),
+            _ => run.stderr_to(broken()).succeeds(),
+        };
+        assert_eq!(sandbox.text("out"), content);
+        for (arguments, status) in [
+            (&["missing", "out"][..], 1),
+            (&["--bogus"], 2),
+            (&["out"], 3),
+        ] {
+            let run = sandbox.atomwrite(arguments.to_vec());
+            match round {
+                0 => run.stderr_to(full()).fails(status),
+                _ => run.stderr_to(broken()).fails(status),
+            };
+        }
+    }
+}
+
+#[test]
+fn a_message_is_one_write() {
+    // So that the lines of many writers do not mix in one log.
+    crate::harness::needs_tool!("strace");
+    let sandbox = Sandbox::new();
+    sandbox.write("out", "old");
+    for (arguments, status) in [
+        (&["missing", "out"][..], 1),
+        (&["-v", "out", "copy"], 0),
+        (&["--bogus", "out"], 2),
+    ] {
+        let trace = sandbox.aside("trace");
+        let strace = ["strace", "-f", "-qq", "-e", "trace=write,writev", "-o"];
+        let strace = strace
+            .map(OsString::from)
+            .into_iter()
+            .chain([trace.clone().into()]);
+        let run = sandbox.atomwrite(arguments.to_vec()).through(strace);
+        if status == 0 {
+            run.says("created").succeeds();
+        } else {
+            run.fails(status);
+        }
+        let trace = fs::read_to_string(trace).unwrap();
+        let writes = trace
+            .lines()
+            .filter(|line| line.contains("write(2,") || line.contains("writev(2,"));
+        assert_eq!(writes.count(), 1, "{arguments:?}\n{trace}");
+    }
+}
+
+#[test]
+fn a_newline_in_a_mistyped_option_stays_in_one_line() {
+    let sandbox = Sandbox::new();
+    for arguments in [
+        &["--bo\ngus", "out"][..],
+        &["-m", "a\nb", "out"],
+        &["--sync=a\n  [possible values", "out"],
+        &["-\n", "out"],
+    ] {
+        let done = sandbox.atomwrite(arguments.to_vec()).stdin("new").fails(2);
+        assert!(done.stderr.contains("\\n"), "{done:?}");
+    }
+}
+
+/// A pipe that is full, and its reading end.
+fn full_pipe() -> (OwnedFd, OwnedFd) {
+    let (reader, writer) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).unwrap();
+    while rustix::io::write(&writer, &[b'x'; 4096]).is_ok() {}
+    while rustix::io::write(&writer, b"x").is_ok() {}
+    let flags = rustix::fs::fcntl_getfl(&writer).unwrap();
+    rustix::fs::fcntl_setfl(&writer, flags - rustix::fs::OFlags::NONBLOCK).unwrap();
+    (reader, writer)
+}
+
+#[test]
+fn a_reader_that_does_not_read_the_messages_makes_nobody_deaf() {
+    for (arguments, content) in [(&["-v", "out"][..], "new"), (&["missing", "out"], "old")] {
+        for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
+            let sandbox = Sandbox::new();
+            sandbox.write("out", "old");
+            let (_reader, writer) = full_pipe();
+            let run = sandbox
+                .atomwrite(arguments.to_vec())
+                .stdin("new")
+                .stderr_to(writer)
+                .start();
+            wait_until("it has something to say", || waits_to_write(run.id()));
+            run.signal(signal);
+            let done = run.wait();
+            let died_by = Some(signal.as_raw());
+            assert_eq!(done.signal(), died_by, "{arguments:?} {done:?}");
+            assert_eq!(sandbox.text("out"), content);
+            assert_eq!(sandbox.names(), ["out"]);
+        }
+    }
+}
+
+#[test]
+fn a_warning_that_nobody_reads_makes_nobody_deaf() {
+    needs_root!();
+    for arguments in [&["s/out", "out"][..], &["-t", ".", "s/out"]] {
+        let sandbox = Sandbox::new();
+        sandbox.mkdir("s");
+        sandbox.write("s/out", "new");
+        // Nobody may replace it, and cannot keep its owner.
+        sandbox.write_with_mode("out", "old", 0o666);
+        sandbox.give_to(NOBODY, NOBODY);
+        let names = sandbox.names();
+        let (_reader, writer) = full_pipe();
+        let run = sandbox
+            .atomwrite(arguments.to_vec())
+            .user(NOBODY, NOBODY, &[])
+            .stderr_to(writer)
+            .start();
+        wait_until("it has something to say", || waits_to_write(run.id()));
+        run.signal(Signal::TERM);
+        let done = run.wait();
+        assert_eq!(
+            done.signal(),
+            Some(Signal::TERM.as_raw()),
+            "{arguments:?} {done:?}"
+        );
+        assert_eq!(sandbox.text("out"), "new");
+        assert_eq!(sandbox.names(), names);
+    }
+}
+
+/// Tells whether a process waits until it can write to stderr: in the write, or in a ppoll of one descriptor without a
+/// timeout.
+fn waits_to_write(id: u32) -> bool {
+    let call = fs::read_to_string(format!("/proc/{id}/syscall")).unwrap();
+    let words: Vec<&str> = call.split_whitespace().collect();
+    let number = words.first().and_then(|word| word.parse().ok());
+    match (number, &words[1..]) {
+        (Some(libc::SYS_write), ["0x2", ..]) => true,
+        (Some(libc::SYS_ppoll), [_, count, timeout, ..]) => *count == "0x1" && *timeout == "0x0",
+        _ => false,
+    }
+}

@@ -1,0 +1,410 @@
+//! What people type who come from sponge, tee, install, cp, curl or a shell, and what they read then.
+//!
+//! A usage error is status 2, touches nothing and reads nothing, and names what was meant where that can be guessed.
+
+use crate::harness::{Sandbox, Witness};
+
+/// What each usage error says, without what all of them begin and end with.
+const USAGE: &[(&[&str], &str)] = &[
+    // Mistyped options.
+    (
+        &["--valdate", "true", "out"],
+        "unknown option '--valdate'; did you mean '--validate'?",
+    ),
+    (&["-Z", "out"], "unknown option '-Z'"),
+    (&["-nZ", "out"], "unknown option '-Z' in '-nZ'"),
+    (
+        &["-verbose", "out"],
+        "unknown option '-e' in '-verbose'; did you mean '--verbose'?",
+    ),
+    (
+        &["-x.json"],
+        "unknown option '-x' in '-x.json'; a file of that name is './-x.json'",
+    ),
+    // Values.
+    (
+        &["--sync=ful", "out"],
+        "--sync cannot be 'ful': it must be none, file or full; did you mean 'full'?",
+    ),
+    (
+        &["--sync", "out"],
+        "--sync cannot be 'out': it must be none, file or full",
+    ),
+    (
+        &["out", "--sync"],
+        "--sync needs a value: none, file or full",
+    ),
+    (
+        &["--keep=al", "out"],
+        "--keep cannot be 'al': it must be try, all or none; did you mean 'all'?",
+    ),
+    (
+        &["--inplace=alway", "out"],
+        "--inplace cannot be 'alway': it must be never, auto or always; did you mean 'always'?",
+    ),
+    (
+        &["--backup=number", "out"],
+        "--backup cannot be 'number': it must be none, simple, numbered or existing",
+    ),
+    (
+        &["--lock=5s", "out"],
+        "--lock cannot be '5s': it must be a number of seconds, such as 10 or 0.5",
+    ),
+    (
+        &["--fsync=full", "out"],
+        "--fsync takes no value, and got 'full'",
+    ),
+    (
+        &["-m", "rw-r--r--", "out"],
+        "--mode cannot be 'rw-r--r--': it must be octal like 640, or symbolic like u=rw,go=r, as for chmod(1)",
+    ),
+    (
+        &["--unchanged-status=256", "out"],
+        "--unchanged-status cannot be '256': it must be a number from 0 to 255",
+    ),
+    (
+        &["-o", "", "out"],
+        "--owner cannot be '': it must be a name or a number, USER, USER:GROUP or :GROUP",
+    ),
+    (
+        &["-S", "a/b", "out"],
+        "--suffix cannot be 'a/b': it has a slash, and a backup stays in DEST's directory",
+    ),
+    (
+        &["-o", ":", "out"],
+        "--owner cannot be ':': it must be a name or a number, USER, USER:GROUP or :GROUP",
+    ),
+    (
+        &["-g", "", "out"],
+        "--group cannot be '': it must be a name or a number",
+    ),
+    (
+        &["-o", "root:root", "-g", "root", "out"],
+        "the group is given twice, by --owner and by --group",
+    ),
+    (
+        &["-g", "root", "-o", "root:", "out"],
+        "the group is given twice, by --owner and by --group",
+    ),
+    // A value may begin with a dash, but `--` is none.
+    (
+        &["--sync", "--fsync", "out"],
+        "--sync cannot be '--fsync': it must be none, file or full",
+    ),
+    (
+        &["--sha256", "-v", "out"],
+        "--sha256 cannot be '-v': a SHA-256 digest is 64 hexadecimal digits, and not the name of a file",
+    ),
+    (
+        &["-o", "-v"],
+        "DEST is missing: '-v' was read as the USER[:GROUP] of --owner, and the file to write is named without an \
+         option",
+    ),
+    (&["-o", "--", "out"], "--owner needs a value: USER[:GROUP]"),
+    (&["-S", "--", "out"], "--suffix needs a value: SUFFIX"),
+    (&["-c", "--", "out"], "--command needs a value: STRING"),
+    (
+        &["--validate", "", "out"],
+        "--validate cannot be '': it must be a command",
+    ),
+    // A digest that is short, one with its algorithm, and the file that it is in.
+    (
+        &["--sha256", "22ce69", "out"],
+        "--sha256 cannot be '22ce69': a SHA-256 digest is 64 hexadecimal digits, and these are 6",
+    ),
+    (
+        &[
+            "--sha256",
+            "sha256:5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03",
+            "out",
+        ],
+        "--sha256 cannot be 'sha256:5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03': \
+         a SHA-256 digest is 64 hexadecimal digits, and nothing else",
+    ),
+    (
+        &["--sha256", "SHA256SUMS", "out"],
+        "--sha256 cannot be 'SHA256SUMS': a SHA-256 digest is 64 hexadecimal digits, and not the name of a file",
+    ),
+    // `curl -o FILE`, `sort -o FILE`, `gcc -o FILE`, `wget -O FILE`.
+    (
+        &["-o", "out.json"],
+        "DEST is missing: 'out.json' was read as the USER[:GROUP] of --owner, and the file to write is named without an option",
+    ),
+    (
+        &["-vo", "out.json"],
+        "DEST is missing: 'out.json' was read as the USER[:GROUP] of --owner, and the file to write is named without an option",
+    ),
+    (
+        &["--output", "out.json", "in"],
+        "unknown option '--output'; the file to write is named without an option",
+    ),
+    (
+        &["-O", "out", "in"],
+        "unknown option '-O'; the file to write is named without an option",
+    ),
+    (
+        &["--validate", "out"],
+        "DEST is missing: 'out' was read as the CMD of --validate, and the file to write is named without an option",
+    ),
+    (&[], "DEST is missing: which file shall be written?"),
+    (&["-v"], "DEST is missing: which file shall be written?"),
+    // A COMMAND without `--`, and `--` where cp and rm have it.
+    (
+        &["out", "cat", "in"],
+        "too many operands: 'in' is one more than SOURCE and DEST; -t DIR writes many files, and a COMMAND needs '--' \
+         before it",
+    ),
+    (
+        &["out", "sort", "-r", "in"],
+        "unknown option '-r'; did you mean '--' before a COMMAND?",
+    ),
+    (
+        &["-m", "644", "out", "curl", "-fsS", "http://localhost"],
+        "unknown option '-s' in '-fsS'; did you mean '--' before a COMMAND?",
+    ),
+    (
+        &["out", "curl", "--silent", "http://localhost"],
+        "unknown option '--silent'; did you mean '--quiet' or '--' before a COMMAND?",
+    ),
+    (
+        &["in", "out", "--"],
+        "'--' after SOURCE and DEST: put it before them to end the options, or leave SOURCE out to run a COMMAND",
+    ),
+    (
+        &["in", "out", "--", "cat", "in"],
+        "'--' after SOURCE and DEST: put it before them to end the options, or leave SOURCE out to run a COMMAND",
+    ),
+    (&["out", "--"], "COMMAND is missing after '--'"),
+    // A pipeline is the input, so there is no other.
+    (
+        &["-c", "echo x"],
+        "DEST is missing: 'echo x' was read as the STRING of --command, and the file to write is named without an option",
+    ),
+    (
+        &["-c", "", "out"],
+        "--command cannot be '': it must be a command",
+    ),
+    (
+        &["-c", "touch ran", "in", "out"],
+        "--command is the input, and DEST the only operand: 'out' is one more",
+    ),
+    (
+        &["-c", "touch ran", "-", "out"],
+        "--command is the input, and DEST the only operand: 'out' is one more",
+    ),
+    (
+        &["-c", "touch ran", "out", "--", "touch", "ran"],
+        "--command does not go with a COMMAND after '--'",
+    ),
+    (
+        &["-c", "touch ran", "-t", "dir", "in"],
+        "--command does not go with --target-directory",
+    ),
+    (
+        &["-c", "touch ran", "-"],
+        "DEST cannot be '-': a file of that name is './-'",
+    ),
+    // `cp a b dir/`
+    (
+        &["in", "in2", "dir/"],
+        "too many operands: 'dir/' is one more than SOURCE and DEST; -t DIR writes many files, and a COMMAND needs '--' \
+         before it",
+    ),
+    // `tee -`, `cmd | atomwrite -t DIR`, and an unset variable.
+    (&["-"], "DEST cannot be '-': a file of that name is './-'"),
+    (
+        &["in", ""],
+        "DEST is empty: a file in this directory is './NAME'",
+    ),
+    (&["", "out"], "SOURCE is empty: standard input is '-'"),
+    (&["-t", "", "in"], "DIR is empty: this directory is '.'"),
+    (&["in", "-t"], "--target-directory needs a value: DIR"),
+    (
+        &["-t", "dir"],
+        "SOURCE is missing: -t writes files into 'dir' under their own names, and standard input has none",
+    ),
+    (
+        &["-t", "dir", "--lock", "in"],
+        "--lock does not go with --target-directory",
+    ),
+    (
+        &["--files0-from=-", "out"],
+        "--files0-from needs --target-directory",
+    ),
+    (
+        &["--files-from=-", "out"],
+        "--files-from needs --target-directory",
+    ),
+    (
+        &["-t", "dir", "--files-from=-", "--files0-from=-"],
+        "--files-from does not go with --files0-from",
+    ),
+    (
+        &["-t", "dir", "--files-from=-", "in"],
+        "operand 'in' does not go with --files-from",
+    ),
+    (
+        &["-t", "dir", "--files0-from=-", "in"],
+        "operand 'in' does not go with --files0-from",
+    ),
+];
+
+/// A sandbox with what those names may stand for.
+fn sandbox() -> Sandbox {
+    let sandbox = Sandbox::new();
+    sandbox.write("in", "new");
+    sandbox.write("in2", "newer");
+    sandbox.write("out", "old");
+    sandbox.mkdir("dir");
+    sandbox
+}
+
+#[test]
+fn a_usage_error_says_which_word_and_what_would_be_right() {
+    let sandbox = sandbox();
+    for (arguments, problem) in USAGE {
+        let input = Witness::new();
+        let done = sandbox
+            .atomwrite(arguments.to_vec())
+            .stdin_from(input.input())
+            .fails(2);
+        let expected = format!("atomwrite: {problem} (see 'atomwrite --help')\n");
+        assert_eq!(done.stderr, expected, "{arguments:?}");
+        input.has_not_been_read();
+    }
+}
+
+#[test]
+fn an_unknown_option_behind_ten_thousand_files_is_found_at_once() {
+    let sandbox = sandbox();
+    // To read the words again for each of them would take longer than a run may.
+    let files = std::iter::repeat_n("in", 10_000);
+    let arguments = ["-t", "dir"].into_iter().chain(files).chain(["-Z.x"]);
+    sandbox
+        .atomwrite(arguments)
+        .says("unknown option '-Z' in '-Z.x'; a file of that name is './-Z.x' (see")
+        .fails(2);
+}
+
+#[test]
+fn a_directory_as_dest_is_told_how_files_get_into_it() {
+    let sandbox = sandbox();
+    let is = "it is a directory; name the file in it, or write files into it with -t";
+    let names = "it names a directory; name the file in it, or write files into it with -t";
+    for (arguments, problem) in [
+        (&["dir"][..], format!("cannot replace 'dir': {is}")),
+        (&["in", "dir"], format!("cannot replace 'dir': {is}")),
+        (&["in", "dir/"], format!("cannot write 'dir/': {names}")),
+        (&["in", "."], format!("cannot write '.': {names}")),
+    ] {
+        let done = sandbox.atomwrite(arguments.to_vec()).fails(1);
+        let dest = arguments.last().unwrap();
+        let expected = format!("atomwrite: {problem}; '{dest}' is unchanged\n");
+        assert_eq!(done.stderr, expected);
+    }
+    // `cp -r`
+    sandbox
+        .atomwrite(["dir", "out"])
+        .says("cannot read 'dir': it is a directory; name the file in it; ")
+        .fails(1);
+}
+
+#[test]
+fn a_file_in_place_of_dir_is_told_how_one_file_is_written() {
+    let sandbox = sandbox();
+    let done = sandbox
+        .atomwrite(["-t", "out", "in"])
+        .refuses_the_way()
+        .fails(1);
+    assert_eq!(
+        done.stderr,
+        "atomwrite: cannot open directory 'out': it is not a directory; one file is written without -t\n"
+    );
+}
+
+#[test]
+fn a_user_that_looks_like_a_file_is_told_what_the_option_is_for() {
+    let sandbox = sandbox();
+    for (user, way_out) in [
+        (
+            "out.json",
+            "; -o sets the owner, and the file to write is named without an option",
+        ),
+        ("nosuchuser:root", ""),
+        ("nosuchuser:", ""),
+        ("nosuchuser", ""),
+    ] {
+        let done = sandbox.atomwrite(["-o", user, "out"]).stdin("new").fails(1);
+        assert_eq!(
+            done.stderr,
+            format!(
+                "atomwrite: cannot find user '{}': there is none by that name{way_out}; 'out' is unchanged\n",
+                user.split(':').next().unwrap()
+            )
+        );
+    }
+    sandbox
+        .atomwrite(["-g", "no.such", "out"])
+        .stdin("new")
+        .says("cannot find group 'no.such': there is none by that name; 'out' is unchanged")
+        .fails(1);
+    sandbox
+        .atomwrite(["-o", "4294967295", "out"])
+        .stdin("new")
+        .says("cannot use user '4294967295': the number is too large; ")
+        .fails(1);
+}
+
+#[test]
+fn a_line_for_a_shell_is_told_that_there_is_none() {
+    let sandbox = sandbox();
+    for line in ["sort in | uniq", "sort in", "LC_ALL=C"] {
+        sandbox
+            .atomwrite(["out", "--", line])
+            .says(format!(
+                "cannot run '{line}': no such file or directory; to have a shell run it, use --command; "
+            ))
+            .fails(127);
+    }
+    sandbox
+        .atomwrite(["out", "--", "nosuchcommand"])
+        .says("cannot run 'nosuchcommand': no such file or directory; 'out' is unchanged")
+        .fails(127);
+}
+
+#[test]
+fn what_has_no_name_is_told_to_be_named() {
+    let sandbox = sandbox();
+    for dest in ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"] {
+        sandbox
+            .atomwrite(["in", dest])
+            .says("it leads through /proc to an open file, which has no name to replace; name the file itself; ")
+            .fails(1);
+    }
+}
+
+#[test]
+fn a_temporary_directory_that_is_not_there_or_full_is_named() {
+    let sandbox = sandbox();
+    let nowhere = sandbox.path("nowhere");
+    sandbox
+        .atomwrite(["--inplace=always", "out"])
+        .env("TMPDIR", &nowhere)
+        .stdin("new")
+        .says(format!(
+            "cannot buffer the input in '{}' ($TMPDIR): no such file or directory; ",
+            nowhere.display()
+        ))
+        .fails(1);
+    // Of the input, and not of DEST, there is too much.
+    sandbox
+        .atomwrite(["--inplace=always", "out"])
+        .env("TMPDIR", sandbox.path("dir"))
+        .stdin(vec![b'x'; 4096])
+        .file_size_limit(1000)
+        .says(format!(
+            "cannot buffer the input in '{}' ($TMPDIR): file too large; ",
+            sandbox.path("dir").display()
+        ))
+        .fails(1);
+}

@@ -1,0 +1,392 @@
+//! The command line: both forms, `--`, help and version, and no panic on any argument vector.
+//!
+//! `--` before any operand only ends the options. After exactly one operand it starts COMMAND. After two operands it is a
+//! usage error. Help and version go to stdout; a usage error is status 2, touches nothing and is told before any input
+//! is read or anything is run.
+
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+
+use proptest::prelude::*;
+
+use crate::harness::{Done, Sandbox, Witness, check_message};
+
+pub(crate) const OPTIONS: [&str; 28] = [
+    "--command",
+    "--append",
+    "--lock",
+    "--allow-empty",
+    "--no-empty",
+    "--no-clobber",
+    "--sha256",
+    "--validate",
+    "--compare",
+    "--unchanged-status",
+    "--keep",
+    "--mode",
+    "--owner",
+    "--group",
+    "--no-dereference",
+    "--force",
+    "--create-dirs",
+    "--backup",
+    "--suffix",
+    "--sync",
+    "--fsync",
+    "--no-fsync",
+    "--inplace",
+    "--progress",
+    "--verbose",
+    "--quiet",
+    "--help",
+    "--version",
+];
+
+#[test]
+fn both_forms_work_with_options_anywhere() {
+    let sandbox = Sandbox::new();
+    sandbox.write("in", "new");
+    for arguments in [
+        &["-m600", "in", "out"][..],
+        &["in", "-m600", "out"],
+        &["in", "out", "-m600"],
+        &["in", "out", "-m", "600"],
+        &["-m600", "--", "in", "out"],
+        &["-vqm600", "in", "out"],
+    ] {
+        let done = sandbox
+            .atomwrite(arguments.to_vec())
+            .leaves(["in", "out"])
+            .output();
+        assert_eq!(done.code(), Some(0), "{arguments:?} {done:?}");
+        assert_eq!(
+            (sandbox.text("out").as_str(), sandbox.mode("out")),
+            ("new", 0o600),
+            "{arguments:?}"
+        );
+        assert_eq!(sandbox.names(), ["in", "out"]);
+        fs::remove_file(sandbox.path("out")).unwrap();
+    }
+}
+
+#[test]
+fn two_dashes_before_an_operand_only_end_the_options() {
+    let sandbox = Sandbox::new();
+    sandbox.atomwrite(["--", "out"]).stdin("new").succeeds();
+    assert_eq!(sandbox.text("out"), "new");
+    sandbox.atomwrite(["--", "out", "copy"]).succeeds();
+    assert_eq!(sandbox.text("copy"), "new");
+    sandbox
+        .atomwrite(["--", "-", "stdin"])
+        .stdin("newer")
+        .succeeds();
+    assert_eq!(sandbox.text("stdin"), "newer");
+}
+
+#[test]
+fn two_dashes_after_one_operand_start_the_command() {
+    let sandbox = Sandbox::new();
+    let run = |arguments: &[&str]| {
+        sandbox
+            .atomwrite(arguments.to_vec())
+            .leaves(["out"])
+            .output()
+    };
+    for (arguments, content) in [
+        (&["out", "--", "printf", "%s", "x"][..], "x"),
+        (&["-m644", "out", "--", "printf", "%s", "x"], "x"),
+        (&["out", "-m644", "--", "printf", "%s", "x"], "x"),
+        // The options had ended already.
+        (&["--", "out", "--", "printf", "%s", "x"], "x"),
+        (&["-m644", "--", "out", "--", "printf", "%s", "x"], "x"),
+        // What follows is COMMAND's: a word like an option, `--` and what stands for stdin are not ours.
+        (&["out", "--", "printf", "%s", "-m600"], "-m600"),
+        (&["out", "--", "printf", "--", "x"], "x"),
+        (
+            &["out", "--", "printf", "%s", "x", "--", "-", "-h"],
+            "x----h",
+        ),
+        (&["out", "--", "env", "--", "printf", "x"], "x"),
+    ] {
+        let done = run(arguments);
+        assert_eq!(done.code(), Some(0), "{arguments:?} {done:?}");
+        assert_eq!((done.stdout.as_str(), done.stderr.as_str()), ("", ""));
+        assert_eq!(sandbox.text("out"), content, "{arguments:?}");
+        assert_eq!(sandbox.mode("out"), 0o644, "{arguments:?}");
+        assert_eq!(sandbox.names(), ["out"]);
+        fs::remove_file(sandbox.path("out")).unwrap();
+    }
+}
+
+#[test]
+fn a_dest_like_an_option_is_named_behind_two_dashes() {
+    let sandbox = Sandbox::new();
+    let done = sandbox
+        .atomwrite(["--", "-n", "--", "printf", "x"])
+        .output();
+    assert_eq!(done.code(), Some(0), "{done:?}");
+    assert_eq!(sandbox.text("-n"), "x");
+    assert_eq!(sandbox.names(), ["-n"]);
+    // And a COMMAND of that name is one that is not found.
+    sandbox
+        .atomwrite(["out", "--", "--"])
+        .says("'--'")
+        .fails(127);
+}
+
+#[test]
+fn two_dashes_in_the_wrong_place_run_nothing() {
+    let sandbox = Sandbox::new();
+    sandbox.write("in", "new");
+    sandbox.write("out", "old");
+    for (arguments, hint) in [
+        (&["in", "out", "--"][..], "'--'"),
+        (&["in", "out", "--", "touch", "ran"], "--"),
+        (&["-", "out", "--", "touch", "ran"], "--"),
+        (&["in", "out", "more", "--", "touch", "ran"], "--"),
+        (&["--", "in", "out", "--", "touch", "ran"], "too many"),
+        (&["out", "--"], "COMMAND"),
+        (&["--", "out", "--"], "COMMAND"),
+        (&["-", "--", "touch", "ran"], "./-"),
+        (&["", "--", "touch", "ran"], "empty"),
+        (&["--bogus", "out", "--", "touch", "ran"], "--bogus"),
+        (&["-m", "bogus", "out", "--", "touch", "ran"], "bogus"),
+    ] {
+        let input = Witness::new();
+        let done = sandbox
+            .atomwrite(arguments.to_vec())
+            .stdin_from(input.input())
+            .output();
+        assert_eq!(done.code(), Some(2), "{arguments:?} {done:?}");
+        assert!(done.stderr.contains(hint), "{arguments:?} {done:?}");
+        assert_eq!(done.stderr.lines().count(), 1, "{arguments:?} {done:?}");
+        check_message(done.stderr.trim_end_matches('\n'));
+        assert_eq!(sandbox.names(), ["in", "out"], "{arguments:?}");
+        assert_eq!(sandbox.text("out"), "old", "{arguments:?}");
+        input.has_not_been_read();
+    }
+}
+
+#[test]
+fn usage_errors_touch_nothing_and_read_nothing() {
+    let sandbox = Sandbox::new();
+    sandbox.write("in", "new");
+    sandbox.write("out", "old");
+    for arguments in [
+        &[][..],
+        &["--"],
+        &["-v"],
+        &["a", "b", "c"],
+        &["--", "a", "b", "c"],
+        &["out", "--"],
+        &["in", "out", "--"],
+        &["in", "out", "--", "out"],
+        &["--sha256", "00", "out"],
+        &["--sha256", "", "out"],
+        &["--unchanged-status", "256", "out"],
+        &["--unchanged-status=-1", "out"],
+        &["--unchanged-status", "x", "out"],
+        &["--backup=bogus", "out"],
+        &["-S", "a/b", "out"],
+        &["--inplace=bogus", "out"],
+        &["out", "--validate"],
+        &["--bogus", "out"],
+        &["-Z", "out"],
+        &["-nZ", "out"],
+        &["--no-clobber=yes", "out"],
+        &["-m"],
+        &["out", "--owner"],
+        &["out", "--sync"],
+        &[""],
+        &["in", ""],
+    ] {
+        let input = Witness::new();
+        sandbox
+            .atomwrite(arguments.to_vec())
+            .stdin_from(input.input())
+            .fails(2);
+        input.has_not_been_read();
+    }
+}
+
+#[test]
+fn a_mistyped_option_is_answered_by_the_right_one() {
+    let sandbox = Sandbox::new();
+    for (typed, meant) in [
+        ("--allow-emty", "--allow-empty"),
+        ("--no-clober", "--no-clobber"),
+        ("--create-dir", "--create-dirs"),
+        ("--nofsync", "--no-fsync"),
+        ("--ower=root", "--owner"),
+    ] {
+        sandbox
+            .atomwrite([typed, "out"])
+            .stdin("new")
+            .says(format!("'{meant}'"))
+            .fails(2);
+    }
+    sandbox
+        .atomwrite(["--xyzzy", "out"])
+        .stdin("new")
+        .says("'--xyzzy'")
+        .fails(2);
+}
+
+#[test]
+fn an_operand_too_many_is_named() {
+    let sandbox = Sandbox::new();
+    sandbox
+        .atomwrite(["a", "b", "third"])
+        .says("'third'")
+        .fails(2);
+}
+
+/// Holds a run on arbitrary arguments to what every run must keep.
+fn is_sane(arguments: &[OsString], done: &Done) -> Result<(), TestCaseError> {
+    let told = format!("{arguments:?}\n{done:?}");
+    let Some(code) = done.code() else {
+        return Err(TestCaseError::fail(format!("died by a signal: {told}")));
+    };
+    // COMMAND is never found: PATH leads to nothing.
+    let with_command = arguments.iter().any(|word| {
+        let word = word.as_bytes();
+        word == b"--" || word.starts_with(b"-") && word.contains(&b'c')
+    });
+    let unchanged = done.stderr.is_empty() || done.stderr.starts_with("atomwrite: unchanged ");
+    let allowed = matches!(code, 0..=4)
+        || with_command && matches!(code, 125..=127)
+        || unchanged && mentions(arguments, "--unchanged-status");
+    prop_assert!(allowed, "{}", told);
+    // Help and version are the only way to stdout.
+    let shown = done.stdout.contains("Usage") || done.stdout.starts_with("atomwrite ");
+    prop_assert!(done.stdout.is_empty() || (shown && code == 0), "{}", told);
+    let (warnings, errors): (Vec<_>, Vec<_>) = done
+        .stderr
+        .lines()
+        .partition(|line| line.starts_with("atomwrite: warning: "));
+    if code == 0 {
+        let said = ["created", "replaced", "unchanged", "written in place"];
+        let verbose = errors
+            .iter()
+            .all(|line| said.iter().any(|word| line.contains(word)));
+        prop_assert!(verbose, "{}", told);
+    } else {
+        let one = usize::from(!unchanged);
+        prop_assert_eq!(errors.len().max(one), one, "{}", told);
+    }
+    for line in errors.iter().chain(&warnings) {
+        check_message(line);
+    }
+    Ok(())
+}
+
+fn mentions(arguments: &[OsString], option: &str) -> bool {
+    let mut arguments = arguments.iter();
+    arguments.any(|word| word.as_bytes().starts_with(option.as_bytes()))
+}
+
+/// Bytes without NUL, which no argument can have, and without a slash, so that nothing escapes the sandbox.
+fn words() -> impl Strategy<Value = OsString> {
+    let bytes = |length| proptest::collection::vec(prop_oneof![1..=46_u8, 48..=255_u8], length);
+    let options: Vec<String> = OPTIONS
+        .iter()
+        .map(|&option| option.to_owned())
+        .chain("anCmogfDbSvqhV".chars().map(|letter| format!("-{letter}")))
+        .chain(
+            [
+                "-",
+                "--",
+                "--=",
+                "-=",
+                "---",
+                "--keep=",
+                "--sync=file",
+                "--mode=+x",
+                "--backup=t",
+                "--inplace=auto",
+                "--unchanged-status=7",
+                "a",
+                ".",
+            ]
+            .map(String::from),
+        )
+        .collect();
+    let option = proptest::sample::select(options).prop_map(String::into_bytes);
+    prop_oneof![
+        3 => bytes(0..12_usize),
+        3 => option.clone(),
+        1 => (option.clone(), bytes(0..4_usize)).prop_map(|(mut option, tail)| { option.extend(tail); option }),
+        1 => (option, bytes(0..4_usize)).prop_map(|(option, value)| [&option[..], b"=", &value[..]].concat()),
+        1 => bytes(1..4_usize).prop_map(|tail| [b"-", &tail[..]].concat()),
+        1 => bytes(200..300_usize),
+    ]
+    .prop_map(OsString::from_vec)
+}
+
+#[test]
+fn no_argument_vector_makes_it_panic() {
+    let config = ProptestConfig {
+        cases: 500,
+        failure_persistence: None,
+        max_shrink_iters: 200,
+        ..ProptestConfig::default()
+    };
+    let vectors = proptest::collection::vec(words(), 0..6);
+    let nowhere = tempfile::tempdir().unwrap();
+    proptest!(config, |(arguments in vectors, stdin in proptest::collection::vec(any::<u8>(), 0..3))| {
+        let sandbox = Sandbox::new();
+        sandbox.write("a", "old");
+        let done = sandbox
+            .atomwrite(arguments.clone())
+            .env("ATOMWRITE_SYNC", "none")
+            // No COMMAND, no validator and no getent is found.
+            .env("PATH", nowhere.path())
+            .stdin(stdin)
+            .output();
+        is_sane(&arguments, &done)?;
+        let names = sandbox.names();
+        let left = names.iter().any(|name| name.as_bytes().starts_with(b".atomwrite."));
+        prop_assert!(!left, "{:?} {:?}", arguments, names);
+        // DEST, and a backup of what was there.
+        let more = if done.code() == Some(0) { 2 } else { 0 };
+        prop_assert!(names.len() <= 1 + more, "{:?} {:?}", arguments, names);
+    });
+}
+
+#[test]
+fn no_value_of_an_option_makes_it_panic() {
+    let config = ProptestConfig {
+        cases: 200,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    };
+    // Not --validate, of which every value is a program.
+    let option = proptest::sample::select(vec![
+        "--mode",
+        "--owner",
+        "--group",
+        "--keep",
+        "--sync",
+        "--sha256",
+        "--unchanged-status",
+        "--backup",
+        "--suffix",
+        "--inplace",
+    ]);
+    let value = proptest::collection::vec(1..=255_u8, 0..20);
+    proptest!(config, |(option in option, value in value, joined in any::<bool>())| {
+        let sandbox = Sandbox::new();
+        let value = OsString::from_vec(value);
+        let mut arguments = vec![OsString::from(option)];
+        if joined {
+            arguments[0].push("=");
+            arguments[0].push(value);
+        } else {
+            arguments.push(value);
+        }
+        arguments.push("out".into());
+        let done = sandbox.atomwrite(arguments.clone()).env("ATOMWRITE_SYNC", "none").stdin("new").output();
+        is_sane(&arguments, &done)?;
+    });
+}

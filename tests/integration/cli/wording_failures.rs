@@ -1,0 +1,463 @@
+//! What the messages of failing calls say, word for word.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::process::Command;
+
+use rustix::process::{Signal, kill_process};
+
+use crate::cli::wording::sandbox;
+use crate::harness::{
+    Running, Strace, needs_root, needs_tool, open, program_of, skip, terminal, wait_until,
+    wait_until_it_sleeps,
+};
+
+/// One call that fails: how the run is set up, its words, what is injected besides, what fails, and what is said then.
+const FAULTS: &[(&str, &[&str], &str, &str, &str)] = &[
+    // The attributes of the new file.
+    (
+        "",
+        &["-q", "-m", "600", "--inplace=always", "out"],
+        "",
+        "fchmod:error=EPERM",
+        "cannot set the mode of 'out': operation not permitted; 'out' is unchanged",
+    ),
+    (
+        "",
+        &["-o", "1", "out"],
+        "",
+        "fchown:error=EPERM:when=1+",
+        "cannot set the owner of 'out': operation not permitted; 'out' is unchanged",
+    ),
+    (
+        "",
+        &["-g", "1", "out"],
+        "",
+        "fchown:error=EPERM:when=1+",
+        "cannot set the group of 'out': operation not permitted; 'out' is unchanged",
+    ),
+    (
+        "chmod 2755 out",
+        &["-m", "2755", "out"],
+        "",
+        "fchmod:retval=0",
+        "cannot set the set-group-ID bit of 'out': operation not permitted; 'out' is unchanged",
+    ),
+    (
+        "chmod 2755 out",
+        &["out"],
+        "",
+        "fchmod:retval=0",
+        "warning: cannot keep the set-group-ID bit of 'out': operation not permitted",
+    ),
+    (
+        "",
+        &["out"],
+        "",
+        "flistxattr:error=EIO",
+        "cannot read the attributes of 'out': input/output error; 'out' is unchanged",
+    ),
+    (
+        "setfacl -m u:1:r out",
+        &["out"],
+        "",
+        "fgetxattr:retval=4",
+        "cannot understand the ACL of 'out'; 'out' is unchanged",
+    ),
+    (
+        "setfacl -d -m u:1:r dir; cp out dir/out; setfacl -b dir/out",
+        &["dir/out"],
+        "",
+        "fremovexattr:error=EIO",
+        "cannot remove the inherited ACL of 'dir/out': input/output error; 'dir/out' is unchanged",
+    ),
+    (
+        "",
+        &["--keep=none", "new"],
+        "linkat:error=ENOENT",
+        "fgetxattr:error=EIO",
+        "cannot look at the directory of 'new': input/output error",
+    ),
+    // The input.
+    (
+        "",
+        &["out"],
+        "",
+        "statx:error=EIO",
+        "cannot read standard input: input/output error; 'out' is unchanged",
+    ),
+    // Directories, locks, backups.
+    (
+        "",
+        &["-D", "new/out"],
+        "",
+        "mkdirat:error=EROFS",
+        "cannot make directory 'new' for 'new/out': read-only file system",
+    ),
+    (
+        "",
+        &["-t", "dir", "in"],
+        "",
+        "mkdirat:error=EROFS",
+        "cannot create a directory beside 'dir/in': read-only file system; 'dir' is unchanged",
+    ),
+    (
+        "",
+        &["--lock", "out"],
+        "",
+        "fcntl:error=ENOLCK",
+        "cannot lock 'out': no locks available; 'out' is unchanged",
+    ),
+    (
+        "",
+        &["--backup=numbered", "out"],
+        "",
+        "getdents64:error=EIO",
+        "cannot back up 'out': cannot read its directory: input/output error; 'out' is unchanged",
+    ),
+    (
+        "",
+        &["-b", "out"],
+        "linkat:error=EPERM",
+        "statx:error=EIO",
+        "cannot back up 'out': it cannot be looked up: input/output error; 'out' is unchanged",
+    ),
+    (
+        "",
+        &["-q", "--inplace=always", "-b", "out"],
+        "",
+        "fsync:error=EIO",
+        "cannot back up 'out': its directory cannot be synced: input/output error; 'out' is unchanged",
+    ),
+    // Validators.
+    (
+        "",
+        &["--validate", "true", "out"],
+        "",
+        "mkdirat:error=EROFS",
+        "cannot validate 'out': cannot make a directory in '.': read-only file system; 'out' is unchanged",
+    ),
+    (
+        "",
+        &["--validate", "true", "out"],
+        "",
+        "lseek:error=EIO",
+        "cannot validate 'out': the new file cannot be copied: input/output error; 'out' is unchanged",
+    ),
+    (
+        "",
+        &["--validate", "false", "out"],
+        "",
+        "symlinkat:error=EIO",
+        "cannot write 'out': the validator exited with status 1; the files beside it were left out of its directory; 'out' is \
+         unchanged",
+    ),
+    (
+        "",
+        &["--validate", "true", "out"],
+        "",
+        "getcwd:error=ENOENT",
+        "cannot validate 'out': the current directory cannot be found: no such file or directory; 'out' is unchanged",
+    ),
+    (
+        "",
+        &["--validate", "true", "out"],
+        "",
+        "fcntl:error=EMFILE",
+        "cannot validate 'out': standard error cannot be shared: too many open files; 'out' is unchanged",
+    ),
+    // Programs, and signals.
+    (
+        "",
+        &["-a", "out", "--", "echo", "x"],
+        "splice:error=EINVAL",
+        "read:error=EIO",
+        "cannot read the output of 'echo': input/output error; 'out' is unchanged",
+    ),
+    (
+        "",
+        &["out", "--", "echo", "x"],
+        "",
+        "waitid,wait4:error=EINVAL",
+        "cannot wait for the program that was started: invalid argument; 'out' is unchanged",
+    ),
+    (
+        "",
+        &["out"],
+        "",
+        "rt_sigprocmask:error=EINVAL",
+        "cannot block signals: invalid argument; 'out' is unchanged",
+    ),
+    // The disk.
+    (
+        "",
+        &["out"],
+        "",
+        "fsync:error=EIO",
+        "cannot sync the directory of 'out', which is new but may not survive power loss: input/output error",
+    ),
+    (
+        "",
+        &["-t", "dir", "in"],
+        "",
+        "fsync:error=EIO",
+        "cannot sync directory 'dir', whose files are new but may not survive power loss: input/output error",
+    ),
+    (
+        "cp in out",
+        &["-C", "out"],
+        "",
+        "fsync:error=EIO",
+        "cannot sync 'out': input/output error; 'out' is unchanged",
+    ),
+    (
+        "",
+        &["-q", "--inplace=always", "out"],
+        "",
+        "ftruncate:error=EIO",
+        "cannot write 'out': input/output error; 3 of 3 bytes are written, and the file is a mix of new and old",
+    ),
+];
+
+/// strace(1), put before the program, not before what that starts.
+fn strace<'i>(injections: impl IntoIterator<Item = &'i str>) -> Vec<String> {
+    let mut words = ["strace", "-qq", "-o", "/dev/null"]
+        .map(String::from)
+        .to_vec();
+    for injection in injections {
+        words.extend(["-e".to_owned(), format!("inject={injection}")]);
+    }
+    words
+}
+
+#[test]
+fn a_call_that_fails_is_told_for_what_it_is() {
+    needs_tool!("strace", "setfacl");
+    for (set_up, arguments, always, call, line) in FAULTS {
+        let expected = format!("atomwrite: {line}");
+        // Which one of those calls it is differs from one build to the next.
+        let told = (1..=40).any(|nth| {
+            let sandbox = sandbox(set_up);
+            let call = if call.contains(":when=") {
+                (*call).to_owned()
+            } else {
+                format!("{call}:when={nth}")
+            };
+            let injections = always.split_whitespace().chain([call.as_str()]);
+            let run = sandbox.atomwrite(arguments.to_vec()).stdin("new");
+            let run = run.env("TMPDIR", "/tmp").through(strace(injections));
+            let stderr = run.output().stderr;
+            stderr.lines().any(|line| line.starts_with(&expected))
+        });
+        assert!(told, "no {call} makes {arguments:?} say: {line}");
+    }
+}
+
+#[test]
+fn an_owner_that_cannot_be_kept_is_a_warning() {
+    needs_root!();
+    needs_tool!("strace");
+    let sandbox = sandbox("chown 1:1 out");
+    sandbox
+        .atomwrite(["in", "out"])
+        .through(strace(["fchown:error=EPERM"]))
+        .warns("warning: cannot keep the group of 'out': operation not permitted")
+        .warns("warning: cannot keep the owner of 'out': operation not permitted")
+        .succeeds();
+}
+
+#[test]
+fn a_write_in_place_says_what_it_means() {
+    let sandbox = sandbox("");
+    sandbox
+        .atomwrite(["--inplace=always", "in", "out"])
+        .warns(
+            "warning: overwriting 'out' in place: readers may see partial content, and an interruption will leave it",
+        )
+        .succeeds();
+}
+
+#[test]
+fn a_lock_and_a_pipe_are_warned_of() {
+    let sandbox = sandbox("");
+    sandbox
+        .atomwrite(["--lock", "out"])
+        .stdin("new")
+        .warns(
+            "warning: --lock does not protect what the command before the pipe has read; run that under the lock: \
+             atomwrite --lock DEST -- COMMAND",
+        )
+        .succeeds();
+    // A file that is no pipe, and an input that is appended, lose nothing.
+    let input = open(sandbox.path("in"));
+    sandbox
+        .atomwrite(["--lock", "out"])
+        .stdin_from(input)
+        .succeeds();
+    sandbox.atomwrite(["-a", "out"]).stdin("er").succeeds();
+    assert_eq!(sandbox.text("out"), "newer");
+}
+
+#[test]
+fn standard_input_that_is_dest_no_more_is_told_how_to_be_read() {
+    let sandbox = sandbox("mkfifo go");
+    let command = "touch up; read _ <go; echo theirs";
+    let other = sandbox
+        .atomwrite(["--lock", "out", "--", "sh", "-c", command])
+        .start();
+    wait_until("the other run has the lock", || sandbox.path("up").exists());
+    let stderr = sandbox.aside("stderr");
+    let run = sandbox
+        .atomwrite(["-v", "--lock", "out"])
+        .stdin_from(open(sandbox.path("out")))
+        .stderr_to(File::create(&stderr).unwrap())
+        .start();
+    let said = || fs::read_to_string(&stderr).unwrap();
+    let waits = "atomwrite: waiting for the lock on 'out'\n";
+    wait_until("it waits for the lock", || said() == waits);
+    fs::write(sandbox.path("go"), "\n").unwrap();
+    assert_eq!(other.wait().code(), Some(0));
+    assert_eq!(run.wait().code(), Some(3));
+    let why = "cannot write 'out': standard input is an old 'out', which another process replaced before this one had the \
+               lock; name it as an operand of COMMAND: atomwrite --lock 'out' -- COMMAND 'out'; 'out' is unchanged";
+    assert_eq!(said(), format!("{waits}atomwrite: {why}\n"));
+    assert_eq!(sandbox.text("out"), "theirs\n");
+}
+
+#[test]
+fn standard_input_that_cannot_be_closed_is_an_error() {
+    needs_tool!("strace");
+    let sandbox = sandbox("");
+    let input = open(sandbox.path("out"));
+    let injections = ["dup2,dup3:error=EMFILE"];
+    sandbox
+        .atomwrite(["out"])
+        .stdin_from(input)
+        .through(strace(injections))
+        .says("cannot close standard input: too many open files; 'out' is unchanged")
+        .fails(1);
+}
+
+#[test]
+fn a_terminal_that_goes_away_is_told_so() {
+    let sandbox = sandbox("");
+    let (mut keyboard, stdin) = terminal();
+    let run = sandbox.atomwrite(["-q", "out"]).stdin_from(stdin).start();
+    keyboard.write_all(b"half\n").unwrap();
+    wait_until_it_sleeps(run.pid());
+    drop(keyboard);
+    let done = run.wait();
+    assert_eq!(done.code(), Some(1), "{done:?}");
+    assert_eq!(
+        done.stderr,
+        "atomwrite: cannot read standard input: the terminal is gone; 'out' is unchanged\n"
+    );
+    assert_eq!(sandbox.text("out"), "old");
+}
+
+#[test]
+fn a_validator_without_a_shell_cannot_be_run() {
+    let sandbox = sandbox("");
+    sandbox
+        .atomwrite(["--validate", "true", "in", "out"])
+        .env("PATH", sandbox.path("nowhere"))
+        .says("cannot validate 'out': 'sh' cannot be run: no such file or directory; ")
+        .fails(1);
+}
+
+#[test]
+fn an_append_only_directory_is_told_so() {
+    needs_root!();
+    needs_tool!("chattr");
+    let sandbox = sandbox("cp out dir");
+    let directory = sandbox.path("dir");
+    let chattr = |flag: &str| Command::new("chattr").arg(flag).arg(&directory).output();
+    if !chattr("+a").unwrap().status.success() {
+        skip!("needs a filesystem with file attributes");
+    }
+    let done = sandbox.atomwrite(["in", "dir/out"]).output();
+    assert!(chattr("-a").unwrap().status.success());
+    assert_eq!(
+        done.stderr,
+        "atomwrite: cannot write 'dir/out': its directory is append-only (chattr(1) can change that); 'dir/out' is \
+         unchanged\n"
+    );
+}
+
+#[test]
+fn two_names_that_differ_in_case_are_told_so_where_that_is_ignored() {
+    needs_tool!("strace");
+    let sandbox = sandbox("cp in IN");
+    // So looks a directory that ignores case: the name of the first subdirectory is there in upper case too.
+    let strace = Strace::new().at("D0").inject("statx:retval=0");
+    let done = sandbox
+        .atomwrite(["-t", "dir", "in", "IN"])
+        .through(strace.command())
+        .output();
+    assert!(strace.has_injected());
+    assert_eq!(
+        done.stderr,
+        "atomwrite: cannot write 'dir/IN': it is the same file as 'dir/in', because the directory ignores case; 'dir' is \
+         unchanged\n"
+    );
+}
+
+/// Starts a run that stops where strace injects SIGSTOP; does something then, and has it go on.
+#[track_caller]
+fn stopped(strace: &Strace, run: crate::harness::Run<'_>, then: impl FnOnce()) -> Running {
+    let running = run.through(strace.command()).start();
+    wait_until("it has stopped", || strace.has_stopped());
+    then();
+    kill_process(program_of(&running), Signal::CONT).unwrap();
+    running
+}
+
+#[test]
+fn a_private_directory_that_another_process_replaces_is_an_error() {
+    needs_tool!("strace");
+    let sandbox = sandbox("rmdir dir");
+    let strace = Strace::new().alone().inject("mkdirat:signal=SIGSTOP");
+    let run = sandbox.atomwrite(["--validate", "true", "in", "out"]);
+    let done = stopped(&strace, run, || {
+        let names = sandbox.names();
+        let private = names[0].to_str().unwrap();
+        assert!(private.starts_with(".atomwrite."), "{names:?}");
+        fs::rename(sandbox.path(private), sandbox.path("away")).unwrap();
+        sandbox.mkdir(private);
+        sandbox.write(format!("{private}/precious"), "theirs");
+    })
+    .wait();
+    assert_eq!(
+        done.stderr,
+        "atomwrite: cannot validate 'out': cannot make a directory in '.': another process has replaced a directory that \
+         was just made; 'out' is unchanged\n"
+    );
+    assert_eq!(sandbox.text("out"), "old");
+    // It is not emptied.
+    let names = sandbox.names();
+    assert!(
+        names[1].to_str().unwrap().ends_with(".tmp/precious"),
+        "{names:?}"
+    );
+}
+
+#[test]
+fn a_dest_that_another_process_makes_a_fifo_cannot_be_backed_up() {
+    needs_tool!("strace");
+    let sandbox = sandbox("");
+    // Where no link is possible; between the link that fails and the copy.
+    let strace = Strace::new()
+        .alone()
+        .at("out")
+        .inject("linkat:error=EPERM:signal=SIGSTOP");
+    let run = sandbox.atomwrite(["-b", "in", "out"]);
+    let done = stopped(&strace, run, || {
+        fs::rename(sandbox.fifo("fifo"), sandbox.path("out")).unwrap();
+    })
+    .wait();
+    assert_eq!(
+        done.stderr,
+        "atomwrite: cannot back up 'out': it is not a regular file; another process has replaced 'out'\n"
+    );
+    assert_eq!(sandbox.names(), ["dir", "in", "out"]);
+}

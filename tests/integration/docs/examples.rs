@@ -1,0 +1,152 @@
+//! Examples in documents.
+//!
+//! A `console` block is run by bash, in a sandbox of its own: each line that begins with `$ ` is a command, which lines
+//! with `> ` continue, and the lines below it are all that it prints, on stdout and stderr. `(...)` stands for anything in
+//! parentheses. A `sh` block sets up the machine; those few are run by .ci/run.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::process::{Command, Stdio};
+
+use crate::harness::{BOUND, Sandbox, binary, has_user_namespaces, report_skipped};
+
+/// Stands between the outputs of two commands.
+const BORDER: char = '\u{1}';
+
+/// Runs an example in a sandbox of its own, behind what sets that up, which prints nothing.
+#[track_caller]
+pub(crate) fn behaves(origin: &str, set_up: &[&str], block: &str) {
+    let mounts = |text: &str| text.contains("unshare");
+    if (mounts(block) || set_up.iter().any(|line| mounts(line))) && !has_user_namespaces() {
+        report_skipped("needs user namespaces");
+        return;
+    }
+    let sandbox = Sandbox::new();
+    let set_up = set_up.iter().map(|&line| (line.to_owned(), String::new()));
+    let (commands, expected): (Vec<_>, Vec<_>) = set_up.chain(steps(block)).unzip();
+    let printed = run(&sandbox, &commands);
+    assert_eq!(printed.len(), expected.len(), "{origin}: {printed:?}");
+    for ((command, expected), printed) in commands.iter().zip(expected).zip(printed) {
+        let printed = if expected.contains("(...)") {
+            without_parenthesis(&printed)
+        } else {
+            printed
+        };
+        assert_eq!(printed, expected, "{origin}: $ {command}");
+    }
+    for name in sandbox.names() {
+        assert!(!name.as_bytes().starts_with(b".atomwrite"), "{name:?}");
+    }
+}
+
+/// The names of each option, the short one first if there is one.
+pub(crate) fn options() -> Vec<Vec<String>> {
+    let output = Command::new(binary()).arg("-h").output().unwrap();
+    let help = String::from_utf8(output.stdout).unwrap();
+    let options: Vec<Vec<String>> = help
+        .lines()
+        .filter(|line| line.trim_start().starts_with('-'))
+        .map(|line| {
+            let names = line.split([' ', ',', '=', '[']);
+            let names = names.filter(|word| word.starts_with('-'));
+            names.take(2).map(str::to_owned).collect()
+        })
+        .collect();
+    assert!(options.len() > 10, "{help}");
+    options
+}
+
+/// Tells whether a text has an option's name as a word of its own.
+pub(crate) fn mentions(text: &str, name: &str) -> bool {
+    text.match_indices(name).any(|(at, _)| {
+        let is_part = |letter: char| letter.is_alphanumeric() || letter == '-';
+        !text[..at].ends_with(is_part) && !text[at + name.len()..].starts_with(is_part)
+    })
+}
+
+/// Gives a page's blocks of one kind, with the line where they begin.
+pub(crate) fn blocks(page: &str, kind: &str) -> Vec<(usize, String)> {
+    let mut blocks = Vec::new();
+    let mut open: Option<(usize, String)> = None;
+    for (number, line) in page.lines().enumerate() {
+        match &mut open {
+            Some(_) if line == "```" => blocks.extend(open.take()),
+            Some((_, block)) => {
+                block.push_str(line);
+                block.push('\n');
+            }
+            None if line.strip_prefix("```") == Some(kind) => {
+                open = Some((number + 1, String::new()));
+            }
+            None => {}
+        }
+    }
+    blocks
+}
+
+/// Takes a block apart into commands and what they print.
+fn steps(block: &str) -> Vec<(String, String)> {
+    let mut steps: Vec<(String, String)> = Vec::new();
+    for line in block.lines() {
+        if let Some(command) = line.strip_prefix("$ ") {
+            steps.push((command.to_owned(), String::new()));
+            continue;
+        }
+        let Some((command, output)) = steps.last_mut() else {
+            panic!("a block begins with a command, not with: {line}");
+        };
+        match line.strip_prefix("> ") {
+            Some(more) if output.is_empty() => command.extend(["\n", more]),
+            _ => output.extend([line, "\n"]),
+        }
+    }
+    steps
+}
+
+/// Runs the commands in one shell, and gives what each printed.
+pub(crate) fn run(sandbox: &Sandbox, commands: &[String]) -> Vec<String> {
+    // The status is the next command's to ask for.
+    let border = format!("{{ s=$?; printf '{BORDER}'; (exit $s); }}");
+    let mut script = "exec 2>&1; umask 022\n".to_owned();
+    for command in commands {
+        script.extend([command, "\n", &border, "\n"]);
+    }
+    let directory = sandbox.reachable_binary().parent().unwrap();
+    let mut path = directory.as_os_str().to_owned();
+    path.push(":");
+    path.push(
+        std::env::var_os("PATH")
+            .as_deref()
+            .unwrap_or(OsStr::new("/bin")),
+    );
+    // A line of theirs that hangs ends it all.
+    let bound = BOUND.as_secs().to_string();
+    let output = Command::new("timeout")
+        .args([&bound, "bash", "--norc", "-c", &script])
+        .current_dir(sandbox.root())
+        .env("PATH", path)
+        .env("LC_ALL", "C")
+        .env_remove("ATOMWRITE_SYNC")
+        .env_remove("VERSION_CONTROL")
+        .env_remove("SIMPLE_BACKUP_SUFFIX")
+        // What the make that runs the tests was told is not for the one in an example.
+        .env_remove("MAKEFLAGS")
+        .env_remove("MAKELEVEL")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let printed = String::from_utf8(output.stdout).unwrap();
+    let mut parts: Vec<String> = printed.split(BORDER).map(str::to_owned).collect();
+    assert_eq!(parts.pop().as_deref(), Some(""), "{printed}");
+    parts
+}
+
+/// Replaces what stands in the last parentheses by dots.
+fn without_parenthesis(text: &str) -> String {
+    match (text.rfind('('), text.rfind(')')) {
+        (Some(open), Some(close)) if open < close => {
+            format!("{}(...){}", &text[..open], &text[close + 1..])
+        }
+        _ => text.to_owned(),
+    }
+}

@@ -1,0 +1,51 @@
+//! The README's recording of a terminal shows what the programs print today. `make recording` makes it anew.
+
+use crate::docs::examples;
+use crate::harness::{Sandbox, needs_tool};
+
+const SCENARIO: &str = include_str!("../../../docs/recording/scenario");
+const RECORDING: &str = include_str!("../../../docs/recording/recording.svg");
+/// As docs/recording/record.py has it.
+const COLUMNS: usize = 48;
+
+#[test]
+fn shows_what_the_programs_print() {
+    needs_tool!("bash", "sponge");
+    let sandbox = Sandbox::new();
+    let commands: Vec<String> = SCENARIO.lines().map(str::to_owned).collect();
+    assert!(commands.len() > 5, "where has the scenario gone?");
+    let mut expected = Vec::new();
+    for (command, printed) in commands.iter().zip(examples::run(&sandbox, &commands)) {
+        expected.extend(rows(&format!("$ {command}")));
+        expected.extend(printed.lines().flat_map(rows));
+    }
+    expected.push("$".to_owned());
+    let shown: Vec<String> = RECORDING.lines().filter_map(text).collect();
+    assert_eq!(
+        shown, expected,
+        "docs/recording/recording.svg is old; make recording"
+    );
+}
+
+/// Breaks a line as a terminal does.
+fn rows(line: &str) -> Vec<String> {
+    let letters: Vec<char> = line.chars().collect();
+    let rows = letters.chunks(COLUMNS);
+    rows.map(|row| String::from_iter(row).trim_end().to_owned())
+        .collect()
+}
+
+/// What a row of the picture says, if it is one.
+fn text(element: &str) -> Option<String> {
+    let inner = element.strip_prefix("<text ")?.strip_suffix("</text>")?;
+    let (_, inner) = inner.split_once('>')?;
+    let parts = inner.split('<').enumerate();
+    let words: String = parts
+        .map(|(n, part)| match part.split_once('>') {
+            Some((_, words)) if n > 0 => words,
+            _ => part,
+        })
+        .collect();
+    let words = words.replace("&lt;", "<").replace("&gt;", ">");
+    Some(words.replace("&amp;", "&"))
+}

@@ -1,0 +1,384 @@
+//! The same promises on every kind of filesystem.
+//!
+//! DEST is the old file or the new one; it keeps its mode, owner, ACL and attributes; holes stay holes; nothing is left
+//! behind.
+
+use std::fs::{self, File};
+use std::io::{Seek, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use crate::harness::{
+    Call, Cover, Mount, NOBODY, Sandbox, Strace, needs_mounts, needs_tool, open, tool,
+};
+
+/// What a filesystem can do.
+#[derive(Clone, Copy)]
+struct Able {
+    /// `O_TMPFILE`; None where it depends on the kernel and either is right.
+    unnamed: Option<bool>,
+    attributes: bool,
+    holes: bool,
+    clones: bool,
+}
+
+const FULLY: Able = Able {
+    unnamed: Some(true),
+    attributes: true,
+    holes: true,
+    clones: false,
+};
+
+/// What must hold everywhere.
+fn keeps_the_promise(dir: &Path, able: Able) {
+    makes_and_replaces(dir);
+    keeps_attributes(dir, able);
+    keeps_holes(dir, able);
+    heals(dir);
+    takes_the_best_way(dir, able);
+    serves_every_user(dir);
+}
+
+fn makes_and_replaces(dir: &Path) {
+    let sandbox = Sandbox::in_dir(dir);
+    sandbox
+        .atomwrite(["out"])
+        .stdin("one")
+        .umask(0o027)
+        .succeeds();
+    assert_eq!(sandbox.text("out"), "one");
+    assert_eq!(sandbox.mode("out"), 0o640);
+    let held = open(sandbox.path("out"));
+    for sync in ["none", "file", "full"] {
+        let large = sync.repeat(700_000);
+        sandbox
+            .atomwrite([&format!("--sync={sync}"), "out"])
+            .stdin(large.clone())
+            .succeeds();
+        assert_eq!(sandbox.text("out"), large);
+        assert_eq!(sandbox.mode("out"), 0o640);
+    }
+    assert_eq!(held.metadata().unwrap().nlink(), 0, "written in place");
+    sandbox.atomwrite(["-n", "out"]).stdin("no").fails(3);
+    sandbox.atomwrite(["-n", "new"]).stdin("yes").succeeds();
+    sandbox
+        .atomwrite(["-D", "one/two/out"])
+        .stdin("deep")
+        .leaves(["new", "one", "one/two", "one/two/out", "out"])
+        .succeeds();
+    sandbox.symlink("out", "link");
+    sandbox.atomwrite(["link"]).stdin("through").succeeds();
+    assert_eq!(sandbox.text("out"), "through");
+    assert!(sandbox.stat("link").is_symlink());
+    sandbox
+        .atomwrite(["--no-dereference", "link"])
+        .stdin("over")
+        .succeeds();
+    assert_eq!(sandbox.text("out"), "through");
+    assert!(sandbox.stat("link").is_file());
+    // From a file here, and from one on another filesystem.
+    sandbox.atomwrite(["new", "copy"]).succeeds();
+    assert_eq!(sandbox.text("copy"), "yes");
+    let far = sandbox.aside("far");
+    fs::write(&far, "afar".repeat(500_000)).unwrap();
+    sandbox
+        .atomwrite([far.as_os_str(), "copy".as_ref()])
+        .succeeds();
+    assert_eq!(sandbox.text("copy"), "afar".repeat(500_000));
+}
+
+fn keeps_attributes(dir: &Path, able: Able) {
+    let sandbox = Sandbox::in_dir(dir);
+    sandbox.write_with_mode("out", "old", 0o604);
+    sandbox.chown("out", NOBODY, NOBODY);
+    let xattr = sandbox.set_xattr("out", "user.one", b"1");
+    let acl = sandbox.setfacl("out", &["-m", "u:1:rw"]);
+    assert_eq!(
+        (xattr, acl),
+        (able.attributes, able.attributes),
+        "the test's table is wrong"
+    );
+    let before = acl.then(|| sandbox.acl("out"));
+    let mode = sandbox.mode("out");
+    sandbox
+        .atomwrite(["--keep=all", "out"])
+        .stdin("new")
+        .succeeds();
+    assert_eq!(sandbox.text("out"), "new");
+    assert_eq!(sandbox.mode("out"), mode);
+    assert_eq!(sandbox.owner("out"), (NOBODY, NOBODY));
+    if able.attributes {
+        assert_eq!(sandbox.xattr("out", "user.one").unwrap(), b"1");
+        assert_eq!(Some(sandbox.acl("out")), before);
+        // A new file takes the directory's default ACL, as `>` does.
+        sandbox.setfacl("", &["-d", "-m", "u:1:rwx,g::r,o::-"]);
+        sandbox.atomwrite(["new"]).stdin("new").succeeds();
+        let strace = Strace::new().inject("linkat:error=ENOENT");
+        sandbox
+            .atomwrite(["named"])
+            .stdin("new")
+            .through(strace.command())
+            .succeeds();
+        let shell = format!("umask 022; : > '{}'", sandbox.path("shell").display());
+        tool("sh", ["-c", &shell]);
+        assert_eq!(sandbox.acl("new"), sandbox.acl("shell"));
+        assert_eq!(sandbox.acl("named"), sandbox.acl("shell"));
+    }
+}
+
+fn keeps_holes(dir: &Path, able: Able) {
+    const SIZE: u64 = 16 << 20;
+    let sandbox = Sandbox::in_dir(dir);
+    let source = File::create(sandbox.path("src")).unwrap();
+    source.set_len(SIZE).unwrap();
+    (&source).write_all(b"begin").unwrap();
+    (&source).seek(std::io::SeekFrom::Start(SIZE / 2)).unwrap();
+    (&source).write_all(b"middle").unwrap();
+    source.sync_all().unwrap();
+    drop(source);
+    sandbox.atomwrite(["src", "out"]).succeeds();
+    assert!(sandbox.read("src") == sandbox.read("out"), "not the same");
+    let blocks = |name| sandbox.stat(name).blocks();
+    if able.holes {
+        assert!(blocks("src") * 512 < SIZE / 4, "the source has no holes");
+        assert!(
+            blocks("out") <= blocks("src") + 64,
+            "{} blocks from {}",
+            blocks("out"),
+            blocks("src")
+        );
+    }
+}
+
+fn heals(dir: &Path) {
+    let sandbox = Sandbox::in_dir(dir);
+    sandbox.write("out", "old");
+    let strace = Strace::new().inject("rename,renameat,renameat2:signal=SIGKILL");
+    let done = sandbox
+        .atomwrite(["out"])
+        .stdin("of the dead")
+        .through(strace.command())
+        .output();
+    assert_eq!(done.signal(), Some(libc::SIGKILL), "{done:?}");
+    assert_eq!(sandbox.text("out"), "old");
+    assert_eq!(sandbox.names().len(), 2);
+    sandbox
+        .atomwrite(["out"])
+        .stdin("new")
+        .leaves(["out"])
+        .succeeds();
+    assert_eq!(sandbox.text("out"), "new");
+}
+
+fn takes_the_best_way(dir: &Path, able: Able) {
+    let sandbox = Sandbox::in_dir(dir);
+    sandbox.write("src", "new".repeat(100_000));
+    let strace = Strace::new();
+    sandbox
+        .atomwrite(["src", "out"])
+        .through(strace.command())
+        .succeeds();
+    let trace = strace.trace();
+    if let Some(unnamed) = able.unnamed {
+        assert_eq!(trace.count(Call::links) == 1, unnamed, "{trace}");
+    }
+    let cloned = trace.count(|call| call.args.contains("FICLONE") && call.succeeded());
+    assert_eq!(cloned == 1, able.clones, "{trace}");
+    // And where the best way is not to be had.
+    let strace = Strace::new().inject("linkat:error=ENOENT");
+    sandbox
+        .atomwrite(["out"])
+        .stdin("named")
+        .through(strace.command())
+        .succeeds();
+    assert_eq!(sandbox.text("out"), "named");
+    assert_eq!(strace.trace().count(Call::links), 0);
+    let strace = Strace::new().inject("linkat:error=ENOENT");
+    sandbox
+        .atomwrite(["new"])
+        .stdin("named")
+        .umask(0o027)
+        .through(strace.command())
+        .succeeds();
+    assert_eq!(sandbox.mode("new"), 0o640);
+}
+
+fn serves_every_user(dir: &Path) {
+    let sandbox = Sandbox::in_dir(dir);
+    sandbox.give_to(NOBODY, NOBODY);
+    for content in ["one", "two"] {
+        sandbox
+            .atomwrite(["out"])
+            .stdin(content)
+            .user(NOBODY, NOBODY, &[])
+            .succeeds();
+        assert_eq!(sandbox.text("out"), content);
+        assert_eq!(sandbox.owner("out"), (NOBODY, NOBODY));
+    }
+}
+
+#[test]
+fn tmpfs_keeps_the_promise() {
+    needs_mounts!();
+    needs_tool!("strace", "setfacl");
+    let mount = Mount::tmpfs("size=64m");
+    keeps_the_promise(mount.path(), FULLY);
+}
+
+#[test]
+fn ext4_keeps_the_promise() {
+    needs_mounts!();
+    needs_tool!("strace", "setfacl", "mkfs.ext4");
+    let mount = Mount::ext4(64, &[]);
+    keeps_the_promise(mount.path(), FULLY);
+}
+
+#[test]
+fn xfs_keeps_the_promise() {
+    needs_mounts!();
+    needs_tool!("strace", "setfacl", "mkfs.xfs");
+    let mount = Mount::xfs();
+    keeps_the_promise(
+        mount.path(),
+        Able {
+            clones: true,
+            ..FULLY
+        },
+    );
+}
+
+#[test]
+fn btrfs_keeps_the_promise() {
+    needs_mounts!();
+    needs_tool!("strace", "setfacl", "mkfs.btrfs");
+    let mount = Mount::btrfs();
+    keeps_the_promise(
+        mount.path(),
+        Able {
+            clones: true,
+            ..FULLY
+        },
+    );
+}
+
+#[test]
+fn ramfs_keeps_the_promise() {
+    needs_mounts!();
+    needs_tool!("strace", "setfacl");
+    let mount = Mount::ramfs();
+    keeps_the_promise(
+        mount.path(),
+        Able {
+            attributes: false,
+            // It counts no blocks.
+            holes: false,
+            ..FULLY
+        },
+    );
+}
+
+#[test]
+fn overlayfs_keeps_the_promise() {
+    needs_mounts!();
+    needs_tool!("strace", "setfacl", "mkfs.ext4");
+    let mount = Mount::overlay(Mount::ext4(64, &[]), |_| ());
+    keeps_the_promise(
+        mount.path(),
+        Able {
+            unnamed: None,
+            ..FULLY
+        },
+    );
+}
+
+#[test]
+fn a_file_of_an_overlays_lower_layer_is_replaced() {
+    needs_mounts!();
+    needs_tool!("mkfs.ext4");
+    let mut lower = None;
+    let mount = Mount::overlay(Mount::ext4(64, &[]), |dir| {
+        fs::create_dir(dir.join("sub")).unwrap();
+        fs::write(dir.join("sub/out"), "old").unwrap();
+        lower = Some(dir.to_owned());
+    });
+    let lower = lower.unwrap();
+    let sandbox = Sandbox::in_dir(mount.path());
+    let out = mount.path().join("sub/out");
+    let mode = fs::metadata(&out).unwrap().mode();
+    sandbox
+        .atomwrite([out.as_os_str()])
+        .stdin("new")
+        .leaves([""; 0])
+        .succeeds();
+    assert_eq!(fs::read(&out).unwrap(), b"new");
+    assert_eq!(fs::metadata(&out).unwrap().mode(), mode);
+    assert_eq!(fs::read(lower.join("sub/out")).unwrap(), b"old");
+    assert_eq!(fs::read_dir(mount.path().join("sub")).unwrap().count(), 1);
+}
+
+#[test]
+fn the_promise_is_kept_without_proc() {
+    needs_mounts!();
+    needs_tool!("strace", "setfacl", "mkfs.ext4");
+    let mount = Mount::ext4(64, &[]);
+    let _hidden = Cover::proc();
+    keeps_attributes(mount.path(), FULLY);
+    keeps_holes(mount.path(), FULLY);
+    makes_and_replaces(mount.path());
+    serves_every_user(mount.path());
+    // Neither by its descriptor nor through /proc: what older kernels give to those who are not root.
+    let sandbox = Sandbox::in_dir(mount.path());
+    for existing in [false, true] {
+        let strace = Strace::new().inject("linkat:error=ENOENT");
+        sandbox
+            .atomwrite(["out"])
+            .stdin(format!("named {existing}"))
+            .through(strace.command())
+            .succeeds();
+        assert_eq!(sandbox.text("out"), format!("named {existing}"));
+        // Its name is taken away again without /proc, too.
+        let strace = Strace::new()
+            .inject("linkat:error=ENOENT")
+            .inject("rename,renameat,renameat2:error=EIO");
+        sandbox
+            .atomwrite(["out"])
+            .stdin("newer")
+            .through(strace.command())
+            .says("input/output error")
+            .fails(1);
+    }
+}
+
+#[test]
+fn a_destination_that_only_may_be_written_is_replaced() {
+    needs_mounts!();
+    let sandbox = Sandbox::new();
+    sandbox.give_to(NOBODY, NOBODY);
+    sandbox.write_with_mode("out", "old", 0o200);
+    sandbox.chown("out", NOBODY, NOBODY);
+    sandbox
+        .atomwrite(["out"])
+        .stdin("new")
+        .user(NOBODY, NOBODY, &[])
+        .succeeds();
+    assert_eq!(sandbox.text("out"), "new");
+    assert_eq!(sandbox.mode("out"), 0o200);
+    // What else it has cannot be asked for then.
+    let _hidden = Cover::proc();
+    let done = sandbox
+        .atomwrite(["out"])
+        .stdin("newer")
+        .user(NOBODY, NOBODY, &[])
+        .output();
+    // To fail is as right as to warn: an ACL that cannot be seen may forbid what the mode alone would allow.
+    if done.code() == Some(0) {
+        assert!(done.stderr.starts_with("atomwrite: warning: "), "{done:?}");
+        assert_eq!(sandbox.text("out"), "newer");
+    } else {
+        assert_eq!(done.code(), Some(1), "{done:?}");
+        assert!(done.stderr.ends_with("; 'out' is unchanged\n"), "{done:?}");
+        assert_eq!(sandbox.text("out"), "new");
+    }
+    assert_eq!(sandbox.mode("out"), 0o200);
+    assert_eq!(sandbox.names(), ["out"]);
+}

@@ -1,0 +1,448 @@
+//! What other processes do at the worst moment.
+//!
+//! What the contract says: a directory that another user puts in the place of one that this run has just made is not
+//! used. No descriptor of DEST is open at the rename. A DEST that is removed and created again keeps its mode. In a
+//! directory that all users may write to, another user's file does not get the content. What a validator or another
+//! process adds to DEST is not lost with `-a`.
+//!
+//! A run stops where a test wants it, by a SIGSTOP that strace injects at calls on one path.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Write};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::inotify::WatchFlags;
+use rustix::pipe::{PipeFlags, pipe_with};
+
+use crate::harness::{
+    Call, NOBODY, Sandbox, Stepped, Strace, Watch, Witness, needs_root, needs_tool, open,
+    wait_until,
+};
+
+/// The calls that rename, for an injection.
+pub(crate) const RENAME: &str = "rename,renameat,renameat2";
+
+// ---- A directory that was just made ----------------------------------------------------------------------------
+
+#[test]
+fn a_directory_in_the_place_of_the_staging_directory_is_refused_and_not_touched() {
+    needs_root!();
+    needs_tool!("strace");
+    for (owner, mode) in [(NOBODY, 0o700), (NOBODY, 0o777), (0, 0o755)] {
+        let sandbox = Sandbox::new();
+        sandbox.write("a", "new");
+        let dir = sandbox.mkdir("d");
+        sandbox.write("d/a", "old");
+        for name in ["d", "d/a"] {
+            sandbox.chown(name, NOBODY, NOBODY);
+        }
+        let run = sandbox.atomwrite(["-t", "d", "a"]);
+        let mut stepped = Stepped::start(run, "mkdirat", &dir);
+        assert!(stepped.has_stopped());
+        let made = temporary_name(&dir);
+        fs::rename(&made, dir.join("aside")).unwrap();
+        fs::create_dir(&made).unwrap();
+        sandbox.chown(&made, owner, owner);
+        sandbox.chmod(&made, mode);
+        let changes = WatchFlags::CREATE | WatchFlags::MOVED_TO | WatchFlags::ATTRIB;
+        let watch = Watch::of(&made, changes);
+        let done = stepped.finish();
+        let in_it: Vec<_> = watch
+            .events()
+            .into_iter()
+            .filter(|(_, name)| !name.is_empty())
+            .collect();
+        assert_eq!(in_it, [], "{owner} {mode:o}: {done:?}");
+        assert_eq!(done.code(), Some(1), "{owner} {mode:o}: {done:?}");
+        let reason = "another process has replaced a directory that was just made";
+        assert!(done.stderr.contains(reason), "{done:?}");
+        assert_eq!(sandbox.text("d/a"), "old");
+    }
+}
+
+/// The only temporary name in a directory.
+fn temporary_name(dir: &Path) -> PathBuf {
+    let mut names = fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| crate::harness::is_temporary(path.as_os_str()));
+    let name = names.next().expect("it was just made");
+    assert_eq!(names.next(), None);
+    name
+}
+
+// ---- A standard input that is DEST -----------------------------------------------------------------------------
+
+#[test]
+fn a_standard_input_that_is_dest_is_not_open_at_the_rename() {
+    needs_tool!("strace");
+    for words in [
+        &["out"][..],
+        &["--lock", "out"],
+        &["out", "--", "cat"],
+        &["--lock", "out", "--", "cat"],
+        &["out", "--", "echo", "new"],
+        &["in", "out"],
+        &["--lock", "in", "out"],
+    ] {
+        let sandbox = Sandbox::new();
+        sandbox.write("in", "new");
+        let stdin = open(sandbox.write("out", "old"));
+        let strace = Strace::new();
+        sandbox
+            .atomwrite(words.to_vec())
+            .stdin_from(stdin)
+            .through(strace.command())
+            .succeeds();
+        let trace = strace.trace();
+        let rename = trace.only("rename", Call::renames);
+        let replaced = trace
+            .places(|call| call.name.starts_with("dup") && call.result.starts_with("0</dev/null>"));
+        assert_eq!(replaced.len(), 1, "{words:?} {trace}");
+        assert!(replaced[0] < rename, "{words:?} {trace}");
+    }
+}
+
+#[test]
+fn a_commands_standard_input_that_was_dest_before_the_lock_is_refused() {
+    for words in [
+        &["-v", "--lock", "out", "--", "tee", "ran"][..],
+        &["-v", "--lock", "in", "out"],
+    ] {
+        let sandbox = Sandbox::new();
+        sandbox.write("in", "new");
+        let old = open(sandbox.write("out", "old"));
+        let mut holder = sandbox.atomwrite(["--lock", "out"]).stdin_held().start();
+        holder.feed("newer");
+        let (read, write) = pipe_with(PipeFlags::CLOEXEC).unwrap();
+        let run = sandbox.atomwrite(words.to_vec()).stdin_from(old);
+        let waiter = run.stderr_to(write).start();
+        wait_until("it says that it waits", || {
+            rustix::io::ioctl_fionread(&read).unwrap() > 0
+        });
+        let done = holder.wait();
+        assert_eq!(done.code(), Some(0), "{done:?}");
+        let done = waiter.wait();
+        let mut said = String::new();
+        File::from(read).read_to_string(&mut said).unwrap();
+        let status = if words.contains(&"--") { 125 } else { 3 };
+        assert_eq!(done.code(), Some(status), "{done:?} {said}");
+        let reason = "which another process replaced before this one had the lock; name it as an \
+                      operand of COMMAND: atomwrite --lock 'out' -- COMMAND 'out'";
+        assert!(said.contains(reason), "{said}");
+        assert_eq!(sandbox.text("out"), "newer");
+        assert_eq!(sandbox.names(), ["in", "out"]);
+    }
+}
+
+// ---- A DEST that comes and goes --------------------------------------------------------------------------------
+
+/// Runs once; removes DEST at the stop of one number and creates it again, with mode 0600, at the stop of another one.
+/// Returns the number of stops, and whether DEST could be created again.
+fn recreate_between(
+    sandbox: &Sandbox,
+    options: &[&str],
+    removed: usize,
+    created: usize,
+) -> (usize, bool) {
+    let run = sandbox.atomwrite(options.iter().copied().chain(["out"]));
+    let mut stepped = Stepped::start(run.stdin("new"), "statx,openat,newfstatat", "out");
+    let path = sandbox.path("out");
+    let mut is_new = false;
+    while stepped.has_stopped() {
+        let stop = stepped.count();
+        // The new file may be there already.
+        if stop == removed && sandbox.text("out") == "old" {
+            fs::remove_file(&path).unwrap();
+        }
+        if stop == created {
+            let mut options = OpenOptions::new();
+            let file = options.write(true).create_new(true).mode(0o600).open(&path);
+            is_new = file.is_ok_and(|mut file| file.write_all(b"theirs").is_ok());
+        }
+        stepped.go_on();
+    }
+    let count = stepped.count();
+    let done = stepped.wait();
+    assert!(matches!(done.code(), Some(0 | 1)), "{done:?}");
+    (count, is_new)
+}
+
+#[test]
+fn a_dest_that_is_removed_and_created_again_keeps_its_mode() {
+    needs_tool!("strace");
+    for options in [&["--sync=none"][..], &["--sync=none", "-C"]] {
+        let ground = || {
+            let sandbox = Sandbox::new();
+            sandbox.write_with_mode("out", "old", 0o600);
+            sandbox
+        };
+        let (count, _) = recreate_between(&ground(), options, 0, 0);
+        assert!(count >= 3, "{count}");
+        let mut recreated = 0;
+        for removed in 1..=count {
+            // A DEST that is gone is looked up more often.
+            for created in removed + 1..=count + 2 {
+                let sandbox = ground();
+                let (_, is_new) = recreate_between(&sandbox, options, removed, created);
+                if is_new {
+                    recreated += 1;
+                    let mode = sandbox.mode("out");
+                    assert_eq!(mode, 0o600, "{options:?}: {removed}, {created} of {count}");
+                }
+                // A run that fails leaves none.
+                assert!(sandbox.names().iter().all(|name| name == "out"));
+            }
+        }
+        assert!(recreated > 0);
+    }
+}
+
+// ---- A directory that all users may write to -------------------------------------------------------------------
+
+/// The part of a refusal that says why.
+const TRAP: &str = "it is another user's, in a directory that all may write to, and that user would get the \
+                    content; --keep=none or -o replaces it";
+
+/// A sticky directory of this user that all users may write to, with a file of this owner.
+fn sticky(directory_owner: u32, owner: u32) -> Sandbox {
+    let sandbox = Sandbox::new();
+    sandbox.write_with_mode("out", "old", 0o666);
+    sandbox.chown("out", owner, owner);
+    sandbox.give_to(directory_owner, directory_owner);
+    sandbox.chmod("", 0o1777);
+    sandbox
+}
+
+#[test]
+fn another_users_file_in_a_sticky_directory_does_not_get_the_content_of_root() {
+    needs_root!();
+    for options in [
+        &[][..],
+        &["--lock"],
+        &["-f"],
+        &["-a"],
+        &["--keep=all"],
+        &["-g", "root"],
+    ] {
+        let sandbox = sticky(0, NOBODY);
+        let witness = Witness::new();
+        sandbox
+            .atomwrite(options.iter().copied().chain(["out"]))
+            .stdin_from(witness.input())
+            .says(TRAP)
+            .fails(1);
+        witness.has_not_been_read();
+    }
+    // One of many.
+    let sandbox = sticky(0, NOBODY);
+    let source = sandbox.aside("out");
+    fs::write(&source, "new").unwrap();
+    let words = ["-t".into(), sandbox.root().to_owned(), source];
+    let done = sandbox.atomwrite(words).output();
+    assert_eq!(done.code(), Some(1), "{done:?}");
+    assert!(done.stderr.contains(TRAP), "{done:?}");
+    assert_eq!(
+        (sandbox.text("out"), sandbox.owner("out")),
+        ("old".into(), (NOBODY, NOBODY))
+    );
+    assert_eq!(sandbox.names(), ["out"]);
+}
+
+#[test]
+fn a_file_that_another_user_puts_into_a_sticky_directory_during_the_run_is_refused() {
+    needs_root!();
+    for options in [&[][..], &["--lock", "-q"]] {
+        for existing in [true, false] {
+            let sandbox = sticky(0, 0);
+            if !existing {
+                fs::remove_file(sandbox.path("out")).unwrap();
+            }
+            let words = options.iter().copied().chain(["out"]);
+            let mut running = sandbox.atomwrite(words).stdin_held().start();
+            running.feed("new");
+            drop(fs::remove_file(sandbox.path("out")));
+            sandbox.write_with_mode("out", "theirs", 0o600);
+            sandbox.chown("out", NOBODY, NOBODY);
+            let done = running.wait();
+            assert_eq!(done.code(), Some(1), "{options:?} {existing} {done:?}");
+            assert!(done.stderr.contains(TRAP), "{done:?}");
+            assert_eq!(sandbox.text("out"), "theirs");
+            assert_eq!(sandbox.names(), ["out"]);
+        }
+    }
+}
+
+#[test]
+fn a_fifo_that_comes_in_the_place_of_dest_during_the_run_is_not_replaced() {
+    for options in [&[][..], &["--lock", "-q"]] {
+        let sandbox = Sandbox::new();
+        sandbox.write("out", "old");
+        let words = options.iter().copied().chain(["out"]);
+        let mut running = sandbox.atomwrite(words).stdin_held().start();
+        running.feed("new");
+        // It may get the same inode number.
+        fs::remove_file(sandbox.path("out")).unwrap();
+        sandbox.fifo("out");
+        let done = running.wait();
+        assert_eq!(done.code(), Some(1), "{options:?} {done:?}");
+        assert!(done.stderr.contains("it is a FIFO"), "{done:?}");
+        assert!(sandbox.stat("out").file_type().is_fifo());
+        assert_eq!(sandbox.names(), ["out"]);
+    }
+}
+
+#[test]
+fn root_replaces_what_is_no_trap_in_a_sticky_directory() {
+    needs_root!();
+    for (directory, owner, options, becomes) in [
+        // The file gets another owner.
+        (0, NOBODY, &["--keep=none"][..], 0),
+        (0, NOBODY, &["-o", "root"], 0),
+        // The directory's owner may do anything in it; and root's own.
+        (NOBODY, NOBODY, &[], NOBODY),
+        (0, 0, &[], 0),
+        (NOBODY, 0, &[], 0),
+    ] {
+        let sandbox = sticky(directory, owner);
+        sandbox
+            .atomwrite(options.iter().copied().chain(["out"]))
+            .stdin("new")
+            .succeeds();
+        assert_eq!(sandbox.text("out"), "new");
+        assert_eq!(sandbox.owner("out").0, becomes, "{directory} {owner}");
+    }
+    // No other user can put a file there.
+    for mode in [0o1775, 0o1755] {
+        let sandbox = sticky(0, NOBODY);
+        sandbox.chmod("", mode);
+        sandbox.atomwrite(["out"]).stdin("new").succeeds();
+        assert_eq!(sandbox.owner("out"), (NOBODY, NOBODY));
+    }
+}
+
+// ---- A DEST that is appended to --------------------------------------------------------------------------------
+
+#[test]
+fn what_a_validator_adds_to_a_dest_that_is_overwritten_in_place_is_not_lost() {
+    let sandbox = Sandbox::new();
+    sandbox.write("out", "old\n");
+    let validator = "echo LOGLINE >>\"$2\"";
+    let done = sandbox
+        .atomwrite(["-a", "--inplace=always", "--validate", validator, "out"])
+        .stdin("new\n")
+        .output();
+    assert_eq!(done.code(), Some(1), "{done:?}");
+    assert!(
+        done.stderr.contains("another process has changed it"),
+        "{done:?}"
+    );
+    assert_eq!(sandbox.text("out"), "old\nLOGLINE\n");
+    assert_eq!(sandbox.names(), ["out"]);
+}
+
+// ---- A DEST that is compared -----------------------------------------------------------------------------------
+
+/// At most so much more than its size is read of DEST, and at most so much in one call.
+const CHUNK: u64 = 512 * 1024;
+
+#[test]
+fn a_dest_that_is_compared_is_read_once_in_chunks_of_one_size() {
+    needs_tool!("strace");
+    let content: Vec<u8> = (0..600_001_u32)
+        .map(|at| u8::try_from(at % 251).unwrap())
+        .collect();
+    for (options, source) in [
+        (&["-C"][..], None),
+        (&["-C", "--lock", "-q"], None),
+        (&["-C"], Some("in")),
+        (&["-C", "--lock"], Some("in")),
+    ] {
+        for is_same in [true, false] {
+            let sandbox = Sandbox::new();
+            let mut old = content.clone();
+            if !is_same {
+                *old.last_mut().unwrap() ^= 1;
+            }
+            let out = sandbox.write("out", &old);
+            sandbox.write("in", &content);
+            let strace = Strace::new();
+            let words = options.iter().copied().chain(source).chain(["out"]);
+            let run = sandbox.atomwrite(words).through(strace.command());
+            let mut running = if source.is_none() {
+                run.stdin_held()
+            } else {
+                run
+            }
+            .start();
+            if source.is_none() {
+                // Each piece is compared before the next one comes.
+                for piece in content.chunks(3001) {
+                    running.feed(piece);
+                }
+            }
+            let done = running.wait();
+            assert_eq!(done.code(), Some(0), "{done:?}");
+            assert!(sandbox.read("out") == content);
+            let trace = strace.trace();
+            let dest = format!("<{}>", out.display());
+            let reads: Vec<_> = trace
+                .own()
+                .iter()
+                .filter(|call| call.name.contains("read") && call.args.contains(&dest))
+                .collect();
+            let read: u64 = reads
+                .iter()
+                .map(|call| call.result.parse::<u64>().unwrap())
+                .sum();
+            assert!(
+                read <= old.len() as u64 + CHUNK,
+                "{read} bytes, {options:?} {source:?}"
+            );
+            assert!(
+                read >= old.len() as u64,
+                "{read} bytes, {options:?} {source:?}"
+            );
+            // What a call may take grows with a buffer that grows.
+            for call in reads {
+                let size = call.args.rsplit(", ").find_map(|word| word.parse().ok());
+                let capacity: u64 = if call.is("read") {
+                    size.unwrap()
+                } else {
+                    let mut words = call.args.rsplit(", ").skip(1);
+                    words.next().unwrap().parse().unwrap()
+                };
+                assert!(capacity <= CHUNK, "{call:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_dest_that_cannot_be_compared_is_replaced() {
+    needs_tool!("strace");
+    for content in [b"same".to_vec(), vec![b'x'; 1_000_000]] {
+        for form in [
+            &["-C", "out"][..],
+            &["-C", "in", "out"],
+            &["-C", "out", "--", "cat", "in"],
+        ] {
+            let sandbox = Sandbox::new();
+            let out = sandbox.write("out", &content);
+            sandbox.write("in", &content);
+            let inode = sandbox.inode("out");
+            let strace = Strace::new()
+                .at(&out)
+                .inject("pread64,read,readv,preadv,preadv2:error=EIO");
+            sandbox
+                .atomwrite(form.to_vec())
+                .stdin(content.clone())
+                .through(strace.command())
+                .succeeds();
+            assert!(strace.has_injected());
+            assert_ne!(sandbox.inode("out"), inode, "{form:?}");
+            assert!(sandbox.read("out") == content);
+        }
+    }
+}

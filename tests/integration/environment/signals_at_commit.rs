@@ -1,0 +1,176 @@
+//! Signals between the input and the commit, during the commit, and in place.
+
+use rustix::process::{Signal, kill_process};
+
+use crate::environment::signals::{Place, wait_until_stopped};
+use crate::environment::signals_to_command::open_fifo;
+use crate::harness::{
+    Sandbox, Strace, derived_name, needs_root, needs_tool, skip, wait_until, wait_until_it_sleeps,
+};
+
+// ---- Between the input and the commit --------------------------------------------------------------------------
+
+#[test]
+fn wins_over_the_end_of_the_input_that_comes_at_once() {
+    for &place in Place::all() {
+        for options in [&[][..], &["-a"], &["--lock", "-q"], &["-b"]] {
+            let sandbox = Sandbox::new();
+            sandbox.write("out", "old");
+            let words = [options, &["out"]].concat();
+            let run = sandbox.atomwrite(words).through(place.prefix());
+            let mut running = run.stdin_held().start();
+            running.feed("new");
+            let program = place.program(&running);
+            // While it is stopped, both come.
+            kill_process(program, Signal::STOP).unwrap();
+            wait_until_stopped(&program.as_raw_nonzero().to_string());
+            running.close_stdin();
+            kill_process(program, Signal::TERM).unwrap();
+            kill_process(program, Signal::CONT).unwrap();
+            place.check_died_by(&running.wait(), Signal::TERM);
+            assert_eq!(sandbox.text("out"), "old", "{place:?} {options:?}");
+            assert_eq!(sandbox.names(), ["out"], "{place:?} {options:?}");
+        }
+    }
+}
+
+#[test]
+fn wins_over_the_commit_just_after_a_validator() {
+    for &place in Place::all() {
+        for options in [&[][..], &["-C"], &["--lock", "-q"], &["-b"]] {
+            let sandbox = Sandbox::new();
+            sandbox.write("out", "old");
+            // The last thing that it does.
+            let words = [options, &["--validate", "kill -TERM $PPID", "out"]].concat();
+            let run = sandbox.atomwrite(words).stdin("new");
+            let done = run.through(place.prefix()).output();
+            place.check_died_by(&done, Signal::TERM);
+            assert_eq!(sandbox.text("out"), "old", "{options:?}");
+            assert_eq!(sandbox.names(), ["out"], "{place:?} {options:?}");
+        }
+    }
+}
+
+#[test]
+fn during_the_fsync_of_the_new_file_leaves_the_old_one() {
+    needs_tool!("strace");
+    for options in [&[][..], &["-a"], &["--validate", "true"], &["-b"]] {
+        for named in [false, true] {
+            let sandbox = Sandbox::new();
+            sandbox.write("out", "old");
+            // The only fsync.
+            let mut strace = Strace::new().alone().inject("fsync:signal=SIGTERM");
+            if named {
+                strace = strace.inject("linkat:error=EOPNOTSUPP");
+            }
+            let words = [options, &["--sync=file", "out"]].concat();
+            let run = sandbox.atomwrite(words).stdin("new");
+            let done = run.through(strace.command()).output();
+            assert_eq!(done.signal(), Some(libc::SIGTERM), "{done:?}");
+            assert_eq!(sandbox.text("out"), "old", "{options:?} {named}");
+            assert_eq!(sandbox.names(), ["out"], "{options:?} {named}");
+        }
+    }
+}
+
+#[test]
+fn during_the_commit_takes_effect_after_it() {
+    needs_tool!("strace");
+    let temporary = derived_name("out");
+    for signal in ["SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT"] {
+        for (call, at) in [
+            ("linkat", temporary.as_str()),
+            ("rename,renameat,renameat2", &temporary),
+            ("fsync", "."),
+        ] {
+            for existing in [true, false] {
+                let sandbox = Sandbox::new();
+                if existing {
+                    sandbox.write("out", "old");
+                }
+                let strace = Strace::new()
+                    .at(at)
+                    .inject(&format!("{call}:signal={signal}"));
+                let done = sandbox
+                    .atomwrite(["-v", "out"])
+                    .stdin("new")
+                    .through(strace.command())
+                    .output();
+                assert!(done.signal().is_some(), "{signal} at {call}: {done:?}");
+                assert_eq!(sandbox.text("out"), "new", "{signal} at {call}");
+                assert_eq!(sandbox.names(), ["out"], "{signal} at {call}");
+                // The outcome is reported before.
+                let verb = if existing { "replaced" } else { "created" };
+                assert!(done.stderr.contains(verb), "{done:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn during_a_commit_that_fails_leaves_the_old_file() {
+    needs_tool!("strace");
+    let sandbox = Sandbox::new();
+    sandbox.write("out", "old");
+    let strace = Strace::new()
+        .at(derived_name("out"))
+        .inject("rename,renameat,renameat2:error=EIO:signal=SIGTERM");
+    let done = sandbox
+        .atomwrite(["out"])
+        .stdin("new")
+        .through(strace.command())
+        .output();
+    assert_eq!(done.signal(), Some(libc::SIGTERM), "{done:?}");
+    assert!(done.stderr.contains("; 'out' is unchanged"), "{done:?}");
+    assert_eq!(sandbox.text("out"), "old");
+    assert_eq!(sandbox.names(), ["out"]);
+}
+
+// ---- In place --------------------------------------------------------------------------------------------------
+
+#[test]
+fn ends_a_run_that_waits_for_the_reader_of_dest() {
+    for &place in Place::all() {
+        for options in [&[][..], &["--lock"]] {
+            let sandbox = Sandbox::new();
+            let fifo = sandbox.fifo("fifo");
+            let reader = open_fifo(&fifo);
+            let words = [options, &["-q", "--inplace=always", "fifo"]].concat();
+            let running = sandbox
+                .atomwrite(words)
+                .stdin(vec![b'x'; 1 << 20])
+                .through(place.prefix())
+                .start();
+            // It has begun to write, and cannot go on.
+            wait_until("DEST is written to", || {
+                rustix::io::ioctl_fionread(&reader).unwrap() >= 4096
+            });
+            let program = place.program(&running);
+            wait_until_it_sleeps(program);
+            kill_process(program, Signal::TERM).unwrap();
+            let done = running.wait();
+            place.check_died_by(&done, Signal::TERM);
+            assert_eq!(sandbox.names(), ["fifo"], "{place:?} {options:?}");
+        }
+    }
+}
+
+#[test]
+fn the_first_process_of_a_container_works_as_any_other() {
+    needs_root!();
+    if !crate::harness::can_mount() {
+        skip!("needs the right to mount");
+    }
+    let sandbox = Sandbox::new();
+    let run = |words: &[&str]| {
+        let run = sandbox.atomwrite(words.iter().copied()).stdin("new\n");
+        run.through(Place::Pid1.prefix())
+    };
+    run(&["out"]).succeeds();
+    run(&["-a", "out"]).succeeds();
+    run(&["out", "--", "sh", "-c", "cat out; exit 0"]).succeeds();
+    assert_eq!(sandbox.text("out"), "new\nnew\n");
+    run(&["out", "--", "sh", "-c", "exit 7"])
+        .says("status 7")
+        .fails(7);
+}

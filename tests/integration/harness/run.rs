@@ -1,0 +1,559 @@
+//! The ground of every test: a directory of its own, and runs of the real binary in it that are checked whole.
+//!
+//! Every run that ends in `succeeds` or `fails` is held to this, whether the test speaks of it or not:
+//!
+//! * stdout is empty, unless `stdout_says` tells otherwise (`--help`, `--version`);
+//! * stderr is empty after a success; a failure is one line of the form in [`check_message`], and ends by saying that
+//!   DEST is unchanged where a regular DEST was there before. `says` asks for a part of that line (and that there is
+//!   one), `warns` for one more line that is a warning, `hears` for one more that is not of atomwrite at all;
+//! * exactly the expected names are in the sandbox, in all its directories: those of before, and DEST after a success
+//!   (the last argument, or the one before `-- COMMAND`). `leaves` tells otherwise;
+//! * after a failure (all but status 4, and 124 with COMMAND) every file is what it was: inode, content, mode, owner,
+//!   times; so it is after a success that `leaves_alone`;
+//! * it ends within [`BOUND`].
+
+use std::ffi::OsString;
+use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Component, Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::thread::{self, JoinHandle};
+
+use crate::harness::{Done, Running, Sandbox, binary, path_with_sbin};
+
+/// A run of the binary, described; it happens in `succeeds`, `fails`, `output` or `start`.
+#[must_use = "a run happens when its end is told: succeeds, fails, output or start"]
+pub(crate) struct Run<'a> {
+    sandbox: &'a Sandbox,
+    arguments: Vec<OsString>,
+    prefix: Vec<OsString>,
+    directory: PathBuf,
+    stdin: Input,
+    stdout: Option<OwnedFd>,
+    stderr: Option<OwnedFd>,
+    closed: Vec<i32>,
+    umask: u32,
+    environment: Vec<(OsString, OsString)>,
+    user: Option<(u32, u32, Vec<u32>)>,
+    file_size: Option<u64>,
+    session: bool,
+    says: Vec<String>,
+    warns: Vec<String>,
+    hears: Vec<String>,
+    stdout_says: Vec<String>,
+    leaves: Option<Vec<OsString>>,
+    reaches_dest: bool,
+    replaces: bool,
+}
+
+/// What stdin is.
+enum Input {
+    /// /dev/null.
+    Nothing,
+    /// Written into a pipe by a thread, so that no size blocks.
+    Bytes(Vec<u8>),
+    /// Whatever the test opened: a file at an offset, a socket, a terminal.
+    Open(OwnedFd),
+    /// A pipe whose other end the test holds.
+    Held,
+}
+
+impl<'a> Run<'a> {
+    pub(crate) fn new(sandbox: &'a Sandbox, arguments: Vec<OsString>) -> Self {
+        Self {
+            sandbox,
+            arguments,
+            prefix: Vec::new(),
+            directory: sandbox.root.clone(),
+            stdin: Input::Nothing,
+            stdout: None,
+            stderr: None,
+            closed: Vec::new(),
+            umask: 0o022,
+            environment: Vec::new(),
+            user: None,
+            file_size: None,
+            session: false,
+            says: Vec::new(),
+            warns: Vec::new(),
+            hears: Vec::new(),
+            stdout_says: Vec::new(),
+            leaves: None,
+            reaches_dest: true,
+            replaces: true,
+        }
+    }
+
+    /// Gives it these bytes through a pipe. Without any `stdin`, it is /dev/null.
+    pub(crate) fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+        self.stdin = Input::Bytes(bytes.into());
+        self
+    }
+
+    /// Gives it an open descriptor as stdin.
+    pub(crate) fn stdin_from(mut self, descriptor: impl Into<OwnedFd>) -> Self {
+        self.stdin = Input::Open(descriptor.into());
+        self
+    }
+
+    /// Makes stdin a pipe that stays open until the test ends it; for `start`.
+    pub(crate) fn stdin_held(mut self) -> Self {
+        self.stdin = Input::Held;
+        self
+    }
+
+    /// Sends stdout elsewhere than to the test, which then sees an empty one.
+    pub(crate) fn stdout_to(mut self, descriptor: impl Into<OwnedFd>) -> Self {
+        self.stdout = Some(descriptor.into());
+        self
+    }
+
+    /// Sends stderr elsewhere than to the test; its checks are off then.
+    pub(crate) fn stderr_to(mut self, descriptor: impl Into<OwnedFd>) -> Self {
+        self.stderr = Some(descriptor.into());
+        self
+    }
+
+    /// Closes these of 0, 1 and 2 before the program starts.
+    pub(crate) fn closed(mut self, descriptors: &[i32]) -> Self {
+        self.closed = descriptors.to_vec();
+        self
+    }
+
+    /// Starts it in another directory than the sandbox's root.
+    pub(crate) fn current_dir(mut self, directory: impl AsRef<Path>) -> Self {
+        self.directory = self.sandbox.path(directory);
+        self
+    }
+
+    /// 022 if not told.
+    pub(crate) fn umask(mut self, umask: u32) -> Self {
+        self.umask = umask;
+        self
+    }
+
+    pub(crate) fn env(mut self, key: impl Into<OsString>, value: impl Into<OsString>) -> Self {
+        self.environment.push((key.into(), value.into()));
+        self
+    }
+
+    /// Runs it as another user, with these supplementary groups; needs root.
+    pub(crate) fn user(mut self, uid: u32, gid: u32, groups: &[u32]) -> Self {
+        self.user = Some((uid, gid, groups.to_vec()));
+        self
+    }
+
+    /// Limits the size of files that it may write (RLIMIT_FSIZE).
+    pub(crate) fn file_size_limit(mut self, bytes: u64) -> Self {
+        self.file_size = Some(bytes);
+        self
+    }
+
+    /// Makes the terminal that is its stdin the one that controls it: Ctrl-C typed there is SIGINT.
+    pub(crate) fn controlled(mut self) -> Self {
+        self.session = true;
+        self
+    }
+
+    /// Puts a command before the binary: `["strace", "-f", "-o", trace]`.
+    pub(crate) fn through<S: Into<OsString>>(
+        mut self,
+        command: impl IntoIterator<Item = S>,
+    ) -> Self {
+        self.prefix = command.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Makes every linkat fail, so that a file without a name could get none and a named one must do.
+    ///
+    /// Needs strace.
+    pub(crate) fn without_linkat(self) -> Self {
+        self.through([
+            "strace",
+            "-qq",
+            "-o",
+            "/dev/null",
+            "-e",
+            "trace=linkat",
+            "-e",
+            "inject=linkat:error=ENOENT",
+        ])
+    }
+
+    /// Expects one line on stderr, with this in it. May be told more than once of the same line.
+    pub(crate) fn says(mut self, part: impl Into<String>) -> Self {
+        self.says.push(part.into());
+        self
+    }
+
+    /// Expects one more line on stderr: a warning, with this in it.
+    pub(crate) fn warns(mut self, part: impl Into<String>) -> Self {
+        self.warns.push(part.into());
+        self
+    }
+
+    /// Expects one more line on stderr, exactly this, from a program that runs for atomwrite.
+    pub(crate) fn hears(mut self, line: impl Into<String>) -> Self {
+        self.hears.push(line.into());
+        self
+    }
+
+    /// Expects this on stdout; without, nothing may be there.
+    pub(crate) fn stdout_says(mut self, part: impl Into<String>) -> Self {
+        self.stdout_says.push(part.into());
+        self
+    }
+
+    /// Expects exactly these names in the sandbox afterwards, in place of the rule above.
+    pub(crate) fn leaves<S: Into<OsString>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
+        let mut names: Vec<_> = names.into_iter().map(Into::into).collect();
+        names.sort();
+        self.leaves = Some(names);
+        self
+    }
+
+    /// Expects it to refuse the way to DEST, so that it cannot know whether there is one that is unchanged.
+    pub(crate) fn refuses_the_way(mut self) -> Self {
+        self.reaches_dest = false;
+        self
+    }
+
+    /// Runs, and expects status 0.
+    #[track_caller]
+    pub(crate) fn succeeds(self) -> Done {
+        self.ends(0)
+    }
+
+    /// Runs, and expects this status.
+    #[track_caller]
+    pub(crate) fn fails(self, status: i32) -> Done {
+        assert_ne!(status, 0);
+        self.ends(status)
+    }
+
+    /// Runs, and expects it to find nothing to do: this status, and no file is touched. Not a word, but for `says`.
+    #[track_caller]
+    pub(crate) fn leaves_alone(mut self, status: i32) -> Done {
+        self.replaces = false;
+        self.ends(status)
+    }
+
+    #[track_caller]
+    pub(crate) fn ends(mut self, status: i32) -> Done {
+        let sandbox = self.sandbox;
+        let before = sandbox.census();
+        let old_destination = self.reaches_dest && self.destination_is_a_file();
+        let replaced = self.replaces && self.means_replaced(status);
+        let name = self.destination_name();
+        let expected = std::mem::take(&mut self.leaves).unwrap_or_else(|| {
+            let mut names: Vec<_> = before.keys().cloned().collect();
+            if let Some(name) = name.filter(|_| replaced) {
+                names.push(name);
+            }
+            names.sort();
+            names.dedup();
+            names
+        });
+        let says = std::mem::take(&mut self.says);
+        let warns = std::mem::take(&mut self.warns);
+        let hears = std::mem::take(&mut self.hears);
+        let may_change = self.replaces;
+        let stdout_says = std::mem::take(&mut self.stdout_says);
+        let shown = self.shown();
+        let sees_stderr = self.stderr.is_none() && !self.closed.contains(&2);
+        let typed = self.destination().cloned().unwrap_or_default();
+
+        let done = self.output();
+        let story = format!("{shown}\n{done:?}");
+
+        assert_eq!(done.status.code(), Some(status), "the status of {story}");
+        if stdout_says.is_empty() {
+            assert!(done.stdout.is_empty(), "stdout is not empty: {story}");
+        }
+        for part in stdout_says {
+            assert!(
+                done.stdout.contains(&part),
+                "no {part:?} on stdout: {story}"
+            );
+        }
+        if sees_stderr {
+            let (warnings, mut lines): (Vec<_>, Vec<_>) = done
+                .stderr
+                .lines()
+                .partition(|line| line.starts_with("atomwrite: warning: "));
+            for heard in hears {
+                let place = lines.iter().position(|line| *line == heard);
+                lines.remove(place.unwrap_or_else(|| panic!("no {heard:?} on stderr: {story}")));
+            }
+            let one = status != 0 && may_change || !says.is_empty();
+            assert_eq!(
+                lines.len(),
+                usize::from(one),
+                "the lines on stderr: {story}"
+            );
+            assert!(
+                done.stderr.is_empty() || done.stderr.ends_with('\n'),
+                "the last line does not end: {story}"
+            );
+            for line in &lines {
+                check_message(line);
+                for part in &says {
+                    assert!(line.contains(part), "no {part:?} on stderr: {story}");
+                }
+            }
+            assert_eq!(
+                warnings.len(),
+                warns.len(),
+                "the warnings on stderr: {story}"
+            );
+            for line in &warnings {
+                check_message(line);
+            }
+            for part in &warns {
+                assert!(
+                    warnings.iter().any(|line| line.contains(part)),
+                    "no warning of {part:?}: {story}"
+                );
+            }
+            let failed = status != 0 && status != 2 && !replaced && may_change;
+            if old_destination && failed {
+                let typed = typed.to_string_lossy();
+                let end =
+                    if typed.contains(|c: char| c.is_control() || c == '\'' || c == '\u{fffd}') {
+                        "' is unchanged".to_owned()
+                    } else {
+                        format!("; '{typed}' is unchanged")
+                    };
+                assert!(
+                    lines[0].ends_with(&end),
+                    "does not end with {end:?}: {story}"
+                );
+            }
+        }
+        let after = sandbox.census();
+        let names: Vec<_> = after.keys().cloned().collect();
+        assert_eq!(names, expected, "the names afterwards: {story}");
+        if !replaced {
+            assert_eq!(after, before, "something has changed: {story}");
+        }
+        done
+    }
+
+    /// Runs, and leaves every check to the test.
+    #[track_caller]
+    pub(crate) fn output(self) -> Done {
+        self.start().wait()
+    }
+
+    /// Starts the run and does not wait for it.
+    #[track_caller]
+    pub(crate) fn start(self) -> Running {
+        let shown = self.shown();
+        let program = match self.user {
+            Some(_) => self.sandbox.reachable_binary(),
+            None => binary(),
+        };
+        let mut command = match self.prefix.split_first() {
+            Some((first, rest)) => {
+                let mut command = Command::new(first);
+                command.args(rest).arg(program);
+                command
+            }
+            None => Command::new(program),
+        };
+        command
+            .args(&self.arguments)
+            .current_dir(&self.directory)
+            .env_remove("ATOMWRITE_SYNC")
+            .env_remove("VERSION_CONTROL")
+            .env_remove("SIMPLE_BACKUP_SUFFIX")
+            .env_remove("COLUMNS")
+            .env_remove("CLICOLOR_FORCE")
+            .env("LC_ALL", "C")
+            .env("PATH", path_with_sbin())
+            .envs(self.environment.iter().map(|(key, value)| (key, value)));
+        if !self.session {
+            command.process_group(0);
+        }
+        let (mut bytes, mut held) = (None, false);
+        command.stdin(match self.stdin {
+            Input::Nothing => Stdio::null(),
+            Input::Bytes(content) => {
+                bytes = Some(content);
+                Stdio::piped()
+            }
+            Input::Open(descriptor) => descriptor.into(),
+            Input::Held => {
+                held = true;
+                Stdio::piped()
+            }
+        });
+        command.stdout(self.stdout.map_or_else(Stdio::piped, Stdio::from));
+        command.stderr(self.stderr.map_or_else(Stdio::piped, Stdio::from));
+        let birth = Birth {
+            umask: self.umask,
+            user: self.user,
+            file_size: self.file_size,
+            session: self.session,
+            closed: self.closed,
+        };
+        #[expect(unsafe_code, reason = "there is no safe way to close a child's stdin")]
+        // SAFETY: between fork and exec only async-signal-safe system calls are made, and nothing is allocated.
+        unsafe {
+            command.pre_exec(move || birth.apply());
+        }
+        let mut child = command
+            .spawn()
+            .unwrap_or_else(|error| panic!("cannot start {shown}: {error}"));
+        let mut stdin = child.stdin.take();
+        let feeder = bytes.map(|bytes| {
+            let mut pipe = stdin.take().expect("it was asked for");
+            thread::spawn(move || {
+                // EPIPE: it failed before it had read all, which the status will tell.
+                drop(pipe.write_all(&bytes));
+            })
+        });
+        let stdout = child.stdout.take().map(collect);
+        let stderr = child.stderr.take().map(collect);
+        Running {
+            shown,
+            stdin: stdin.filter(|_| held),
+            child: Some(child),
+            feeder,
+            stdout,
+            stderr,
+        }
+    }
+
+    pub(crate) fn shown(&self) -> String {
+        let words = self.prefix.iter().chain(&self.arguments);
+        let words: Vec<_> = words.map(|word| format!("{word:?}")).collect();
+        format!("atomwrite {}", words.join(" "))
+    }
+
+    /// Where the `--` stands that begins COMMAND: behind a first operand. A test that has options behind DEST, and then
+    /// COMMAND, is not understood.
+    pub(crate) fn dash_before_command(&self) -> Option<usize> {
+        let dash = self.arguments.iter().position(|word| word == "--")?;
+        let before = &self.arguments[dash.checked_sub(1)?];
+        let is_command = !before.as_bytes().starts_with(b"-") && dash + 1 < self.arguments.len();
+        is_command.then_some(dash)
+    }
+
+    pub(crate) fn means_replaced(&self, status: i32) -> bool {
+        match self.dash_before_command() {
+            None => matches!(status, 0 | 4),
+            Some(_) => matches!(status, 0 | 124),
+        }
+    }
+
+    pub(crate) fn destination(&self) -> Option<&OsString> {
+        match self.dash_before_command() {
+            Some(dash) => self.arguments.get(dash - 1),
+            None => self.arguments.last(),
+        }
+    }
+
+    pub(crate) fn destination_is_a_file(&self) -> bool {
+        self.destination()
+            .is_some_and(|destination| self.directory.join(destination).is_file())
+    }
+
+    /// DEST as a path from the sandbox's root, if it lies there.
+    pub(crate) fn destination_name(&self) -> Option<OsString> {
+        let path = self.directory.join(self.destination()?);
+        let mut name = PathBuf::new();
+        for component in path.strip_prefix(&self.sandbox.root).ok()?.components() {
+            match component {
+                Component::ParentDir => {
+                    name.pop();
+                }
+                other => name.push(other),
+            }
+        }
+        Some(name.into_os_string()).filter(|name| !name.is_empty())
+    }
+}
+
+/// What the child does to itself before the program starts.
+struct Birth {
+    umask: u32,
+    user: Option<(u32, u32, Vec<u32>)>,
+    file_size: Option<u64>,
+    session: bool,
+    closed: Vec<i32>,
+}
+
+impl Birth {
+    #[expect(unsafe_code, reason = "std has no way to do these in a child")]
+    fn apply(&self) -> io::Result<()> {
+        let check = |result: i32| match result {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        };
+        // SAFETY: plain system calls; every pointer is to memory that lives until the call returns.
+        unsafe {
+            libc::umask(self.umask);
+            if let Some(bytes) = self.file_size {
+                let limit = libc::rlimit {
+                    rlim_cur: bytes,
+                    rlim_max: bytes,
+                };
+                check(libc::setrlimit(libc::RLIMIT_FSIZE, &raw const limit))?;
+            }
+            if let Some((uid, gid, groups)) = &self.user {
+                check(libc::setgroups(groups.len(), groups.as_ptr()))?;
+                check(libc::setresgid(*gid, *gid, *gid))?;
+                check(libc::setresuid(*uid, *uid, *uid))?;
+            }
+            if self.session {
+                check(libc::setsid().min(0))?;
+                check(libc::ioctl(0, libc::TIOCSCTTY, 0))?;
+            }
+            for &descriptor in &self.closed {
+                check(libc::close(descriptor))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn collect(mut pipe: impl Read + Send + 'static) -> JoinHandle<Vec<u8>> {
+    thread::spawn(move || {
+        let mut all = Vec::new();
+        drop(pipe.read_to_end(&mut all));
+        all
+    })
+}
+
+/// Holds one line of stderr to the form of all messages.
+#[track_caller]
+pub(crate) fn check_message(line: &str) {
+    let text = line
+        .strip_prefix("atomwrite: ")
+        .unwrap_or_else(|| panic!("does not begin with the program's name: {line}"));
+    assert!(!text.ends_with('.'), "ends with a full stop: {line}");
+    assert!(
+        !text.contains("os error"),
+        "names an errno by number: {line}"
+    );
+    assert!(
+        !text.contains("failed to"),
+        "not in the words of the contract: {line}"
+    );
+    assert!(
+        !line.contains(|c: char| c.is_control()),
+        "has a control character: {line:?}"
+    );
+    // A word all in capitals is a name: DEST.
+    let mut letters = text.chars();
+    let capital = letters.next().is_none_or(char::is_uppercase)
+        && letters.next().is_none_or(char::is_lowercase);
+    assert!(!capital, "does not begin in lower case: {line}");
+    assert!(
+        line.matches('\'').count() != 1,
+        "a quote is not closed: {line}"
+    );
+}

@@ -1,0 +1,142 @@
+//! `-c STRING`: a shell pipeline, whose output counts only if every part of it succeeds.
+//!
+//! bash runs it, or an sh that has pipefail. Everything that is promised about COMMAND holds.
+
+use std::os::unix::fs::symlink;
+use std::path::PathBuf;
+
+use crate::harness::{Sandbox, needs_tool, tool};
+
+#[test]
+fn the_output_of_a_pipeline_becomes_the_content() {
+    needs_tool!("bash");
+    let sandbox = Sandbox::new();
+    for (arguments, content) in [
+        (&["-c", "seq 3 | sort -r", "out"][..], "3\n2\n1\n"),
+        (&["out", "-c", "echo a; echo b"], "a\nb\n"),
+        (&["--command=cat | tr a-z A-Z", "out"], "TYPED\n"),
+        (&["-vqctr a-z A-Z", "--", "out"], "TYPED\n"),
+        // The list's last command counts.
+        (&["-c", "false; echo x", "out"], "x\n"),
+    ] {
+        sandbox
+            .atomwrite(arguments.to_vec())
+            .stdin("typed\n")
+            .leaves(["out"])
+            .succeeds();
+        assert_eq!(sandbox.text("out"), content, "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_part_that_fails_is_a_failure_of_the_whole() {
+    needs_tool!("bash");
+    let sandbox = Sandbox::new();
+    sandbox.write("out", "old");
+    for (pipeline, status) in [
+        ("(echo half; exit 7) | cat", 7),
+        ("echo x | false", 1),
+        ("exit 3", 3),
+        ("exit 4", 4),
+    ] {
+        sandbox
+            .atomwrite(["-c", pipeline, "out"])
+            .says(format!(
+                "cannot write 'out': the command exited with status {status}; 'out' is unchanged"
+            ))
+            .fails(status);
+    }
+    sandbox
+        .atomwrite(["-c", "kill -9 $$", "out"])
+        .says("cannot write 'out': the command was killed by signal 9")
+        .fails(137);
+    sandbox
+        .atomwrite(["-c", "no-such-program | cat", "out"])
+        .hears("bash: line 1: no-such-program: command not found")
+        .says("the command exited with status 127")
+        .fails(127);
+}
+
+#[test]
+fn a_part_that_is_not_read_to_its_end_is_named_as_the_reason() {
+    needs_tool!("bash");
+    let sandbox = Sandbox::new();
+    sandbox.write("out", "old");
+    sandbox
+        .atomwrite(["-c", "yes | head -n 1", "out"])
+        .says(
+            "the command exited with status 141 (a part of the pipeline died of SIGPIPE, because a later part stopped \
+             reading)",
+        )
+        .fails(141);
+}
+
+#[test]
+fn what_holds_for_a_command_holds_for_a_pipeline() {
+    needs_tool!("bash");
+    let sandbox = Sandbox::new();
+    sandbox.write("out", "old\n");
+    sandbox
+        .atomwrite(["--no-empty", "-c", "true", "out"])
+        .says("the content is empty, and --no-empty was given")
+        .fails(125);
+    sandbox
+        .atomwrite(["-a", "-c", "sed s/old/new/ out | cat", "out"])
+        .succeeds();
+    assert_eq!(sandbox.text("out"), "old\nnew\n");
+    sandbox
+        .atomwrite(["-c", "sleep 9 2>/dev/null & echo x", "out"])
+        .says("the command has ended, but a process that it started still has its output open")
+        .fails(125);
+}
+
+/// A directory for PATH that has these names only, each of them the program that is given.
+fn path_with(sandbox: &Sandbox, programs: &[(&str, &str)]) -> PathBuf {
+    let directory = sandbox.aside("path");
+    std::fs::create_dir(&directory).unwrap();
+    for (name, program) in programs {
+        let found = tool("sh", ["-c", &format!("command -v {program}")]);
+        symlink(found.trim_end(), directory.join(name)).unwrap();
+    }
+    directory
+}
+
+#[test]
+fn without_bash_an_sh_that_has_pipefail_runs_it() {
+    needs_tool!("bash");
+    let sandbox = Sandbox::new();
+    let path = path_with(&sandbox, &[("sh", "bash")]);
+    let run = |pipeline| {
+        sandbox
+            .atomwrite(["-c", pipeline, "out"])
+            .env("PATH", path.clone())
+    };
+    run("echo \"$0\"").succeeds();
+    assert_eq!(sandbox.text("out"), "sh\n");
+    run("(echo half; exit 7) | while read -r line; do echo \"$line\"; done")
+        .says("the command exited with status 7")
+        .fails(7);
+}
+
+#[test]
+fn without_any_shell_that_has_pipefail_nothing_runs() {
+    needs_tool!("dash");
+    let sandbox = Sandbox::new();
+    sandbox.write("out", "old");
+    let missing = "cannot run the command: --command needs bash, or an sh that has pipefail";
+    let run = |path: PathBuf| {
+        sandbox
+            .atomwrite(["-c", "echo ran >ran", "out"])
+            .env("PATH", path)
+            .says(missing)
+            .fails(125);
+    };
+    run(sandbox.aside("no-such-directory"));
+    if std::process::Command::new("dash")
+        .args(["-o", "pipefail", "-c", ":"])
+        .output()
+        .is_ok_and(|done| !done.status.success())
+    {
+        run(path_with(&sandbox, &[("sh", "dash")]));
+    }
+}

@@ -1,0 +1,208 @@
+//! SOURCE, which may be DEST, and whose holes stay holes.
+
+use std::fs::{self, File};
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::Path;
+use std::thread;
+
+use crate::harness::{NOBODY, Sandbox, needs_root, needs_tool, open, skip, tool};
+use crate::input::stdin::noise;
+
+#[test]
+fn reads_a_source_and_not_stdin() {
+    let sandbox = Sandbox::new();
+    sandbox.write("in", "from source");
+    sandbox
+        .atomwrite(["in", "out"])
+        .stdin("from stdin")
+        .succeeds();
+    assert_eq!(sandbox.text("out"), "from source");
+}
+
+#[test]
+fn reads_a_source_of_any_size() {
+    let sandbox = Sandbox::new();
+    for length in [0, 1, 4096, 4097, 5_000_003] {
+        let content = noise(length);
+        sandbox.write("in", &content);
+        sandbox.atomwrite(["in", "out"]).succeeds();
+        assert!(sandbox.read("out") == content, "{length} bytes");
+    }
+}
+
+#[test]
+fn reads_a_source_that_is_dest() {
+    let sandbox = Sandbox::new();
+    sandbox.write_with_mode("out", "same", 0o640);
+    sandbox.symlink("out", "link");
+    sandbox.hard_link("out", "second");
+    for source in ["out", "link", "second"] {
+        sandbox.atomwrite([source, "out"]).succeeds();
+        assert_eq!(sandbox.text("out"), "same");
+        assert_eq!(sandbox.mode("out"), 0o640);
+    }
+}
+
+#[test]
+fn reads_a_source_through_a_link_and_from_a_fifo() {
+    let sandbox = Sandbox::new();
+    sandbox.write("in", "linked");
+    sandbox.symlink("in", "link");
+    sandbox.atomwrite(["link", "out"]).succeeds();
+    assert_eq!(sandbox.text("out"), "linked");
+
+    let fifo = sandbox.fifo("fifo");
+    let writer = thread::spawn(move || fs::write(fifo, "from a fifo").unwrap());
+    sandbox.atomwrite(["fifo", "out"]).succeeds();
+    writer.join().unwrap();
+    assert_eq!(sandbox.text("out"), "from a fifo");
+}
+
+#[test]
+fn reads_a_source_that_names_stdin_by_a_magic_link() {
+    // Only DEST may not be one.
+    let sandbox = Sandbox::new();
+    sandbox
+        .atomwrite(["/dev/stdin", "out"])
+        .stdin("new")
+        .succeeds();
+    assert_eq!(sandbox.text("out"), "new");
+}
+
+#[test]
+fn reads_a_source_in_a_file_named_dash() {
+    let sandbox = Sandbox::new();
+    sandbox.write("-", "from the file");
+    sandbox
+        .atomwrite(["./-", "out"])
+        .stdin("from stdin")
+        .succeeds();
+    assert_eq!(sandbox.text("out"), "from the file");
+}
+
+/// Whether the filesystem can tell where a file has holes.
+fn tells_of_holes(path: &Path) -> bool {
+    let hole = rustix::fs::seek(open(path), rustix::fs::SeekFrom::Hole(0)).unwrap();
+    hole < fs::metadata(path).unwrap().len()
+}
+
+#[test]
+fn keeps_holes() {
+    let sandbox = Sandbox::new();
+    let path = sandbox.write("in", "");
+    let file = File::options().write(true).open(&path).unwrap();
+    file.set_len(64 << 20).unwrap();
+    file.write_all_at(b"begin", 0).unwrap();
+    file.write_all_at(b"middle", 10_000_000).unwrap();
+    // The end is a hole.
+    drop(file);
+    if !tells_of_holes(&path) {
+        skip!("the filesystem does not tell of holes");
+    }
+    let blocks = |name: &str| {
+        // Delayed allocation counts only what is on its way to the disk.
+        open(sandbox.path(name)).sync_all().unwrap();
+        sandbox.stat(name).blocks()
+    };
+    let expected = blocks("in");
+    assert!(
+        expected < 1000,
+        "the filesystem has no holes: {expected} blocks"
+    );
+    for arguments in [&["in", "out"][..], &["--sync=none", "in", "out"]] {
+        sandbox.atomwrite(arguments.to_vec()).succeeds();
+        assert_eq!(sandbox.stat("out").len(), 64 << 20);
+        assert!(blocks("out") <= expected + 64, "{} blocks", blocks("out"));
+        tool("cmp", [&path, &sandbox.path("out")]);
+    }
+}
+
+#[test]
+fn keeps_holes_where_the_kernel_copies_nothing() {
+    // From one filesystem to another of a different kind copy_file_range gives EXDEV (since Linux 5.19).
+    needs_tool!("strace");
+    let sandbox = Sandbox::new();
+    let path = sandbox.write("in", "");
+    let file = File::options().write(true).open(&path).unwrap();
+    file.write_all_at(&noise(100_000), 3_000_000).unwrap();
+    file.write_all_at(b"end", 30_000_000).unwrap();
+    file.set_len(40_000_000).unwrap();
+    drop(file);
+    if !tells_of_holes(&path) {
+        skip!("the filesystem does not tell of holes");
+    }
+    for error in ["EXDEV", "ENOSYS", "EOPNOTSUPP"] {
+        let inject = format!("inject=copy_file_range:error={error}");
+        let strace = ["strace", "-qq", "-o", "/dev/null"];
+        let inject = ["-e", "inject=ioctl:error=EOPNOTSUPP", "-e", &inject];
+        sandbox
+            .atomwrite(["in", "out"])
+            .through([strace, inject].concat())
+            .succeeds();
+        tool("cmp", [&path, &sandbox.path("out")]);
+        open(sandbox.path("out")).sync_all().unwrap();
+        let blocks = sandbox.stat("out").blocks();
+        assert!(blocks < 1000, "{error}: {blocks} blocks");
+    }
+}
+
+#[test]
+fn keeps_a_file_that_is_one_hole() {
+    let sandbox = Sandbox::new();
+    let path = sandbox.write("in", "");
+    File::options()
+        .write(true)
+        .open(&path)
+        .unwrap()
+        .set_len(10_000_001)
+        .unwrap();
+    if !tells_of_holes(&path) {
+        skip!("the filesystem does not tell of holes");
+    }
+    sandbox.atomwrite(["in", "out"]).succeeds();
+    assert_eq!(sandbox.stat("out").len(), 10_000_001);
+    assert!(sandbox.stat("out").blocks() < 100);
+    tool("cmp", [&path, &sandbox.path("out")]);
+}
+
+#[test]
+fn fails_when_source_cannot_be_read() {
+    let sandbox = Sandbox::new();
+    sandbox.write("out", "old");
+    sandbox.mkdir("directory");
+    sandbox
+        .atomwrite(["missing", "out"])
+        .says("'missing'")
+        .says("no such file")
+        .fails(1);
+    sandbox
+        .atomwrite(["directory", "out"])
+        .says("'directory'")
+        .says("is a directory")
+        .fails(1);
+    sandbox
+        .atomwrite(["out/in", "out"])
+        .says("'out/in'")
+        .says("not a directory")
+        .fails(1);
+    sandbox.atomwrite(["", "out"]).says("empty").fails(2);
+    sandbox
+        .atomwrite(["missing", "new"])
+        .says("'missing'")
+        .fails(1);
+}
+
+#[test]
+fn fails_when_source_may_not_be_read() {
+    needs_root!();
+    let sandbox = Sandbox::new();
+    sandbox.give_to(NOBODY, NOBODY);
+    sandbox.write_with_mode("in", "secret", 0o600);
+    sandbox.write("out", "old");
+    sandbox
+        .atomwrite(["-f", "in", "out"])
+        .user(NOBODY, NOBODY, &[])
+        .says("'in'")
+        .says("permission denied")
+        .fails(1);
+}

@@ -1,0 +1,378 @@
+//! Standard input as the new content, without a SOURCE or with `-` for it.
+//!
+//! A pipe, a regular file from its current offset, a socket, a terminal (one line tells that it is read, and how to end
+//! it; `-q` omits it), /dev/null, a /proc file whose size is 0, a descriptor that does not block. A closed stdin is an
+//! error, not empty input, and no file of ours lands on a closed 0, 1 or 2.
+
+use std::fs;
+use std::io::{Seek, SeekFrom, Write};
+use std::net::Shutdown;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::thread;
+
+use rustix::fs::OFlags;
+use rustix::pipe::{PipeFlags, pipe_with};
+
+use crate::harness::{Sandbox, open, terminal, wait_until};
+
+/// Bytes without a period that a buffer's size could hide.
+pub(crate) fn noise(length: usize) -> Vec<u8> {
+    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    std::iter::repeat_with(|| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()[3]
+    })
+    .take(length)
+    .collect()
+}
+
+// ---- Stdin -----------------------------------------------------------------------------------------------------
+
+#[test]
+fn reads_a_pipe_to_its_end() {
+    let sandbox = Sandbox::new();
+    sandbox.write("out", "old");
+    sandbox.atomwrite(["out"]).stdin("new\n").succeeds();
+    assert_eq!(sandbox.text("out"), "new\n");
+}
+
+#[test]
+fn reads_a_pipe_of_any_size() {
+    let sandbox = Sandbox::new();
+    for length in [
+        1, 4095, 4096, 65_536, 65_537, 1_048_576, 1_048_577, 9_000_001,
+    ] {
+        let content = noise(length);
+        sandbox.atomwrite(["out"]).stdin(content.clone()).succeeds();
+        assert!(sandbox.read("out") == content, "{length} bytes");
+    }
+}
+
+#[test]
+fn reads_a_pipe_whose_bytes_come_one_by_one() {
+    let sandbox = Sandbox::new();
+    let mut run = sandbox.atomwrite(["out"]).stdin_held().start();
+    for byte in b"slowly" {
+        run.feed([*byte]);
+    }
+    assert_eq!(run.wait().code(), Some(0));
+    assert_eq!(sandbox.text("out"), "slowly");
+}
+
+#[test]
+fn takes_a_dash_as_stdin() {
+    let sandbox = Sandbox::new();
+    sandbox.atomwrite(["-", "out"]).stdin("new").succeeds();
+    assert_eq!(sandbox.text("out"), "new");
+}
+
+#[test]
+fn reads_a_regular_stdin_from_its_current_offset() {
+    let sandbox = Sandbox::new();
+    sandbox.write("in", "headbody");
+    let mut input = open(sandbox.path("in"));
+    input.seek(SeekFrom::Start(4)).unwrap();
+    sandbox.atomwrite(["out"]).stdin_from(input).succeeds();
+    assert_eq!(sandbox.text("out"), "body");
+}
+
+#[test]
+fn takes_a_regular_stdin_at_or_beyond_its_end_for_empty() {
+    let sandbox = Sandbox::new();
+    sandbox.write("in", "read already");
+    sandbox.write("out", "old");
+    for offset in [12, 1000] {
+        let mut input = open(sandbox.path("in"));
+        input.seek(SeekFrom::Start(offset)).unwrap();
+        let run = sandbox.atomwrite(["out"]).stdin_from(input);
+        run.says("empty").fails(3);
+    }
+}
+
+#[test]
+fn reads_a_large_regular_stdin_from_an_odd_offset() {
+    let sandbox = Sandbox::new();
+    let content = noise(5_000_003);
+    sandbox.write("in", &content);
+    let mut input = open(sandbox.path("in"));
+    input.seek(SeekFrom::Start(4097)).unwrap();
+    sandbox.atomwrite(["out"]).stdin_from(input).succeeds();
+    assert!(sandbox.read("out") == content[4097..]);
+}
+
+#[test]
+fn leaves_the_offset_of_a_regular_stdin_at_its_end() {
+    // As every reader does: a second one on the same descriptor gets nothing twice.
+    let sandbox = Sandbox::new();
+    sandbox.write("in", noise(3_000_001));
+    let mut input = open(sandbox.path("in"));
+    let theirs = input.try_clone().unwrap();
+    sandbox.atomwrite(["out"]).stdin_from(theirs).succeeds();
+    assert_eq!(input.stream_position().unwrap(), 3_000_001);
+}
+
+#[test]
+fn reads_dest_itself_as_stdin() {
+    let sandbox = Sandbox::new();
+    sandbox.write("out", "same");
+    let input = open(sandbox.path("out"));
+    sandbox.atomwrite(["out"]).stdin_from(input).succeeds();
+    assert_eq!(sandbox.text("out"), "same");
+}
+
+#[test]
+fn reads_a_socket() {
+    let sandbox = Sandbox::new();
+    let (mut ours, theirs) = UnixStream::pair().unwrap();
+    let content = noise(2_000_000);
+    let sent = content.clone();
+    let writer = thread::spawn(move || {
+        ours.write_all(&sent).unwrap();
+        ours.shutdown(Shutdown::Write).unwrap();
+        ours
+    });
+    sandbox.atomwrite(["out"]).stdin_from(theirs).succeeds();
+    drop(writer.join().unwrap());
+    assert!(sandbox.read("out") == content);
+}
+
+const END_OF_INPUT: &[u8] = b"\x04";
+
+#[test]
+fn tells_that_it_reads_a_terminal_and_how_to_end_that() {
+    let sandbox = Sandbox::new();
+    let (mut keyboard, stdin) = terminal();
+    keyboard.write_all(b"typed\n").unwrap();
+    keyboard.write_all(END_OF_INPUT).unwrap();
+    sandbox
+        .atomwrite(["out"])
+        .stdin_from(stdin)
+        .says("reading from the terminal; end with Ctrl-D, give up with Ctrl-C")
+        .succeeds();
+    assert_eq!(sandbox.text("out"), "typed\n");
+}
+
+#[test]
+fn tells_it_before_anything_is_typed() {
+    let sandbox = Sandbox::new();
+    let (mut keyboard, stdin) = terminal();
+    let (read, write) = pipe_with(PipeFlags::CLOEXEC).unwrap();
+    let run = sandbox
+        .atomwrite(["out"])
+        .stdin_from(stdin)
+        .stderr_to(write)
+        .start();
+    wait_until("the hint is there", || {
+        rustix::io::ioctl_fionread(&read).unwrap() > 0
+    });
+    keyboard.write_all(b"typed\n").unwrap();
+    keyboard.write_all(END_OF_INPUT).unwrap();
+    assert_eq!(run.wait().code(), Some(0));
+    assert_eq!(sandbox.text("out"), "typed\n");
+}
+
+#[test]
+fn reads_a_terminal_without_a_word_when_quiet() {
+    let sandbox = Sandbox::new();
+    let (mut keyboard, stdin) = terminal();
+    keyboard.write_all(b"typed\n").unwrap();
+    keyboard.write_all(END_OF_INPUT).unwrap();
+    sandbox
+        .atomwrite(["-q", "out"])
+        .stdin_from(stdin)
+        .succeeds();
+    assert_eq!(sandbox.text("out"), "typed\n");
+}
+
+#[test]
+fn says_nothing_of_a_terminal_that_it_does_not_read() {
+    let sandbox = Sandbox::new();
+    sandbox.write("in", "new");
+    let (_keyboard, stdin) = terminal();
+    sandbox
+        .atomwrite(["in", "out"])
+        .stdin_from(stdin)
+        .succeeds();
+    assert_eq!(sandbox.text("out"), "new");
+    let (_keyboard, stdin) = terminal();
+    sandbox
+        .atomwrite(["/dev/null", "empty"])
+        .stdin_from(stdin)
+        .succeeds();
+}
+
+#[test]
+fn makes_a_new_empty_file_from_dev_null() {
+    let sandbox = Sandbox::new();
+    sandbox
+        .atomwrite(["out"])
+        .stdin_from(open("/dev/null"))
+        .succeeds();
+    assert_eq!(sandbox.text("out"), "");
+}
+
+#[test]
+fn reads_a_proc_file_whose_size_is_zero() {
+    let sandbox = Sandbox::new();
+    assert_eq!(fs::metadata("/proc/version").unwrap().len(), 0);
+    let expected = fs::read("/proc/version").unwrap();
+    assert!(!expected.is_empty());
+    sandbox
+        .atomwrite(["stdin"])
+        .stdin_from(open("/proc/version"))
+        .succeeds();
+    assert_eq!(sandbox.read("stdin"), expected);
+    sandbox.atomwrite(["/proc/version", "source"]).succeeds();
+    assert_eq!(sandbox.read("source"), expected);
+}
+
+#[test]
+fn reads_a_sys_file_whose_size_is_too_large() {
+    let sandbox = Sandbox::new();
+    let path = "/sys/class/net/lo/mtu";
+    let expected = fs::read(path).unwrap();
+    assert!(fs::metadata(path).unwrap().len() > expected.len() as u64);
+    sandbox
+        .atomwrite(["stdin"])
+        .stdin_from(open(path))
+        .succeeds();
+    assert_eq!(sandbox.read("stdin"), expected);
+    sandbox.atomwrite([path, "source"]).succeeds();
+    assert_eq!(sandbox.read("source"), expected);
+}
+
+#[test]
+fn waits_for_a_pipe_that_does_not_block() {
+    // From a few thousand bytes on, pages are moved and not read.
+    for times in [1, 2000] {
+        let sandbox = Sandbox::new();
+        let (read, write) = pipe_with(PipeFlags::CLOEXEC).unwrap();
+        rustix::fs::fcntl_setfl(&read, OFlags::NONBLOCK).unwrap();
+        let ours = read.try_clone().unwrap();
+        let run = sandbox.atomwrite(["out"]).stdin_from(read).start();
+        let asleep = || {
+            let stat = fs::read_to_string(format!("/proc/{}/stat", run.id())).unwrap();
+            stat.rsplit(") ").next().unwrap().starts_with('S')
+        };
+        let parts = ["first ", "second ", "third"].map(|part| part.repeat(times));
+        for part in &parts {
+            wait_until("it sleeps over an empty pipe", asleep);
+            rustix::io::write(&write, part.as_bytes()).unwrap();
+            wait_until("it has read", || {
+                rustix::io::ioctl_fionread(&write).unwrap() == 0
+            });
+        }
+        drop(write);
+        let done = run.wait();
+        assert_eq!((done.code(), done.stderr.as_str()), (Some(0), ""));
+        assert_eq!(sandbox.text("out"), parts.concat());
+        // The flag belongs to all who share the pipe.
+        let flags = rustix::fs::fcntl_getfl(ours.as_fd()).unwrap();
+        assert!(flags.contains(OFlags::NONBLOCK));
+    }
+}
+
+#[test]
+fn fails_when_stdin_cannot_be_read() {
+    let sandbox = Sandbox::new();
+    sandbox.write("out", "old");
+    let directory = open(sandbox.root());
+    sandbox
+        .atomwrite(["out"])
+        .stdin_from(directory)
+        .says("directory")
+        .fails(1);
+    let write_only = fs::OpenOptions::new()
+        .write(true)
+        .open("/dev/null")
+        .unwrap();
+    sandbox
+        .atomwrite(["out"])
+        .stdin_from(write_only)
+        .says("read")
+        .fails(1);
+}
+
+// ---- Closed descriptors ----------------------------------------------------------------------------------------
+
+const SUBSETS: [&[i32]; 8] = [&[], &[0], &[1], &[2], &[0, 1], &[0, 2], &[1, 2], &[0, 1, 2]];
+
+#[test]
+fn takes_a_closed_stdin_for_an_error_and_not_for_empty_input() {
+    let sandbox = Sandbox::new();
+    sandbox.write("out", "old");
+    sandbox.write("empty", "");
+    for closed in SUBSETS.iter().filter(|closed| closed.contains(&0)) {
+        for arguments in [
+            &["out"][..],
+            &["-", "out"],
+            &["--allow-empty", "out"],
+            &["empty"],
+            &["new"],
+        ] {
+            sandbox
+                .atomwrite(arguments.to_vec())
+                .closed(closed)
+                .fails(1);
+        }
+    }
+    sandbox
+        .atomwrite(["out"])
+        .closed(&[0])
+        .says("closed")
+        .fails(1);
+}
+
+#[test]
+fn keeps_its_files_off_closed_descriptors() {
+    let sandbox = Sandbox::new();
+    sandbox.write("in", "from source");
+    for closed in SUBSETS {
+        // -v has something to say, which must not land in the file.
+        sandbox.write("old", "old");
+        let mut run = sandbox.atomwrite(["-v", "in", "old"]).closed(closed);
+        if !closed.contains(&2) {
+            run = run.says("replaced 'old' (11 bytes)");
+        }
+        run.succeeds();
+        assert_eq!(sandbox.text("old"), "from source", "{closed:?}");
+        assert_eq!(sandbox.text("in"), "from source", "{closed:?}");
+
+        if !closed.contains(&0) {
+            let run = sandbox
+                .atomwrite(["old"])
+                .stdin("from stdin")
+                .closed(closed);
+            run.succeeds();
+            assert_eq!(sandbox.text("old"), "from stdin", "{closed:?}");
+        }
+    }
+}
+
+#[test]
+fn keeps_its_messages_out_of_files_when_stderr_is_closed() {
+    let sandbox = Sandbox::new();
+    sandbox.write("in", "");
+    sandbox.write("out", "old");
+    for closed in SUBSETS.iter().filter(|closed| closed.contains(&2)) {
+        // The harness compares every file with what it was.
+        sandbox
+            .atomwrite(["--no-empty", "in", "out"])
+            .closed(closed)
+            .fails(3);
+        sandbox
+            .atomwrite(["missing", "out"])
+            .closed(closed)
+            .fails(1);
+        sandbox
+            .atomwrite(["--bogus", "out"])
+            .closed(closed)
+            .fails(2);
+        if !closed.contains(&0) {
+            sandbox.atomwrite(["out"]).closed(closed).fails(3);
+        }
+    }
+}

@@ -1,0 +1,357 @@
+//! `--append`.
+//!
+//! What the contract says: with `-a` the new content is what DEST holds now followed by the input. It implies `--lock`, which
+//! the module `lock` checks, so that two `atomwrite -a` at once lose nothing of either.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::Path;
+
+use crate::harness::{
+    Mount, NOBODY, Sandbox, Strace, Witness, needs_mounts, needs_root, needs_tool,
+};
+
+// ---- What the content is ---------------------------------------------------------------------------------------
+
+#[test]
+fn puts_the_input_behind_what_is_there() {
+    let sandbox = Sandbox::new();
+    sandbox.write("out", "old\n");
+    sandbox.write("src", "from a file\n");
+    sandbox
+        .atomwrite(["-a", "out"])
+        .stdin("from a pipe\n")
+        .succeeds();
+    sandbox
+        .atomwrite(["--append", "-v", "src", "out"])
+        .says("replaced 'out' (28 bytes)")
+        .succeeds();
+    sandbox
+        .atomwrite(["-a", "out", "--", "echo", "from a command"])
+        .succeeds();
+    assert_eq!(
+        sandbox.text("out"),
+        "old\nfrom a pipe\nfrom a file\nfrom a command\n"
+    );
+}
+
+#[test]
+fn makes_a_new_file_of_the_input_alone() {
+    let sandbox = Sandbox::new();
+    sandbox.write_with_mode("src", "new\n", 0o700);
+    sandbox.atomwrite(["-a", "one"]).stdin("new\n").succeeds();
+    sandbox.atomwrite(["-a", "src", "two"]).succeeds();
+    sandbox
+        .atomwrite(["-a", "three", "--", "echo", "new"])
+        .succeeds();
+    for (name, mode) in [("one", 0o644), ("two", 0o700), ("three", 0o644)] {
+        assert_eq!(sandbox.text(name), "new\n", "{name}");
+        assert_eq!(sandbox.mode(name), mode, "{name}");
+    }
+    sandbox
+        .atomwrite(["-a", "-D", "far/off/four"])
+        .stdin("new\n")
+        .leaves([
+            "one",
+            "two",
+            "three",
+            "src",
+            "far",
+            "far/off",
+            "far/off/four",
+        ])
+        .succeeds();
+}
+
+#[test]
+fn directories_that_the_lock_is_in_are_made_at_once_and_stay() {
+    for option in ["-a", "--lock"] {
+        let sandbox = Sandbox::new();
+        let run = sandbox.atomwrite([option, "-D", "far/off/five", "--", "false"]);
+        assert_eq!(run.output().code(), Some(1), "{option}");
+        assert_eq!(sandbox.names(), ["far", "far/off"], "{option}");
+    }
+}
+
+#[test]
+fn empty_input_is_no_danger_to_what_is_there() {
+    let sandbox = Sandbox::new();
+    sandbox.write("out", "old\n");
+    sandbox.atomwrite(["-a", "out"]).stdin("").succeeds();
+    sandbox
+        .atomwrite(["-a", "--no-empty", "out"])
+        .stdin("")
+        .succeeds();
+    sandbox.atomwrite(["-a", "/dev/null", "out"]).succeeds();
+    sandbox.atomwrite(["-a", "out", "--", "true"]).succeeds();
+    assert_eq!(sandbox.text("out"), "old\n");
+    let before = sandbox.inode("out");
+    sandbox
+        .atomwrite(["-a", "-C", "out"])
+        .stdin("")
+        .leaves_alone(0);
+    assert_eq!(sandbox.inode("out"), before);
+    sandbox.atomwrite(["-a", "new"]).stdin("").succeeds();
+    assert_eq!(sandbox.text("new"), "");
+    sandbox
+        .atomwrite(["-a", "--no-empty", "newer"])
+        .stdin("")
+        .says("--no-empty")
+        .fails(3);
+}
+
+#[test]
+fn keeps_every_byte_at_every_size() {
+    let sandbox = Sandbox::new();
+    let sizes = [0, 1, 4095, 4096, 4097, 524_288, 1_048_577];
+    for old in sizes {
+        for new in sizes {
+            let (old, new) = (vec![b'o'; old], vec![b'n'; new]);
+            let both = [&old[..], &new[..]].concat();
+            sandbox.write("out", &old);
+            sandbox.write("src", &new);
+            sandbox
+                .atomwrite(["-a", "--sync=none", "out"])
+                .stdin(new.clone())
+                .succeeds();
+            assert!(sandbox.read("out") == both, "{} {}", old.len(), new.len());
+            sandbox.write("out", &old);
+            sandbox
+                .atomwrite(["-a", "--sync=none", "src", "out"])
+                .succeeds();
+            assert!(sandbox.read("out") == both, "{} {}", old.len(), new.len());
+        }
+    }
+    sandbox.write("out", vec![b'o'; 100_000]);
+    sandbox
+        .atomwrite(["-a", "out", "--", "head", "-c", "200000", "/dev/zero"])
+        .succeeds();
+    let both = [vec![b'o'; 100_000], vec![0; 200_000]].concat();
+    assert!(sandbox.read("out") == both);
+}
+
+#[test]
+fn appends_a_file_to_itself() {
+    let sandbox = Sandbox::new();
+    for size in [10, 10_000] {
+        let old: Vec<u8> = (0_u8..=255).cycle().take(size).collect();
+        sandbox.write("out", &old);
+        sandbox.atomwrite(["-a", "out", "out"]).succeeds();
+        assert!(sandbox.read("out") == [&old[..], &old[..]].concat());
+    }
+}
+
+#[test]
+fn leaves_the_file_alone_when_the_input_breaks_off() {
+    let sandbox = Sandbox::new();
+    for out in ["old", "new"] {
+        if out == "old" {
+            sandbox.write(out, "old\n");
+        }
+        sandbox
+            .atomwrite(["-a", out, "--", "sh", "-c", "echo half; exit 7"])
+            .says("exited with status 7")
+            .fails(7);
+        sandbox
+            .atomwrite(["-a", "nothing", out])
+            .says("'nothing'")
+            .fails(1);
+    }
+    sandbox
+        .atomwrite(["-a", "-n", "old"])
+        .stdin("new")
+        .says("--no-clobber")
+        .fails(3);
+    sandbox.atomwrite(["-a", "-n", "new"]).stdin("1").succeeds();
+    assert_eq!(sandbox.text("new"), "1");
+}
+
+#[test]
+fn appends_through_a_link_and_keeps_the_looks() {
+    let sandbox = Sandbox::new();
+    sandbox.mkdir("far");
+    sandbox.write_with_mode("far/out", "old\n", 0o604);
+    sandbox.symlink("far/out", "link");
+    sandbox
+        .atomwrite(["-a", "link"])
+        .stdin("new\n")
+        .leaves(["far", "far/out", "link"])
+        .succeeds();
+    assert_eq!(sandbox.text("far/out"), "old\nnew\n");
+    assert_eq!(sandbox.mode("far/out"), 0o604);
+}
+
+#[test]
+fn an_unreadable_file_is_refused_before_any_input_is_read() {
+    needs_root!();
+    let sandbox = Sandbox::new();
+    sandbox.give_to(NOBODY, NOBODY);
+    sandbox.write_with_mode("out", "old", 0o200);
+    sandbox.chown("out", NOBODY, NOBODY);
+    for options in [&["-a"][..], &["-a", "-f"]] {
+        let witness = Witness::new();
+        sandbox
+            .atomwrite(options.iter().copied().chain(["out"]))
+            .stdin_from(witness.input())
+            .user(NOBODY, NOBODY, &[])
+            .says("cannot append to 'out'")
+            .fails(1);
+        witness.has_not_been_read();
+    }
+    // To lock it, it need not be read.
+    sandbox
+        .atomwrite(["-q", "--lock", "out"])
+        .stdin("new")
+        .user(NOBODY, NOBODY, &[])
+        .succeeds();
+    assert_eq!(sandbox.text("out"), "new");
+}
+
+// ---- How it comes there ----------------------------------------------------------------------------------------
+
+/// Makes a file of 4 MiB with data at its start and its end only.
+fn spread(path: &Path) {
+    let file = File::create(path).unwrap();
+    file.write_all_at(&vec![b'a'; 100_000], 0).unwrap();
+    file.set_len(4 << 20).unwrap();
+    file.write_all_at(b"end", (4 << 20) - 3).unwrap();
+    // Only then does every filesystem tell of the holes.
+    file.sync_all().unwrap();
+}
+
+#[test]
+fn the_kernel_copies_what_is_there() {
+    needs_tool!("strace");
+    let sandbox = Sandbox::new();
+    copies_without_reading(&sandbox, "copy_file_range");
+}
+
+#[test]
+fn btrfs_and_xfs_share_what_is_there() {
+    needs_mounts!();
+    needs_tool!("strace", "mkfs.btrfs", "mkfs.xfs");
+    for mount in [Mount::btrfs(), Mount::xfs()] {
+        copies_without_reading(&Sandbox::in_dir(mount.path()), "ioctl");
+    }
+}
+
+#[track_caller]
+fn copies_without_reading(sandbox: &Sandbox, by: &str) {
+    spread(&sandbox.path("out"));
+    let expected = [&sandbox.read("out")[..], b"new"].concat();
+    let strace = Strace::new();
+    sandbox
+        .atomwrite(["-a", "out"])
+        .stdin("new")
+        .through(strace.command())
+        .succeeds();
+    assert!(sandbox.read("out") == expected);
+    let blocks = sandbox.stat("out").blocks();
+    assert!(blocks < 1024, "the hole has become {blocks} blocks");
+    let trace = strace.trace();
+    let reads = trace.count(|call| {
+        matches!(call.name.as_str(), "read" | "pread64")
+            && call.args.contains("/out>")
+            && call.result != "0"
+    });
+    assert_eq!(reads, 0, "reads of the old content in {trace}");
+    let copied = trace.count(|call| call.is(by) && call.succeeded());
+    assert!(copied > 0, "no {by} in {trace}");
+}
+
+// ---- Many at once ----------------------------------------------------------------------------------------------
+
+#[test]
+fn forty_appenders_at_once_lose_nothing() {
+    for existing in [true, false] {
+        let sandbox = Sandbox::new();
+        if existing {
+            sandbox.write("out", "old\n");
+        }
+        sandbox.write("src", "from a file\n");
+        let mut expected: Vec<String> = (0..40).map(|writer| format!("line {writer}")).collect();
+        let running: Vec<_> = expected
+            .iter()
+            .enumerate()
+            .map(|(writer, line)| {
+                let line = format!("{line}\n");
+                match writer % 4 {
+                    0 => sandbox
+                        .atomwrite(["-qa", "out", "--", "printf", &line])
+                        .start(),
+                    1 => sandbox
+                        .atomwrite(["-qa", "--sync=none", "out"])
+                        .stdin(line)
+                        .start(),
+                    _ => sandbox.atomwrite(["-qa", "out"]).stdin(line).start(),
+                }
+            })
+            .collect();
+        for one in running {
+            let done = one.wait();
+            assert_eq!(done.code(), Some(0), "{done:?}");
+            assert_eq!(done.stderr, "");
+        }
+        let text = sandbox.text("out");
+        let mut lines: Vec<_> = text.lines().map(str::to_owned).collect();
+        if existing {
+            assert_eq!(lines[0], "old");
+            lines.remove(0);
+        }
+        lines.sort();
+        expected.sort();
+        assert_eq!(lines, expected);
+        assert_eq!(sandbox.names(), ["out", "src"]);
+    }
+}
+
+#[test]
+fn appenders_in_two_directories_by_two_ways_lose_nothing() {
+    // The lock is of the file that the path leads to, not of the path.
+    let sandbox = Sandbox::new();
+    sandbox.mkdir("far");
+    sandbox.symlink("far/out", "link");
+    let running: Vec<_> = (0..20)
+        .map(|writer| {
+            let way = ["link", "far/out", "far/../far/out"][writer % 3];
+            sandbox
+                .atomwrite(["-a", "--sync=none", way])
+                .stdin(format!("{writer}\n"))
+                .start()
+        })
+        .collect();
+    for one in running {
+        assert_eq!(one.wait().code(), Some(0));
+    }
+    let text = sandbox.text("far/out");
+    assert_eq!(text.lines().collect::<BTreeSet<_>>().len(), 20, "{text}");
+    assert_eq!(sandbox.names(), ["far", "far/out", "link"]);
+}
+
+#[test]
+fn the_named_fallback_appends_too() {
+    needs_tool!("strace");
+    for existing in [true, false] {
+        let sandbox = Sandbox::new();
+        if existing {
+            sandbox.write("out", "old\n");
+        }
+        let runs: Vec<_> = (0..6)
+            .map(|writer| {
+                sandbox
+                    .atomwrite(["-a", "out"])
+                    .stdin(format!("{writer}\n"))
+                    .without_linkat()
+                    .start()
+            })
+            .collect();
+        for one in runs {
+            let done = one.wait();
+            assert_eq!(done.code(), Some(0), "{done:?}");
+        }
+        let lines = sandbox.text("out").lines().count();
+        assert_eq!(lines, 6 + usize::from(existing));
+        assert_eq!(sandbox.names(), ["out"]);
+    }
+}

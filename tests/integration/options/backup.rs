@@ -1,0 +1,528 @@
+//! `--backup` and `--suffix`.
+//!
+//! What the contract says: GNU's none, simple, numbered, existing, and its environment (VERSION_CONTROL,
+//! SIMPLE_BACKUP_SUFFIX). The backup is a hard link to the old file, or a copy where no link is possible, made as late as
+//! possible. There is no moment without DEST and none with a partial backup. A run that fails before that has changed no
+//! backup; if the last rename fails, a new backup is removed again, and an older one that was replaced stays replaced. A
+//! SOURCE or stdin that is the file of the backup's name is refused.
+
+use std::collections::BTreeSet;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::{fs, thread};
+
+use crate::harness::{
+    Call, Done, Mount, NOBODY, Sandbox, Strace, needs_mounts, needs_root, needs_tool, skip,
+};
+
+// ---- The file --------------------------------------------------------------------------------------------------
+
+/// A DEST with all that a file can have.
+fn adorn(sandbox: &Sandbox, name: &str) {
+    sandbox.write_with_mode(name, "old content", 0o640);
+    sandbox.chown(name, NOBODY, NOBODY);
+    sandbox.setfacl(name, &["-m", "u:1:rw"]);
+    sandbox.set_xattr(name, "user.one", b"1");
+}
+
+#[track_caller]
+fn is_adorned(sandbox: &Sandbox, name: &str) {
+    assert_eq!(sandbox.text(name), "old content");
+    assert_eq!(sandbox.owner(name), (NOBODY, NOBODY));
+    assert!(sandbox.acl(name).contains("user:1:rw-"));
+    assert_eq!(sandbox.xattr(name, "user.one").as_deref(), Some(&b"1"[..]));
+    assert_eq!(sandbox.stat(name).nlink(), 1);
+}
+
+#[test]
+fn is_the_old_file_itself() {
+    needs_root!();
+    needs_tool!("setfacl");
+    let sandbox = Sandbox::new();
+    adorn(&sandbox, "out");
+    let before = sandbox.stat("out");
+    sandbox
+        .atomwrite(["-b", "out"])
+        .stdin("new")
+        .leaves(["out", "out~"])
+        .succeeds();
+    is_adorned(&sandbox, "out~");
+    let after = sandbox.stat("out~");
+    assert_eq!(before.ino(), after.ino());
+    assert_eq!(
+        (before.mtime(), before.mtime_nsec()),
+        (after.mtime(), after.mtime_nsec())
+    );
+    // Over an older one, too.
+    let old = sandbox.inode("out");
+    sandbox
+        .atomwrite(["-b", "out"])
+        .stdin("newer")
+        .leaves(["out", "out~"])
+        .succeeds();
+    assert_eq!(sandbox.inode("out~"), old);
+    assert_eq!(sandbox.text("out~"), "new");
+}
+
+#[test]
+fn says_nothing_of_its_own_link() {
+    let sandbox = Sandbox::new();
+    sandbox.write("out", "old");
+    sandbox
+        .atomwrite(["-v", "-b", "out"])
+        .stdin("new")
+        .says("replaced 'out' (3 bytes)")
+        .leaves(["out", "out~"])
+        .succeeds();
+    sandbox.hard_link("out", "other");
+    let done = sandbox
+        .atomwrite(["-v", "-b", "out"])
+        .stdin("newer")
+        .output();
+    assert!(done.stderr.contains("1 other hard link"), "{done:?}");
+}
+
+#[test]
+fn another_users_file_is_copied_where_links_to_it_are_forbidden() {
+    needs_root!();
+    if fs::read_to_string("/proc/sys/fs/protected_hardlinks").unwrap() != "1\n" {
+        skip!("fs.protected_hardlinks is off");
+    }
+    for (control, name, older) in [
+        ("simple", "out~", false),
+        ("simple", "out~", true),
+        ("numbered", "out.~1~", false),
+        ("numbered", "out.~2~", true),
+    ] {
+        let sandbox = Sandbox::new();
+        sandbox.chmod("", 0o777);
+        sandbox.write("out", "old");
+        if older {
+            sandbox.write("out~", "older");
+            sandbox.write("out.~1~", "older");
+        }
+        let old = sandbox.inode("out");
+        let before = sandbox.names().len();
+        let run = || {
+            sandbox
+                .atomwrite(["-fq", &format!("--backup={control}"), "out"])
+                .stdin("new")
+                .user(NOBODY, NOBODY, &[])
+        };
+        let done = run().output();
+        assert_eq!(done.code(), Some(0), "{older} {control}: {done:?}");
+        assert_ne!(sandbox.inode(name), old, "{older} {control}");
+        assert_eq!(sandbox.text(name), "old");
+        assert_eq!(sandbox.text("out"), "new");
+        assert_eq!(sandbox.owner(name), (NOBODY, NOBODY));
+        let added = usize::from(name != "out~" || !older);
+        assert_eq!(sandbox.names().len(), before + added);
+        // One that cannot be read can be neither linked nor copied.
+        sandbox.write_with_mode("out", "old", 0o662);
+        sandbox.chown("out", 0, 0);
+        run().says("cannot back up 'out'").fails(1);
+    }
+}
+
+/// Makes it impossible to link DEST, and nothing else.
+fn without_a_link_to_dest(error: &str) -> Strace {
+    Strace::new()
+        .inject(&format!("linkat:error={error}"))
+        .at("out")
+}
+
+/// Makes the last rename fail, and no other.
+pub(crate) fn without_the_rename_to_dest(error: &str) -> Strace {
+    let renames = format!("rename,renameat,renameat2:error={error}");
+    Strace::new().inject(&renames).at("out")
+}
+
+#[test]
+fn is_a_whole_copy_where_no_link_is_possible() {
+    needs_root!();
+    needs_tool!("strace", "setfacl");
+    // EXDEV: DEST counts for another project quota than its directory.
+    for error in ["EPERM", "EXDEV", "EMLINK", "EOPNOTSUPP"] {
+        for older in [false, true] {
+            for control in ["simple", "numbered"] {
+                let sandbox = Sandbox::new();
+                adorn(&sandbox, "out");
+                let name = match control {
+                    "simple" => "out~",
+                    _ => "out.~1~",
+                };
+                if older {
+                    sandbox.write("out~", "older");
+                }
+                let old = sandbox.inode("out");
+                let mut names = sandbox.names();
+                names.push(name.into());
+                names.sort();
+                names.dedup();
+                let strace = without_a_link_to_dest(error);
+                sandbox
+                    .atomwrite([&format!("--backup={control}"), "out"])
+                    .stdin("new")
+                    .through(strace.command())
+                    .leaves(names)
+                    .succeeds();
+                assert!(strace.has_injected());
+                is_adorned(&sandbox, name);
+                assert_ne!(sandbox.inode(name), old);
+                assert_eq!(sandbox.text("out"), "new");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_copy_is_private_until_it_is_whole_and_on_the_disk_before_it_has_its_name() {
+    needs_tool!("strace");
+    let sandbox = Sandbox::new();
+    sandbox.write_with_mode("out", "old", 0o644);
+    // Every link is forbidden: so the copy has a name from the start, in every form.
+    let strace = Strace::new().inject("linkat:error=EPERM");
+    sandbox
+        .atomwrite(["-b", "out"])
+        .stdin("new")
+        .through(strace.command())
+        .umask(0)
+        .leaves(["out", "out~"])
+        .succeeds();
+    assert_eq!(sandbox.text("out~"), "old");
+    assert_eq!(sandbox.mode("out~"), 0o644);
+    let trace = strace.trace();
+    let makes_files = |args: &str| args.contains("O_CREAT") || args.contains("O_TMPFILE");
+    for at in trace.places(|call| call.is("openat") && makes_files(&call.args)) {
+        assert!(trace.own()[at].args.ends_with(", 0600"), "{trace}");
+    }
+    let renamed_to = |name: &str| {
+        let end = format!(", \"{name}\"");
+        trace.only("rename", |call| {
+            call.renames() && call.succeeded() && call.args.contains(&end)
+        })
+    };
+    let named = renamed_to("out~");
+    let synced = trace.places(|call| call.is("fsync") && call.on_draft());
+    assert!(
+        synced.len() >= 2 && synced.iter().all(|at| *at < named),
+        "{trace}"
+    );
+    assert!(named < renamed_to("out"), "{trace}");
+}
+
+#[test]
+fn each_of_three_is_the_file_before_where_names_cannot_be_exchanged() {
+    needs_mounts!();
+    needs_tool!("bindfs");
+    let mount = Mount::new_bindfs();
+    let sandbox = Sandbox::in_dir(mount.path());
+    sandbox.write("out", "0");
+    for number in 1..=3 {
+        sandbox
+            .atomwrite(["-b", "out"])
+            .stdin(format!("{number}"))
+            .leaves(["out", "out~"])
+            .succeeds();
+        assert_eq!(sandbox.text("out"), format!("{number}"));
+        assert_eq!(sandbox.text("out~"), format!("{}", number - 1));
+    }
+}
+
+#[test]
+fn is_on_the_disk_before_the_file_is_overwritten_where_the_directory_cannot_be_read() {
+    needs_root!();
+    needs_tool!("strace");
+    let sandbox = Sandbox::new();
+    sandbox.write("out", "old");
+    sandbox.chown("out", NOBODY, NOBODY);
+    sandbox.give_to(NOBODY, NOBODY);
+    sandbox.chmod("", 0o300);
+    let run = |control: &str| {
+        sandbox
+            .atomwrite(["-q", "--inplace=always", control, "out"])
+            .stdin("new")
+            .user(NOBODY, NOBODY, &[])
+    };
+    run("--backup=numbered")
+        .says("cannot read its directory: permission denied")
+        .fails(1);
+    let strace = Strace::new();
+    let done = run("--backup=simple").through(strace.command()).output();
+    assert_eq!(done.code(), Some(0), "{done:?}");
+    sandbox.chmod("", 0o700);
+    assert_eq!(sandbox.text("out~"), "old");
+    let trace = strace.trace();
+    let synced = trace.places(|call| call.is("syncfs"));
+    let written = trace.only("overwriting", |call| {
+        call.is("write") && call.args.contains("/out>")
+    });
+    assert!(synced.iter().any(|at| *at < written), "{trace}");
+}
+
+// ---- No moment without -----------------------------------------------------------------------------------------
+
+/// Writes again and again, while others look: `out` is never missing, and neither it nor `out~`, once that is there, is
+/// ever anything but one of the contents.
+fn is_never_missing(sandbox: &Sandbox, with_backup: bool, mut write: impl FnMut(u32) -> Done) {
+    let content = |number: u32| format!("{number} ").repeat(5000);
+    sandbox.write("out", content(0));
+    if with_backup {
+        sandbox.write("out~", content(0));
+    }
+    let check = |content: String| {
+        let words: Vec<_> = content.split(' ').collect();
+        assert!(words.len() == 5001 && words[..5000].iter().all(|word| *word == words[0]));
+    };
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            let mut reads = 0;
+            while !over.load(Ordering::Relaxed) {
+                check(fs::read_to_string(sandbox.path("out")).expect("DEST is missing"));
+                match fs::read_to_string(sandbox.path("out~")) {
+                    Ok(content) => check(content),
+                    Err(error) => assert!(!with_backup, "the backup is missing: {error}"),
+                }
+                reads += 1;
+            }
+            reads
+        });
+        let mut codes = Vec::new();
+        for number in 1..=60 {
+            codes.push(write(number).code());
+        }
+        over.store(true, Ordering::Relaxed);
+        let reads: u32 = reader.join().expect("a reader saw what it must not see");
+        assert!(reads > 60);
+        assert_eq!(codes, [Some(0); 60]);
+    });
+    assert_eq!(sandbox.text("out"), content(60));
+    assert_eq!(sandbox.text("out~"), content(59));
+    assert_eq!(sandbox.names(), ["out", "out~"]);
+}
+
+fn numbers(number: u32) -> Vec<u8> {
+    format!("{number} ").repeat(5000).into_bytes()
+}
+
+#[test]
+fn neither_file_is_ever_missing() {
+    for with_backup in [true, false] {
+        let sandbox = Sandbox::new();
+        is_never_missing(&sandbox, with_backup, |number| {
+            sandbox
+                .atomwrite(["-b", "--sync=none", "out"])
+                .stdin(numbers(number))
+                .output()
+        });
+    }
+}
+
+#[test]
+fn neither_file_is_ever_missing_where_the_backup_is_a_copy() {
+    needs_tool!("strace");
+    let sandbox = Sandbox::new();
+    is_never_missing(&sandbox, true, |number| {
+        let strace = without_a_link_to_dest("EPERM");
+        sandbox
+            .atomwrite(["-b", "--sync=none", "out"])
+            .stdin(numbers(number))
+            .through(strace.command())
+            .output()
+    });
+}
+
+#[test]
+fn many_at_once_keep_both_whole() {
+    for control in ["simple", "numbered"] {
+        let sandbox = Sandbox::new();
+        sandbox.write("out", numbers(0));
+        sandbox.write("out~", numbers(0));
+        let control = format!("--backup={control}");
+        // Some without a backup, some that wait for one another: none removes another's names.
+        let running: Vec<_> = (1..=90)
+            .map(|number| {
+                let option =
+                    ["--sync=none", &control, &control][usize::try_from(number % 3).unwrap()];
+                let lock = if number % 5 == 0 {
+                    "--lock"
+                } else {
+                    "--sync=none"
+                };
+                // -q: with --lock, a pipe is warned of.
+                sandbox
+                    .atomwrite(["-q", option, lock, "--sync=none", "out"])
+                    .stdin(numbers(number))
+                    .start()
+            })
+            .collect();
+        for one in running {
+            let done = one.wait();
+            assert_eq!(done.code(), Some(0), "{done:?}");
+            assert_eq!(done.stderr, "");
+        }
+        for name in sandbox.names() {
+            let name = name.to_str().unwrap();
+            assert!(name.starts_with("out"), "{name} is left");
+            let text = sandbox.text(name);
+            let words: Vec<_> = text.split(' ').collect();
+            assert!(
+                words.len() == 5001 && words[..5000].iter().all(|word| *word == words[0]),
+                "{name} is torn"
+            );
+        }
+    }
+}
+
+#[test]
+fn with_lock_the_numbered_ones_are_a_history() {
+    let sandbox = Sandbox::new();
+    sandbox.write("n", "0\n");
+    let count = "echo $(($(cat n) + 1))";
+    let running: Vec<_> = (0..12)
+        .map(|_| {
+            sandbox
+                .atomwrite(["--lock", "--backup=t", "n", "--", "sh", "-c", count])
+                .start()
+        })
+        .collect();
+    for one in running {
+        let done = one.wait();
+        assert_eq!(done.code(), Some(0), "{done:?}");
+    }
+    assert_eq!(sandbox.text("n"), "12\n");
+    for number in 1..=12 {
+        let backup = sandbox.text(format!("n.~{number}~"));
+        assert_eq!(backup, format!("{}\n", number - 1));
+    }
+    assert_eq!(sandbox.names().len(), 13);
+}
+
+/// Checks that the new file is whole and on the disk before any backup changes, and that from there to the commit
+/// nothing is written, made or synced.
+fn is_made_as_late_as_possible(directory: Option<&Path>) {
+    for (control, name) in [("simple", "out~"), ("numbered", "out.~1~")] {
+        let sandbox = directory.map_or_else(Sandbox::new, Sandbox::in_dir);
+        sandbox.write("out", "old");
+        sandbox.write("out~", "older");
+        let strace = Strace::new();
+        let done = sandbox
+            .atomwrite([&format!("--backup={control}"), "out"])
+            .stdin("new")
+            .through(strace.command())
+            .output();
+        assert_eq!(done.code(), Some(0), "{done:?}");
+        let trace = strace.trace();
+        let names = |call: &Call, name: &str| call.args.contains(&format!(", \"{name}\""));
+        let first = trace.places(|call| {
+            (call.is("linkat") || call.renames()) && (names(call, name) || names(call, "out"))
+        })[0];
+        let last = trace.only("commit", |call| {
+            call.renames() && call.args.ends_with(", \"out\"")
+        });
+        let synced = trace.places(|call| call.is("fsync") && call.on_draft());
+        assert!(!synced.is_empty(), "{trace}");
+        assert!(synced.iter().all(|at| *at < first), "{trace}");
+        for call in &trace.own()[first..last] {
+            let changes = ["write", "fsync", "fchmod", "fchown", "fsetxattr"];
+            assert!(!changes.contains(&call.name.as_str()), "{trace}");
+        }
+    }
+}
+
+#[test]
+fn is_made_when_the_new_file_is_on_the_disk() {
+    needs_tool!("strace");
+    is_made_as_late_as_possible(None);
+}
+
+#[test]
+fn is_made_when_the_new_file_is_on_the_disk_of_a_btrfs() {
+    needs_mounts!();
+    needs_tool!("strace", "mkfs.btrfs");
+    // There the new file is synced once more when it has a name.
+    let mount = Mount::btrfs();
+    is_made_as_late_as_possible(Some(mount.path()));
+}
+
+/// Runs writers of `out` at once, each with a content of its own. Returns how many contents are neither in DEST nor in a
+/// backup afterwards, and checks that every file is whole and that no temporary name is left.
+fn contents_lost(sandbox: &Sandbox, options: &[&str], writers: u32) -> usize {
+    sandbox.write("out", numbers(0));
+    let running: Vec<_> = (1..=writers)
+        .map(|number| {
+            // -q: with --lock, a pipe is warned of.
+            let words = options.iter().chain(&["-q", "--sync=none", "out"]);
+            let run = sandbox.atomwrite(words.copied());
+            run.stdin(numbers(number)).start()
+        })
+        .collect();
+    for one in running {
+        let done = one.wait();
+        assert_eq!((done.code(), &*done.stderr), (Some(0), ""), "{done:?}");
+    }
+    let mut kept = BTreeSet::new();
+    for name in sandbox.names() {
+        let name = name.to_str().unwrap();
+        assert!(name.starts_with("out"), "{name} is left");
+        let content = sandbox.read(name);
+        let number = (0..=writers).find(|number| numbers(*number) == content);
+        kept.insert(number.unwrap_or_else(|| panic!("{name} is torn")));
+    }
+    (0..=writers)
+        .filter(|number| !kept.contains(number))
+        .count()
+}
+
+#[test]
+fn of_twenty_numbered_at_once_at_most_a_few_have_no_backup_and_with_lock_none() {
+    let sandbox = Sandbox::new();
+    let lost = contents_lost(&sandbox, &["--backup=numbered"], 20);
+    assert!(lost <= 5, "{lost} of 20");
+    let sandbox = Sandbox::new();
+    let lost = contents_lost(&sandbox, &["--lock", "--backup=numbered"], 20);
+    assert_eq!(lost, 0);
+    assert_eq!(sandbox.names().len(), 21);
+}
+
+#[test]
+fn of_two_simple_ones_at_once_each_is_whole_and_with_lock_none_is_lost() {
+    for _ in 0..20 {
+        for older in [false, true] {
+            for (options, lost) in [(&["-b"][..], 2), (&["--lock", "-b"], 1)] {
+                let sandbox = Sandbox::new();
+                if older {
+                    sandbox.write("out~", numbers(0));
+                }
+                // Of three contents, DEST and its backup hold two.
+                assert!(contents_lost(&sandbox, options, 2) <= lost, "{options:?}");
+                assert_eq!(sandbox.names(), ["out", "out~"]);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_order_of_the_calls_never_leaves_dest_without_a_name() {
+    needs_tool!("strace");
+    let sandbox = Sandbox::new();
+    sandbox.write("out", "old");
+    sandbox.write("out~", "older");
+    let strace = Strace::new();
+    sandbox
+        .atomwrite(["-b", "out"])
+        .stdin("new")
+        .through(strace.command())
+        .leaves(["out", "out~"])
+        .succeeds();
+    let trace = strace.trace();
+    // No call moves DEST away or removes it, or the backup's name.
+    let moved_away = trace.count(|call: &Call| {
+        (call.renames() && call.args.contains(", \"out\", "))
+            || (call.name.starts_with("unlink")
+                && (call.args.contains("\"out\"") || call.args.contains("\"out~\"")))
+    });
+    assert_eq!(moved_away, 0, "{trace}");
+}

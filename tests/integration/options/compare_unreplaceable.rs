@@ -1,0 +1,449 @@
+//! A DEST that nothing can be renamed to: `-C` compares it with the input as that arrives, and `--inplace` writes into it
+//! where the filesystem refuses the rename itself. A directory that is gone is said to be gone.
+
+use std::io::Seek;
+use std::path::PathBuf;
+
+use crate::harness::{
+    Cover, Mount, NOBODY, Sandbox, Strace, needs_mounts, needs_root, needs_tool, open, tool,
+};
+
+/// Why DEST cannot be replaced; undone when dropped.
+enum Obstacle {
+    Flag(&'static str, PathBuf),
+    Mounted(#[expect(dead_code, reason = "it is unmounted when dropped")] Cover),
+    ReadOnly(Mount),
+    Owner,
+}
+
+impl Drop for Obstacle {
+    fn drop(&mut self) {
+        match self {
+            Self::Flag(flag, path) => drop(tool(
+                "chattr",
+                [format!("-{flag}").as_ref(), path.as_os_str()],
+            )),
+            Self::ReadOnly(mount) => mount.remount("rw"),
+            Self::Mounted(_) | Self::Owner => {}
+        }
+    }
+}
+
+/// A sandbox with `out`, which holds "old" and cannot be replaced, and what the refusal says.
+fn obstructed(which: &str) -> (Obstacle, Sandbox, &'static str) {
+    let flagged = |flag: &'static str, reason| {
+        let sandbox = Sandbox::new();
+        let path = sandbox.write("out", "old");
+        tool("chattr", [format!("+{flag}").as_ref(), path.as_os_str()]);
+        (Obstacle::Flag(flag, path), sandbox, reason)
+    };
+    let of_others = |directory: u32, file: u32, reason| {
+        let sandbox = Sandbox::new();
+        sandbox.write_with_mode("out", "old", file);
+        sandbox.chmod(".", directory);
+        (Obstacle::Owner, sandbox, reason)
+    };
+    match which {
+        "immutable" => flagged("i", "it is immutable"),
+        "append-only" => flagged("a", "it can only be appended to"),
+        "bind mount" => {
+            let sandbox = Sandbox::new();
+            let mounted = sandbox.aside("mounted");
+            std::fs::write(&mounted, "old").unwrap();
+            let cover = Cover::bind(&mounted, &sandbox.write("out", "below"));
+            (Obstacle::Mounted(cover), sandbox, "it is a mount point")
+        }
+        "read-only mount" => {
+            let mount = Mount::tmpfs("size=1m");
+            let sandbox = Sandbox::in_dir(mount.path());
+            sandbox.write("out", "old");
+            mount.remount("ro");
+            (Obstacle::ReadOnly(mount), sandbox, "read-only file system")
+        }
+        "another user's directory" => of_others(0o755, 0o666, "permission denied"),
+        "mode 444" => of_others(0o777, 0o444, "permission denied"),
+        other => panic!("{other}?"),
+    }
+}
+
+#[test]
+fn content_that_is_there_already_is_no_error_and_other_content_is() {
+    needs_mounts!();
+    needs_tool!("chattr", "setpriv");
+    for which in [
+        "immutable",
+        "append-only",
+        "bind mount",
+        "read-only mount",
+        "another user's directory",
+        "mode 444",
+    ] {
+        let (obstacle, sandbox, reason) = obstructed(which);
+        let run = |arguments: &[&str]| {
+            let run = sandbox.atomwrite(arguments.to_vec());
+            match obstacle {
+                Obstacle::Owner => run.user(NOBODY, NOBODY, &[]),
+                _ => run,
+            }
+        };
+        run(&["-C", "out"]).stdin("old").leaves_alone(0);
+        run(&["-C", "--unchanged-status", "9", "out"])
+            .stdin("old")
+            .leaves_alone(9);
+        run(&["-C", "out", "--", "printf", "old"]).leaves_alone(0);
+        run(&["-C", "--sync=file", "-b", "out"])
+            .stdin("old")
+            .leaves_alone(0);
+        for other in ["olD", "ol", "older", "x"] {
+            run(&["-C", "out"]).stdin(other).says(reason).fails(1);
+            let command = ["-C", "out", "--", "printf", other];
+            run(&command).says(reason).fails(125);
+        }
+        run(&["-C", "-m", "1600", "out"])
+            .stdin("old")
+            .says(reason)
+            .fails(1);
+        run(&["-C", "out"]).stdin("").says("empty").fails(3);
+    }
+}
+
+#[test]
+fn the_guards_are_asked_although_nothing_is_stored() {
+    needs_root!();
+    needs_tool!("chattr");
+    let (_obstacle, sandbox, _) = obstructed("immutable");
+    let validated = |program: &'static str| {
+        sandbox
+            .atomwrite(["-C", "--validate", program, "out"])
+            .stdin("old")
+    };
+    validated(r#"test "$(cat)" = old && cmp "$1" out"#).leaves_alone(0);
+    validated("exit 1").says("the validator exited").fails(3);
+    let sum = "0".repeat(64);
+    sandbox
+        .atomwrite(["-C", "--sha256", &sum, "out"])
+        .stdin("old")
+        .says("SHA-256")
+        .fails(3);
+}
+
+#[test]
+fn the_refusal_follows_the_first_difference() {
+    needs_root!();
+    needs_tool!("chattr");
+    let (_obstacle, sandbox, reason) = obstructed("immutable");
+    let mut run = sandbox.atomwrite(["-C", "out"]).stdin_held().start();
+    run.feed("oh");
+    let done = run.wait_with_input_open();
+    assert_eq!(done.code(), Some(1));
+    assert!(done.stderr.contains(reason), "{done:?}");
+
+    sandbox
+        .atomwrite(["-C", "out", "--", "sh", "-c", "yes; touch ran"])
+        .says(reason)
+        .fails(125);
+}
+
+#[test]
+fn without_compare_it_is_refused_before_any_input_is_read() {
+    needs_root!();
+    needs_tool!("chattr");
+    let (_obstacle, sandbox, reason) = obstructed("immutable");
+    let path = sandbox.aside("input");
+    std::fs::write(&path, "old").unwrap();
+    let mut input = open(&path);
+    let held = input.try_clone().unwrap();
+    sandbox
+        .atomwrite(["out"])
+        .stdin_from(held)
+        .says(reason)
+        .fails(1);
+    assert_eq!(input.stream_position().unwrap(), 0, "input was read");
+}
+
+#[test]
+fn appending_nothing_changes_nothing() {
+    needs_root!();
+    needs_tool!("chattr");
+    let (_obstacle, sandbox, reason) = obstructed("immutable");
+    sandbox
+        .atomwrite(["-a", "-C", "out"])
+        .stdin("")
+        .leaves_alone(0);
+    sandbox
+        .atomwrite(["-a", "-C", "out"])
+        .stdin("x")
+        .says(reason)
+        .fails(1);
+}
+
+#[test]
+fn many_files_that_are_there_already_need_no_writable_directory() {
+    needs_mounts!();
+    let mount = Mount::tmpfs("size=1m");
+    let sandbox = Sandbox::in_dir(mount.path());
+    let source = Sandbox::new();
+    for name in ["one", "two"] {
+        sandbox.write(name, name);
+        source.write(name, name);
+    }
+    mount.remount("ro");
+    let run = || {
+        let names = ["one", "two"].map(|name| source.path(name).into_os_string());
+        let words = ["-C", "-t", "."].map(Into::into);
+        sandbox.atomwrite(words.into_iter().chain(names))
+    };
+    run().leaves_alone(0);
+    source.write("two", "changed");
+    run()
+        .says("read-only file system")
+        .says("'.' is unchanged")
+        .leaves(["one", "two"])
+        .output();
+    assert_eq!(sandbox.text("two"), "two");
+    mount.remount("rw");
+}
+
+/// What a filesystem on object storage answers to a rename.
+const REFUSED: [&str; 4] = ["EPERM", "EXDEV", "EOPNOTSUPP", "ENOSYS"];
+
+/// A filesystem that knows neither links nor renames.
+fn without_renames(error: &str) -> Strace {
+    Strace::new().inject(&format!("linkat,rename,renameat,renameat2:error={error}"))
+}
+
+#[test]
+fn inplace_writes_where_the_filesystem_refuses_to_rename() {
+    needs_tool!("strace");
+    for error in REFUSED {
+        for policy in ["--inplace", "--inplace=always"] {
+            let sandbox = Sandbox::new();
+            sandbox.write_with_mode("old", "a longer old content", 0o640);
+            let inode = sandbox.inode("old");
+            for (dest, words, mode) in [
+                ("old", &[][..], 0o640),
+                ("new", &[], 0o644),
+                ("mode", &["-m", "600"], 0o600),
+                ("not", &["-n"], 0o644),
+                ("a/b", &["-D"], 0o644),
+            ] {
+                let strace = without_renames(error);
+                let words = words.iter().copied().chain([policy, dest]);
+                let done = sandbox
+                    .atomwrite(words)
+                    .stdin("new")
+                    .umask(0o022)
+                    .through(strace.command())
+                    .output();
+                assert_eq!(done.code(), Some(0), "{error} {dest}: {done:?}");
+                assert!(
+                    done.stderr.contains("in place: readers may see"),
+                    "{done:?}"
+                );
+                assert_eq!(sandbox.text(dest), "new");
+                assert_eq!(sandbox.mode(dest), mode);
+            }
+            assert_eq!(sandbox.inode("old"), inode);
+            assert_eq!(sandbox.names(), ["a", "a/b", "mode", "new", "not", "old"]);
+        }
+    }
+}
+
+#[test]
+fn a_new_file_of_which_nothing_could_be_written_is_removed_again() {
+    needs_tool!("strace");
+    let sandbox = Sandbox::new();
+    let strace = without_renames("ENOSYS").inject("fallocate:error=ENOSPC");
+    sandbox
+        .atomwrite(["--inplace", "new"])
+        .stdin("new")
+        .through(strace.command())
+        .warns("writing 'new' in place")
+        .says("no space left on device")
+        .leaves(Vec::<String>::new())
+        .fails(1);
+}
+
+#[test]
+fn a_new_file_that_was_written_and_may_not_be_whole_stays() {
+    needs_tool!("strace");
+    let sandbox = Sandbox::new();
+    let strace = without_renames("ENOSYS")
+        .inject("fchmod:error=EPERM")
+        .at(sandbox.path("new"))
+        .at(sandbox.root());
+    sandbox
+        .atomwrite(["--inplace", "-m", "644", "new"])
+        .stdin("secret")
+        .through(strace.command())
+        .warns("writing 'new' in place")
+        .says("cannot set the mode of 'new'")
+        .says("; 6 of 6 bytes are written")
+        .fails(4);
+    assert_eq!(sandbox.text("new"), "secret");
+    assert_eq!(
+        sandbox.mode("new"),
+        0o600,
+        "it was private until it was complete"
+    );
+}
+
+#[test]
+fn a_file_that_vanishes_is_written_in_place_as_planned() {
+    needs_tool!("strace");
+    let sandbox = Sandbox::new();
+    sandbox.write_with_mode("out", "old", 0o600);
+    let strace = without_renames("EXDEV").alone();
+    sandbox
+        .atomwrite(["--inplace", "--validate", r#"rm "$2""#, "out"])
+        .stdin("new")
+        .through(strace.command())
+        .warns("writing 'out' in place")
+        .succeeds();
+    assert_eq!(sandbox.mode("out"), 0o600);
+
+    sandbox
+        .atomwrite(["--inplace=always", "-b", "--validate", r#"rm "$2""#, "out"])
+        .stdin("newer")
+        .says("it is not the file that was checked")
+        .says("'out' does not exist any more")
+        .leaves(Vec::<String>::new())
+        .output();
+    assert!(sandbox.names().is_empty(), "{:?}", sandbox.names());
+}
+
+#[test]
+fn what_could_not_be_synced_is_no_success() {
+    needs_tool!("strace");
+    for words in [
+        &["-C", "--sync=file", "out"][..],
+        &["--inplace=always", "out"],
+    ] {
+        let sandbox = Sandbox::new();
+        sandbox.write("out", "old");
+        let strace = Strace::new().inject("fsync:error=EROFS");
+        let run = sandbox.atomwrite(words.to_vec()).stdin("old");
+        let done = run.through(strace.command()).output();
+        assert_ne!(done.code(), Some(0), "{words:?}: {done:?}");
+    }
+}
+
+#[test]
+fn in_an_append_only_directory_nothing_is_left_and_no_clobber_is_asked_first() {
+    needs_mounts!();
+    needs_tool!("mkfs.ext4", "chattr");
+    let mount = Mount::ext4(16, &[]);
+    let sandbox = Sandbox::in_dir(mount.path());
+    sandbox.write("out", "old");
+    let root = sandbox.root().as_os_str();
+    tool("chattr", ["+a".as_ref(), root]);
+    sandbox
+        .atomwrite(["-n", "-C", "out"])
+        .stdin("old")
+        .says("--no-clobber")
+        .fails(3);
+    sandbox
+        .atomwrite(["-b", "--inplace", "out"])
+        .stdin("new")
+        .says("append-only")
+        .fails(1);
+    tool("chattr", ["-a".as_ref(), root]);
+}
+
+#[test]
+fn without_inplace_a_refused_rename_names_it() {
+    needs_tool!("strace");
+    for error in ["EXDEV", "EOPNOTSUPP", "ENOSYS"] {
+        let sandbox = Sandbox::new();
+        sandbox.write("out", "old");
+        let strace = without_renames(error);
+        sandbox
+            .atomwrite(["out"])
+            .stdin("new")
+            .through(strace.command())
+            .says("; --inplace writes it in place")
+            .fails(1);
+    }
+}
+
+#[test]
+fn a_full_disk_or_a_broken_one_is_no_reason_to_write_in_place() {
+    needs_tool!("strace");
+    for error in ["ENOSPC", "EIO", "EDQUOT"] {
+        let sandbox = Sandbox::new();
+        sandbox.write("out", "old");
+        let strace = Strace::new().inject(&format!("rename,renameat,renameat2:error={error}"));
+        let run = sandbox.atomwrite(["--inplace", "out"]).stdin("new");
+        run.through(strace.command()).fails(1);
+    }
+}
+
+#[test]
+fn another_users_file_in_a_directory_for_all_does_not_get_the_content_in_place_either() {
+    needs_root!();
+    let sandbox = Sandbox::new();
+    sandbox.chmod(".", 0o1777);
+    sandbox.write_with_mode("out", "old", 0o666);
+    sandbox.chown("out", NOBODY, NOBODY);
+    for words in [
+        &["out"][..],
+        &["--inplace", "out"],
+        &["--inplace=always", "out"],
+    ] {
+        let run = sandbox.atomwrite(words.to_vec()).stdin("secret");
+        run.says("that user would get the content").fails(1);
+    }
+    sandbox
+        .atomwrite(["--inplace=always", "--keep=none", "out"])
+        .stdin("secret")
+        .says(
+            "it is another user's, in a directory that all may write to, and that user would get \
+             the content; without --inplace, --keep=none or -o replaces it",
+        )
+        .fails(1);
+    sandbox.fifo("fifo");
+    sandbox.chown("fifo", NOBODY, NOBODY);
+    sandbox
+        .atomwrite(["--inplace", "fifo"])
+        .stdin("secret")
+        .says(
+            "it is another user's FIFO, in a directory that all may write to, and that user would \
+             get the content",
+        )
+        .fails(1);
+    sandbox
+        .atomwrite(["out"])
+        .user(1234, 1234, &[])
+        .stdin("new")
+        .says("only its owner may replace it (the sticky bit); 'out' is unchanged")
+        .fails(1);
+    sandbox
+        .atomwrite(["--inplace", "--keep=none", "out"])
+        .stdin("mine")
+        .succeeds();
+    assert_eq!(sandbox.owner("out").0, 0);
+}
+
+#[test]
+fn a_current_directory_that_was_deleted_is_said_to_be_that() {
+    for (words, what) in [
+        (&["out"][..], "the directory of 'out'"),
+        (&["-D", "a/out"], "the directory of 'a/out'"),
+        (&["--lock", "out"], "the directory of 'out'"),
+        (&["-t", ".", "/proc/self/status"], "directory '.'"),
+    ] {
+        let sandbox = Sandbox::new();
+        sandbox.mkdir("gone");
+        let inside = ["sh", "-c", r#"rmdir "$PWD" && exec "$@""#, "sh"];
+        let run = sandbox
+            .atomwrite(words.to_vec())
+            .through(inside)
+            .stdin("new");
+        let done = run.current_dir(sandbox.path("gone")).output();
+        assert_eq!(done.code(), Some(1), "{done:?}");
+        let line =
+            format!("atomwrite: cannot open {what}: the current directory has been deleted\n");
+        assert_eq!(done.stderr, line);
+        assert!(sandbox.names().is_empty());
+    }
+}

@@ -1,0 +1,86 @@
+//! `--files-from` and `--files0-from`: lists of names for `-t`.
+//!
+//! A name ends at a newline or at NUL, and every other byte is a part of it. Empty lines are skipped; there are no
+//! comments and no quoting. Where the other option was meant, the error says so.
+
+use crate::harness::Sandbox;
+
+/// A sandbox with a directory for the files, which are in another one.
+fn sandbox() -> Sandbox {
+    let sandbox = Sandbox::new();
+    sandbox.mkdir("d");
+    sandbox.mkdir("s");
+    for name in ["a", " b ", "#c", "'d'", "e\\n"] {
+        sandbox.write(format!("s/{name}"), name);
+    }
+    sandbox
+}
+
+const SOURCES: [&str; 7] = ["d", "s", "s/ b ", "s/#c", "s/'d'", "s/a", "s/e\\n"];
+
+#[test]
+fn a_line_is_a_name() {
+    for through in ["stdin", "file"] {
+        let sandbox = sandbox();
+        let list = "\ns/a\n\ns/ b \ns/#c\ns/'d'\ns/e\\n";
+        let run = if through == "stdin" {
+            sandbox.atomwrite(["-t", "d", "--files-from=-"]).stdin(list)
+        } else {
+            std::fs::write(sandbox.aside("list"), list).unwrap();
+            let list = sandbox.aside("list");
+            sandbox.atomwrite([
+                "-t".as_ref(),
+                "d".as_ref(),
+                "--files-from".as_ref(),
+                list.as_os_str(),
+            ])
+        };
+        let new = ["d/ b ", "d/#c", "d/'d'", "d/a", "d/e\\n"];
+        run.leaves(SOURCES.iter().chain(&new).copied()).succeeds();
+        for name in new {
+            assert_eq!(sandbox.text(name), name[2..], "{through}");
+        }
+    }
+}
+
+#[test]
+fn names_are_relative_to_the_current_directory() {
+    let sandbox = sandbox();
+    sandbox.write("s/list", "a\n");
+    sandbox
+        .atomwrite(["-t", "../d", "--files-from=list"])
+        .current_dir("s")
+        .leaves(SOURCES.iter().chain(&["d/a", "s/list"]).copied())
+        .succeeds();
+}
+
+#[test]
+fn a_carriage_return_belongs_to_the_name() {
+    let sandbox = sandbox();
+    let run = |list: &str| sandbox.atomwrite(["-t", "d", "--files-from=-"]).stdin(list);
+    run("s/a\r\ns/b\r\n")
+        .says("no such file or directory; the lines of the list end with CR LF")
+        .leaves(SOURCES)
+        .fails(1);
+    sandbox.write("s/f\r", "f");
+    run("s/f\r\n")
+        .leaves(SOURCES.iter().chain(&["d/f\r", "s/f\r"]).copied())
+        .succeeds();
+}
+
+#[test]
+fn a_list_of_the_other_kind_is_told_its_option() {
+    let sandbox = sandbox();
+    sandbox
+        .atomwrite(["-t", "d", "--files0-from=-"])
+        .stdin("s/a\ns/ b \n")
+        .says("no such file or directory; for one name a line, use --files-from")
+        .leaves(SOURCES)
+        .fails(1);
+    sandbox
+        .atomwrite(["-t", "d", "--files-from=-"])
+        .stdin("s/a\0s/ b \0")
+        .says("for names that end with NUL, use --files0-from")
+        .leaves(SOURCES)
+        .fails(1);
+}

@@ -1,0 +1,513 @@
+//! `--inplace`, the one way that is not atomic.
+//!
+//! What the contract says: where a rename cannot work (a file that is mounted by itself, a directory that is read-only or
+//! not ours, a device, a FIFO), and only there, the input is taken in whole, the space is reserved, and then DEST is
+//! overwritten; one warning says that it is not atomic. `always` keeps the inode. Without the option such a DEST fails
+//! before any input is read, and the message names both cures. Never for ENOSPC or EIO. Status 4 if it broke off.
+
+use std::fs::{self, File};
+use std::os::unix::fs::{FileExt, MetadataExt};
+
+use rustix::process::Signal;
+
+use crate::harness::{
+    Cover, Mount, NOBODY, Sandbox, Strace, Witness, needs_mounts, needs_root, needs_tool, tool,
+};
+
+/// A part of the warning.
+pub(crate) const WARNING: &str = "overwriting 'out' in place";
+
+/// A directory in which a user may write to `out`, and do nothing else.
+fn closed_to_others() -> Sandbox {
+    let sandbox = Sandbox::new();
+    sandbox.write_with_mode("out", "old content", 0o666);
+    sandbox
+}
+
+// ---- Where it is needed ----------------------------------------------------------------------------------------
+
+#[test]
+fn a_file_that_is_mounted_by_itself_is_overwritten() {
+    needs_mounts!();
+    let sandbox = Sandbox::new();
+    let elsewhere = Sandbox::new();
+    let shown = elsewhere.write("shown", "old content");
+    let target = sandbox.write("out", "hidden");
+    let cover = Cover::bind(&shown, &target);
+    let inode = elsewhere.inode("shown");
+    sandbox
+        .atomwrite(["--inplace", "out"])
+        .stdin("new")
+        .warns(WARNING)
+        .succeeds();
+    assert_eq!(sandbox.text("out"), "new");
+    assert_eq!(elsewhere.text("shown"), "new");
+    assert_eq!(elsewhere.inode("shown"), inode);
+    sandbox
+        .atomwrite(["--inplace=always", "-v", "out"])
+        .stdin("newer")
+        .warns(WARNING)
+        .says("written in place: 'out' (5 bytes)")
+        .succeeds();
+    assert_eq!(elsewhere.text("shown"), "newer");
+    drop(cover);
+    assert_eq!(sandbox.text("out"), "hidden");
+}
+
+#[test]
+fn a_file_that_is_mounted_by_itself_fails_before_any_input_is_read() {
+    needs_mounts!();
+    let sandbox = Sandbox::new();
+    let elsewhere = Sandbox::new();
+    let shown = elsewhere.write("shown", "old content");
+    let target = sandbox.write("out", "hidden");
+    let _cover = Cover::bind(&shown, &target);
+    for options in [
+        &[][..],
+        &["--inplace=never"],
+        &["--inplace", "--inplace=never"],
+    ] {
+        let witness = Witness::new();
+        sandbox
+            .atomwrite(options.iter().copied().chain(["out"]))
+            .stdin_from(witness.input())
+            .says(
+                "it is a mount point, and nothing can be renamed to it; mount its directory instead, or let --inplace \
+                 overwrite it; ",
+            )
+            .fails(1);
+        witness.has_not_been_read();
+        sandbox
+            .atomwrite(options.iter().copied().chain(["out", "--", "touch", "ran"]))
+            .says("--inplace")
+            .fails(125);
+    }
+}
+
+#[test]
+fn a_file_in_a_directory_that_is_not_ours_is_overwritten() {
+    needs_root!();
+    let sandbox = closed_to_others();
+    let inode = sandbox.inode("out");
+    sandbox
+        .atomwrite(["--inplace", "out"])
+        .stdin("new")
+        .user(NOBODY, NOBODY, &[])
+        .warns(WARNING)
+        .succeeds();
+    assert_eq!(sandbox.text("out"), "new");
+    assert_eq!(sandbox.inode("out"), inode);
+    assert_eq!(sandbox.owner("out"), (0, 0));
+    assert_eq!(sandbox.mode("out"), 0o666);
+    let witness = Witness::new();
+    sandbox
+        .atomwrite(["out"])
+        .stdin_from(witness.input())
+        .user(NOBODY, NOBODY, &[])
+        .says("permission denied")
+        .says("--inplace")
+        .fails(1);
+    witness.has_not_been_read();
+    // A new file cannot be written in place of nothing.
+    sandbox
+        .atomwrite(["--inplace", "new"])
+        .stdin("new")
+        .user(NOBODY, NOBODY, &[])
+        .says("permission denied")
+        .fails(1);
+}
+
+#[test]
+fn a_file_in_a_sticky_directory_is_overwritten() {
+    needs_root!();
+    let sandbox = closed_to_others();
+    sandbox.chmod("", 0o1777);
+    let inode = sandbox.inode("out");
+    sandbox
+        .atomwrite(["--inplace", "out"])
+        .stdin("new")
+        .user(NOBODY, NOBODY, &[])
+        .warns(WARNING)
+        .succeeds();
+    assert_eq!(sandbox.text("out"), "new");
+    assert_eq!(sandbox.inode("out"), inode);
+    let witness = Witness::new();
+    sandbox
+        .atomwrite(["out"])
+        .stdin_from(witness.input())
+        .user(NOBODY, NOBODY, &[])
+        .says("sticky")
+        .says("--inplace")
+        .fails(1);
+    witness.has_not_been_read();
+}
+
+#[test]
+fn a_file_in_an_immutable_directory_is_overwritten() {
+    needs_mounts!();
+    needs_tool!("mkfs.ext4", "chattr");
+    let mount = Mount::ext4(16, &[]);
+    let sandbox = Sandbox::in_dir(mount.path());
+    sandbox.write("out", "old content");
+    tool("chattr", ["+i".as_ref(), sandbox.root().as_os_str()]);
+    sandbox
+        .atomwrite(["out"])
+        .stdin("new")
+        .says("--inplace")
+        .fails(1);
+    sandbox
+        .atomwrite(["--inplace", "out"])
+        .stdin("new")
+        .warns(WARNING)
+        .succeeds();
+    assert_eq!(sandbox.text("out"), "new");
+    tool("chattr", ["-i".as_ref(), sandbox.root().as_os_str()]);
+    // The file itself: nothing helps.
+    tool("chattr", ["+i".as_ref(), sandbox.path("out").as_os_str()]);
+    sandbox
+        .atomwrite(["--inplace=always", "out"])
+        .stdin("newer")
+        .says("'out'")
+        .fails(1);
+    tool("chattr", ["-i".as_ref(), sandbox.path("out").as_os_str()]);
+}
+
+#[test]
+fn a_file_on_a_read_only_filesystem_stays_as_it_is() {
+    needs_mounts!();
+    let mount = Mount::tmpfs("size=1m");
+    let sandbox = Sandbox::in_dir(mount.path());
+    sandbox.write("out", "old content");
+    mount.remount("ro");
+    for option in ["--inplace", "--inplace=always", "--inplace=never"] {
+        let witness = Witness::new();
+        sandbox
+            .atomwrite([option, "out"])
+            .stdin_from(witness.input())
+            .says("read-only")
+            .fails(1);
+        witness.has_not_been_read();
+    }
+    mount.remount("rw");
+}
+
+#[test]
+fn where_a_rename_works_auto_renames() {
+    let sandbox = Sandbox::new();
+    sandbox.write("out", "old content");
+    let inode = sandbox.inode("out");
+    sandbox
+        .atomwrite(["--inplace", "-v", "out"])
+        .stdin("new")
+        .says("replaced 'out'")
+        .succeeds();
+    assert_ne!(sandbox.inode("out"), inode);
+    sandbox
+        .atomwrite(["--inplace=always", "-v", "new"])
+        .stdin("new")
+        .says("created 'new'")
+        .succeeds();
+}
+
+#[test]
+fn always_keeps_the_inode_and_its_names() {
+    let sandbox = Sandbox::new();
+    sandbox.write_with_mode("out", "old content", 0o604);
+    sandbox.set_xattr("out", "user.one", b"1");
+    sandbox.hard_link("out", "other");
+    sandbox.symlink("out", "link");
+    let inode = sandbox.inode("out");
+    sandbox
+        .atomwrite(["--inplace=always", "link"])
+        .stdin("new")
+        .warns("overwriting 'link' in place")
+        .succeeds();
+    assert_eq!(sandbox.text("other"), "new");
+    assert_eq!(sandbox.inode("out"), inode);
+    assert_eq!(sandbox.mode("out"), 0o604);
+    assert!(sandbox.stat("link").is_symlink());
+    let attribute = sandbox.xattr("out", "user.one");
+    assert!(attribute.is_none_or(|value| value == b"1"));
+}
+
+#[test]
+fn no_space_is_no_reason_to_overwrite() {
+    needs_mounts!();
+    let mount = Mount::tmpfs("size=512k");
+    let sandbox = Sandbox::in_dir(mount.path());
+    sandbox.write("out", vec![b'o'; 300_000]);
+    sandbox
+        .atomwrite(["--inplace", "out"])
+        .stdin(vec![b'n'; 290_000])
+        .says("no space left")
+        .fails(1);
+    // In its place there is room.
+    sandbox
+        .atomwrite(["--inplace=always", "out"])
+        .stdin(vec![b'n'; 290_000])
+        .warns(WARNING)
+        .succeeds();
+    assert!(sandbox.read("out") == vec![b'n'; 290_000]);
+}
+
+// ---- How -------------------------------------------------------------------------------------------------------
+
+/// A shorthand: `--inplace=always` in a sandbox with an old `out`.
+pub(crate) fn always<'a>(sandbox: &'a Sandbox, options: &[&str]) -> crate::harness::Run<'a> {
+    sandbox.atomwrite(["--inplace=always"].iter().chain(options).copied())
+}
+
+#[test]
+fn shorter_and_longer_content_is_whole() {
+    let sandbox = Sandbox::new();
+    for (old, new) in [
+        (0, 10),
+        (10, 0),
+        (100_000, 3),
+        (3, 100_000),
+        (700_000, 1_500_000),
+        (1_500_000, 700_000),
+    ] {
+        sandbox.write("out", vec![b'o'; old]);
+        always(&sandbox, &["--allow-empty", "out"])
+            .stdin(vec![b'n'; new])
+            .warns(WARNING)
+            .succeeds();
+        assert!(sandbox.read("out") == vec![b'n'; new], "{old} {new}");
+    }
+}
+
+#[test]
+fn holes_of_the_source_are_zeros() {
+    let sandbox = Sandbox::new();
+    let source = File::create(sandbox.path("src")).unwrap();
+    source.set_len(2 << 20).unwrap();
+    source.write_all_at(b"data", 1 << 20).unwrap();
+    source.sync_all().unwrap();
+    sandbox.write("out", vec![b'o'; 3 << 20]);
+    always(&sandbox, &["src", "out"]).warns(WARNING).succeeds();
+    assert!(sandbox.read("out") == sandbox.read("src"));
+}
+
+#[test]
+fn a_file_can_be_its_own_source() {
+    let sandbox = Sandbox::new();
+    let content: Vec<u8> = (0_u8..=255).cycle().take(1_000_000).collect();
+    sandbox.write("out", &content);
+    always(&sandbox, &["out", "out"]).warns(WARNING).succeeds();
+    assert!(sandbox.read("out") == content);
+    always(&sandbox, &["-a", "out", "out"])
+        .warns(WARNING)
+        .succeeds();
+    assert!(sandbox.read("out") == [&content[..], &content[..]].concat());
+}
+
+#[test]
+fn quiet_silences_the_warning() {
+    let sandbox = Sandbox::new();
+    sandbox.write("out", "old content");
+    always(&sandbox, &["-q", "out"]).stdin("new").succeeds();
+    assert_eq!(sandbox.text("out"), "new");
+}
+
+#[test]
+fn whatever_fails_before_it_begins_leaves_the_file_untouched() {
+    let sandbox = Sandbox::new();
+    sandbox.write("out", "old content");
+    always(&sandbox, &["out"])
+        .stdin("")
+        .says("--allow-empty")
+        .fails(3);
+    always(&sandbox, &["-n", "out"])
+        .stdin("new")
+        .says("--no-clobber")
+        .fails(3);
+    always(&sandbox, &["--sha256", &"0".repeat(64), "out"])
+        .stdin("new")
+        .says("SHA-256")
+        .fails(3);
+    always(&sandbox, &["out", "--", "sh", "-c", "echo half; exit 5"])
+        .says("status 5")
+        .fails(5);
+    always(
+        &sandbox,
+        &["out", "--", "sh", "-c", "echo half; kill -9 $$"],
+    )
+    .says("signal 9")
+    .fails(137);
+    always(&sandbox, &["nothing", "out"])
+        .says("'nothing'")
+        .fails(1);
+    always(&sandbox, &["--validate", "grep -q good", "out"])
+        .stdin("bad")
+        .says("validator")
+        .fails(3);
+    // There is nothing to do, and so nothing to warn of.
+    always(&sandbox, &["-C", "out"])
+        .stdin("old content")
+        .leaves_alone(0);
+    let witness = Witness::new();
+    always(&sandbox, &["out"])
+        .stdin_from(witness.input())
+        .env("TMPDIR", "/nowhere")
+        .says("/nowhere")
+        .fails(1);
+    witness.has_not_been_read();
+}
+
+#[test]
+fn a_command_and_a_validator_that_agree_are_heard() {
+    let sandbox = Sandbox::new();
+    sandbox.write("out", "old content");
+    always(&sandbox, &["out", "--", "printf", "new"])
+        .warns(WARNING)
+        .succeeds();
+    assert_eq!(sandbox.text("out"), "new");
+    // The validator sees the content under DEST's own name, and DEST as it is still.
+    let validator = "grep -q good && grep -q good \"$1\" && grep -q '^new' \"$2\" && \
+                     test \"${1##*/}\" = out && test \"$1\" != \"$2\"";
+    always(&sandbox, &["--validate", validator, "out"])
+        .stdin("good")
+        .warns(WARNING)
+        .succeeds();
+    assert_eq!(sandbox.text("out"), "good");
+}
+
+#[test]
+fn a_dest_that_is_replaced_while_the_validator_runs_is_left_alone() {
+    let sandbox = Sandbox::new();
+    sandbox.write("out", "old content");
+    sandbox.write("other", "theirs");
+    // Written to the file that had the name, the content would be lost with it.
+    let done = always(&sandbox, &["-q", "--validate", "mv other \"$2\"", "out"])
+        .stdin("new")
+        .output();
+    assert_eq!(done.code(), Some(1), "{done:?}");
+    let why = "cannot write 'out': it is not the file that was checked; ";
+    assert!(done.stderr.contains(why), "{done:?}");
+    assert_eq!(sandbox.text("out"), "theirs");
+    assert_eq!(sandbox.names(), ["out"]);
+}
+
+#[test]
+fn backups_are_copies() {
+    needs_root!();
+    let sandbox = Sandbox::new();
+    for older in [false, true] {
+        sandbox.write_with_mode("out", "old content", 0o640);
+        sandbox.chown("out", NOBODY, NOBODY);
+        let inode = sandbox.inode("out");
+        if older {
+            sandbox.write("out~", "older");
+        }
+        always(&sandbox, &["-b", "out"])
+            .stdin("new")
+            .warns(WARNING)
+            .leaves(["out", "out~"])
+            .succeeds();
+        assert_eq!(sandbox.inode("out"), inode);
+        assert_eq!(sandbox.text("out"), "new");
+        assert_eq!(sandbox.text("out~"), "old content");
+        assert_eq!(sandbox.mode("out~"), 0o640);
+        assert_eq!(sandbox.owner("out~"), (NOBODY, NOBODY));
+        assert_eq!(sandbox.stat("out~").nlink(), 1);
+    }
+    // In a directory where nothing can be made there is none, and so no write either.
+    let sandbox = closed_to_others();
+    sandbox
+        .atomwrite(["--inplace", "-b", "out"])
+        .stdin("new")
+        .user(NOBODY, NOBODY, &[])
+        .says("back up")
+        .fails(1);
+}
+
+#[test]
+fn attributes_that_were_asked_for_are_set() {
+    needs_root!();
+    let sandbox = Sandbox::new();
+    sandbox.write_with_mode("out", "old content", 0o640);
+    let inode = sandbox.inode("out");
+    always(
+        &sandbox,
+        &["-m", "g+w,o=r", "-o", "65534", "-g", "1", "out"],
+    )
+    .stdin("new")
+    .warns(WARNING)
+    .succeeds();
+    assert_eq!(sandbox.mode("out"), 0o664);
+    assert_eq!(sandbox.owner("out"), (NOBODY, 1));
+    assert_eq!(sandbox.inode("out"), inode);
+    always(&sandbox, &["-m", "400", "out"])
+        .stdin("newer")
+        .warns(WARNING)
+        .succeeds();
+    assert_eq!(sandbox.mode("out"), 0o400);
+    assert_eq!(sandbox.text("out"), "newer");
+    // What may not be set fails, before the first byte. The space has been reserved by then, which tells the file's
+    // time, and only its owner can put that back.
+    let sandbox = closed_to_others();
+    let done = sandbox
+        .atomwrite(["--inplace", "-q", "-m", "600", "out"])
+        .stdin("new")
+        .user(NOBODY, NOBODY, &[])
+        .output();
+    assert_eq!(done.code(), Some(1), "{done:?}");
+    assert!(
+        done.stderr
+            .ends_with("operation not permitted; 'out' is unchanged\n"),
+        "{done:?}"
+    );
+    assert_eq!(sandbox.text("out"), "old content");
+    assert_eq!(sandbox.mode("out"), 0o666);
+}
+
+#[test]
+fn is_put_on_the_disk_unless_that_is_not_wanted() {
+    needs_tool!("strace");
+    for (sync, wanted) in [("none", 0), ("file", 1), ("full", 1)] {
+        let sandbox = Sandbox::new();
+        sandbox.write("out", "old content");
+        let strace = Strace::new();
+        always(&sandbox, &["-q", "--sync", sync, "out"])
+            .stdin("new")
+            .through(strace.command())
+            .succeeds();
+        let trace = strace.trace();
+        let synced = trace.places(|call| call.is("fsync") && call.args.contains("/out>"));
+        assert_eq!(synced.len(), wanted, "{sync} {trace}");
+        let written = trace.places(|call| call.is("write") && call.args.contains("/out>"));
+        let sized = trace.places(|call| call.is("ftruncate") && call.args.contains("/out>"));
+        assert_eq!((written.len(), sized.len()), (1, 1), "{trace}");
+        assert!(written[0] < sized[0], "{trace}");
+        assert!(synced.iter().all(|at| sized[0] < *at), "{trace}");
+        // The space is reserved before anything changes, and nothing is renamed or linked.
+        let reserved = trace.only("fallocate", |call| call.is("fallocate"));
+        assert!(reserved < written[0], "{trace}");
+        assert_eq!(trace.count(|call| call.renames() || call.is("linkat")), 0);
+    }
+}
+
+#[test]
+fn the_spool_is_where_temporary_files_go_and_has_no_name() {
+    let sandbox = Sandbox::new();
+    let spool = Sandbox::new();
+    sandbox.write("out", "old content");
+    let mut run = always(&sandbox, &["-q", "out"])
+        .env("TMPDIR", spool.root())
+        .stdin_held()
+        .start();
+    run.feed("new");
+    let id = run.id();
+    let mut open = fs::read_dir(format!("/proc/{id}/fd"))
+        .unwrap()
+        .filter_map(|entry| fs::read_link(entry.unwrap().path()).ok());
+    assert!(open.any(|path| path.starts_with(spool.root())));
+    assert_eq!(spool.names().len(), 0);
+    assert_eq!(sandbox.text("out"), "old content");
+    run.signal(Signal::TERM);
+    assert_eq!(run.wait().signal(), Some(libc::SIGTERM));
+    assert_eq!(sandbox.text("out"), "old content");
+    assert_eq!(spool.names().len(), 0);
+    assert_eq!(sandbox.names(), ["out"]);
+}

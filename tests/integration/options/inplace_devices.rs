@@ -1,0 +1,235 @@
+//! `--inplace` to devices and FIFOs.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
+use std::thread;
+
+use rustix::fs::{CWD, FileType, makedev, mknodat};
+use rustix::process::Signal;
+
+use crate::harness::{
+    Sandbox, Witness, check_message, needs_mounts, needs_root, needs_tool, skip, terminal, tool,
+    wait_until,
+};
+use crate::options::inplace::WARNING;
+
+#[test]
+fn a_fifo_gets_the_whole_input() {
+    let sandbox = Sandbox::new();
+    let fifo = sandbox.fifo("out");
+    for content in [vec![b'n'; 3], vec![b'n'; 300_000], Vec::new()] {
+        let reader = {
+            let fifo = fifo.clone();
+            thread::spawn(move || fs::read(fifo).unwrap())
+        };
+        sandbox
+            .atomwrite(["--inplace", "out"])
+            .stdin(content.clone())
+            .warns(WARNING)
+            .succeeds();
+        assert!(reader.join().unwrap() == content);
+    }
+    let witness = Witness::new();
+    sandbox
+        .atomwrite(["out"])
+        .stdin_from(witness.input())
+        .says("FIFO")
+        .says("--inplace")
+        .fails(1);
+    witness.has_not_been_read();
+    assert!(sandbox.stat("out").file_type().is_fifo());
+}
+
+#[test]
+fn a_fifo_gets_nothing_of_what_fails() {
+    let sandbox = Sandbox::new();
+    let fifo = sandbox.fifo("out");
+    // Nobody reads: to open it would wait for ever.
+    sandbox
+        .atomwrite(["--inplace", "out", "--", "sh", "-c", "echo half; exit 9"])
+        .says("status 9")
+        .fails(9);
+    sandbox
+        .atomwrite(["--inplace", "--sha256", &"0".repeat(64), "out"])
+        .stdin("new")
+        .says("SHA-256")
+        .fails(3);
+    sandbox
+        .atomwrite(["--inplace", "--validate", "false", "out"])
+        .stdin("new")
+        .says("validator")
+        .fails(3);
+    // One that waits for a reader can be ended.
+    for signal in [Signal::TERM, Signal::INT] {
+        let run = sandbox
+            .atomwrite(["--inplace", "-q", "out"])
+            .stdin("new")
+            .start();
+        let id = run.id();
+        wait_until("it waits for a reader", || {
+            let call = fs::read_to_string(format!("/proc/{id}/syscall")).unwrap_or_default();
+            let state = fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+            // ppoll
+            call.starts_with("271 ") && state.contains(") S ")
+                || !cfg!(target_arch = "x86_64") && state.contains(") S ")
+        });
+        run.signal(signal);
+        assert_eq!(run.wait().signal(), Some(signal.as_raw()));
+    }
+    assert!(fs::symlink_metadata(fifo).unwrap().file_type().is_fifo());
+    assert_eq!(sandbox.names(), ["out"]);
+}
+
+#[test]
+fn a_fifo_whose_reader_goes_away_is_told() {
+    needs_tool!("strace");
+    let sandbox = Sandbox::new();
+    let fifo = sandbox.fifo("out");
+    let reader = thread::spawn(move || {
+        let mut one = [0];
+        File::open(fifo).unwrap().read_exact(&mut one).unwrap();
+    });
+    let done = sandbox
+        .atomwrite(["--inplace", "-q", "out"])
+        .stdin(vec![b'n'; 1 << 20])
+        .output();
+    reader.join().unwrap();
+    assert_eq!(done.code(), Some(4), "{done:?}");
+    assert!(done.stderr.contains("broken pipe"), "{done:?}");
+    check_message(done.stderr.trim_end());
+}
+
+/// Makes a device file in the sandbox, where that may be opened.
+pub(crate) fn device(sandbox: &Sandbox, minor: u32) -> bool {
+    let path = sandbox.path("out");
+    let made = mknodat(
+        CWD,
+        &path,
+        FileType::CharacterDevice,
+        0o666.into(),
+        makedev(1, minor),
+    );
+    made.is_ok() && File::options().write(true).open(path).is_ok()
+}
+
+#[test]
+fn devices_take_the_input() {
+    needs_root!();
+    let sandbox = Sandbox::new();
+    // /dev/null
+    if !device(&sandbox, 3) {
+        skip!("needs a directory where devices may be");
+    }
+    let before = sandbox.inode("out");
+    sandbox
+        .atomwrite(["--inplace", "-v", "out"])
+        .stdin("new")
+        .warns(WARNING)
+        .says("written in place: 'out' (3 bytes)")
+        .succeeds();
+    assert_eq!(sandbox.inode("out"), before);
+    assert!(sandbox.stat("out").file_type().is_char_device());
+    let witness = Witness::new();
+    sandbox
+        .atomwrite(["out"])
+        .stdin_from(witness.input())
+        .says("cannot replace 'out': it is a device; --inplace writes to it; ")
+        .fails(1);
+    witness.has_not_been_read();
+    // /dev/full
+    fs::remove_file(sandbox.path("out")).unwrap();
+    assert!(device(&sandbox, 7));
+    sandbox
+        .atomwrite(["--inplace", "-q", "out"])
+        .stdin("new")
+        .says("no space left")
+        .says("'out' is unchanged")
+        .fails(1);
+}
+
+#[test]
+fn a_terminal_shows_the_input() {
+    let (mut screen, theirs) = terminal();
+    let path = fs::read_link(format!("/proc/self/fd/{}", theirs.as_raw_fd())).unwrap();
+    let sandbox = Sandbox::new();
+    sandbox
+        .atomwrite(["--inplace".as_ref(), path.as_os_str()])
+        .stdin("new\n")
+        .warns("in place")
+        .leaves::<&str>([])
+        .succeeds();
+    let mut shown = [0; 5];
+    screen.read_exact(&mut shown).unwrap();
+    assert_eq!(&shown, b"new\r\n");
+}
+
+/// A file as a block device, until it is dropped.
+struct LoopDevice(PathBuf);
+
+impl LoopDevice {
+    fn of(file: &Path) -> Self {
+        let words = ["--find".as_ref(), "--show".as_ref(), file.as_os_str()];
+        Self(tool("losetup", words).trim().into())
+    }
+}
+
+impl Drop for LoopDevice {
+    fn drop(&mut self) {
+        tool("losetup", ["--detach".as_ref(), self.0.as_os_str()]);
+    }
+}
+
+#[test]
+fn a_block_device_keeps_what_is_behind_the_input() {
+    needs_mounts!();
+    needs_tool!("losetup");
+    let sandbox = Sandbox::new();
+    let image = sandbox.write("image", vec![b'o'; 65536]);
+    let device = LoopDevice::of(&image);
+    let done = sandbox
+        .atomwrite(["--inplace".as_ref(), device.0.as_os_str()])
+        .stdin(vec![b'n'; 1000])
+        .output();
+    assert_eq!(done.code(), Some(0), "{done:?}");
+    assert!(done.stderr.contains("warning"), "{done:?}");
+    drop(device);
+    let image = sandbox.read("image");
+    assert!(image[..1000].iter().all(|byte| *byte == b'n'));
+    assert!(image[1000..].iter().all(|byte| *byte == b'o'));
+}
+
+#[test]
+fn a_block_device_that_is_smaller_than_the_input_is_not_changed() {
+    needs_mounts!();
+    needs_tool!("losetup", "head");
+    let sandbox = Sandbox::new();
+    let image = sandbox.write("image", vec![b'o'; 65536]);
+    sandbox.write("source", vec![b'n'; 65537]);
+    let device = LoopDevice::of(&image);
+    let path = device.0.to_str().unwrap();
+    let unchanged = |words: &[&str], status| {
+        let run = sandbox.atomwrite(words.iter().copied());
+        let done = run.stdin(vec![b'n'; 65537]).output();
+        assert_eq!(done.code(), Some(status), "{done:?}");
+        check_message(done.stderr.trim_end());
+        let why = format!("cannot write '{path}': it has 65536 bytes, and the input has ");
+        assert!(done.stderr.contains(&why), "{done:?}");
+        assert!(fs::read(path).unwrap() == vec![b'o'; 65536], "{words:?}");
+    };
+    unchanged(&["--inplace", "-q", path], 1);
+    unchanged(&["--inplace", "-q", "source", path], 1);
+    unchanged(&["--inplace=always", "-q", "--sync=none", path], 1);
+    let command = ["--", "head", "-c", "70000", "/dev/zero"];
+    unchanged(&[&["--inplace", "-q", path], &command[..]].concat(), 125);
+    // What just fits is written.
+    let done = sandbox
+        .atomwrite(["--inplace", "-q", path])
+        .stdin(vec![b'n'; 65536])
+        .output();
+    assert_eq!((done.code(), &*done.stderr), (Some(0), ""), "{done:?}");
+    drop(device);
+    assert!(sandbox.read("image") == vec![b'n'; 65536]);
+}

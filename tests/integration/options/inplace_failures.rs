@@ -1,0 +1,191 @@
+//! `--inplace` that fails before the writing begins, or breaks off.
+
+use std::fs::{self, File, Permissions};
+use std::io::{Seek, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+use crate::harness::{Mount, Sandbox, Strace, check_message, needs_mounts, needs_tool};
+use crate::options::inplace::always;
+
+#[test]
+fn space_that_cannot_be_reserved_leaves_the_file_untouched() {
+    needs_mounts!();
+    needs_tool!("mkfs.ext4");
+    for mount in [Mount::tmpfs("size=512k"), Mount::ext4(8, &[])] {
+        let sandbox = Sandbox::in_dir(mount.path());
+        sandbox.write("out", "old content");
+        sandbox.write("src", "");
+        fs::set_permissions(sandbox.path("src"), Permissions::from_mode(0o600)).unwrap();
+        let before = sandbox.stat("out");
+        let done = always(&sandbox, &["-q", "out"])
+            .stdin(vec![b'n'; 16 << 20])
+            .output();
+        assert_eq!(done.code(), Some(1), "{done:?}");
+        assert!(
+            done.stderr
+                .ends_with("no space left on device; 'out' is unchanged\n"),
+            "{done:?}"
+        );
+        check_message(done.stderr.trim_end());
+        let after = sandbox.stat("out");
+        assert_eq!(sandbox.text("out"), "old content");
+        let look = |stat: &fs::Metadata| (stat.ino(), stat.mode(), stat.mtime(), stat.mtime_nsec());
+        assert_eq!(look(&before), look(&after));
+        assert_eq!(before.blocks(), after.blocks(), "the space stays reserved");
+    }
+}
+
+#[test]
+fn only_an_error_of_the_disk_stops_the_preallocation() {
+    needs_tool!("strace");
+    for (error, stops) in [
+        ("ENOSPC", true),
+        ("EDQUOT", true),
+        ("EFBIG", true),
+        ("EIO", true),
+        ("EPERM", false),
+        ("ENOSYS", false),
+        ("EOPNOTSUPP", false),
+        ("EINVAL", false),
+        ("ENODEV", false),
+    ] {
+        let sandbox = Sandbox::new();
+        sandbox.write("out", "old content");
+        let strace = Strace::new().inject(&format!("fallocate:error={error}"));
+        let done = always(&sandbox, &["-q", "out"])
+            .stdin(vec![b'n'; 100_000])
+            .through(strace.command())
+            .output();
+        assert_eq!(done.code(), Some(i32::from(stops)), "{error} {done:?}");
+        let new = sandbox.read("out") == vec![b'n'; 100_000];
+        let old = sandbox.read("out") == b"old content";
+        assert!(if stops { old } else { new }, "{error}");
+    }
+}
+
+/// Input that always comes in the same pieces, which that of a pipe does not.
+fn in_a_file(content: &[u8]) -> File {
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(content).unwrap();
+    file.rewind().unwrap();
+    file
+}
+
+/// The second write to DEST in such a run with this much input, as strace counts.
+fn second_write(content: &[u8], options: &[&str]) -> usize {
+    let sandbox = Sandbox::new();
+    sandbox.write("out", "old content");
+    let strace = Strace::new();
+    let done = always(&sandbox, options)
+        .stdin_from(in_a_file(content))
+        .through(strace.command())
+        .output();
+    assert_eq!(done.code(), Some(0), "{done:?}");
+    let trace = strace.trace();
+    let writes = trace.places(|call| call.is("write") && call.args.contains("/out>"));
+    assert!(writes.len() > 2, "{trace}");
+    trace.own()[writes[1]].nth
+}
+
+#[test]
+fn a_failure_midway_says_how_much_is_written() {
+    needs_tool!("strace");
+    let content = vec![b'n'; 1 << 20];
+    let source = tempfile::NamedTempFile::new().unwrap();
+    fs::write(source.path(), &content).unwrap();
+    let source = format!("if={}", source.path().display());
+    // Strace counts the writes of COMMAND for themselves; this one makes one write.
+    let command = ["-q", "out", "--", "dd", "status=none", "bs=1M", &source];
+    for (options, status) in [(&["-q", "out"][..], 4), (&command, 124)] {
+        let nth = second_write(&content, options);
+        for (errno, text) in [
+            ("EIO", "input/output error"),
+            ("ENOSPC", "no space left on device"),
+            ("EDQUOT", "quota exceeded"),
+        ] {
+            let sandbox = Sandbox::new();
+            sandbox.write("out", "old content");
+            let strace = Strace::new().inject(&format!("write:error={errno}:when={nth}"));
+            let done = always(&sandbox, options)
+                .stdin_from(in_a_file(&content))
+                .through(strace.command())
+                .output();
+            assert_eq!(done.code(), Some(status), "{done:?}");
+            assert!(done.stderr.contains(text), "{done:?}");
+            assert!(!done.stderr.contains("unchanged"), "{done:?}");
+            check_message(done.stderr.trim_end());
+            let written = sandbox.read("out");
+            assert!(!written.is_empty() && written.iter().all(|byte| *byte == b'n'));
+            let told = format!("{} of 1048576 bytes", written.len());
+            assert!(done.stderr.contains(&told), "{told}: {done:?}");
+            assert_eq!(sandbox.names(), ["out"]);
+        }
+    }
+}
+
+#[test]
+fn a_write_that_breaks_off_leaves_the_backup() {
+    needs_tool!("strace");
+    let content = vec![b'n'; 1 << 20];
+    let nth = second_write(&content, &["-q", "-b", "out"]);
+    let sandbox = Sandbox::new();
+    sandbox.write("out", "old content");
+    let strace = Strace::new().inject(&format!("write:error=EIO:when={nth}"));
+    let done = always(&sandbox, &["-q", "-b", "out"])
+        .stdin_from(in_a_file(&content))
+        .through(strace.command())
+        .output();
+    assert_eq!(done.code(), Some(4), "{done:?}");
+    assert_eq!(sandbox.text("out~"), "old content");
+    assert_eq!(sandbox.names(), ["out", "out~"]);
+}
+
+#[test]
+fn a_signal_waits_for_the_end_of_the_writing() {
+    needs_tool!("strace");
+    let content = vec![b'n'; 1 << 20];
+    let nth = second_write(&content, &["-q", "out"]);
+    for signal in ["SIGTERM", "SIGINT", "SIGHUP"] {
+        let sandbox = Sandbox::new();
+        sandbox.write("out", "old content");
+        let strace = Strace::new().inject(&format!("write:signal={signal}:when={nth}"));
+        let done = always(&sandbox, &["-q", "out"])
+            .stdin_from(in_a_file(&content))
+            .through(strace.command())
+            .output();
+        assert!(done.signal().is_some(), "{done:?}");
+        assert!(sandbox.read("out") == content);
+        assert_eq!(sandbox.names(), ["out"]);
+    }
+}
+
+#[test]
+fn the_file_size_limit_leaves_the_file_untouched() {
+    let sandbox = Sandbox::new();
+    sandbox.write("out", "old content");
+    always(&sandbox, &["out"])
+        .stdin(vec![b'n'; 100_000])
+        .file_size_limit(4096)
+        .says("file too large")
+        .fails(1);
+}
+
+#[test]
+fn appenders_and_counters_in_place_lose_nothing() {
+    let sandbox = Sandbox::new();
+    sandbox.write("out", "old\n");
+    let inode = sandbox.inode("out");
+    let running: Vec<_> = (0..20)
+        .map(|writer| {
+            always(&sandbox, &["-q", "-a", "--sync=none", "out"])
+                .stdin(format!("{writer}\n"))
+                .start()
+        })
+        .collect();
+    for one in running {
+        let done = one.wait();
+        assert_eq!(done.code(), Some(0), "{done:?}");
+    }
+    assert_eq!(sandbox.text("out").lines().count(), 21);
+    assert_eq!(sandbox.inode("out"), inode);
+}

@@ -1,0 +1,98 @@
+//! What is said of attributes that cannot be kept.
+
+use crate::harness::{Mount, NOBODY, Sandbox, needs_mounts, needs_root, needs_tool, tool};
+
+#[test]
+fn keep_all_warns_about_the_flags_of_chattr() {
+    needs_mounts!();
+    needs_tool!("mkfs.ext4", "chattr");
+    let mount = Mount::ext4(16, &[]);
+    let sandbox = Sandbox::in_dir(mount.path());
+    let path = sandbox.write("out", "old");
+    let set = || tool("chattr", ["+Ad".as_ref(), path.as_os_str()]);
+    set();
+    sandbox
+        .atomwrite(["--keep=all", "out"])
+        .stdin("new")
+        .warns("cannot keep the chattr(1) flags dA of 'out'")
+        .succeeds();
+    sandbox
+        .atomwrite(["--keep=all", "out"])
+        .stdin("newer")
+        .succeeds();
+    set();
+    sandbox.atomwrite(["out"]).stdin("newest").succeeds();
+}
+
+#[test]
+fn a_mode_that_was_narrowed_because_the_group_was_lost_is_named() {
+    needs_root!();
+    needs_tool!("setpriv");
+    for (old, now, words) in [
+        (0o664, "0644", &["out"][..]),
+        (0o640, "0600", &["out"]),
+        (0o660, "0610", &["-m", "g+x", "out"]),
+    ] {
+        let sandbox = Sandbox::new();
+        sandbox.give_to(NOBODY, NOBODY);
+        sandbox.write_with_mode("out", "old", old);
+        sandbox.chown("out", NOBODY, 1234);
+        let done = sandbox
+            .atomwrite(words.to_vec())
+            .user(NOBODY, NOBODY, &[])
+            .stdin("new")
+            .warns("cannot keep the group of 'out': operation not permitted; its mode is now ")
+            .succeeds();
+        assert!(done.stderr.ends_with(&format!("{now}\n")), "{done:?}");
+        assert_eq!(format!("{:04o}", sandbox.mode("out")), now);
+    }
+    // Nothing is taken away.
+    let sandbox = Sandbox::new();
+    sandbox.give_to(NOBODY, NOBODY);
+    sandbox.write_with_mode("out", "old", 0o644);
+    sandbox.chown("out", NOBODY, 1234);
+    let run = sandbox
+        .atomwrite(["out"])
+        .user(NOBODY, NOBODY, &[])
+        .stdin("new");
+    let done = run.warns("cannot keep the group of 'out'").succeeds();
+    assert!(!done.stderr.contains("its mode is now"), "{done:?}");
+}
+
+#[test]
+fn an_owner_that_does_not_exist_in_this_user_namespace_is_said_to_be_that() {
+    needs_root!();
+    needs_tool!("unshare");
+    let inside = ["unshare", "--user", "--map-root-user"];
+    if !std::process::Command::new(inside[0])
+        .args(&inside[1..])
+        .arg("true")
+        .status()
+        .is_ok_and(|status| status.success())
+    {
+        crate::harness::skip!("needs user namespaces");
+    }
+    let sandbox = Sandbox::new();
+    sandbox.chmod(".", 0o777);
+    sandbox
+        .atomwrite(["-o", "77", "new"])
+        .through(inside)
+        .stdin("new")
+        .says("cannot set the owner of 'new': this owner does not exist in this user namespace")
+        .fails(1);
+    sandbox
+        .atomwrite(["-g", "77", "new"])
+        .through(inside)
+        .stdin("new")
+        .says("cannot set the group of 'new': this group does not exist in this user namespace")
+        .fails(1);
+    sandbox.write_with_mode("out", "old", 0o666);
+    sandbox.chown("out", 77, 78);
+    sandbox
+        .atomwrite(["out"])
+        .through(inside)
+        .stdin("new")
+        .warns("cannot keep the group of 'out': this group does not exist in this user namespace")
+        .warns("cannot keep the owner of 'out': this owner does not exist in this user namespace")
+        .succeeds();
+}

@@ -1,0 +1,422 @@
+//! The lock file: where it is, who may open it, and when it goes.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::UnixListener;
+use std::time::{Duration, Instant};
+
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::Signal;
+
+use crate::harness::{
+    Call, NOBODY, Run, Sandbox, Stepped, Strace, Witness, can_be_others, lock_name, needs_root,
+    needs_tool, open,
+};
+use crate::options::lock::{
+    ENDING, Waiter, check_lines, check_succeeded, start_holder, wait_until_locked,
+};
+
+// ---- The lock file ---------------------------------------------------------------------------------------------
+
+#[test]
+fn the_lock_file_is_hidden_empty_and_locked_for_writing() {
+    let sandbox = Sandbox::new();
+    for option in ["--lock", "-a"] {
+        let holder = start_holder(&sandbox, option);
+        let name = lock_name("out");
+        assert_eq!(sandbox.names(), [name.as_str()], "{option}");
+        assert_eq!(sandbox.text(&name), "");
+        wait_until_locked(&sandbox, &name);
+        holder.signal(Signal::TERM);
+        drop(holder.wait());
+        assert!(sandbox.names().is_empty());
+    }
+}
+
+#[test]
+fn the_lock_file_is_for_others_only_where_others_may_write() {
+    for (mode, expected) in [
+        (0o755, 0o600),
+        (0o700, 0o600),
+        (0o775, 0o666),
+        (0o777, 0o666),
+        (0o1777, 0o666),
+    ] {
+        for umask in [0o022, 0o077, 0o777] {
+            let sandbox = Sandbox::new();
+            sandbox.mkdir("d");
+            sandbox.chmod("d", mode);
+            let run = sandbox.atomwrite(["-a", "d/out"]).umask(umask);
+            let mut holder = run.stdin_held().start();
+            holder.feed("held\n");
+            let name = format!("d/{}", lock_name("out"));
+            assert_eq!(sandbox.mode(&name), expected, "{mode:o} {umask:o}");
+            check_succeeded([holder]);
+            assert_eq!(sandbox.names(), ["d", "d/out"]);
+        }
+    }
+}
+
+#[test]
+fn the_lock_file_is_for_the_owner_of_the_directory_too() {
+    needs_root!();
+    for (user, expected) in [(NOBODY, 0o600), (0, 0o666)] {
+        let sandbox = Sandbox::new();
+        sandbox.give_to(NOBODY, NOBODY);
+        let run = sandbox.atomwrite(["-a", "out"]).user(user, user, &[]);
+        let mut holder = run.umask(0o077).stdin_held().start();
+        holder.feed("held\n");
+        assert_eq!(sandbox.mode(lock_name("out")), expected, "{user}");
+        assert_eq!(sandbox.owner(lock_name("out")), (user, user));
+        check_succeeded([holder]);
+    }
+}
+
+#[test]
+fn no_run_that_ends_leaves_its_lock_file() {
+    for existing in [true, false] {
+        let sandbox = Sandbox::new();
+        sandbox.write("src", "new\n");
+        if existing {
+            sandbox.write("out", "old\n");
+        }
+        sandbox
+            .atomwrite(["--lock", "out", "--", "sh", "-c", "echo half; exit 7"])
+            .says("status 7")
+            .fails(7);
+        sandbox
+            .atomwrite(["--lock", "missing", "out"])
+            .says("'missing'")
+            .fails(1);
+        sandbox
+            .atomwrite(["--lock", "--sha256", &"0".repeat(64), "src", "out"])
+            .says("'out'")
+            .fails(3);
+        sandbox
+            .atomwrite(["--lock", "--validate", "false", "src", "out"])
+            .says("'out'")
+            .fails(3);
+        sandbox.atomwrite(["--lock", "src", "out"]).succeeds();
+        sandbox
+            .atomwrite(["-C", "--lock", "src", "out"])
+            .leaves_alone(0);
+        sandbox
+            .atomwrite(["-n", "--lock", "src", "out"])
+            .says("--no-clobber")
+            .fails(3);
+    }
+}
+
+#[test]
+fn a_signal_to_a_waiter_leaves_nothing_of_it() {
+    for existing in [true, false] {
+        for signal in ENDING {
+            let sandbox = Sandbox::new();
+            if existing {
+                sandbox.write("out", "old\n");
+            }
+            let holder = start_holder(&sandbox, "-a");
+            let names = sandbox.names();
+            let append = sandbox.atomwrite(["-v", "-a", "out"]).stdin("waiter\n");
+            let waiter = Waiter::start(append);
+            waiter.running.signal(signal);
+            let done = waiter.wait();
+            assert_eq!(done.signal(), Some(signal.as_raw()), "{done:?}");
+            assert_eq!(sandbox.names(), names);
+            check_succeeded([holder]);
+            let old = if existing { "old\n" } else { "" };
+            assert_eq!(sandbox.text("out"), format!("{old}held\n"));
+            assert_eq!(sandbox.names(), ["out"]);
+        }
+    }
+}
+
+#[test]
+fn a_signal_to_a_holder_leaves_nothing_and_lets_the_next_one_go_on() {
+    for existing in [true, false] {
+        for signal in ENDING.into_iter().chain([Signal::KILL]) {
+            let sandbox = Sandbox::new();
+            if existing {
+                sandbox.write("out", "old\n");
+            }
+            let before = sandbox.names();
+            let holder = start_holder(&sandbox, "-a");
+            holder.signal(signal);
+            assert_eq!(holder.wait().signal(), Some(signal.as_raw()));
+            if signal == Signal::KILL {
+                assert!(sandbox.path(lock_name("out")).exists());
+            } else {
+                assert_eq!(sandbox.names(), before);
+            }
+            sandbox
+                .atomwrite(["-a", "out"])
+                .stdin("next\n")
+                .leaves(["out"])
+                .succeeds();
+            let old = if existing { "old\n" } else { "" };
+            assert_eq!(sandbox.text("out"), format!("{old}next\n"));
+        }
+    }
+}
+
+#[test]
+fn waiters_go_on_when_the_holder_is_killed() {
+    for existing in [true, false] {
+        let sandbox = Sandbox::new();
+        if existing {
+            sandbox.write("out", "old\n");
+        }
+        let holder = start_holder(&sandbox, "-a");
+        let waiters: Vec<_> = (0..5)
+            .map(|waiter| {
+                let append = sandbox.atomwrite(["-v", "-a", "out"]);
+                Waiter::start(append.stdin(format!("{waiter}\n")))
+            })
+            .collect();
+        holder.signal(Signal::KILL);
+        assert_eq!(holder.wait().signal(), Some(libc::SIGKILL));
+        for waiter in waiters {
+            let done = waiter.wait();
+            assert_eq!(done.code(), Some(0), "{done:?}");
+        }
+        let old = existing.then(|| "old".to_owned());
+        let expected = (0..5).map(|waiter| waiter.to_string()).chain(old);
+        check_lines(&sandbox.text("out"), expected);
+        assert_eq!(sandbox.names(), ["out"]);
+    }
+}
+
+#[test]
+fn what_is_no_lock_file_is_not_touched_under_its_name() {
+    let sandbox = Sandbox::new();
+    sandbox.write("victim", "theirs");
+    let name = lock_name("out");
+    let planted: [(&str, &dyn Fn()); 5] = [
+        ("a FIFO", &|| drop(sandbox.fifo(&name))),
+        ("a directory", &|| drop(sandbox.mkdir(&name))),
+        ("a link", &|| drop(sandbox.symlink("victim", &name))),
+        ("a dangling link", &|| drop(sandbox.symlink("no", &name))),
+        ("a socket", &|| {
+            drop(UnixListener::bind(sandbox.path(&name)).unwrap());
+        }),
+    ];
+    for (what, plant) in planted {
+        plant();
+        for words in [&["-a", "out"][..], &["--lock=0", "-q", "out"]] {
+            let witness = Witness::new();
+            // The harness compares all files with what they were.
+            let done = sandbox
+                .atomwrite(words.to_vec())
+                .stdin_from(witness.input())
+                .says("cannot lock 'out'")
+                .fails(1);
+            witness.has_not_been_read();
+            assert!(!done.stderr.contains("another process"), "{what}: {done:?}");
+        }
+        let path = sandbox.path(&name);
+        fs::remove_file(&path)
+            .or_else(|_| fs::remove_dir(&path))
+            .unwrap();
+    }
+}
+
+#[test]
+fn only_a_file_that_this_run_has_made_gets_another_mode() {
+    needs_root!();
+    for mode in [0o777, 0o1777] {
+        let sandbox = Sandbox::new();
+        sandbox.chmod("", mode);
+        // A user who may write to the directory can give a file of root's the lock's name.
+        sandbox.write_with_mode("secret", "of root", 0o600);
+        let secret = open(sandbox.path("secret"));
+        fs::rename(sandbox.path("secret"), sandbox.path(lock_name("out"))).unwrap();
+        let running: Vec<_> = (0..4)
+            .map(|n| {
+                let run = sandbox.atomwrite(["-a", "out"]).stdin(format!("{n}\n"));
+                run.umask(0o077).start()
+            })
+            .collect();
+        check_succeeded(running);
+        let stat = secret.metadata().unwrap();
+        assert_eq!(stat.mode() & 0o7777, 0o600, "{mode:o}");
+        assert_eq!(std::io::read_to_string(secret).unwrap(), "of root");
+        check_lines(&sandbox.text("out"), (0..4).map(|n| n.to_string()));
+    }
+}
+
+#[test]
+fn a_lock_file_of_another_user_is_opened_and_not_made() {
+    // fs.protected_regular refuses O_CREAT on another user's file in a sticky directory, even to root.
+    needs_root!();
+    needs_tool!("strace");
+    let sandbox = Sandbox::new();
+    sandbox.chmod("", 0o1777);
+    let run = sandbox.atomwrite(["-a", "out"]).user(NOBODY, NOBODY, &[]);
+    let mut holder = run.umask(0o077).stdin_held().start();
+    holder.feed("held\n");
+    holder.signal(Signal::KILL);
+    drop(holder.wait());
+    let name = lock_name("out");
+    assert_eq!(sandbox.names(), [name.as_str()]);
+    let creates = |call: &Call| {
+        call.name.starts_with("open") && call.args.contains(&name) && call.args.contains("O_CREAT")
+    };
+    for user in [1234, 0] {
+        let strace = Strace::new();
+        let done = sandbox
+            .atomwrite(["-a", "OUT"])
+            .stdin("new\n")
+            .user(user, user, &[])
+            .through(strace.command())
+            .output();
+        assert_eq!(done.code(), Some(0), "{user}: {done:?}");
+        let trace = strace.trace();
+        assert_eq!(trace.count(creates), 0, "{trace}");
+        assert_eq!(sandbox.text("OUT"), "new\n");
+        fs::remove_file(sandbox.path("OUT")).unwrap();
+        // It stays until its owner or root comes.
+        assert_eq!(sandbox.path(&name).exists(), user != 0);
+    }
+    // One that is made never is another's.
+    let strace = Strace::new();
+    sandbox
+        .atomwrite(["-a", "out"])
+        .stdin("new\n")
+        .through(strace.command())
+        .succeeds();
+    let trace = strace.trace();
+    let made = trace.only("the lock file is made", creates);
+    assert!(trace.own()[made].args.contains("O_EXCL"), "{trace}");
+}
+
+#[test]
+fn where_there_are_no_locks_a_run_says_so_and_does_nothing() {
+    needs_tool!("strace");
+    for error in ["ENOLCK", "EOPNOTSUPP", "EINVAL"] {
+        for existing in [true, false] {
+            let sandbox = Sandbox::new();
+            if existing {
+                sandbox.write("out", "old\n");
+            }
+            let strace = Strace::new()
+                .at(sandbox.path(lock_name("out")))
+                .inject(&format!("fcntl:error={error}"));
+            let witness = Witness::new();
+            let done = sandbox
+                .atomwrite(["-a", "out"])
+                .stdin_from(witness.input())
+                .through(strace.command())
+                .output();
+            assert_eq!(done.code(), Some(1), "{error}: {done:?}");
+            assert!(done.stderr.contains("cannot lock 'out'"), "{done:?}");
+            witness.has_not_been_read();
+            assert_eq!(sandbox.path("out").exists(), existing);
+            assert!(strace.injected() > 0, "{error}");
+        }
+    }
+}
+
+// ---- A lock file that is not accessible ------------------------------------------------------------------------
+
+const WITH_AND_WITHOUT_INPLACE: [&[&str]; 4] = [
+    &["--lock", "-q"],
+    &["-a", "-q"],
+    &["--lock", "-q", "--inplace=auto"],
+    &["--lock", "-q", "--inplace=always"],
+];
+
+/// A sandbox with a lock file that its user cannot open, and a run there.
+fn run_with_refused_lock<'s>(sandbox: &'s Sandbox, options: &[&str]) -> Run<'s> {
+    sandbox.write_with_mode(lock_name("out"), "", 0);
+    sandbox.write_with_mode("out", "old", 0o666);
+    let run = sandbox.atomwrite(options.iter().copied().chain(["out"]));
+    as_ordinary_user(sandbox, run).stdin("new")
+}
+
+/// Runs as a user who is not root, and to whom `out` belongs.
+fn as_ordinary_user<'s>(sandbox: &Sandbox, run: Run<'s>) -> Run<'s> {
+    if !can_be_others() {
+        return run;
+    }
+    sandbox.chown("out", NOBODY, NOBODY);
+    sandbox.give_to(NOBODY, NOBODY);
+    run.user(NOBODY, NOBODY, &[])
+}
+
+#[test]
+fn a_lock_file_that_is_refused_for_a_moment_is_waited_for() {
+    needs_tool!("strace");
+    for options in WITH_AND_WITHOUT_INPLACE {
+        let sandbox = Sandbox::new();
+        let lock = lock_name("out");
+        let run = run_with_refused_lock(&sandbox, options);
+        let mut stepped = Stepped::start(run, "openat", &lock);
+        assert!(stepped.has_stopped());
+        // It has just been refused.
+        sandbox.chmod(&lock, 0o666);
+        stepped.go_on();
+        assert!(stepped.has_stopped(), "{options:?}: it has not tried again");
+        let done = stepped.finish();
+        assert_eq!((done.code(), &*done.stderr), (Some(0), ""), "{options:?}");
+        let new = if options.contains(&"-a") {
+            "oldnew"
+        } else {
+            "new"
+        };
+        assert_eq!(sandbox.text("out"), new);
+        assert_eq!(sandbox.names(), ["out"]);
+    }
+}
+
+#[test]
+fn a_lock_file_that_stays_refused_fails_after_a_second() {
+    for options in WITH_AND_WITHOUT_INPLACE {
+        let sandbox = Sandbox::new();
+        let run = run_with_refused_lock(&sandbox, options);
+        let start = Instant::now();
+        run.says("no lock file can be used beside it: permission denied")
+            .fails(1);
+        assert!(start.elapsed() >= Duration::from_millis(900), "{options:?}");
+    }
+}
+
+#[test]
+fn a_lock_file_that_is_refused_after_a_long_wait_is_waited_for_all_the_same() {
+    needs_tool!("strace");
+    for options in [&["--lock"][..], &["--lock", "--inplace=always"]] {
+        let sandbox = Sandbox::new();
+        let lock = lock_name("out");
+        sandbox.write_with_mode("out", "old", 0o666);
+        let holder = sandbox.atomwrite(["--lock", "out"]).stdin_held();
+        let mut holder = as_ordinary_user(&sandbox, holder).start();
+        holder.feed("held");
+        let (read, write) = pipe_with(PipeFlags::CLOEXEC).unwrap();
+        let run = sandbox.atomwrite(options.iter().copied().chain(["out"]));
+        let run = as_ordinary_user(&sandbox, run.stdin("new").stderr_to(write));
+        let mut stepped = Stepped::start(run, "openat", &lock);
+        // It says after a second that it waits.
+        while rustix::io::ioctl_fionread(&read).unwrap() == 0 {
+            assert!(stepped.has_stopped());
+            stepped.go_on();
+        }
+        assert!(stepped.has_stopped());
+        // Another process makes a new lock file that is not accessible yet.
+        sandbox.write_with_mode("refused", "", 0);
+        fs::rename(sandbox.path("refused"), sandbox.path(&lock)).unwrap();
+        stepped.go_on();
+        assert!(stepped.has_stopped());
+        sandbox.chmod(&lock, 0o666);
+        stepped.go_on();
+        assert!(stepped.has_stopped(), "{options:?}: it has not tried again");
+        let done = stepped.finish();
+        let mut said = String::new();
+        File::from(read).read_to_string(&mut said).unwrap();
+        assert_eq!(done.code(), Some(0), "{options:?} {said}");
+        assert!(said.contains("waiting for the lock on 'out'"), "{said}");
+        assert_eq!(sandbox.text("out"), "new");
+        holder.signal(Signal::TERM);
+        assert_eq!(holder.wait().signal(), Some(libc::SIGTERM));
+        assert_eq!(sandbox.names(), ["out"]);
+    }
+}

@@ -1,0 +1,267 @@
+//! `--mode`: on top of the mode that DEST would otherwise get, with chmod(1)'s meaning; it must succeed.
+
+use std::fs;
+use std::process::Command;
+
+use proptest::prelude::*;
+
+use crate::harness::{Sandbox, Witness, needs_tool, skip, tool};
+
+#[test]
+fn a_mode_is_set_as_told_on_new_and_existing_files() {
+    let sandbox = Sandbox::new();
+    for (option, mode) in [
+        ("600", 0o600),
+        ("0640", 0o640),
+        ("4755", 0o4755),
+        ("2711", 0o2711),
+        ("1777", 0o1777),
+        ("0", 0),
+        ("444", 0o444),
+    ] {
+        sandbox.write("existing", "old");
+        sandbox
+            .atomwrite(["-m", option, "existing"])
+            .umask(0o077)
+            .stdin("new")
+            .succeeds();
+        assert_eq!(sandbox.mode("existing"), mode, "{option}");
+        sandbox
+            .atomwrite([&format!("--mode={option}"), "new"])
+            .umask(0o077)
+            .stdin("new")
+            .succeeds();
+        assert_eq!(sandbox.mode("new"), mode, "{option}");
+        fs::remove_file(sandbox.path("new")).unwrap();
+        fs::remove_file(sandbox.path("existing")).unwrap();
+    }
+}
+
+#[test]
+fn a_symbolic_mode_is_applied_to_the_mode_it_would_otherwise_get() {
+    let sandbox = Sandbox::new();
+    // On a new file under a umask: what it would get is 0666 less that.
+    for (option, umask, mode) in [
+        ("+x", 0o022, 0o755),
+        ("+x", 0o077, 0o700),
+        ("a+x", 0o077, 0o711),
+        ("u=rw,go=", 0o022, 0o600),
+        ("g=u", 0o022, 0o664),
+        ("o=g", 0o027, 0o644),
+        ("a+X", 0o022, 0o644),
+        ("u+x,a+X", 0o022, 0o755),
+        ("=", 0o022, 0o000),
+        ("-w", 0o022, 0o466),
+        ("+t", 0o022, 0o1644),
+        ("u+s", 0o022, 0o4644),
+        ("g+s", 0o022, 0o2644),
+        ("ug+s,o-r", 0o022, 0o6640),
+        ("u+w-r", 0o022, 0o244),
+        ("go-rwx", 0o022, 0o600),
+        ("+r", 0o777, 0o000),
+        ("a=r", 0o777, 0o444),
+    ] {
+        // `-w` under umask 022 takes away what the umask lets: the owner's.
+        let mode = if option == "-w" { 0o444 } else { mode };
+        sandbox
+            .atomwrite([&format!("--mode={option}"), "new"])
+            .umask(umask)
+            .stdin("new")
+            .succeeds();
+        assert_eq!(sandbox.mode("new"), mode, "{option} under {umask:o}");
+        fs::remove_file(sandbox.path("new")).unwrap();
+    }
+    // On an existing one: its own.
+    for (old, option, mode) in [
+        (0o644, "+x", 0o755),
+        (0o640, "g=u", 0o660),
+        (0o744, "a+X", 0o755),
+        (0o644, "a+X", 0o644),
+        (0o4755, "u-s", 0o755),
+        (0o4755, "go=", 0o4700),
+        (0o2755, "g-x", 0o2745),
+        (0o777, "=", 0o000),
+        (0o6777, "=644", 0o644),
+    ] {
+        sandbox.write_with_mode("old", "old", old);
+        sandbox
+            .atomwrite([&format!("--mode={option}"), "old"])
+            .stdin("new")
+            .succeeds();
+        assert_eq!(sandbox.mode("old"), mode, "{option} on {old:o}");
+        fs::remove_file(sandbox.path("old")).unwrap();
+    }
+    // And from SOURCE.
+    sandbox.write_with_mode("in", "new", 0o500);
+    sandbox
+        .atomwrite(["-m", "g+r", "in", "from-source"])
+        .succeeds();
+    assert_eq!(sandbox.mode("from-source"), 0o540);
+}
+
+#[test]
+fn a_mode_may_begin_with_a_dash() {
+    let sandbox = Sandbox::new();
+    sandbox.write_with_mode("out", "old", 0o755);
+    sandbox
+        .atomwrite(["-m", "-x", "out"])
+        .stdin("new")
+        .succeeds();
+    assert_eq!(sandbox.mode("out"), 0o644);
+    sandbox
+        .atomwrite(["--mode", "-w", "out"])
+        .stdin("new")
+        .succeeds();
+    assert_eq!(sandbox.mode("out"), 0o444);
+    sandbox.atomwrite(["-fmu+w", "out"]).stdin("new").succeeds();
+    assert_eq!(sandbox.mode("out"), 0o644);
+}
+
+#[test]
+fn a_mode_on_a_file_with_an_acl_is_what_chmod_makes_of_it() {
+    needs_tool!("setfacl", "getfacl");
+    let sandbox = Sandbox::new();
+    for option in ["640", "g-w", "u=rw,go=", "+x", "777"] {
+        sandbox.write("out", "old");
+        if !sandbox.setfacl("out", &["-m", "u:1000:rw,g:1001:rwx,g::r"]) {
+            skip!("the filesystem has no ACLs");
+        }
+        tool(
+            "cp",
+            [
+                "-p".as_ref(),
+                sandbox.path("out").as_os_str(),
+                sandbox.path("reference").as_os_str(),
+            ],
+        );
+        tool(
+            "sh",
+            [
+                "-c",
+                "umask 022; exec chmod -- \"$0\" \"$1\"",
+                option,
+                sandbox.path("reference").to_str().unwrap(),
+            ],
+        );
+        sandbox
+            .atomwrite([&format!("--mode={option}"), "out"])
+            .stdin("new")
+            .succeeds();
+        assert_eq!(sandbox.acl("out"), sandbox.acl("reference"), "{option}");
+        assert_eq!(sandbox.mode("out"), sandbox.mode("reference"), "{option}");
+    }
+}
+
+#[test]
+fn a_malformed_mode_is_a_usage_error() {
+    let sandbox = Sandbox::new();
+    sandbox.write("out", "old");
+    for option in [
+        "8",
+        "10000",
+        "+y",
+        "u",
+        "u=rw,",
+        ",u=r",
+        "u=rw,,g=r",
+        "u=gr",
+        "rw",
+        "0x1ff",
+        "",
+        " 644",
+        "644 ",
+        "u+",
+        "z=r",
+        "-1",
+        "77777777777777777777",
+        "６４４",
+    ] {
+        let valid = Command::new("chmod")
+            .arg("--")
+            .arg(option)
+            .arg(sandbox.path("out"))
+            .output()
+            .unwrap();
+        sandbox.chmod("out", 0o644);
+        if valid.status.success() {
+            continue;
+        }
+        let input = Witness::new();
+        sandbox
+            .atomwrite([&format!("--mode={option}"), "out"])
+            .stdin_from(input.input())
+            .fails(2);
+        input.has_not_been_read();
+    }
+    sandbox
+        .atomwrite(["-m", "rwx", "out"])
+        .stdin("new")
+        .says("'rwx'")
+        .fails(2);
+}
+
+/// Expressions as people write them, and such as nobody should.
+fn mode_expressions() -> impl Strategy<Value = String> {
+    let clause = (
+        proptest::sample::subsequence(vec!['u', 'g', 'o', 'a'], 0..=4),
+        proptest::collection::vec(
+            (
+                proptest::sample::select(vec!['+', '-', '=']),
+                prop_oneof![
+                    4 => proptest::sample::subsequence(vec!['r', 'w', 'x', 'X', 's', 't'], 0..=6)
+                        .prop_map(|bits| bits.into_iter().collect::<String>()),
+                    2 => proptest::sample::select(vec!["u", "g", "o"]).prop_map(String::from),
+                    1 => "[0-7]{1,5}",
+                ],
+            ),
+            1..4,
+        ),
+    )
+        .prop_map(|(who, actions)| {
+            let mut text: String = who.into_iter().collect();
+            for (operator, operand) in actions {
+                text.push(operator);
+                text.push_str(&operand);
+            }
+            text
+        });
+    prop_oneof![
+        6 => proptest::collection::vec(clause, 1..4).prop_map(|clauses| clauses.join(",")),
+        1 => "[0-7]{1,6}",
+        2 => "[ugoarwxXst+=,0-9 -]{0,8}",
+    ]
+}
+
+#[test]
+fn symbolic_modes_mean_what_chmod_means() {
+    let sandbox = Sandbox::new();
+    let config = ProptestConfig {
+        cases: 400,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    };
+    let modes = prop_oneof![0..=0o7777_u32, 0..=0o777_u32];
+    let umasks = proptest::sample::select(vec![0o000, 0o002, 0o022, 0o027, 0o077, 0o777, 0o124]);
+    proptest!(config, |(expression in mode_expressions(), old in modes, umask in umasks)| {
+        // Removed first: without the right to write in it, it could not be written again by those who are not root.
+        drop(fs::remove_file(sandbox.path("out")));
+        drop(fs::remove_file(sandbox.path("reference")));
+        sandbox.write_with_mode("out", "old", old);
+        sandbox.write_with_mode("reference", "old", old);
+        let script = format!("umask {umask:o}; exec chmod -- \"$0\" \"$1\"");
+        let chmod = Command::new("sh")
+            .args(["-c", &script, &expression])
+            .arg(sandbox.path("reference"))
+            .output()
+            .unwrap();
+        let arguments = ["--sync=none".to_owned(), "-f".to_owned(), format!("--mode={expression}"), "out".to_owned()];
+        let run = sandbox.atomwrite(arguments).umask(umask).stdin("new");
+        if chmod.status.success() {
+            run.succeeds();
+            let (ours, theirs) = (sandbox.mode("out"), sandbox.mode("reference"));
+            prop_assert_eq!(ours, theirs, "{:o}, not {:o}, by {:?} on {:o} under {:o}", ours, theirs, expression, old, umask);
+        } else {
+            run.fails(2);
+        }
+    });
+}

@@ -1,0 +1,288 @@
+//! `--owner` and `--group`: by name or number; they must succeed.
+
+use std::fs;
+
+use crate::harness::{NOBODY, Sandbox, Witness, needs_root, needs_tool, skip, tool};
+use crate::options::keep::strangers;
+
+/// The first user and group of the machine that are not root, by name and number.
+fn somebody() -> ((String, u32), (String, u32)) {
+    let first = |database: &str| {
+        let entries = tool("getent", [database]);
+        let mut entries = entries
+            .lines()
+            .map(|line| line.split(':').collect::<Vec<_>>());
+        let found = entries
+            .find(|entry| entry[2] != "0" && entry[0].is_ascii())
+            .unwrap();
+        (found[0].to_owned(), found[2].parse().unwrap())
+    };
+    (first("passwd"), first("group"))
+}
+
+#[test]
+fn owner_and_group_are_set_by_name_and_by_number() {
+    needs_root!();
+    let sandbox = Sandbox::new();
+    let ((user, uid), (group, gid)) = somebody();
+    sandbox.write("in", "new");
+    for (option, expected) in [
+        (format!("-o{user}"), (uid, 0)),
+        (format!("--owner={user}"), (uid, 0)),
+        (format!("-g{group}"), (0, gid)),
+        (format!("--group={group}"), (0, gid)),
+        ("-o12345".to_owned(), (12345, 0)),
+        ("-g54321".to_owned(), (0, 54321)),
+        ("-o0".to_owned(), (0, 0)),
+        ("-o4294967294".to_owned(), (u32::MAX - 1, 0)),
+    ] {
+        sandbox.atomwrite([&option, "new"]).stdin("new").succeeds();
+        assert_eq!(sandbox.owner("new"), expected, "{option}");
+        fs::remove_file(sandbox.path("new")).unwrap();
+        sandbox.write("old", "old");
+        sandbox.atomwrite([&option, "in", "old"]).succeeds();
+        assert_eq!(sandbox.owner("old"), expected, "{option}");
+        fs::remove_file(sandbox.path("old")).unwrap();
+    }
+    sandbox.write("old", "old");
+    sandbox.chown("old", 1000, 1001);
+    sandbox
+        .atomwrite(["-o", "1002", "old"])
+        .stdin("new")
+        .succeeds();
+    assert_eq!(sandbox.owner("old"), (1002, 1001));
+    sandbox
+        .atomwrite(["--keep=none", "-g", "1003", "old"])
+        .stdin("new")
+        .succeeds();
+    assert_eq!(sandbox.owner("old"), (0, 1003));
+}
+
+#[test]
+fn looking_up_a_name_takes_nothing_of_the_input() {
+    needs_root!();
+    let sandbox = Sandbox::new();
+    let ((user, uid), (group, gid)) = somebody();
+    let arguments = ["-o", &user, "-g", &group, "out"];
+    let content = "line\n".repeat(50_000);
+    sandbox
+        .atomwrite(arguments)
+        .stdin(content.clone())
+        .succeeds();
+    assert!(sandbox.text("out") == content);
+    assert_eq!(sandbox.owner("out"), (uid, gid));
+    // With nothing but /etc to ask.
+    sandbox
+        .atomwrite(arguments)
+        .env("PATH", sandbox.path("nowhere"))
+        .stdin("new")
+        .succeeds();
+    assert_eq!(sandbox.owner("out"), (uid, gid));
+    sandbox
+        .atomwrite(["-o", "no-such-user", "out"])
+        .env("PATH", sandbox.path("nowhere"))
+        .stdin("new")
+        .says("'no-such-user'")
+        .fails(1);
+    // And on descriptors that were closed.
+    sandbox.write("in", "from source");
+    let arguments = ["-o", &user, "-g", &group, "in", "out"];
+    sandbox.atomwrite(arguments).closed(&[0, 1, 2]).succeeds();
+    assert_eq!(sandbox.text("out"), "from source");
+    assert_eq!(sandbox.owner("out"), (uid, gid));
+}
+
+#[test]
+fn an_unknown_owner_or_group_fails_before_any_input_is_read() {
+    let sandbox = Sandbox::new();
+    sandbox.write("out", "old");
+    for option in [
+        "-ono-such-user",
+        "-gno-such-group",
+        "-o4294967295",
+        "-g4294967295",
+        "-o99999999999",
+        "-o",
+        "-g-1",
+        "-oroot:root",
+    ] {
+        let input = Witness::new();
+        let arguments = match option {
+            "-o" => vec!["-o", "", "out"],
+            option => vec![option, "out"],
+        };
+        let done = sandbox
+            .atomwrite(arguments)
+            .stdin_from(input.input())
+            .output();
+        assert!(matches!(done.code(), Some(1 | 2)), "{option}: {done:?}");
+        crate::harness::check_message(done.stderr.lines().next().unwrap());
+        input.has_not_been_read();
+        assert_eq!(sandbox.text("out"), "old");
+        assert_eq!(sandbox.names(), ["out"]);
+    }
+    let done = sandbox
+        .atomwrite(["-o", "no-such-user", "out"])
+        .stdin("new")
+        .output();
+    assert!(done.stderr.contains("'no-such-user'"), "{done:?}");
+}
+
+#[test]
+fn an_owner_or_group_that_is_asked_for_must_succeed() {
+    needs_root!();
+    for option in ["-o1000", "-g1001", "-o0", "-g0"] {
+        for keep in ["try", "none"] {
+            let sandbox = strangers(0o666, NOBODY, NOBODY);
+            let arguments = [
+                option.to_owned(),
+                format!("--keep={keep}"),
+                "out".to_owned(),
+            ];
+            sandbox
+                .atomwrite(arguments)
+                .user(NOBODY, NOBODY, &[])
+                .stdin("new")
+                .says("operation not permitted")
+                .fails(1);
+            sandbox
+                .atomwrite([option, "new"])
+                .user(NOBODY, NOBODY, &[])
+                .stdin("new")
+                .fails(1);
+        }
+    }
+}
+
+#[test]
+fn a_user_may_give_a_file_to_a_group_that_he_is_in() {
+    needs_root!();
+    let sandbox = strangers(0o664, NOBODY, NOBODY);
+    for dest in ["out", "new"] {
+        sandbox
+            .atomwrite(["-g", "1001", "-o", "65534", dest])
+            .user(NOBODY, NOBODY, &[1001])
+            .stdin("new")
+            .succeeds();
+        assert_eq!(sandbox.owner(dest), (NOBODY, 1001));
+    }
+}
+
+#[test]
+fn a_new_owner_on_top_of_an_acl_and_xattrs_leaves_them() {
+    needs_root!();
+    needs_tool!("setfacl", "getfacl");
+    let sandbox = strangers(0o640, 1000, 1001);
+    if !sandbox.setfacl("out", &["-m", "u:1002:rw"])
+        || !sandbox.set_xattr("out", "user.origin", b"x")
+    {
+        skip!("the filesystem has no ACLs or xattrs");
+    }
+    let acl = sandbox.acl("out");
+    sandbox
+        .atomwrite(["-o1003", "-g1004", "out"])
+        .stdin("new")
+        .succeeds();
+    assert_eq!(sandbox.owner("out"), (1003, 1004));
+    assert_eq!(sandbox.acl("out"), acl);
+    assert_eq!(sandbox.xattr("out", "user.origin").unwrap(), b"x");
+}
+
+/// A directory with a getent that does what `script` says, to be put on PATH.
+fn with_getent(sandbox: &Sandbox, script: &str) -> std::path::PathBuf {
+    let directory = sandbox.aside(format!("bin-{}", script.len()));
+    fs::create_dir_all(&directory).unwrap();
+    let program = directory.join("getent");
+    // By a shell, so that no descriptor of ours holds the program open for writing when another thread forks.
+    tool(
+        "sh",
+        [
+            "-c",
+            "printf '#!/bin/sh\\n%s\\n' \"$2\" >\"$1\" && chmod 755 \"$1\"",
+            "sh",
+            program.to_str().unwrap(),
+            script,
+        ],
+    );
+    directory
+}
+
+#[test]
+fn a_name_that_comes_back_in_another_spelling_is_the_one_that_was_asked_for() {
+    needs_root!();
+    let sandbox = Sandbox::new();
+    // As sssd answers for DOMAIN\Name.
+    let getent = with_getent(
+        &sandbox,
+        "case $1 in passwd) echo 'name@domain:*:4321:99::/:' ;; group) echo 'staff@domain:*:4322:' ;; esac",
+    );
+    sandbox
+        .atomwrite(["-o", "DOMAIN\\Name", "-g", "DOMAIN\\Staff", "out"])
+        .env("PATH", getent)
+        .stdin("new")
+        .succeeds();
+    assert_eq!(sandbox.owner("out"), (4321, 4322));
+}
+
+#[test]
+fn a_getent_that_fails_is_replaced_by_the_files() {
+    needs_root!();
+    let sandbox = Sandbox::new();
+    let ((user, uid), (group, gid)) = somebody();
+    for script in ["exit 1", "exit 127; :", "kill -9 $$"] {
+        let getent = with_getent(&sandbox, script);
+        sandbox
+            .atomwrite(["-o", &user, "-g", &group, "out"])
+            .env("PATH", &getent)
+            .stdin("new")
+            .succeeds();
+        assert_eq!(sandbox.owner("out"), (uid, gid), "{script}");
+        fs::remove_file(sandbox.path("out")).unwrap();
+        sandbox
+            .atomwrite(["-o", "no-such-user", "out"])
+            .env("PATH", &getent)
+            .stdin("new")
+            .says("'no-such-user'")
+            .fails(1);
+    }
+}
+
+#[test]
+fn a_getent_that_knows_nobody_has_the_last_word() {
+    needs_root!();
+    let sandbox = Sandbox::new();
+    let ((user, _), _) = somebody();
+    let getent = with_getent(&sandbox, "exit 2");
+    let input = Witness::new();
+    sandbox
+        .atomwrite(["-o", &user, "out"])
+        .env("PATH", getent)
+        .stdin_from(input.input())
+        .says(format!("'{user}'"))
+        .fails(1);
+    input.has_not_been_read();
+}
+
+#[test]
+fn a_getent_that_answers_nonsense_is_not_believed() {
+    needs_root!();
+    let sandbox = Sandbox::new();
+    for script in [
+        "echo",
+        "echo nonsense",
+        "echo a:b:c:d",
+        "echo a:b:99999999999:d",
+        "echo a:b:-1:d",
+        "echo a:b:4294967295:d",
+    ] {
+        let getent = with_getent(&sandbox, script);
+        let done = sandbox
+            .atomwrite(["-o", "somebody", "out"])
+            .env("PATH", getent)
+            .stdin("new")
+            .output();
+        assert_eq!(done.code(), Some(1), "{script} {done:?}");
+        assert!(done.stderr.contains("'somebody'"), "{script} {done:?}");
+        assert!(sandbox.names().is_empty());
+    }
+}

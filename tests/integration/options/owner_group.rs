@@ -1,0 +1,116 @@
+//! `-o USER[:GROUP]` and values that begin with a dash.
+//!
+//! The first colon ends USER. `USER:` means USER's login group, `:GROUP` the group only. Digits are not looked up.
+
+use crate::harness::{Sandbox, needs_root, needs_tool};
+
+#[test]
+fn an_owner_takes_the_group_along() {
+    needs_root!();
+    let sandbox = Sandbox::new();
+    // On Debian, games is 5 with the login group 60, and man is 6 and 12.
+    for (value, owner) in [
+        ("games", (5, 0)),
+        ("games:man", (5, 12)),
+        ("games:", (5, 60)),
+        (":man", (0, 12)),
+        ("5:12", (5, 12)),
+        ("1234:5678", (1234, 5678)),
+        (":5678", (0, 5678)),
+    ] {
+        sandbox.write("out", "old");
+        sandbox.chown("out", 0, 0);
+        sandbox
+            .atomwrite(["-o", value, "out"])
+            .stdin("new")
+            .succeeds();
+        assert_eq!(sandbox.owner("out"), owner, "-o {value}");
+    }
+}
+
+#[test]
+fn a_group_behind_the_colon_must_be_there() {
+    let sandbox = Sandbox::new();
+    sandbox.write("out", "old");
+    for (value, group) in [
+        ("root:no.such", "no.such"),
+        (":no.such", "no.such"),
+        // Only the first colon ends the user.
+        ("root:a:b", "a:b"),
+    ] {
+        sandbox
+            .atomwrite(["-o", value, "out"])
+            .stdin("new")
+            .says(format!(
+                "cannot find group '{group}': there is none by that name"
+            ))
+            .fails(1);
+    }
+    // A number has no login group, as with chown(1).
+    sandbox
+        .atomwrite(["-o", "5:", "out"])
+        .stdin("new")
+        .says("cannot find user '5': there is none by that name")
+        .fails(1);
+}
+
+#[test]
+fn a_dot_is_a_part_of_a_name() {
+    let sandbox = Sandbox::new();
+    sandbox
+        .atomwrite(["-o", "root.root", "out"])
+        .stdin("new")
+        .says("cannot find user 'root.root'")
+        .leaves([""; 0])
+        .fails(1);
+}
+
+#[test]
+fn an_option_that_needs_a_value_takes_the_next_word() {
+    needs_tool!("bash");
+    let sandbox = Sandbox::new();
+    sandbox.write("out", "old");
+    sandbox
+        .atomwrite(["-S", "-v", "out"])
+        .stdin("new")
+        .leaves(["out", "out-v"])
+        .succeeds();
+    assert_eq!(sandbox.text("out-v"), "old");
+    sandbox
+        .atomwrite(["-t", "-v", "out"])
+        .says("cannot open directory '-v'")
+        .leaves(["out", "out-v"])
+        .refuses_the_way()
+        .fails(1);
+    sandbox
+        .atomwrite(["--command", "-c", "out"])
+        .stdin("touch ran")
+        .leaves(["out", "out-v"])
+        .hears("bash: line 1: -c: command not found")
+        .says("the command exited with status 127")
+        .fails(127);
+}
+
+#[test]
+fn a_validator_that_begins_with_a_dash_does_not_run_the_content() {
+    let sandbox = Sandbox::new();
+    sandbox
+        .atomwrite(["--validate", "-c", "out"])
+        .stdin("touch ran")
+        .stderr_to(std::fs::File::create(sandbox.aside("stderr")).unwrap())
+        .leaves([""; 0])
+        .fails(1);
+}
+
+#[test]
+fn an_empty_suffix_is_the_usual_one() {
+    let sandbox = Sandbox::new();
+    sandbox.write("out", "old");
+    sandbox
+        .atomwrite(["-S", "", "out"])
+        .env("SIMPLE_BACKUP_SUFFIX", ".orig")
+        .stdin("new")
+        .leaves(["out", "out~"])
+        .succeeds();
+    assert_eq!(sandbox.text("out~"), "old");
+}

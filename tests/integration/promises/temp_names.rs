@@ -1,0 +1,413 @@
+//! Names of temporary files that cannot do harm.
+//!
+//! What the contract says: atomwrite never removes a directory, or a file on another filesystem than the local ones, that
+//! this run did not make. Two processes never remove one another's temporary files. On local filesystems the new file has
+//! no name until the commit. A staging directory of `-t`, a preview directory and a temporary file on other filesystems
+//! have random names; after SIGKILL they stay, and no later run removes them. An append-only directory, in which nothing
+//! can be renamed or removed, is refused before any input is read.
+
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use rustix::process::Signal;
+
+use crate::harness::{
+    Feeder, Mount, NOBODY, Running, Sandbox, Witness, derived_name, is_temporary, lock_name,
+    needs_fuse, needs_root, needs_tool, skip,
+};
+
+fn temporary_names(sandbox: &Sandbox) -> Vec<OsString> {
+    let mut names = sandbox.names();
+    names.retain(|name| is_temporary(name));
+    names
+}
+
+// ---- A hostile owner of the directory --------------------------------------------------------------------------
+
+/// A directory of root's with files that matter, and what must stay the same of them.
+struct Precious {
+    path: PathBuf,
+    files: Vec<(PathBuf, u64, String)>,
+}
+
+impl Precious {
+    /// Made by root, and then moved by another user to a name below `home`.
+    fn plant(sandbox: &Sandbox, name: &str, files: &[&str]) -> Self {
+        let path = sandbox.mkdir("home/roots");
+        let files = files.iter().map(|file| {
+            let made = format!("home/roots/{file}");
+            if let Some(parent) = Path::new(&made).parent() {
+                sandbox.mkdir(parent);
+                sandbox.chmod(parent, 0o700);
+            }
+            sandbox.write(&made, "precious");
+            (
+                PathBuf::from(file),
+                sandbox.inode(&made),
+                sandbox.text(&made),
+            )
+        });
+        let files: Vec<_> = files.collect();
+        sandbox.chmod("home/roots", 0o700);
+        let planted = sandbox.path("home").join(name);
+        fs::rename(path, &planted).unwrap();
+        Self {
+            path: planted,
+            files,
+        }
+    }
+
+    #[track_caller]
+    fn is_untouched(&self, story: &str) {
+        for (file, inode, content) in &self.files {
+            let path = self.path.join(file);
+            let stat = fs::metadata(&path);
+            let stat = stat.unwrap_or_else(|error| panic!("{story}: {}: {error}", path.display()));
+            assert_eq!(stat.ino(), *inode, "{story}");
+            assert_eq!(&fs::read_to_string(&path).unwrap(), content, "{story}");
+        }
+        let mode = fs::metadata(&self.path).unwrap().mode();
+        assert_eq!(mode & 0o7777, 0o700, "{story}");
+    }
+}
+
+#[test]
+fn a_directory_that_another_user_has_given_a_temporary_name_survives() {
+    needs_root!();
+    let of_nothing = derived_name("");
+    let names = ["backup.sql", "report"].map(derived_name);
+    let names = names.into_iter().chain([
+        of_nothing.clone(),
+        derived_name(&derived_name("backup.sql")),
+        lock_name("backup.sql"),
+    ]);
+    for name in names {
+        for words in [
+            &["home/report"][..],
+            &["src/backup.sql", "home/report"],
+            &["-b", "home/report"],
+            &["-n", "home/new/../report2"],
+            &["-D", "home/new/deep/backup.sql"],
+            &["--lock", "-q", "home/report"],
+            &["-a", "home/report"],
+            &["--validate", "true", "home/report"],
+            &["-t", "home", "src/backup.sql", "src/other"],
+            &["-D", "-t", "home/new/deep", "src/backup.sql"],
+        ] {
+            for files in [
+                &["backup.sql"][..],
+                &["report", "report~"],
+                &["0/payroll", "1/payroll"],
+                &[],
+            ] {
+                let sandbox = Sandbox::new();
+                sandbox.mkdir("src");
+                sandbox.write("src/backup.sql", "new");
+                sandbox.write("src/other", "new");
+                sandbox.mkdir("home/new");
+                sandbox.write("home/backup.sql", "old");
+                sandbox.symlink("backup.sql", "home/report");
+                let precious = Precious::plant(&sandbox, &name, files);
+                for theirs in ["home", "home/new", "home/backup.sql", "home/report"] {
+                    sandbox.chown(theirs, NOBODY, NOBODY);
+                }
+                let done = sandbox.atomwrite(words.to_vec()).stdin("new").output();
+                let story = format!("{words:?} {files:?}: {done:?}");
+                precious.is_untouched(&story);
+                // A directory is no lock file.
+                let locks = words[0] == "--lock" || words[0] == "-a";
+                let refused = locks && name == lock_name("backup.sql");
+                assert_eq!(done.code(), Some(i32::from(refused)), "{story}");
+            }
+        }
+    }
+}
+
+#[test]
+fn only_the_directory_of_dest_is_searched_for_a_stale_file() {
+    let sandbox = Sandbox::new();
+    sandbox.mkdir("far/target");
+    sandbox.mkdir("near");
+    sandbox.symlink("../far/target", "near/link");
+    let name = derived_name("out");
+    for directory in ["", "far", "near"] {
+        sandbox.write(Path::new(directory).join(&name), "of another run");
+    }
+    let names = sandbox.names();
+    for dest in ["near/link/out", "near/link/one/out", "new/deep/out"] {
+        let done = sandbox.atomwrite(["-D", dest]).stdin("new").output();
+        assert_eq!((done.code(), done.stderr.as_str()), (Some(0), ""));
+    }
+    let now = sandbox.names();
+    assert!(names.iter().all(|name| now.contains(name)), "{now:?}");
+}
+
+// ---- Random names ----------------------------------------------------------------------------------------------
+
+/// Kills a run that waits for a FIFO, and gives the temporary names that it leaves.
+#[track_caller]
+fn kill_while_staging(sandbox: &Sandbox) -> Vec<OsString> {
+    let before = sandbox.names();
+    let run = sandbox.atomwrite(["-t", "d", "a", "fifo"]).start();
+    let feeder = Feeder::open(&sandbox.path("fifo"));
+    run.signal(Signal::KILL);
+    assert_eq!(run.wait().signal(), Some(libc::SIGKILL));
+    drop(feeder);
+    let mut left = sandbox.names();
+    left.retain(|name| !before.contains(name));
+    left
+}
+
+#[test]
+fn a_staging_directory_is_private_random_and_never_removed_by_another_run() {
+    let sandbox = Sandbox::new();
+    sandbox.mkdir("d");
+    sandbox.write("a", "new");
+    sandbox.fifo("fifo");
+    let first = kill_while_staging(&sandbox);
+    let second = kill_while_staging(&sandbox);
+    let directory = |left: &[OsString]| {
+        let mut names = left.iter().filter(|name| is_temporary(name));
+        let name = names.next().expect("the staging directory stays").clone();
+        assert_eq!(names.next(), None, "{left:?}");
+        assert_eq!(sandbox.mode(&name), 0o700);
+        assert_ne!(name, format!("d/{}", derived_name("")).as_str());
+        name
+    };
+    assert_ne!(directory(&first), directory(&second));
+    let mut names = sandbox.names();
+    names.push("d/a".into());
+    sandbox
+        .atomwrite(["-t", "d", "a"])
+        .leaves(names.clone())
+        .succeeds();
+    sandbox
+        .atomwrite(["d/a"])
+        .stdin("newer")
+        .leaves(names)
+        .succeeds();
+}
+
+#[test]
+fn a_preview_directory_is_private_random_and_never_removed_by_another_run() {
+    let sandbox = Sandbox::new();
+    sandbox.write("out", "old");
+    let mut left = Vec::new();
+    for _ in 0..2 {
+        let done = sandbox
+            .atomwrite(["--validate", "kill -KILL $PPID", "out"])
+            .stdin("new")
+            .umask(0)
+            .output();
+        assert_eq!(done.signal(), Some(libc::SIGKILL), "{done:?}");
+        let mut names = sandbox.names();
+        names.retain(|name| is_temporary(name) && sandbox.stat(name).is_dir());
+        for name in &names {
+            assert_eq!(sandbox.mode(name), 0o700);
+            assert_ne!(name, derived_name("out").as_str());
+        }
+        left.push(names.len());
+    }
+    assert_eq!(left, [1, 2]);
+    let names = sandbox.names();
+    for options in [&[][..], &["--validate", "true"], &["--lock", "-q"]] {
+        let words = [options, &["out"]].concat();
+        sandbox
+            .atomwrite(words)
+            .stdin("new")
+            .leaves(names.clone())
+            .succeeds();
+    }
+}
+
+// ---- FUSE ------------------------------------------------------------------------------------------------------
+
+/// Starts a writer of `out`, whose file has a name there, and gives that name.
+#[track_caller]
+fn start_named(sandbox: &Sandbox, content: &str) -> (Running, OsString) {
+    let before = temporary_names(sandbox);
+    let mut running = sandbox.atomwrite(["out"]).stdin_held().start();
+    running.feed(content);
+    let mut names = temporary_names(sandbox);
+    names.retain(|name| !before.contains(name));
+    assert_eq!(names.len(), 1, "{names:?}");
+    (running, names.remove(0))
+}
+
+#[test]
+fn two_mounts_of_one_directory_do_not_disturb_each_other() {
+    // Locks are not shared by them, as on NFS with nolock, or by virtiofs and its host.
+    needs_fuse!();
+    let below = Sandbox::new();
+    let mounts = [(); 2].map(|()| Mount::bindfs(below.root(), &[]));
+    let first = Sandbox::in_dir(mounts[0].path());
+    let name = first.root().file_name().unwrap();
+    let second = Sandbox::shown_at(mounts[1].path().join(name));
+    first.write("out", "old");
+    // Both at work at once: neither takes the other's file, and each commits its own.
+    let (mut one, of_one) = start_named(&first, "one ");
+    let (two, of_two) = start_named(&second, "two ");
+    assert_ne!(of_one, of_two);
+    assert_eq!(temporary_names(&first).len(), 2);
+    one.feed("whole");
+    assert_eq!(one.wait().code(), Some(0));
+    assert_eq!(first.text("out"), "one whole");
+    assert_eq!(temporary_names(&first), [of_two]);
+    assert_eq!(two.wait().code(), Some(0));
+    assert_eq!(second.text("out"), "two ");
+    assert_eq!(first.names(), ["out"]);
+    // And one that is done while the other still reads.
+    let (mut one, of_one) = start_named(&first, "one ");
+    second
+        .atomwrite(["out"])
+        .stdin("two")
+        .leaves([of_one.clone(), "out".into()])
+        .succeeds();
+    one.feed("whole");
+    assert_eq!(temporary_names(&first), [of_one]);
+    assert_eq!(one.wait().code(), Some(0));
+    assert_eq!(first.text("out"), "one whole");
+    assert_eq!(first.names(), ["out"]);
+}
+
+#[test]
+fn what_is_left_on_fuse_stays() {
+    needs_fuse!();
+    let below = Sandbox::new();
+    let mount = Mount::bindfs(below.root(), &[]);
+    let sandbox = Sandbox::in_dir(mount.path());
+    sandbox.write("out", "old");
+    // A file of this user that has the derived name is not known to be stale.
+    let planted = derived_name("out");
+    sandbox.write(&planted, "of another machine");
+    let (running, name) = start_named(&sandbox, "of the killed run");
+    running.signal(Signal::KILL);
+    drop(running.wait());
+    for _ in 0..2 {
+        sandbox
+            .atomwrite(["out"])
+            .stdin("new")
+            .leaves([planted.clone().into(), name.clone(), "out".into()])
+            .succeeds();
+    }
+    assert_eq!(sandbox.text(&planted), "of another machine");
+    assert_eq!(sandbox.text(&name), "of the killed run");
+}
+
+#[test]
+fn nothing_is_left_where_nothing_can_be_renamed() {
+    needs_fuse!();
+    let below = Sandbox::new();
+    let mount = Mount::bindfs(below.root(), &["--rename-deny"]);
+    let sandbox = Sandbox::in_dir(mount.path());
+    sandbox.write("src", "new");
+    sandbox.mkdir("d");
+    for options in [&[][..], &["-n"], &["-b"], &["--validate", "true"]] {
+        let words = [options, &["src", "out"]].concat();
+        // A new file can be linked.
+        let run = sandbox.atomwrite(&words);
+        run.leaves(["d", "out", "src"]).succeeds();
+        assert_eq!(sandbox.text("out"), "new");
+        if options == ["-n"] {
+            fs::remove_file(sandbox.path("out")).unwrap();
+            continue;
+        }
+        sandbox.write("out", "old");
+        let done = sandbox.atomwrite(words).output();
+        assert_eq!(done.code(), Some(1), "{options:?}: {done:?}");
+        assert_eq!(sandbox.text("out"), "old");
+        assert_eq!(sandbox.names(), ["d", "out", "src"], "{options:?}");
+        fs::remove_file(sandbox.path("out")).unwrap();
+    }
+    // The backup is a copy, which is linked to its name too.
+    sandbox.write("out", "old");
+    let words = ["-q", "--inplace=always", "-b", "src", "out"];
+    let done = sandbox.atomwrite(words).output();
+    assert_eq!(done.code(), Some(0), "{done:?}");
+    assert_eq!(sandbox.names(), ["d", "out", "out~", "src"]);
+    assert_eq!(sandbox.text("out~"), "old");
+    assert_eq!(sandbox.text("out"), "new");
+    for name in ["out", "out~"] {
+        fs::remove_file(sandbox.path(name)).unwrap();
+    }
+    for (old, status) in [(None, 0), (Some("old"), 1)] {
+        if let Some(old) = old {
+            sandbox.write("d/src", old);
+        }
+        let done = sandbox.atomwrite(["-t", "d", "src"]).output();
+        assert_eq!(done.code(), Some(status), "{done:?}");
+        assert_eq!(sandbox.names(), ["d", "d/src", "src"], "{done:?}");
+        assert_eq!(sandbox.text("d/src"), old.unwrap_or("new"));
+    }
+}
+
+// ---- An append-only directory ----------------------------------------------------------------------------------
+
+/// Sets a flag of a directory, and takes it away again.
+struct Flagged(PathBuf, &'static str);
+
+impl Flagged {
+    fn new(path: PathBuf, flag: &'static str) -> Option<Self> {
+        let flagged = Self(path, flag);
+        flagged.chattr("+").then_some(flagged)
+    }
+
+    fn chattr(&self, sign: &str) -> bool {
+        let mut chattr = Command::new("chattr");
+        let chattr = chattr.arg(format!("{sign}{}", self.1)).arg(&self.0);
+        chattr.output().unwrap().status.success()
+    }
+}
+
+impl Drop for Flagged {
+    fn drop(&mut self) {
+        self.chattr("-");
+    }
+}
+
+#[test]
+fn an_append_only_directory_is_refused_before_any_input_is_read() {
+    needs_root!();
+    needs_tool!("chattr");
+    for old in [true, false] {
+        let sandbox = Sandbox::new();
+        sandbox.mkdir("d");
+        sandbox.write("src", "new");
+        if old {
+            sandbox.write("d/out", "old");
+        }
+        let Some(_flag) = Flagged::new(sandbox.path("d"), "a") else {
+            skip!("needs a filesystem with file attributes");
+        };
+        for options in [
+            &[][..],
+            &["-f"],
+            &["-b"],
+            &["-a"],
+            &["--lock"],
+            &["--validate", "true"],
+            &["--sync=none"],
+        ] {
+            let witness = Witness::new();
+            sandbox
+                .atomwrite([options, &["d/out"]].concat())
+                .stdin_from(witness.input())
+                .says("'d/out'")
+                .says("append-only")
+                .fails(1);
+            witness.has_not_been_read();
+        }
+        sandbox
+            .atomwrite(["d/out", "--", "touch", "ran"])
+            .says("append-only")
+            .fails(125);
+        let names = sandbox.names();
+        let done = sandbox.atomwrite(["-t", "d", "src"]).output();
+        assert_eq!(done.code(), Some(1), "{done:?}");
+        assert!(done.stderr.contains("append-only"), "{done:?}");
+        assert_eq!(sandbox.names(), names);
+    }
+}

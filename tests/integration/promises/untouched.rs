@@ -1,0 +1,170 @@
+//! What a run leaves when a call fails at the worst moment: DEST, the directories and the lock file as they were.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+
+use crate::environment::races::RENAME;
+use crate::harness::{
+    Call, Mount, NOBODY, Sandbox, Strace, can_be_others, derived_name, needs_mounts, needs_tool,
+    os, tool,
+};
+
+#[test]
+fn a_first_write_in_place_that_fails_leaves_mode_and_content() {
+    needs_tool!("strace");
+    for options in [&["-m", "600"][..], &["-m", "0"], &[]] {
+        let sandbox = Sandbox::new();
+        let out = sandbox.write_with_mode("out", "old content", 0o666);
+        let inode = sandbox.inode("out");
+        let strace = Strace::new()
+            .at(&out)
+            .inject("write,pwrite64,splice,sendfile,copy_file_range:error=EIO");
+        let done = sandbox
+            .atomwrite(
+                options
+                    .iter()
+                    .copied()
+                    .chain(["-q", "--inplace=always", "out"]),
+            )
+            .stdin("new")
+            .through(strace.command())
+            .output();
+        assert!(strace.has_injected());
+        assert_eq!(done.code(), Some(1), "{done:?}");
+        assert!(done.stderr.ends_with("; 'out' is unchanged\n"), "{done:?}");
+        assert_eq!(sandbox.mode("out"), 0o666, "{options:?}");
+        assert_eq!(sandbox.text("out"), "old content");
+        assert_eq!(sandbox.inode("out"), inode);
+        assert_eq!(sandbox.names(), ["out"]);
+    }
+}
+
+#[test]
+fn a_rename_that_fails_leaves_none_of_the_directories_that_were_made() {
+    needs_tool!("strace");
+    for (words, at) in [
+        (&["-D", "a/b/c/out"][..], derived_name("out")),
+        (&["-D", "--lock", "-q", "out"], derived_name("out")),
+        (&["-D", "-t", "a/b/c", "in"], "d0/in".to_owned()),
+    ] {
+        let sandbox = Sandbox::new();
+        sandbox.write("in", "new");
+        sandbox.mkdir("kept");
+        let names = sandbox.names();
+        let strace = Strace::new().at(at).inject(&format!("{RENAME}:error=EIO"));
+        let done = sandbox
+            .atomwrite(words.to_vec())
+            .stdin("new")
+            .through(strace.command())
+            .output();
+        assert!(strace.has_injected(), "{words:?} {done:?}");
+        assert_eq!(done.code(), Some(1), "{done:?}");
+        assert_eq!(sandbox.names(), names, "{words:?} {done:?}");
+    }
+}
+
+#[test]
+fn only_the_link_of_the_backup_stands_before_the_rename_to_dest() {
+    needs_tool!("strace");
+    for (options, backups) in [
+        (
+            &["--backup=numbered"][..],
+            &["out.~1~", "out.~2~", "out.~7~"][..],
+        ),
+        (&["--backup=existing"], &["out.~1~"]),
+        (&["--backup=numbered"], &[]),
+        (&["--backup=existing"], &[]),
+        (&["--backup=simple"], &[]),
+        (&["--lock", "-q", "--backup=numbered"], &["out.~1~"]),
+    ] {
+        let sandbox = Sandbox::new();
+        sandbox.write("out", "old");
+        for name in backups {
+            sandbox.write(name, "older");
+        }
+        let strace = Strace::new().every_call();
+        let done = sandbox
+            .atomwrite(options.iter().copied().chain(["out"]))
+            .stdin("new")
+            .through(strace.command())
+            .output();
+        assert_eq!(done.code(), Some(0), "{done:?}");
+        let trace = strace.trace();
+        let link = trace.only("link of the new file", Call::links);
+        let rename = trace.only("rename", Call::renames);
+        let between = &trace.own()[link + 1..rename];
+        let links = between.iter().filter(|call| call.is("linkat")).count();
+        assert_eq!(links, 1, "{trace}");
+        // By one name each, whatever the size of the directory.
+        let allowed = ["linkat", "statx", "newfstatat"];
+        for call in between {
+            assert!(
+                allowed.contains(&call.name.as_str()),
+                "{} in {trace}",
+                call.name
+            );
+        }
+    }
+}
+
+#[test]
+fn no_lock_file_stays_in_a_directory_that_can_only_be_added_to() {
+    needs_mounts!();
+    needs_tool!("mkfs.ext4", "chattr");
+    let mount = Mount::ext4(16, &[]);
+    let sandbox = Sandbox::in_dir(mount.path());
+    sandbox.write("out", "old");
+    let chattr = |flag: &str| {
+        tool(
+            "chattr",
+            [os(flag.as_bytes()).as_os_str(), sandbox.root().as_os_str()],
+        )
+    };
+    chattr("+a");
+    for options in [&["--lock"][..], &["-a"]] {
+        sandbox
+            .atomwrite(
+                options
+                    .iter()
+                    .copied()
+                    .chain(["-q", "--inplace=auto", "out"]),
+            )
+            .stdin("new")
+            .succeeds();
+        // Without the option nothing can be locked, and nothing can be renamed.
+        sandbox
+            .atomwrite(options.iter().copied().chain(["out"]))
+            .stdin("newer")
+            .says("append-only")
+            .fails(1);
+    }
+    chattr("-a");
+    assert_eq!(sandbox.text("out"), "newnew");
+}
+
+#[test]
+fn a_umask_that_takes_every_right_does_not_hinder_a_validator() {
+    for existing in [true, false] {
+        let sandbox = Sandbox::new();
+        // A new file gets mode 0, so that only standard input can be read.
+        let validator = if existing {
+            sandbox.write("out", "old");
+            "test \"$(cat)\" = new && test \"$(cat \"$1\")\" = new && test \"$(cat \"$2\")\" = old"
+        } else {
+            "test \"$(cat)\" = new"
+        };
+        let words = ["--validate", validator, "out"];
+        let mut run = sandbox.atomwrite(words).stdin("new").umask(0o777);
+        if can_be_others() {
+            sandbox.give_to(NOBODY, NOBODY);
+            if existing {
+                sandbox.chown("out", NOBODY, NOBODY);
+            }
+            run = run.user(NOBODY, NOBODY, &[]);
+        }
+        run.succeeds();
+        assert_eq!(sandbox.mode("out"), if existing { 0o644 } else { 0 });
+        fs::set_permissions(sandbox.path("out"), Permissions::from_mode(0o600)).unwrap();
+        assert_eq!(sandbox.text("out"), "new");
+    }
+}

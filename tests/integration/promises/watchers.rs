@@ -1,0 +1,381 @@
+//! Who watches DEST is told of a write once, and then the file is whole; of a run that changes nothing nobody is told.
+//!
+//! They watch by inotify(7): the directory, as programs do that load their configuration again, or the file itself, as
+//! systemd does for a path unit, or as `tail -F`.
+
+use std::io::{BufRead, BufReader};
+use std::mem::{self, MaybeUninit};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::{fs, thread};
+
+use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::harness::{BOUND, Run, Sandbox, Watch, needs_tool, skip};
+
+/// All that changes anything.
+const CHANGES: WatchFlags = WatchFlags::MODIFY
+    .union(WatchFlags::ATTRIB)
+    .union(WatchFlags::CLOSE_WRITE)
+    .union(WatchFlags::CREATE)
+    .union(WatchFlags::DELETE)
+    .union(WatchFlags::DELETE_SELF)
+    .union(WatchFlags::MOVE)
+    .union(WatchFlags::MOVE_SELF);
+
+/// What systemd watches a file for, on behalf of `PathChanged=`; for `PathModified=` it is MODIFY, too.
+const PATH_CHANGED: WatchFlags = CHANGES.difference(WatchFlags::MODIFY);
+
+/// Every way by which `d/out` gets this content.
+fn ways<'a>(sandbox: &'a Sandbox, content: &str) -> Vec<Run<'a>> {
+    let elsewhere = sandbox.aside("source");
+    fs::write(&elsewhere, content).unwrap();
+    let source = elsewhere.to_str().unwrap();
+    let run = |words: &[&str]| {
+        let run = sandbox.atomwrite(words.iter().copied());
+        // But for one, not to wait for the disk.
+        run.env("ATOMWRITE_SYNC", "none")
+    };
+    vec![
+        run(&["--sync=full", "d/out"]).stdin(content),
+        run(&["d/out", "--", "cat", source]),
+        run(&[source, "d/out"]),
+        run(&["d/out"]).stdin(content),
+        run(&["-q", "--lock", "d/out"]).stdin(content),
+        run(&["-m", "600", "d/out"]).stdin(content),
+        run(&["--keep=none", "d/out"]).stdin(content),
+        run(&["--validate", "grep -q .", "d/out"]).stdin(content),
+    ]
+}
+
+/// A sandbox with a directory `d`, and `d/out` in it if there is old content.
+fn ground(old: Option<&str>) -> Sandbox {
+    let sandbox = Sandbox::new();
+    sandbox.mkdir("d");
+    if let Some(old) = old {
+        sandbox.write("d/out", old);
+    }
+    sandbox
+}
+
+/// Tells whether a name is one that nobody looks for: hidden, or the kernel's for a file that has none.
+fn is_nobodys(name: &str) -> bool {
+    name.starts_with(".atomwrite.") || name.starts_with('#')
+}
+
+// ---- The directory ---------------------------------------------------------------------------------------------
+
+#[test]
+fn a_watched_directory_is_told_once_of_dest() {
+    if !has_files_without_a_name(ground(None).root()) {
+        skip!("needs a filesystem that has O_TMPFILE");
+    }
+    for old in [None, Some("old\n")] {
+        for way in 0..ways(&ground(None), "").len() {
+            let sandbox = ground(old);
+            let watch = Watch::of(sandbox.path("d"), CHANGES);
+            ways(&sandbox, "new\n").swap_remove(way).succeeds();
+            let mut events = watch.events();
+            events.retain(|(_, name)| !is_nobodys(name));
+            assert_eq!(events, [(ReadFlags::MOVED_TO, "out".to_owned())]);
+            assert_eq!(sandbox.text("d/out"), "new\n");
+        }
+    }
+}
+
+fn has_files_without_a_name(directory: &Path) -> bool {
+    rustix::fs::open(directory, OFlags::TMPFILE | OFlags::RDWR, Mode::RUSR).is_ok()
+}
+
+/// Where the descriptor that it was written through is closed after the rename, inotify reports that by the new name.
+#[test]
+fn a_file_with_a_name_from_the_start_is_moved_whole() {
+    needs_tool!("strace");
+    let sandbox = ground(Some("old\n"));
+    let watch = Watch::of(sandbox.path("d"), CHANGES);
+    let run = sandbox.atomwrite(["d/out"]).stdin("new\n");
+    run.without_linkat().succeeds();
+    let mut events = watch.events();
+    events.retain(|(_, name)| !is_nobodys(name));
+    let moved = (ReadFlags::MOVED_TO, "out".to_owned());
+    let closed = (ReadFlags::CLOSE_WRITE, "out".to_owned());
+    assert!(
+        events == [moved.clone()] || events == [moved, closed],
+        "{events:?}"
+    );
+}
+
+#[test]
+fn a_watched_directory_is_told_of_a_backup_before_dest() {
+    let sandbox = ground(Some("old\n"));
+    let watch = Watch::of(sandbox.path("d"), CHANGES);
+    let names = ["d", "d/out", "d/out~"];
+    let run = sandbox.atomwrite(["-b", "d/out", "--", "echo", "new"]);
+    run.leaves(names).succeeds();
+    let mut events = watch.events();
+    events.retain(|(_, name)| !is_nobodys(name));
+    let told = [
+        (ReadFlags::CREATE, "out~".to_owned()),
+        (ReadFlags::MOVED_TO, "out".to_owned()),
+    ];
+    assert_eq!(events, told);
+}
+
+#[test]
+fn a_watched_directory_is_told_once_of_each_of_many() {
+    let sandbox = ground(Some("old"));
+    let sources = ["out", "b", "c"].map(|name| sandbox.aside(name));
+    for source in &sources {
+        fs::write(source, "new").unwrap();
+    }
+    let watch = Watch::of(sandbox.path("d"), CHANGES);
+    let [out, b, c] = sources;
+    sandbox
+        .atomwrite(["-t".into(), "d".into(), out, b, c])
+        .leaves(["d", "d/b", "d/c", "d/out"])
+        .succeeds();
+    let mut events = watch.events();
+    events.retain(|(_, name)| !is_nobodys(name));
+    let moved = ["out", "b", "c"].map(|name| (ReadFlags::MOVED_TO, name.to_owned()));
+    assert_eq!(events, moved);
+}
+
+#[test]
+fn whoever_is_told_finds_a_whole_file() {
+    const WRITES: usize = 40;
+    let content = |number: usize| format!("{number}\n").repeat(20_000);
+    let sandbox = ground(Some(&content(0)));
+    let watch = Watch::of(sandbox.path("d"), CHANGES);
+    let over = AtomicBool::new(false);
+    let told = thread::scope(|scope| {
+        let watcher = scope.spawn(|| {
+            let (mut told, mut seen) = (0, 0);
+            loop {
+                let last = over.load(Ordering::Acquire);
+                for (event, name) in watch.events() {
+                    if is_nobodys(&name) {
+                        continue;
+                    }
+                    assert_eq!((event, name.as_str()), (ReadFlags::MOVED_TO, "out"));
+                    told += 1;
+                    let found = sandbox.text("d/out");
+                    let number = found.lines().next().expect("it is empty").parse().unwrap();
+                    assert!(found == content(number), "torn: {} bytes", found.len());
+                    assert!(number >= told && number >= seen, "{number} after {seen}");
+                    seen = number;
+                }
+                if last {
+                    return told;
+                }
+            }
+        });
+        for number in 1..=WRITES {
+            let way = number % 2;
+            ways(&sandbox, &content(number)).swap_remove(way).succeeds();
+        }
+        over.store(true, Ordering::Release);
+        watcher.join().expect("it saw what it must not see")
+    });
+    assert_eq!(told, WRITES);
+}
+
+/// Runs that leave `d/out` alone, which holds "old\n".
+fn vain_runs(sandbox: &Sandbox) -> Vec<(Run<'_>, i32)> {
+    let run = |words: &[&str]| sandbox.atomwrite(words.iter().copied());
+    vec![
+        (run(&["d/out", "--", "sh", "-c", "echo half; exit 9"]), 9),
+        (run(&["-a", "d/out", "--", "false"]), 1),
+        (run(&["--lock", "d/out", "--", "false"]), 1),
+        (run(&["-b", "d/out", "--", "false"]), 1),
+        (run(&["d/out"]).stdin(""), 3),
+        (run(&["-n", "d/out"]).stdin("new\n"), 3),
+        (run(&["--validate", "false", "d/out"]).stdin("new\n"), 3),
+    ]
+}
+
+/// Runs that find the content of `d/out` to be what it shall be.
+fn equal_runs(sandbox: &Sandbox) -> Vec<Run<'_>> {
+    let run = |words: &[&str]| sandbox.atomwrite(words.iter().copied());
+    vec![
+        run(&["-C", "d/out"]).stdin("old\n"),
+        run(&["-C", "--sync=none", "d/out"]).stdin("old\n"),
+        run(&["-C", "--lock", "d/out", "--", "echo", "old"]),
+        run(&["-C", "-a", "d/out", "--", "true"]),
+    ]
+}
+
+#[test]
+fn nobody_is_told_of_a_run_that_changes_nothing() {
+    let sandbox = ground(Some("old\n"));
+    let directory = Watch::of(sandbox.path("d"), CHANGES);
+    let file = Watch::of(sandbox.path("d/out"), CHANGES);
+    for (run, status) in vain_runs(&sandbox) {
+        run.fails(status);
+    }
+    for run in equal_runs(&sandbox) {
+        run.leaves_alone(0);
+    }
+    assert_eq!(file.events(), []);
+    let mut events = directory.events();
+    events.retain(|(_, name)| !is_nobodys(name));
+    assert_eq!(events, []);
+}
+
+// ---- systemd's path units --------------------------------------------------------------------------------------
+
+/// What systemd does for `PathChanged=` and `PathModified=` (path_spec_watch and those around it in src/core/path.c,
+/// <https://github.com/systemd/systemd/blob/main/src/core/path.c>).
+///
+/// It watches the file, and of the directories that lead to it whether they are moved; where one is missing, the last one
+/// that is there for what comes into it. Any event of the file itself starts the unit, and so does any other if the file
+/// has come or gone since. Each time, and when the unit has ended, it begins to watch anew, by name.
+struct PathUnit {
+    path: PathBuf,
+    events: WatchFlags,
+    queue: OwnedFd,
+    file: Option<i32>,
+    was_there: bool,
+}
+
+impl PathUnit {
+    fn of(path: PathBuf, events: WatchFlags) -> Self {
+        let (queue, file) = Self::watch(&path, events);
+        Self {
+            was_there: path.exists(),
+            path,
+            events,
+            queue,
+            file,
+        }
+    }
+
+    fn watch(path: &Path, events: WatchFlags) -> (OwnedFd, Option<i32>) {
+        let on_the_way = WatchFlags::MOVE_SELF
+            | WatchFlags::DELETE_SELF
+            | WatchFlags::ATTRIB
+            | WatchFlags::CREATE
+            | WatchFlags::MOVED_TO;
+        let queue = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC).unwrap();
+        let mut parts: Vec<&Path> = path.ancestors().collect();
+        parts.reverse();
+        for (at, part) in parts.iter().enumerate() {
+            let is_file = *part == path;
+            let events = if is_file { events } else { on_the_way };
+            match inotify::add_watch(&queue, *part, events) {
+                Err(Errno::NOENT) => break,
+                added => {
+                    if let Some(parent) = at.checked_sub(1).map(|at| parts[at]) {
+                        inotify::add_watch(&queue, parent, WatchFlags::MOVE_SELF).unwrap();
+                    }
+                    if is_file {
+                        return (queue, Some(added.unwrap()));
+                    }
+                }
+            }
+        }
+        (queue, None)
+    }
+
+    fn has_come_or_gone(&mut self) -> bool {
+        let there = self.path.exists();
+        mem::replace(&mut self.was_there, there) != there
+    }
+
+    /// Tells of the events that wait whether there are any, and whether one is of the file itself.
+    fn wakes(&self) -> Option<bool> {
+        let mut buffer = [const { MaybeUninit::uninit() }; 4096];
+        let mut reader = inotify::Reader::new(&self.queue, &mut buffer);
+        let mut wakes = None;
+        while let Ok(event) = reader.next() {
+            let of_the_file = self.file == Some(event.wd());
+            wakes = Some(wakes == Some(true) || of_the_file);
+        }
+        wakes
+    }
+
+    /// Goes on until nothing is left to see, and gives what the unit found in the file each time that it was started.
+    fn starts(&mut self) -> Vec<String> {
+        let mut starts = Vec::new();
+        while let Some(of_the_file) = self.wakes() {
+            if of_the_file || self.has_come_or_gone() {
+                starts.push(fs::read_to_string(&self.path).unwrap());
+            }
+            (self.queue, self.file) = Self::watch(&self.path, self.events);
+            if self.has_come_or_gone() {
+                starts.push(fs::read_to_string(&self.path).unwrap());
+            }
+        }
+        starts
+    }
+}
+
+#[test]
+fn a_path_unit_is_started_once_by_each_write() {
+    for old in [None, Some("old\n")] {
+        for way in 0..ways(&ground(None), "").len() {
+            let sandbox = ground(old);
+            let unit = |events| PathUnit::of(sandbox.path("d/out"), events);
+            let mut units = [unit(PATH_CHANGED), unit(CHANGES)];
+            // It stays with the name: the second write is to another file than the one that was there at the start.
+            for content in ["new\n", "newer\n"] {
+                ways(&sandbox, content).swap_remove(way).succeeds();
+                for unit in &mut units {
+                    assert_eq!(unit.starts(), [content]);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_path_unit_is_not_started_by_a_run_that_changes_nothing() {
+    let sandbox = ground(Some("old\n"));
+    let mut unit = PathUnit::of(sandbox.path("d/out"), CHANGES);
+    for (run, status) in vain_runs(&sandbox) {
+        run.fails(status);
+    }
+    for run in equal_runs(&sandbox) {
+        run.leaves_alone(0);
+    }
+    assert_eq!(unit.starts(), [""; 0]);
+
+    let sandbox = ground(None);
+    let mut unit = PathUnit::of(sandbox.path("d/out"), CHANGES);
+    sandbox.atomwrite(["d/out", "--", "false"]).fails(1);
+    sandbox
+        .atomwrite(["--validate", "false", "d/out"])
+        .stdin("new\n")
+        .fails(3);
+    assert_eq!(unit.starts(), [""; 0]);
+}
+
+// ---- tail -F ---------------------------------------------------------------------------------------------------
+
+#[test]
+fn tail_goes_on_with_the_new_file_where_it_follows_the_name() {
+    needs_tool!("tail", "timeout");
+    let sandbox = ground(Some("old\n"));
+    let mut tail = Command::new("timeout")
+        .args([&BOUND.as_secs().to_string(), "tail", "-n", "+1", "-F"])
+        .arg(sandbox.path("d/out"))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(tail.stdout.take().unwrap()).lines();
+    let mut next = || lines.next().expect("tail has ended").unwrap();
+    assert_eq!(next(), "old");
+    for content in ["new", "newer"] {
+        sandbox
+            .atomwrite(["d/out", "--", "echo", content])
+            .succeeds();
+        assert_eq!(next(), content);
+    }
+    kill_process(Pid::from_child(&tail), Signal::TERM).unwrap();
+    tail.wait().unwrap();
+}
