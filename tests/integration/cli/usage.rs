@@ -327,7 +327,7 @@ fn words() -> impl Strategy<Value = OsString> {
 #[test]
 fn no_argument_vector_makes_it_panic() {
     let config = ProptestConfig {
-        cases: 500,
+        cases: 250,
         failure_persistence: None,
         max_shrink_iters: 200,
         ..ProptestConfig::default()
@@ -357,7 +357,7 @@ fn no_argument_vector_makes_it_panic() {
 #[test]
 fn no_value_of_an_option_makes_it_panic() {
     let config = ProptestConfig {
-        cases: 200,
+        cases: 100,
         failure_persistence: None,
         ..ProptestConfig::default()
     };

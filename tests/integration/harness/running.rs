@@ -30,7 +30,8 @@ pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     let start = Instant::now();
     while !condition() {
         assert!(start.elapsed() < BOUND, "waited in vain until {what}");
-        thread::yield_now();
+        // A pause, so that what is waited for has the processor.
+        thread::sleep(Duration::from_micros(500));
     }
 }
 

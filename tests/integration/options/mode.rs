@@ -236,7 +236,7 @@ fn mode_expressions() -> impl Strategy<Value = String> {
 fn symbolic_modes_mean_what_chmod_means() {
     let sandbox = Sandbox::new();
     let config = ProptestConfig {
-        cases: 400,
+        cases: 200,
         failure_persistence: None,
         ..ProptestConfig::default()
     };
