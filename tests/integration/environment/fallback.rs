@@ -317,7 +317,7 @@ fn an_acl_never_gives_more_than_the_mode_that_was_asked_for() {
         // It stops when it has set the list.
         let strace = Strace::new()
             .inject("linkat:error=EOPNOTSUPP")
-            .inject("fsetxattr:signal=SIGSTOP:when=1");
+            .inject("fsetxattr:signal=SIGSTOP");
         let running = sandbox
             .atomwrite(["-m", option, "out"])
             .stdin("new")

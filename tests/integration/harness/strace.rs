@@ -43,7 +43,7 @@ impl Strace {
         self
     }
 
-    /// Adds one of strace's injections, such as `fsync:error=EIO:when=1`.
+    /// Adds one of strace's injections, such as `fsync:error=EIO`.
     pub(crate) fn inject(mut self, injection: &str) -> Self {
         self.options.push(format!("inject={injection}"));
         self

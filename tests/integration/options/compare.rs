@@ -381,10 +381,11 @@ fn what_is_left_alone_is_synced_as_what_is_new() {
 #[test]
 fn what_cannot_be_made_durable_is_not_reported_as_unchanged() {
     needs_tool!("strace");
-    for nth in [1, 2] {
+    for directory in [false, true] {
         let sandbox = Sandbox::new();
-        sandbox.write("out", "same");
-        let strace = Strace::new().inject(&format!("fsync:error=EIO:when={nth}"));
+        let dest = sandbox.write("out", "same");
+        let path = if directory { sandbox.root() } else { &dest };
+        let strace = Strace::new().at(path).inject("fsync:error=EIO");
         sandbox
             .atomwrite(["-C", "out"])
             .stdin("same")

@@ -1,7 +1,6 @@
 //! `--inplace` that fails before the writing begins, or breaks off.
 
-use std::fs::{self, File, Permissions};
-use std::io::{Seek, Write};
+use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use crate::harness::{Mount, Sandbox, Strace, check_message, needs_mounts, needs_tool};
@@ -63,28 +62,11 @@ fn only_an_error_of_the_disk_stops_the_preallocation() {
     }
 }
 
-/// Input that always comes in the same pieces, which that of a pipe does not.
-fn in_a_file(content: &[u8]) -> File {
-    let mut file = tempfile::tempfile().unwrap();
-    file.write_all(content).unwrap();
-    file.rewind().unwrap();
-    file
-}
-
-/// The second write to DEST in such a run with this much input, as strace counts.
-fn second_write(content: &[u8], options: &[&str]) -> usize {
-    let sandbox = Sandbox::new();
-    sandbox.write("out", "old content");
-    let strace = Strace::new();
-    let done = always(&sandbox, options)
-        .stdin_from(in_a_file(content))
-        .through(strace.command())
-        .output();
-    assert_eq!(done.code(), Some(0), "{done:?}");
-    let trace = strace.trace();
-    let writes = trace.places(|call| call.is("write") && call.args.contains("/out>"));
-    assert!(writes.len() > 2, "{trace}");
-    trace.own()[writes[1]].nth
+/// Meets the second write to DEST.
+fn second_write(sandbox: &Sandbox, what: &str) -> Strace {
+    Strace::new()
+        .at(sandbox.path("out"))
+        .inject(&format!("write:{what}:when=2"))
 }
 
 #[test]
@@ -94,10 +76,8 @@ fn a_failure_midway_says_how_much_is_written() {
     let source = tempfile::NamedTempFile::new().unwrap();
     fs::write(source.path(), &content).unwrap();
     let source = format!("if={}", source.path().display());
-    // Strace counts the writes of COMMAND for themselves; this one makes one write.
     let command = ["-q", "out", "--", "dd", "status=none", "bs=1M", &source];
     for (options, status) in [(&["-q", "out"][..], 4), (&command, 124)] {
-        let nth = second_write(&content, options);
         for (errno, text) in [
             ("EIO", "input/output error"),
             ("ENOSPC", "no space left on device"),
@@ -105,9 +85,9 @@ fn a_failure_midway_says_how_much_is_written() {
         ] {
             let sandbox = Sandbox::new();
             sandbox.write("out", "old content");
-            let strace = Strace::new().inject(&format!("write:error={errno}:when={nth}"));
+            let strace = second_write(&sandbox, &format!("error={errno}"));
             let done = always(&sandbox, options)
-                .stdin_from(in_a_file(&content))
+                .stdin(content.clone())
                 .through(strace.command())
                 .output();
             assert_eq!(done.code(), Some(status), "{done:?}");
@@ -127,12 +107,11 @@ fn a_failure_midway_says_how_much_is_written() {
 fn a_write_that_breaks_off_leaves_the_backup() {
     needs_tool!("strace");
     let content = vec![b'n'; 1 << 20];
-    let nth = second_write(&content, &["-q", "-b", "out"]);
     let sandbox = Sandbox::new();
     sandbox.write("out", "old content");
-    let strace = Strace::new().inject(&format!("write:error=EIO:when={nth}"));
+    let strace = second_write(&sandbox, "error=EIO");
     let done = always(&sandbox, &["-q", "-b", "out"])
-        .stdin_from(in_a_file(&content))
+        .stdin(content.clone())
         .through(strace.command())
         .output();
     assert_eq!(done.code(), Some(4), "{done:?}");
@@ -144,13 +123,12 @@ fn a_write_that_breaks_off_leaves_the_backup() {
 fn a_signal_waits_for_the_end_of_the_writing() {
     needs_tool!("strace");
     let content = vec![b'n'; 1 << 20];
-    let nth = second_write(&content, &["-q", "out"]);
     for signal in ["SIGTERM", "SIGINT", "SIGHUP"] {
         let sandbox = Sandbox::new();
         sandbox.write("out", "old content");
-        let strace = Strace::new().inject(&format!("write:signal={signal}:when={nth}"));
+        let strace = second_write(&sandbox, &format!("signal={signal}"));
         let done = always(&sandbox, &["-q", "out"])
-            .stdin_from(in_a_file(&content))
+            .stdin(content.clone())
             .through(strace.command())
             .output();
         assert!(done.signal().is_some(), "{done:?}");

@@ -403,7 +403,7 @@ fn a_directory_that_is_missing_is_made_if_that_is_asked_for() {
 fn a_directory_that_was_made_goes_again_if_no_file_arrives() {
     needs_tool!("strace");
     let sandbox = ground();
-    let strace = Strace::new().inject("renameat2:error=EIO:when=1");
+    let strace = Strace::new().inject("renameat2:error=EIO");
     sandbox
         .atomwrite(["-D", "-t", "one/two", "s/a", "s/b"])
         .through(strace.command())
@@ -417,7 +417,7 @@ fn a_directory_that_was_made_goes_again_if_no_file_arrives() {
     sandbox.write("s/x", "x");
     sandbox.write("s/y", "y");
     for sources in [["s/x", "s/y"], ["s/y", "s/x"]] {
-        let strace = Strace::new().inject("renameat2:error=EIO:when=1");
+        let strace = Strace::new().inject("renameat2:error=EIO");
         let run = sandbox.atomwrite(["-D", "-t", "d"].iter().chain(&sources).copied());
         leaves_dir(run.through(strace.command()), "d", 1);
     }

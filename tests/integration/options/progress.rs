@@ -174,7 +174,7 @@ fn a_command_is_shown_too() {
     }
 }
 
-/// Makes the first copies take longer than anybody's patience (in microseconds).
+/// Makes the copies take longer than anybody's patience (in microseconds); only the first ones, because there may be many.
 fn slow_copies() -> Strace {
     Strace::new().inject("copy_file_range:delay_enter=300000:when=1..3")
 }
