@@ -16,23 +16,18 @@ use nix::sys::signal::Signal;
 
 use self::judge::judge;
 use crate::forms::{Form, Kind, try_all};
-use crate::ground::Ground;
+use crate::ground::{Ground, Length};
 use crate::report::Report;
 use crate::tracer::{Act, Call};
-
-/// How many deaths of each form and kind are tried if time is short.
-const SHORT: usize = 30;
 
 const KINDS: [Kind; 2] = [
     Kind {
         row: "SIGKILL at every system call",
         acts: kills_at,
-        short: SHORT,
     },
     Kind {
         row: "SIGTERM, SIGINT and other signals at every system call",
         acts: signals_at,
-        short: SHORT,
     },
 ];
 
@@ -55,7 +50,7 @@ const OTHERS: [Signal; 6] = [
     Signal::SIGUSR2,
 ];
 
-fn kills_at(form: &Form, call: &Call) -> Vec<Act> {
+fn kills_at(form: &Form, _at: usize, call: &Call, _length: Length) -> Vec<Act> {
     if is_repetition(call) {
         return Vec::new();
     }
@@ -70,13 +65,18 @@ fn kills_at(form: &Form, call: &Call) -> Vec<Act> {
     acts
 }
 
-fn signals_at(_form: &Form, call: &Call) -> Vec<Act> {
+/// If time is short, each call has one of them.
+fn signals_at(_form: &Form, at: usize, call: &Call, length: Length) -> Vec<Act> {
     if is_repetition(call) {
         return Vec::new();
     }
-    vec![
+    let all = [
         Act::Signal(Signal::SIGTERM),
         Act::SignalAll(Signal::SIGINT),
-        Act::SignalAll(OTHERS[call.nth() % OTHERS.len()]),
-    ]
+        Act::SignalAll(OTHERS[at / 3 % OTHERS.len()]),
+    ];
+    match length {
+        Length::Short => vec![all[at % all.len()]],
+        Length::Long => all.to_vec(),
+    }
 }

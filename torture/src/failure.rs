@@ -17,7 +17,7 @@ use nix::errno::Errno;
 use self::errors::errors_of;
 use self::judge::judge;
 use crate::forms::{Case, Form, Kind, try_all};
-use crate::ground::Ground;
+use crate::ground::{Ground, Length};
 use crate::report::Report;
 use crate::tracer::{Act, Call};
 
@@ -25,17 +25,14 @@ const KINDS: [Kind; 3] = [
     Kind {
         row: "Every error at every system call",
         acts: errors_at,
-        short: 60,
     },
     Kind {
         row: "Short reads and writes at every call",
         acts: shortened,
-        short: 20,
     },
     Kind {
         row: "A disk that is gone, from every call on",
         acts: gone_at,
-        short: 20,
     },
 ];
 
@@ -70,7 +67,7 @@ fn may_leave(case: &Case<'_>) -> bool {
     }
 }
 
-fn errors_at(form: &Form, call: &Call) -> Vec<Act> {
+fn errors_at(form: &Form, _at: usize, call: &Call, _length: Length) -> Vec<Act> {
     if form.lacks(call) {
         return Vec::new();
     }
@@ -83,7 +80,7 @@ fn errors_at(form: &Form, call: &Call) -> Vec<Act> {
         .collect()
 }
 
-fn shortened(form: &Form, call: &Call) -> Vec<Act> {
+fn shortened(form: &Form, _at: usize, call: &Call, _length: Length) -> Vec<Act> {
     let Some(asked) = call.asks_for().filter(|_| !form.lacks(call)) else {
         return Vec::new();
     };
@@ -97,7 +94,7 @@ fn shortened(form: &Form, call: &Call) -> Vec<Act> {
     acts
 }
 
-fn gone_at(form: &Form, call: &Call) -> Vec<Act> {
+fn gone_at(form: &Form, _at: usize, call: &Call, _length: Length) -> Vec<Act> {
     if call.changes() && !form.lacks(call) {
         vec![Act::FailEver(Errno::EIO), Act::FailEver(Errno::EROFS)]
     } else {

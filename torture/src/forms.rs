@@ -4,6 +4,7 @@
 //! A form is run once undisturbed before it is tortured, and that run must do what stands here.
 
 mod case;
+mod field;
 mod scene;
 mod state;
 mod table;
@@ -18,8 +19,10 @@ use anyhow::{Context, Result, anyhow, ensure};
 use nix::errno::Errno;
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
+use tempfile::TempDir;
 
 pub(crate) use self::case::{Case, Harms, Kind, try_all};
+use self::field::{Disk, Field};
 pub(crate) use self::scene::{Kit, Look, Scene, Seen};
 pub(crate) use self::state::State;
 use self::table::of_program;
@@ -42,8 +45,9 @@ pub(crate) struct Form {
     stdin: Stdin,
     /// What every run of it lacks.
     lacks: Lacks,
-    /// Mode, user and group of the new file, where they are asked for.
-    wanted: Option<(u32, u32, u32)>,
+    disk: Disk,
+    /// Mode and owner of the new file, where they are asked for.
+    wanted: Option<(u32, Owner)>,
     /// Names that a run makes beside DEST, and those that it gives to another file.
     adds: &'static [&'static str],
     /// Where the old content is once DEST is new.
@@ -82,11 +86,23 @@ pub(crate) enum Old {
     Link,
 }
 
+/// Whom a file belongs to, with its group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Owner {
+    Runner,
+    /// Whom the old DEST belonged to.
+    Old,
+    /// Who has nothing to do with it.
+    Another,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Size {
     Small,
     /// 3 MiB.
     Large,
+    /// 1 MiB, and all of it but a piece are holes.
+    Spread,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,6 +124,8 @@ enum Lacks {
     HardLinks,
     /// `RENAME_NOREPLACE`.
     NoReplace,
+    /// The right to write to DEST's directory.
+    Permission,
     /// Ways to move bytes within the kernel.
     Moving,
     /// The filesystem's type, so that it is not known to be local.
@@ -174,7 +192,7 @@ impl Form {
 
     /// Whether DEST is overwritten, so that a kill can tear it.
     pub(crate) fn is_in_place(&self) -> bool {
-        self.words.contains(&"--inplace=always")
+        self.words.contains(&"--inplace=always") || self.words.contains(&"--inplace")
     }
 
     /// Whether it takes a lock.
@@ -214,8 +232,31 @@ impl Form {
     }
 
     /// How the new file must look: mode, user, group.
-    pub(crate) fn expected_look(&self) -> (u32, u32, u32) {
-        self.wanted.unwrap_or(self.old.look_of_new())
+    pub(crate) fn expected_look(&self, kit: &Kit) -> (u32, u32, u32) {
+        let (mode, owner) = self.wanted.unwrap_or(self.old.look_of_new());
+        let (user, group) = kit.id(owner);
+        (mode, user, group)
+    }
+
+    /// How one of the other files must look.
+    fn expected_look_of(&self, file: &Also, kit: &Kit) -> (u32, u32, u32) {
+        let (mode, owner) = file.old.look_of_new();
+        let (user, group) = kit.id(owner);
+        (mode, user, group)
+    }
+
+    /// Why it cannot be run here, if it cannot.
+    fn is_missing(&self, ground: &Ground) -> Option<&'static str> {
+        let gives_away = self.wanted.is_some_and(|(_, owner)| owner == Owner::Another);
+        match () {
+            () if self.disk != Disk::Usual && !ground.mounts => {
+                Some("no filesystem can be mounted")
+            }
+            () if gives_away && !ground.gives_away => {
+                Some("files cannot be given to other users")
+            }
+            () => None,
+        }
     }
 
     /// Runs the form in a scene that was made for it.
@@ -289,7 +330,7 @@ impl Form {
             );
             let look = after.destination.as_ref().map(Look::appearance);
             ensure!(
-                look == Some(self.expected_look()),
+                look == Some(self.expected_look(kit)),
                 "{} makes a file with {look:?}",
                 self.shown()
             );
@@ -320,32 +361,33 @@ impl Form {
 
     /// Whether the call fails in every run of the form.
     pub(crate) fn lacks(&self, call: &Call) -> bool {
-        (self.lacks.standing())(call).is_some()
+        self.lacks.standing().is_some_and(|standing| standing(call).is_some())
     }
 }
 
 impl Old {
-    /// What a new file looks like that replaces it: mode, user, group.
-    fn look_of_new(self) -> (u32, u32, u32) {
+    /// What a new file looks like that replaces it: mode and owner.
+    fn look_of_new(self) -> (u32, Owner) {
         match self {
-            Self::Nothing | Self::Link => (0o644, 0, 0),
-            Self::File | Self::Rich | Self::Equal | Self::Similar => {
-                (0o640, scene::SOMEBODY, scene::SOMEBODY)
-            }
+            Self::Nothing | Self::Link => (0o644, Owner::Runner),
+            Self::File | Self::Rich | Self::Equal | Self::Similar => (0o640, Owner::Old),
         }
     }
 }
 
 impl Lacks {
-    fn standing(self) -> Standing {
-        match self {
-            Self::Nothing => |_| None,
+    fn standing(self) -> Option<Standing> {
+        let standing: Standing = match self {
+            Self::Nothing => return None,
             Self::Unnamed => |call| opens_unnamed(call).then_some(Errno::EOPNOTSUPP),
             Self::Linking => |call| is(call, libc::SYS_linkat).then_some(Errno::EOPNOTSUPP),
             Self::HardLinks => |call| links_a_name(call).then_some(Errno::EPERM),
             Self::NoReplace => {
                 |call| renames_with(call, libc::RENAME_NOREPLACE).then_some(Errno::EINVAL)
             }
+            Self::Permission => |call| {
+                (opens_unnamed(call) && !is_at_cwd(call)).then_some(Errno::EACCES)
+            },
             Self::Moving => |call| {
                 let moves = is(call, libc::SYS_splice) || is(call, libc::SYS_copy_file_range);
                 moves.then_some(Errno::EINVAL)
@@ -354,7 +396,8 @@ impl Lacks {
                 let asks = is(call, libc::SYS_fstatfs) || is(call, libc::SYS_statfs);
                 asks.then_some(Errno::ENOSYS)
             },
-        }
+        };
+        Some(standing)
     }
 }
 
@@ -371,6 +414,15 @@ fn opens_unnamed(call: &Call) -> bool {
     is(call, libc::SYS_openat) && has(call.argument(2), libc::O_TMPFILE)
 }
 
+/// As where a path is absolute, which the way to DEST is not.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "a descriptor is the lower half of the register"
+)]
+fn is_at_cwd(call: &Call) -> bool {
+    call.argument(0) as i32 == libc::AT_FDCWD
+}
+
 /// A file that has no name yet is linked with a flag.
 fn links_a_name(call: &Call) -> bool {
     is(call, libc::SYS_linkat) && call.argument(4) == 0
@@ -381,12 +433,36 @@ fn renames_with(call: &Call, flag: u32) -> bool {
 }
 
 /// The forms of a program, each with the calls that it makes undisturbed.
-fn rehearsed(program: Program, ground: &Ground, kit: &Kit) -> Result<Vec<(Form, Vec<Call>)>> {
-    let directory = ground.directory("rehearsals.")?;
-    let forms = of_program(program).into_iter();
-    forms
-        .map(|form| Ok((form, form.rehearse(ground, kit, directory.path())?)))
-        .collect()
+fn rehearsed(program: Program, ground: &Ground, fields: &[Field]) -> Result<Vec<Rehearsed>> {
+    let mut all = Vec::new();
+    for form in of_program(program) {
+        let shown = form.shown();
+        if ground.form.as_ref().is_some_and(|text| !shown.contains(text)) {
+            continue;
+        }
+        let at = fields.iter().position(|field| field.disk == form.disk);
+        let Some(at) = at.filter(|_| form.is_missing(ground).is_none()) else {
+            continue;
+        };
+        let field = &fields[at];
+        let directory = field.directory()?;
+        let calls = form.rehearse(ground, &field.kit, directory.path())?;
+        all.push(Rehearsed {
+            form,
+            field: at,
+            calls,
+        });
+    }
+    Ok(all)
+}
+
+/// A form that can be run here.
+#[derive(Debug)]
+struct Rehearsed {
+    form: Form,
+    /// Which one of the fields it is run in.
+    field: usize,
+    calls: Vec<Call>,
 }
 
 /// Whether a path leads through a directory with a temporary name of atomwrite's.
@@ -395,19 +471,19 @@ fn is_inside_temporary(path: &Path) -> bool {
     above.any(|part| is_temporary(part.as_ref()))
 }
 
-/// Does `work` with each case, on all processors; gives what all have counted.
+/// Does `work` with each case and a directory in each field, on all processors; gives what all have counted.
 fn with_each<C: Sync>(
-    ground: &Ground,
     cases: &[C],
-    work: impl Fn(&C, &Path, &mut Tally) -> Result<()> + Sync,
+    fields: &[Field],
+    work: impl Fn(&C, &[TempDir], &mut Tally) -> Result<()> + Sync,
 ) -> Result<Tally> {
     let next = AtomicUsize::new(0);
     let worker = |processor: usize| -> Result<Tally> {
         stay_on(processor)?;
-        let directory = ground.directory("scenes.")?;
+        let directories: Vec<TempDir> = fields.iter().map(Field::directory).collect::<Result<_>>()?;
         let mut tally = Tally::default();
         while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
-            work(case, directory.path(), &mut tally)?;
+            work(case, &directories, &mut tally)?;
         }
         Ok(tally)
     };

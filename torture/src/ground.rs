@@ -1,9 +1,10 @@
 //! Where the tests run: the program, a directory on a real disk, and the seed of all that is left to chance.
 
 use std::fs;
-use std::path::PathBuf;
+use std::os::unix::fs::chown;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use rand::SeedableRng;
@@ -19,6 +20,18 @@ pub(crate) enum Length {
     Long,
 }
 
+/// What a part must be allowed to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Needs {
+    /// What an ordinary user may do. What needs more is left out, and counted.
+    Little,
+    /// What root may do, mounts among it.
+    Root,
+}
+
+/// Whom files belong to that are not the runner's (nobody).
+pub(crate) const SOMEBODY: u32 = 65_534;
+
 /// What all tests share.
 #[derive(Debug)]
 pub(crate) struct Ground {
@@ -26,25 +39,32 @@ pub(crate) struct Ground {
     pub(crate) binary: PathBuf,
     pub(crate) seed: u64,
     pub(crate) length: Length,
+    /// Of the forms of the command line, only those are tried that have this in what is shown of them.
+    pub(crate) form: Option<String>,
+    /// Whether filesystems can be mounted.
+    pub(crate) mounts: bool,
+    /// Whether files can be given to other users.
+    pub(crate) gives_away: bool,
     work: TempDir,
 }
 
 impl Ground {
-    /// Goes into a mount namespace of its own, so that nothing stays mounted however this ends.
-    pub(crate) fn prepare(seed: u64, length: Length) -> Result<Self> {
-        ensure!(nix::unistd::geteuid().is_root(), "it has to be run by root");
+    /// Goes into a mount namespace of its own if it can, so that nothing stays mounted however this ends.
+    pub(crate) fn prepare(
+        seed: u64,
+        length: Length,
+        form: Option<String>,
+        needs: Needs,
+    ) -> Result<Self> {
         let binary = std::env::var_os("TORTURE_PROGRAM")
             .context("TORTURE_PROGRAM is not set: use 'make torture'")?;
         let binary = fs::canonicalize(binary).context("cannot find the program to be tested")?;
-        unshare(CloneFlags::CLONE_NEWNS).context("cannot have a mount namespace")?;
-        mount(
-            None::<&str>,
-            "/",
-            None::<&str>,
-            MsFlags::MS_REC | MsFlags::MS_PRIVATE,
-            None::<&str>,
-        )
-        .context("cannot make the mounts private")?;
+        let mounts = enter_namespace();
+        if needs == Needs::Root {
+            mounts
+                .as_ref()
+                .map_err(|error| anyhow!("only 'death' and 'failure' can be run here: {error:#}"))?;
+        }
         let above = binary.parent().context("the program is nowhere")?;
         let work = tempfile::Builder::new()
             .prefix("torture.")
@@ -54,10 +74,14 @@ impl Ground {
             work.path(),
             std::os::unix::fs::PermissionsExt::from_mode(0o755),
         )?;
+        let gives_away = can_give_away(work.path())?;
         Ok(Self {
             binary,
             seed,
             length,
+            form,
+            mounts: mounts.is_ok(),
+            gives_away,
             work,
         })
     }
@@ -84,4 +108,23 @@ impl Ground {
             Length::Long => long,
         }
     }
+}
+
+fn enter_namespace() -> Result<()> {
+    ensure!(nix::unistd::geteuid().is_root(), "it is not run by root");
+    unshare(CloneFlags::CLONE_NEWNS).context("cannot have a mount namespace")?;
+    mount(
+        None::<&str>,
+        "/",
+        None::<&str>,
+        MsFlags::MS_REC | MsFlags::MS_PRIVATE,
+        None::<&str>,
+    )
+    .context("cannot make the mounts private")
+}
+
+/// Root in a container can be without that right.
+fn can_give_away(work: &Path) -> Result<bool> {
+    let file = tempfile::NamedTempFile::new_in(work).context("cannot make a file")?;
+    Ok(chown(file.path(), Some(SOMEBODY), Some(SOMEBODY)).is_ok())
 }

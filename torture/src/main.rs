@@ -28,22 +28,22 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 
-use crate::ground::{Ground, Length};
+use crate::ground::{Ground, Length, Needs};
 use crate::report::{Published, Report};
 
 type Part = fn(&Ground, &mut Report) -> Result<()>;
 
-const PARTS: [(&str, Part); 6] = [
-    ("death", death::run),
-    ("failure", failure::run),
-    ("power", power::run),
-    ("reality", reality::run),
-    ("crowds", crowds::run),
-    ("strangers", strangers::run),
+const PARTS: [(&str, Needs, Part); 6] = [
+    ("death", Needs::Little, death::run),
+    ("failure", Needs::Little, failure::run),
+    ("power", Needs::Root, power::run),
+    ("reality", Needs::Root, reality::run),
+    ("crowds", Needs::Root, crowds::run),
+    ("strangers", Needs::Root, strangers::run),
 ];
 
 const USAGE: &str =
-    "torture [--short] [--publish] [--seed N] [death|failure|power|reality|crowds|strangers]...";
+    "torture [--short] [--publish] [--seed N] [--form TEXT] [death|failure|power|reality|crowds|strangers]...";
 
 fn main() -> ExitCode {
     match torture() {
@@ -61,6 +61,7 @@ fn torture() -> Result<bool> {
     let mut length = Length::Long;
     let mut seed = 1;
     let mut publish = false;
+    let mut form = None;
     let mut wanted = Vec::new();
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
@@ -71,19 +72,29 @@ fn torture() -> Result<bool> {
                 Some(Ok(number)) => seed = number,
                 _ => bail!("--seed needs a number; usage: {USAGE}"),
             },
-            name => match PARTS.iter().find(|(part, _)| *part == name) {
+            "--form" => match words.next() {
+                Some(text) => form = Some(text),
+                None => bail!("--form needs a text; usage: {USAGE}"),
+            },
+            name => match PARTS.iter().find(|(part, ..)| *part == name) {
                 Some(part) => wanted.push(*part),
                 None => bail!("what is '{name}'? usage: {USAGE}"),
             },
         }
     }
-    let whole = wanted.is_empty();
-    if whole {
+    let whole = wanted.is_empty() && form.is_none();
+    if wanted.is_empty() {
         wanted.extend(PARTS);
     }
-    let ground = Ground::prepare(seed, length)?;
+    let needs_root = wanted.iter().any(|(_, needs, _)| *needs == Needs::Root);
+    let needs = if needs_root {
+        Needs::Root
+    } else {
+        Needs::Little
+    };
+    let ground = Ground::prepare(seed, length, form, needs)?;
     let mut report = Report::begin(&ground);
-    for (name, part) in wanted {
+    for (name, _, part) in wanted {
         report.enter(name);
         part(&ground, &mut report)?;
     }

@@ -165,6 +165,11 @@ impl Report {
             program.shown(),
             self.began.elapsed().as_secs()
         );
+        if program == Program::Atomwrite {
+            for example in &tally.examples {
+                println!("torture:     {example}");
+            }
+        }
         let part = self.part;
         let row = if let Some(at) = self
             .rows

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::signal::Signal;
 
-use crate::forms::{Case, Form, Harms, Kit, Look, NewName, Seen, State};
+use crate::forms::{Case, Form, Harms, Kit, Look, NewName, Owner, Seen, State};
 use crate::programs::Program;
 use crate::report::Harm;
 use crate::tracer::{Act, End, Run};
@@ -16,7 +16,7 @@ pub(super) fn judge(case: &Case<'_>, kit: &Kit, run: &Run, before: &Seen, after:
     }
     let form = case.form;
     let state = form.state(kit, before, after);
-    let mut harms = form.harms_to_destination(state, before, after);
+    let mut harms = form.harms_to_destination(kit, state, before, after);
     let is_kill = matches!(case.act, Act::Kill | Act::KillAfter | Act::KillMain);
     if is_kill && form.is_in_place() {
         // A part of the new content, or the old content with another time. Mode and owner stay as they are.
@@ -85,7 +85,8 @@ fn left_by_kill(form: &Form, kit: &Kit, before: &Seen, after: &Seen) -> Harms {
             NewName::Derived if look.is_file() => derived += 1,
             NewName::Random => {
                 random += 1;
-                if look.is_directory() && look.appearance() != (0o700, 0, 0) {
+                let (user, group) = kit.id(Owner::Runner);
+                if look.is_directory() && look.appearance() != (0o700, user, group) {
                     let what = format!("{} looks like {:?}", name.display(), look.appearance());
                     harms.push((Harm::Looks, what));
                 }

@@ -24,7 +24,7 @@ pub(super) fn judge(case: &Case<'_>, kit: &Kit, run: &Run, before: &Seen, after:
     let form = case.form;
     let state = form.state(kit, before, after);
     if form.program != Program::Atomwrite {
-        let mut harms = form.harms_to_destination(state, before, after);
+        let mut harms = form.harms_to_destination(kit, state, before, after);
         if run.end == End::Exited(0) && !form.is_done(state) {
             harms.push((Harm::Lost, "status 0, and DEST is not new".into()));
         }
@@ -32,7 +32,7 @@ pub(super) fn judge(case: &Case<'_>, kit: &Kit, run: &Run, before: &Seen, after:
     }
     // A warning may stand in for what could not be kept; --keep=all is for those who do not want that.
     let warned = run.stderr.contains("atomwrite: warning: ");
-    let mut harms = form.harms_to_destination(state, before, after);
+    let mut harms = form.harms_to_destination(kit, state, before, after);
     harms.extend(form.harms_to_all(kit, before, after));
     harms.retain(|(harm, _)| !(*harm == Harm::Looks && warned && state == State::New));
     let said = said(case, run.end);
@@ -51,7 +51,7 @@ pub(super) fn judge(case: &Case<'_>, kit: &Kit, run: &Run, before: &Seen, after:
     let agrees = match said {
         Said::Done => states.iter().all(|state| *state == State::New),
         // One that had the content already counts as new, and is not touched.
-        Said::Untouched => state == State::Old && before.also == after.also,
+        Said::Untouched => state == State::Old && form.are_others_untouched(before, after),
         Said::Doubtful if form.is_in_place() => true,
         Said::Doubtful if told.is_empty() => states.iter().all(|state| *state == State::New),
         Said::Doubtful => told == states,

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 
-use super::{Form, Kit, Scene, Seen, rehearsed, with_each};
+use super::{Field, Form, Kit, Rehearsed, Scene, Seen, of_program, rehearsed, with_each};
 use crate::ground::{Ground, Length};
 use crate::programs::Program;
 use crate::report::{Harm, Promise, Report, Tally};
@@ -16,17 +16,16 @@ use crate::tracer::{Act, Aim, Call, Run};
 pub(crate) type Harms = Vec<(Harm, String)>;
 
 /// At most so many cases of each form and kind, of another program: an interpreter makes a thousand calls before it looks at
-/// its work. Of atomwrite, the long run has all.
+/// its work. Of atomwrite, all are tried.
 const MOST_OF_OTHERS: usize = 250;
+const MOST_OF_OTHERS_IN_SHORT: usize = 20;
 
 /// A row of the report.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Kind {
     pub(crate) row: &'static str,
-    /// What is done at a call.
-    pub(crate) acts: fn(&Form, &Call) -> Vec<Act>,
-    /// How many of each form are tried if time is short.
-    pub(crate) short: usize,
+    /// What is done at a call, which is the `usize`th of the run.
+    pub(crate) acts: fn(&Form, usize, &Call, Length) -> Vec<Act>,
 }
 
 /// Tries all that is to be done at every call of every form of every program.
@@ -36,18 +35,20 @@ pub(crate) fn try_all(
     kinds: &[Kind],
     judge: impl Fn(&Case<'_>, &Kit, &Run, &Seen, &Seen) -> Harms + Sync,
 ) -> Result<()> {
-    let kit = Kit::make(ground)?;
+    let fields = Field::all(ground)?;
     for program in Program::ALL {
-        let forms = rehearsed(program, ground, &kit)?;
+        let forms = rehearsed(program, ground, &fields)?;
+        tell_missing(program, ground);
         for kind in kinds {
             let row = kind.row;
             let mut chance = ground.chance(&format!("{row} {program:?}"));
             let cases: Vec<Case<'_>> = forms
                 .iter()
-                .flat_map(|(form, calls)| Case::of(form, calls, kind, ground.length, &mut chance))
+                .flat_map(|form| Case::of(form, kind, ground.length, &mut chance))
                 .collect();
-            let tally = with_each(ground, &cases, |case, above, tally| {
-                case.try_it(ground, &kit, above, tally, &judge)
+            let tally = with_each(&cases, &fields, |case, directories, tally| {
+                let kit = &fields[case.field].kit;
+                case.try_it(ground, kit, directories[case.field].path(), tally, &judge)
                     .with_context(|| case.shown(ground))
             })?;
             report.add(row, Promise::Made, program, tally);
@@ -56,35 +57,63 @@ pub(crate) fn try_all(
     Ok(())
 }
 
+/// Says which forms are left out, and why.
+fn tell_missing(program: Program, ground: &Ground) {
+    let forms = of_program(program);
+    let missing: Vec<String> = forms
+        .iter()
+        .filter_map(|form| Some(format!("{}: {}", form.shown(), form.is_missing(ground)?)))
+        .collect();
+    if missing.is_empty() {
+        return;
+    }
+    println!(
+        "torture: SKIPPED {} of {} forms of {}, which root can run:",
+        missing.len(),
+        forms.len(),
+        program.shown()
+    );
+    for form in missing {
+        println!("torture:     {form}");
+    }
+}
+
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Case<'f> {
     pub(crate) form: &'f Form,
+    /// All calls of an undisturbed run, and which of them this is.
+    pub(crate) calls: &'f [Call],
+    pub(crate) at: usize,
     pub(crate) call: Call,
     pub(crate) act: Act,
+    field: usize,
 }
 
 impl<'f> Case<'f> {
-    /// All cases of a form; if time is short, or there are too many, a choice of them by chance.
+    /// All cases of a form; of another program, a choice of them by chance.
     fn of(
-        form: &'f Form,
-        calls: &[Call],
+        rehearsed: &'f Rehearsed,
         kind: &Kind,
         length: Length,
         chance: &mut StdRng,
     ) -> Vec<Self> {
         let mut cases = Vec::new();
-        for call in calls {
-            let acts = (kind.acts)(form, call).into_iter();
+        let Rehearsed { form, field, calls } = rehearsed;
+        for (at, call) in calls.iter().enumerate() {
+            let acts = (kind.acts)(form, at, call, length).into_iter();
             cases.extend(acts.map(|act| Self {
                 form,
+                calls,
+                at,
                 call: *call,
                 act,
+                field: *field,
             }));
         }
-        let most = match (length, form.program) {
-            (Length::Short, _) => kind.short,
-            (Length::Long, Program::Atomwrite) => usize::MAX,
-            (Length::Long, _) => MOST_OF_OTHERS,
+        let most = match (form.program, length) {
+            (Program::Atomwrite, _) => usize::MAX,
+            (_, Length::Short) => MOST_OF_OTHERS_IN_SHORT,
+            (_, Length::Long) => MOST_OF_OTHERS,
         };
         if cases.len() > most {
             cases.shuffle(chance);
@@ -94,7 +123,9 @@ impl<'f> Case<'f> {
     }
 
     fn shown(&self, ground: &Ground) -> String {
-        let Self { form, call, act } = self;
+        let Self {
+            form, call, act, ..
+        } = self;
         format!("{}: {act:?} at {call}, seed {}", form.shown(), ground.seed)
     }
 

@@ -3,20 +3,18 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File, Permissions};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use nix::sys::stat::{Mode, umask};
+use nix::unistd::{getegid, geteuid};
 use rustix::fs::{XattrFlags, lgetxattr, llistxattr, lsetxattr};
 use tempfile::TempDir;
 
-use super::{Also, Form, Old, Size, Stdin};
-use crate::ground::Ground;
+use super::{Also, Form, Old, Owner, Size, Stdin};
+use crate::ground::{Ground, SOMEBODY};
 use crate::tracer::Feed;
-
-/// Whom an old DEST belongs to (nobody).
-pub(super) const SOMEBODY: u32 = 65_534;
 
 /// The directory for temporary files, on the same filesystem: the best case for those who rename from there.
 const TEMPORARY: &str = "tmp";
@@ -27,29 +25,67 @@ pub(crate) struct Kit {
     old: Vec<u8>,
     small: Vec<u8>,
     large: Vec<u8>,
+    spread: Vec<u8>,
     files: TempDir,
+    /// User and group of the runner, and those of an old DEST.
+    own: (u32, u32),
+    old_owner: (u32, u32),
 }
 
+/// Before the piece of a spread file, a hole, and a larger one behind.
+const HOLE: usize = 1 << 19;
+
 impl Kit {
-    pub(crate) fn make(ground: &Ground) -> Result<Self> {
+    /// Makes it beside the scenes, which have links to its files.
+    pub(super) fn make(ground: &Ground, above: &Path) -> Result<Self> {
         // What a new file gets depends on it.
         umask(Mode::from_bits_truncate(0o022));
+        let own = (geteuid().as_raw(), getegid().as_raw());
+        let piece = lines("new", 10_000);
+        let mut spread = vec![0; 2 * HOLE];
+        spread[HOLE..HOLE + piece.len()].copy_from_slice(&piece);
         let kit = Self {
             old: lines("old", 20_000),
             small: lines("new", 600),
             large: lines("new", 3 << 20),
-            files: ground.directory("kit.")?,
+            spread,
+            files: tempfile::Builder::new().prefix("kit.").tempdir_in(above)?,
+            own,
+            old_owner: if ground.gives_away {
+                (SOMEBODY, SOMEBODY)
+            } else {
+                own
+            },
         };
         for size in [Size::Small, Size::Large] {
             fs::write(kit.file(size), kit.input(size)).context("cannot write a source")?;
         }
+        kit.write_spread(&piece).context("cannot write a source with holes")?;
         Ok(kit)
+    }
+
+    fn write_spread(&self, piece: &[u8]) -> Result<()> {
+        let file = File::create(self.file(Size::Spread))?;
+        file.write_all_at(piece, HOLE as u64)?;
+        file.set_len(self.spread.len() as u64)?;
+        // Only then does every filesystem tell of the holes.
+        Ok(file.sync_all()?)
+    }
+
+    /// User and group.
+    pub(crate) fn id(&self, owner: Owner) -> (u32, u32) {
+        match owner {
+            Owner::Runner => self.own,
+            Owner::Old => self.old_owner,
+            Owner::Another => (1, 1),
+        }
     }
 
     pub(super) fn input(&self, size: Size) -> &[u8] {
         match size {
             Size::Small => &self.small,
             Size::Large => &self.large,
+            Size::Spread => &self.spread,
         }
     }
 
@@ -102,10 +138,13 @@ impl<'k> Scene<'k> {
         fs::hard_link(self.kit.file(form.size), at("src"))?;
         if form.destination.starts_with("far/") {
             fs::create_dir(at("far"))?;
-            symlink(form.destination, at("o"))?;
+            symlink("far/hop", at("o"))?;
+            symlink("o", at("far/hop"))?;
         }
         if let Some(older) = form.older {
-            fs::write(at(older), "older")?;
+            let older = at(older);
+            older.parent().map_or(Ok(()), fs::create_dir_all)?;
+            fs::write(older, "older")?;
         }
         if !form.also.is_empty() {
             fs::create_dir(at("s"))?;
@@ -139,7 +178,8 @@ impl<'k> Scene<'k> {
             }
         };
         fs::write(&destination, content)?;
-        chown(&destination, Some(SOMEBODY), Some(SOMEBODY))?;
+        let (user, group) = self.kit.id(Owner::Old);
+        chown(&destination, Some(user), Some(group))?;
         fs::set_permissions(&destination, Permissions::from_mode(0o640))?;
         if old == Old::Rich {
             for (name, value) in [("user.one", &b"1"[..]), ("user.two", b"2"), (ACL, &acl())] {
@@ -246,6 +286,8 @@ pub(crate) struct Look {
     mode: u32,
     owner: (u32, u32),
     modified: (i64, i64),
+    changed: (i64, i64),
+    links: u64,
     attributes: Vec<(String, Vec<u8>)>,
     /// Of a link, what it points to.
     pub(crate) content: Vec<u8>,
@@ -261,11 +303,21 @@ impl Look {
         &self.attributes
     }
 
-    /// Whether a user sees no difference: but for inode and time.
+    /// Whether a user sees no difference: but for inode and times.
     pub(crate) fn seems(&self, other: &Self) -> bool {
         let with_our_own = Self {
             inode: self.inode,
             modified: self.modified,
+            ..other.clone()
+        };
+        self.is_but_for_links(&with_our_own)
+    }
+
+    /// Whether at most links have come and gone, which the time of the last change tells.
+    pub(crate) fn is_but_for_links(&self, other: &Self) -> bool {
+        let with_our_own = Self {
+            changed: self.changed,
+            links: self.links,
             ..other.clone()
         };
         *self == with_our_own
@@ -311,6 +363,8 @@ fn look_into(directory: &Path, inside: &Path, all: &mut BTreeMap<PathBuf, Look>)
             mode: seen.mode(),
             owner: (seen.uid(), seen.gid()),
             modified: (seen.mtime(), seen.mtime_nsec()),
+            changed: (seen.ctime(), seen.ctime_nsec()),
+            links: seen.nlink(),
             attributes: attributes(&path)?,
             content,
         };

@@ -79,10 +79,10 @@ impl Form {
             match states[at + 1] {
                 State::Torn => harms.push((Harm::Torn, format!("{name} is torn"))),
                 State::Missing => harms.push((Harm::Missing, format!("{name} is missing"))),
-                State::Old if old != now => {
+                State::Old if !self.is_untouched(old.as_ref(), now.as_ref()) => {
                     harms.push((Harm::Looks, format!("the old {name} has changed")));
                 }
-                State::New if looks != Some(file.old.look_of_new()) => {
+                State::New if looks != Some(self.expected_look_of(file, kit)) => {
                     harms.push((Harm::Looks, format!("the new {name} looks like {looks:?}")));
                 }
                 State::Old | State::New => {}
@@ -105,6 +105,20 @@ impl Form {
             .collect()
     }
 
+    /// Whether a file is as it was, to the time of its last change. The link that a backup is may have come and gone.
+    pub(crate) fn is_untouched(&self, old: Option<&Look>, now: Option<&Look>) -> bool {
+        match (old, now) {
+            (Some(old), Some(now)) if self.backup.is_some() => old.is_but_for_links(now),
+            _ => old == now,
+        }
+    }
+
+    /// Whether all but the first of the files are as they were.
+    pub(crate) fn are_others_untouched(&self, before: &Seen, after: &Seen) -> bool {
+        let mut pairs = before.also.iter().zip(&after.also);
+        pairs.all(|(old, now)| self.is_untouched(old.as_ref(), now.as_ref()))
+    }
+
     /// Whether status 0 is right.
     pub(crate) fn is_done(&self, state: State) -> bool {
         state == State::New || (self.old == Old::Equal && state == State::Old)
@@ -117,7 +131,13 @@ impl Form {
     }
 
     /// What is wrong with DEST itself.
-    pub(crate) fn harms_to_destination(&self, state: State, before: &Seen, after: &Seen) -> Harms {
+    pub(crate) fn harms_to_destination(
+        &self,
+        kit: &Kit,
+        state: State,
+        before: &Seen,
+        after: &Seen,
+    ) -> Harms {
         match state {
             State::Torn => vec![(
                 Harm::Torn,
@@ -134,7 +154,7 @@ impl Form {
                 let strict = self.program == Program::Atomwrite && !self.is_in_place();
                 let same = match (old, now) {
                     (Some(old), Some(now)) if !strict => old.seems(now),
-                    _ => old == now,
+                    _ => self.is_untouched(old, now),
                 };
                 if same {
                     Vec::new()
@@ -150,7 +170,7 @@ impl Form {
                 let Some(now) = &after.destination else {
                     return Vec::new();
                 };
-                if now.appearance() == self.expected_look() && now.attributes() == attributes {
+                if now.appearance() == self.expected_look(kit) && now.attributes() == attributes {
                     return Vec::new();
                 }
                 vec![(

@@ -1,6 +1,6 @@
 //! The table of the forms.
 
-use super::{Also, Form, Lacks, Old, Size, Stdin};
+use super::{Also, Disk, Form, Lacks, Old, Owner, Size, Stdin};
 use crate::programs::Program;
 
 /// What most forms change in a point or two: a small input from a pipe, over a file.
@@ -13,6 +13,7 @@ const PLAIN: Form = Form {
     size: Size::Small,
     stdin: Stdin::Pipe,
     lacks: Lacks::Nothing,
+    disk: Disk::Usual,
     wanted: None,
     adds: &[],
     backup: None,
@@ -80,6 +81,13 @@ const CREATE: Form = Form {
     old: Old::Nothing,
     adds: &["one", "one/two"],
     next: &["-D", "one/two/o"],
+    ..PLAIN
+};
+
+/// There it clones, and flushes once more when the file has its name.
+const BTRFS: Form = Form {
+    name: "on btrfs",
+    disk: Disk::Btrfs,
     ..PLAIN
 };
 
@@ -186,6 +194,33 @@ const ATOMWRITE: &[Form] = &[
         ..SOURCE
     },
     Form {
+        name: "SOURCE with holes, --keep=all of all",
+        words: &["--keep=all", "src", "o"],
+        old: Old::Rich,
+        size: Size::Spread,
+        ..SOURCE
+    },
+    Form {
+        name: "a file with holes",
+        size: Size::Spread,
+        stdin: Stdin::File,
+        ..PLAIN
+    },
+    BTRFS,
+    Form {
+        name: "new, on btrfs",
+        old: Old::Nothing,
+        ..BTRFS
+    },
+    Form {
+        name: "SOURCE with holes, --keep=all of all, on btrfs",
+        words: &["--keep=all", "src", "o"],
+        old: Old::Rich,
+        size: Size::Spread,
+        stdin: Stdin::Nothing,
+        ..BTRFS
+    },
+    Form {
         name: "on a filesystem that is not known to be local",
         lacks: Lacks::Type,
         stays: 1,
@@ -259,6 +294,13 @@ const ATOMWRITE: &[Form] = &[
         ..BACKUP
     },
     Form {
+        name: "-b over an older one, as there is no linking",
+        older: Some("o~"),
+        lacks: Lacks::Linking,
+        stays: 2,
+        ..BACKUP
+    },
+    Form {
         name: "-b as a copy",
         lacks: Lacks::HardLinks,
         stays: 1,
@@ -289,6 +331,16 @@ const ATOMWRITE: &[Form] = &[
         ..BACKUP
     },
     Form {
+        name: "-b, numbered, as a copy",
+        words: &["--backup=numbered", "o"],
+        adds: &["o.~2~"],
+        backup: Some("o.~2~"),
+        older: Some("o.~1~"),
+        lacks: Lacks::HardLinks,
+        stays: 1,
+        ..BACKUP
+    },
+    Form {
         name: "-C, equal",
         words: &["-C", "o"],
         old: Old::Equal,
@@ -303,6 +355,13 @@ const ATOMWRITE: &[Form] = &[
         name: "-C, similar",
         words: &["-C", "o"],
         old: Old::Similar,
+        ..PLAIN
+    },
+    Form {
+        name: "-C -m, similar",
+        words: &["-C", "-m", "600", "o"],
+        old: Old::Similar,
+        wanted: Some((0o600, Owner::Old)),
         ..PLAIN
     },
     Form {
@@ -382,6 +441,20 @@ const ATOMWRITE: &[Form] = &[
         ..IN_PLACE
     },
     Form {
+        name: "in place, -b over an older one",
+        words: &["-q", "--inplace=always", "-b", "o"],
+        older: Some("o~"),
+        stays: 1,
+        ..BACKUP
+    },
+    Form {
+        name: "in place, in a directory that may not be written to",
+        words: &["-q", "--inplace", "o"],
+        lacks: Lacks::Permission,
+        next: &["-q", "--inplace", "o"],
+        ..PLAIN
+    },
+    Form {
         name: "through a link",
         destination: "far/o",
         ..PLAIN
@@ -422,6 +495,13 @@ const ATOMWRITE: &[Form] = &[
         ..LOCK
     },
     Form {
+        name: "--lock, COMMAND, new",
+        words: &["--lock", "o", "--", "cat", "src"],
+        old: Old::Nothing,
+        stdin: Stdin::Nothing,
+        ..LOCK
+    },
+    Form {
         name: "--lock on a filesystem that is not known to be local",
         lacks: Lacks::Type,
         stays: 1,
@@ -449,7 +529,7 @@ const ATOMWRITE: &[Form] = &[
     Form {
         name: "-m -o -g",
         words: &["-m", "600", "-o", "1", "-g", "1", "o"],
-        wanted: Some((0o600, 1, 1)),
+        wanted: Some((0o600, Owner::Another)),
         // A stale file of another user than DEST's owner is removed only by a run that gives the new file to that user.
         next: &["-m", "600", "-o", "1", "-g", "1", "o"],
         ..PLAIN
@@ -465,6 +545,25 @@ const ATOMWRITE: &[Form] = &[
         words: &["-b", "-t", "d", "src", "s/two", "s/three"],
         adds: &["d/src~", "d/three~"],
         backup: Some("d/src~"),
+        ..MANY
+    },
+    Form {
+        name: "-t -b over an older one",
+        words: &["-b", "-t", "d", "src", "s/two", "s/three"],
+        adds: &["d/src~", "d/three~"],
+        backup: Some("d/src~"),
+        older: Some("d/src~"),
+        stays: 2,
+        ..MANY
+    },
+    Form {
+        name: "-t -C --sync=file",
+        words: &["-C", "--sync=file", "-t", "d", "src", "s/two", "s/three"],
+        ..MANY
+    },
+    Form {
+        name: "-t on btrfs",
+        disk: Disk::Btrfs,
         ..MANY
     },
     Form {
@@ -502,6 +601,12 @@ const ATOMWRITE: &[Form] = &[
         lacks: Lacks::NoReplace,
         ..MANY_NEW
     },
+    Form {
+        name: "-t -D -n on a filesystem that is not known to be local",
+        words: &["-D", "-n", "-t", "d", "src", "s/two", "s/three"],
+        lacks: Lacks::Type,
+        ..MANY_NEW
+    },
 ];
 
 /// The forms of a program: of others than atomwrite, over a file and to a new name, small and large.
@@ -515,7 +620,7 @@ pub(super) fn of_program(program: Program) -> Vec<Form> {
         Stdin::Nothing
     };
     // It is told so.
-    let wanted = (program == Program::Install).then_some((0o644, 0, 0));
+    let wanted = (program == Program::Install).then_some((0o644, Owner::Runner));
     let plain = Form {
         program,
         words: &[],

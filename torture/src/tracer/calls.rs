@@ -129,6 +129,10 @@ impl Call {
         }
     }
 
+    pub(crate) fn renames(&self) -> bool {
+        matches!(&*self.name(), "rename" | "renameat" | "renameat2")
+    }
+
     /// Whether it gives, takes or changes a name.
     pub(crate) fn names(&self) -> bool {
         match &*self.name() {

@@ -32,6 +32,11 @@ impl<'i> Feed<'i> {
         Ok((feed, reader.into()))
     }
 
+    /// Whether all has been put in.
+    pub(super) fn is_done(&self) -> bool {
+        self.writer.is_none()
+    }
+
     /// Puts in as much as there is room for; closes the pipe when all is in it, or nobody reads.
     pub(super) fn fill(&mut self) -> Result<()> {
         while let Some(writer) = &mut self.writer {
