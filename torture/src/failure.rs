@@ -10,6 +10,7 @@
 
 mod errors;
 mod judge;
+mod verdict;
 
 use anyhow::Result;
 use nix::errno::Errno;
@@ -35,28 +36,6 @@ const KINDS: [Kind; 3] = [
         acts: gone_at,
     },
 ];
-
-/// Whether it is no error, and all must be done.
-fn is_harmless(case: &Case<'_>) -> bool {
-    match case.act {
-        Act::Shorten(_) => true,
-        Act::Fail(errno) => errno == Errno::EINTR && case.call.asks_for().is_some(),
-        _ => false,
-    }
-}
-
-/// Whether what was to be put on the disk may not be there.
-fn is_lost(case: &Case<'_>) -> bool {
-    let Act::Fail(errno) = case.act else {
-        return false;
-    };
-    let syncs = matches!(&*case.call.name(), "fsync" | "fdatasync" | "syncfs");
-    syncs
-        && matches!(
-            errno,
-            Errno::EIO | Errno::ENOSPC | Errno::EDQUOT | Errno::ESTALE
-        )
-}
 
 /// Whether names could not be removed.
 fn may_leave(case: &Case<'_>) -> bool {

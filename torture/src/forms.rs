@@ -186,6 +186,18 @@ impl Form {
             || self.program == Program::CatAndMove
     }
 
+    /// Whether a message has one of the words or files in quotes.
+    pub(crate) fn names_an_operand(&self, message: &str) -> bool {
+        let others = self.also.iter().map(|file| file.name);
+        let mut words = self
+            .words
+            .iter()
+            .copied()
+            .chain([self.destination])
+            .chain(others);
+        words.any(|word| message.contains(&format!("'{word}'")))
+    }
+
     pub(crate) fn expected_names(&self) -> &'static [&'static str] {
         self.adds
     }
@@ -247,14 +259,14 @@ impl Form {
 
     /// Why it cannot be run here, if it cannot.
     fn is_missing(&self, ground: &Ground) -> Option<&'static str> {
-        let gives_away = self.wanted.is_some_and(|(_, owner)| owner == Owner::Another);
+        let gives_away = self
+            .wanted
+            .is_some_and(|(_, owner)| owner == Owner::Another);
         match () {
             () if self.disk != Disk::Usual && !ground.mounts => {
                 Some("no filesystem can be mounted")
             }
-            () if gives_away && !ground.gives_away => {
-                Some("files cannot be given to other users")
-            }
+            () if gives_away && !ground.gives_away => Some("files cannot be given to other users"),
             () => None,
         }
     }
@@ -356,12 +368,15 @@ impl Form {
 
     /// Whether the call gives DEST the name of a numbered backup.
     pub(crate) fn makes_numbered_backup(&self, call: &Call) -> bool {
-        self.words.contains(&"--backup=numbered") && links_a_name(call)
+        self.words.contains(&"--backup=numbered")
+            && (links_a_name(call) || renames_with(call, libc::RENAME_NOREPLACE))
     }
 
     /// Whether the call fails in every run of the form.
     pub(crate) fn lacks(&self, call: &Call) -> bool {
-        self.lacks.standing().is_some_and(|standing| standing(call).is_some())
+        self.lacks
+            .standing()
+            .is_some_and(|standing| standing(call).is_some())
     }
 }
 
@@ -385,9 +400,9 @@ impl Lacks {
             Self::NoReplace => {
                 |call| renames_with(call, libc::RENAME_NOREPLACE).then_some(Errno::EINVAL)
             }
-            Self::Permission => |call| {
-                (opens_unnamed(call) && !is_at_cwd(call)).then_some(Errno::EACCES)
-            },
+            Self::Permission => {
+                |call| (opens_unnamed(call) && !is_at_cwd(call)).then_some(Errno::EACCES)
+            }
             Self::Moving => |call| {
                 let moves = is(call, libc::SYS_splice) || is(call, libc::SYS_copy_file_range);
                 moves.then_some(Errno::EINVAL)
@@ -437,7 +452,11 @@ fn rehearsed(program: Program, ground: &Ground, fields: &[Field]) -> Result<Vec<
     let mut all = Vec::new();
     for form in of_program(program) {
         let shown = form.shown();
-        if ground.form.as_ref().is_some_and(|text| !shown.contains(text)) {
+        if ground
+            .form
+            .as_ref()
+            .is_some_and(|text| !shown.contains(text))
+        {
             continue;
         }
         let at = fields.iter().position(|field| field.disk == form.disk);
@@ -480,7 +499,8 @@ fn with_each<C: Sync>(
     let next = AtomicUsize::new(0);
     let worker = |processor: usize| -> Result<Tally> {
         stay_on(processor)?;
-        let directories: Vec<TempDir> = fields.iter().map(Field::directory).collect::<Result<_>>()?;
+        let directories: Vec<TempDir> =
+            fields.iter().map(Field::directory).collect::<Result<_>>()?;
         let mut tally = Tally::default();
         while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
             work(case, &directories, &mut tally)?;

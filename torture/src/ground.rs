@@ -61,9 +61,9 @@ impl Ground {
         let binary = fs::canonicalize(binary).context("cannot find the program to be tested")?;
         let mounts = enter_namespace();
         if needs == Needs::Root {
-            mounts
-                .as_ref()
-                .map_err(|error| anyhow!("only 'death' and 'failure' can be run here: {error:#}"))?;
+            mounts.as_ref().map_err(|error| {
+                anyhow!("only 'death' and 'failure' can be run here: {error:#}")
+            })?;
         }
         let above = binary.parent().context("the program is nowhere")?;
         let work = tempfile::Builder::new()

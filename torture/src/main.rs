@@ -42,8 +42,7 @@ const PARTS: [(&str, Needs, Part); 6] = [
     ("strangers", Needs::Root, strangers::run),
 ];
 
-const USAGE: &str =
-    "torture [--short] [--publish] [--seed N] [--form TEXT] [death|failure|power|reality|crowds|strangers]...";
+const USAGE: &str = "torture [--short] [--publish] [--seed N] [--form TEXT] [death|failure|power|reality|crowds|strangers]...";
 
 fn main() -> ExitCode {
     match torture() {

@@ -99,7 +99,8 @@ pub(crate) enum End {
 pub(crate) struct Run {
     pub(crate) end: End,
     pub(crate) stderr: String,
-    /// In the order in which they were entered; if nothing was aimed at, all.
+    /// In the order in which they were entered. When the aim was reached, those that follow may be missing, unless it was
+    /// to interrupt the call.
     pub(crate) calls: Vec<Call>,
     /// Whether the call that was aimed at was made.
     pub(crate) reached: bool,
@@ -286,9 +287,10 @@ impl Tree<'_> {
     }
 
     fn resume(&self, pid: Pid, signal: Option<Signal>) -> Result<()> {
-        let stops = self.tracees.get(&pid).is_some_and(|tracee| {
-            tracee.watched && (tracee.then.is_some() || !self.is_over())
-        });
+        let stops = self
+            .tracees
+            .get(&pid)
+            .is_some_and(|tracee| tracee.watched && (tracee.then.is_some() || !self.is_over()));
         let resumed = if stops {
             ptrace::syscall(pid, signal)
         } else {
@@ -300,7 +302,13 @@ impl Tree<'_> {
     /// Whether the rest of the run needs no stop at a call: that takes half of the time.
     fn is_over(&self) -> bool {
         let fed = self.feed.as_ref().is_none_or(Feed::is_done);
-        self.reached && self.dead.is_none() && self.standing.is_none() && fed
+        // What is interrupted is made again, and that is looked for.
+        let is_interrupted = |aim: Aim| aim.act == Act::Fail(Errno::EINTR);
+        self.reached
+            && self.dead.is_none()
+            && self.standing.is_none()
+            && fed
+            && !self.aim.is_some_and(is_interrupted)
     }
 
     fn bore(&mut self, parent: Pid, child: Pid) -> Result<()> {

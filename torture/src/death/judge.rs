@@ -1,6 +1,6 @@
 //! What a death has done to DEST and to what is around it.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use nix::sys::signal::Signal;
 
@@ -19,8 +19,9 @@ pub(super) fn judge(case: &Case<'_>, kit: &Kit, run: &Run, before: &Seen, after:
     let mut harms = form.harms_to_destination(kit, state, before, after);
     let is_kill = matches!(case.act, Act::Kill | Act::KillAfter | Act::KillMain);
     if is_kill && form.is_in_place() {
-        // A part of the new content, or the old content with another time. Mode and owner stay as they are.
+        // Mode and owner stay as they are.
         harms.retain(|(harm, _)| *harm == Harm::Missing);
+        harms.extend(form.harms_in_place(kit, before, after));
         let look = |seen: &Seen| seen.destination.as_ref().map(Look::appearance);
         if look(before) != look(after) {
             harms.push((Harm::Looks, format!("DEST looks like {:?}", look(after))));
@@ -44,7 +45,7 @@ pub(super) fn judge(case: &Case<'_>, kit: &Kit, run: &Run, before: &Seen, after:
             }
             harms.extend(left_by_signal(form, state, before, after));
         }
-        harms.extend(backup(form, kit, state, after));
+        harms.extend(form.harms_to_backups(kit, before, after));
     } else {
         harms.extend(
             after
@@ -146,17 +147,4 @@ fn left_by_signal(form: &Form, state: State, before: &Seen, after: &Seen) -> Har
         harms.push((Harm::Stranger, format!("{} has changed", name.display())));
     }
     harms
-}
-
-/// The old content is the backup when DEST is new.
-fn backup(form: &Form, kit: &Kit, state: State, after: &Seen) -> Harms {
-    let (Some(backup), State::New) = (form.backup, state) else {
-        return Vec::new();
-    };
-    let kept = after.others.get(Path::new(backup));
-    if kept.is_some_and(|look| look.is_file() && look.content == kit.old()) {
-        Vec::new()
-    } else {
-        vec![(Harm::Lost, "the old content is lost".into())]
-    }
 }

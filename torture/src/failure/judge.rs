@@ -2,11 +2,14 @@
 
 use std::iter;
 
-use super::{is_harmless, is_lost, may_leave};
+use nix::errno::Errno;
+
+use super::may_leave;
+use super::verdict::{Verdict, verdict};
 use crate::forms::{Case, Form, Harms, Kit, NewName, Seen, State};
 use crate::programs::Program;
 use crate::report::Harm;
-use crate::tracer::{End, Run};
+use crate::tracer::{Act, Call, End, Run};
 
 /// What an exit status says about DEST.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +41,7 @@ pub(super) fn judge(case: &Case<'_>, kit: &Kit, run: &Run, before: &Seen, after:
     let said = said(case, run.end);
     if form.is_in_place() && said == Some(Said::Doubtful) {
         harms.retain(|(harm, _)| *harm == Harm::Missing);
+        harms.extend(form.harms_in_place(kit, before, after));
     }
     let Some(said) = said else {
         harms.push((
@@ -67,16 +71,27 @@ pub(super) fn judge(case: &Case<'_>, kit: &Kit, run: &Run, before: &Seen, after:
             format!("{:?}, and DEST is {states:?}: {}", run.end, run.stderr),
         ));
     }
-    if is_harmless(case) && said != Said::Done {
-        harms.push((
+    match verdict(case) {
+        Some(Verdict::MustSucceed) if said != Said::Done => harms.push((
             Harm::Answer,
             format!("that is no reason to fail: {}", run.stderr),
-        ));
+        )),
+        Some(Verdict::MustFail) if said == Said::Done => {
+            harms.push((Harm::Lost, "that was no success".into()));
+        }
+        _ => {}
     }
-    if is_lost(case) && said == Said::Done {
-        harms.push((Harm::Lost, "that was no success".into()));
+    if said == Said::Done && case.act == Act::Fail(Errno::EINTR) && case.call.syncs() {
+        let syncs = |calls: &[Call]| calls.iter().filter(|call| call.syncs()).count();
+        if syncs(&run.calls) <= syncs(case.calls) {
+            harms.push((Harm::Lost, "it was not flushed after all".into()));
+        }
     }
     harms.extend(wrong_words(said, told.len(), &run.stderr));
+    if said != Said::Done {
+        harms.extend(wrong_names(case, said, before, &run.stderr));
+    }
+    harms.extend(form.harms_to_backups(kit, before, after));
     harms.extend(left(case, kit, &states, before, after));
     harms
 }
@@ -115,6 +130,9 @@ fn wrong_words(said: Said, told: usize, stderr: &str) -> Harms {
         .filter(|line| !line.starts_with("atomwrite: warning: "))
         .count();
     let mut harms = Vec::new();
+    if stderr.lines().count() > lines + 1 {
+        harms.push((Harm::Answer, format!("several warnings: {stderr:?}")));
+    }
     if lines != expected {
         harms.push((Harm::Answer, format!("{lines} lines: {stderr:?}")));
     }
@@ -122,6 +140,25 @@ fn wrong_words(said: Said, told: usize, stderr: &str) -> Harms {
         !line.starts_with("atomwrite: ") || line.contains("os error") || line.ends_with('.')
     }) {
         harms.push((Harm::Answer, format!("out of form: {stderr:?}")));
+    }
+    harms
+}
+
+/// A failure names a file or the input, and says that DEST is unchanged if there is one and it is so.
+fn wrong_names(case: &Case<'_>, said: Said, before: &Seen, stderr: &str) -> Harms {
+    let mut harms = Harms::new();
+    let named = case.form.names_an_operand(stderr) || stderr.contains("standard input");
+    if !named {
+        harms.push((Harm::Answer, format!("it names nothing: {stderr:?}")));
+    }
+    let existed = before.destination.is_some();
+    // Until it has begun to make something, it may not know what is there.
+    let knows = case.calls[..case.at].iter().any(Call::changes) && case.form.also.is_empty();
+    let says = stderr.contains("' is unchanged\n");
+    let must = existed && said == Said::Untouched && knows;
+    let may = existed && said == Said::Untouched;
+    if must && !says || says && !may {
+        harms.push((Harm::Answer, format!("unchanged or not: {stderr:?}")));
     }
     harms
 }

@@ -46,6 +46,9 @@ pub(crate) fn try_all(
                 .iter()
                 .flat_map(|form| Case::of(form, kind, ground.length, &mut chance))
                 .collect();
+            if cases.is_empty() {
+                continue;
+            }
             let tally = with_each(&cases, &fields, |case, directories, tally| {
                 let kit = &fields[case.field].kit;
                 case.try_it(ground, kit, directories[case.field].path(), tally, &judge)
@@ -91,12 +94,7 @@ pub(crate) struct Case<'f> {
 
 impl<'f> Case<'f> {
     /// All cases of a form; of another program, a choice of them by chance.
-    fn of(
-        rehearsed: &'f Rehearsed,
-        kind: &Kind,
-        length: Length,
-        chance: &mut StdRng,
-    ) -> Vec<Self> {
+    fn of(rehearsed: &'f Rehearsed, kind: &Kind, length: Length, chance: &mut StdRng) -> Vec<Self> {
         let mut cases = Vec::new();
         let Rehearsed { form, field, calls } = rehearsed;
         for (at, call) in calls.iter().enumerate() {
@@ -147,6 +145,10 @@ impl<'f> Case<'f> {
         let run = self.form.run(&scene, ground, Some(aim))?;
         if !run.reached {
             // The order of several processes is not the same each time.
+            if self.form.program == Program::Atomwrite && !self.form.starts_others() {
+                let what = || format!("the call was not made: {}", self.shown(ground));
+                tally.harmed(Harm::Answer, what);
+            }
             return Ok(());
         }
         tally.tried();

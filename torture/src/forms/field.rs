@@ -62,9 +62,12 @@ impl Field {
                 let image = image::make("btrfs", SIZE, &["-q", "-f"])?;
                 Some(Mounted::image(&image, SECTOR, place.path(), "btrfs", "")?)
             }
-            Disk::Usual if ground.mounts => {
-                Some(Mounted::new(None, place.path(), "tmpfs", "mode=755,size=90%")?)
-            }
+            Disk::Usual if ground.mounts => Some(Mounted::new(
+                None,
+                place.path(),
+                "tmpfs",
+                "mode=755,size=90%",
+            )?),
             Disk::Usual => None,
         };
         let directory = tempfile::Builder::new()

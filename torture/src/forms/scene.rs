@@ -60,7 +60,8 @@ impl Kit {
         for size in [Size::Small, Size::Large] {
             fs::write(kit.file(size), kit.input(size)).context("cannot write a source")?;
         }
-        kit.write_spread(&piece).context("cannot write a source with holes")?;
+        kit.write_spread(&piece)
+            .context("cannot write a source with holes")?;
         Ok(kit)
     }
 
@@ -325,6 +326,10 @@ impl Look {
 
     pub(crate) fn is_same_as(&self, other: &Self) -> bool {
         self.inode == other.inode && self.content == other.content
+    }
+
+    pub(crate) fn is_same_file(&self, other: &Self) -> bool {
+        self.inode == other.inode
     }
 
     pub(crate) fn size(&self) -> usize {

@@ -119,6 +119,47 @@ impl Form {
         pairs.all(|(old, now)| self.is_untouched(old.as_ref(), now.as_ref()))
     }
 
+    /// What is wrong with a DEST that was being overwritten: of the new content there is the beginning, behind it what was
+    /// there, or nothing.
+    pub(crate) fn harms_in_place(&self, kit: &Kit, before: &Seen, after: &Seen) -> Harms {
+        let (Some(old), Some(now)) = (&before.destination, &after.destination) else {
+            return Harms::new();
+        };
+        let new = self.new_content(kit);
+        let same = now.content.iter().zip(&*new);
+        let begun = same.take_while(|(now, new)| now == new).count();
+        let rest = &now.content[begun..];
+        let is_mix = rest.is_empty() || old.content.get(begun..) == Some(rest);
+        if is_mix && old.is_same_file(now) {
+            return Harms::new();
+        }
+        let size = now.size();
+        vec![(Harm::Torn, format!("DEST is no mix of both ({size} bytes)"))]
+    }
+
+    /// Each file that has been replaced has its old content in the backup, if one was asked for.
+    pub(crate) fn harms_to_backups(&self, kit: &Kit, before: &Seen, after: &Seen) -> Harms {
+        let Some(first) = self.backup else {
+            return Harms::new();
+        };
+        let first = (first.to_owned(), self.old);
+        let others = self.also.iter();
+        let others = others.map(|file| (format!("{}~", file.name), file.old));
+        let backups = std::iter::once(first).chain(others);
+        let replaced = backups
+            .zip(self.states(kit, before, after))
+            .filter(|(backup, state)| {
+                *state == State::New && !matches!(backup.1, Old::Nothing | Old::Equal)
+            });
+        replaced
+            .filter(|((name, _), _)| {
+                let kept = after.others.get(Path::new(name));
+                !kept.is_some_and(|look| look.is_file() && look.content == kit.old())
+            })
+            .map(|((name, _), _)| (Harm::Lost, format!("the old content is not in {name}")))
+            .collect()
+    }
+
     /// Whether status 0 is right.
     pub(crate) fn is_done(&self, state: State) -> bool {
         state == State::New || (self.old == Old::Equal && state == State::Old)

@@ -129,6 +129,11 @@ impl Call {
         }
     }
 
+    /// Whether it waits until something is on the disk.
+    pub(crate) fn syncs(&self) -> bool {
+        matches!(&*self.name(), "fsync" | "fdatasync" | "syncfs")
+    }
+
     pub(crate) fn renames(&self) -> bool {
         matches!(&*self.name(), "rename" | "renameat" | "renameat2")
     }

@@ -1,0 +1,90 @@
+//! What must come of an error, where atomwrite has no choice.
+//!
+//! The rule: what has been committed stays a success, unless it may not be on the disk; what another way can do is no error;
+//! and no error of what carries the content is passed over.
+
+use nix::errno::Errno;
+
+use crate::forms::Case;
+use crate::tracer::{Act, Call};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    MustSucceed,
+    MustFail,
+}
+
+/// Gives nothing where either can be right.
+pub(super) fn verdict(case: &Case<'_>) -> Option<Verdict> {
+    let errno = match case.act {
+        Act::Shorten(_) => return Some(Verdict::MustSucceed),
+        Act::Fail(errno) => errno,
+        _ => return None,
+    };
+    let call = &case.call;
+    let name = call.name();
+    let is_full = matches!(
+        errno,
+        Errno::EIO | Errno::ENOSPC | Errno::EDQUOT | Errno::ESTALE
+    );
+    let syncs = call.syncs();
+    if syncs && is_full {
+        return Some(Verdict::MustFail);
+    }
+    if errno == Errno::EINTR && (call.asks_for().is_some() || opens_or_locks(&name)) {
+        return Some(Verdict::MustSucceed);
+    }
+    if case.form.is_in_place() {
+        return (&*name == "write" && !is_message(call)).then_some(Verdict::MustFail);
+    }
+    if is_committed(case) {
+        // The directory may have to be opened for its flush.
+        return (!syncs && &*name != "openat").then_some(Verdict::MustSucceed);
+    }
+    match &*name {
+        // Read and write can do the same, and find out whose error it is.
+        "splice" => Some(Verdict::MustSucceed),
+        "fallocate" if !is_full && errno != Errno::EFBIG => Some(Verdict::MustSucceed),
+        "write" if !is_message(call) => Some(Verdict::MustFail),
+        "close" if is_full && closes_duplicate(case) => Some(Verdict::MustFail),
+        // A link or, where nothing is to be spared, a plain rename does the same.
+        "renameat2"
+            if matches!(errno, Errno::EPERM | Errno::EINVAL | Errno::ENOSYS) && is_commit(case) =>
+        {
+            Some(Verdict::MustSucceed)
+        }
+        "renameat" if is_commit(case) && errno != Errno::EINTR => Some(Verdict::MustFail),
+        _ => None,
+    }
+}
+
+fn opens_or_locks(name: &str) -> bool {
+    matches!(name, "openat" | "openat2" | "flock")
+}
+
+fn is_message(call: &Call) -> bool {
+    call.argument(0) == 2
+}
+
+/// Whether the last rename has been made.
+fn is_committed(case: &Case<'_>) -> bool {
+    last_rename(case).is_some_and(|last| last < case.at)
+}
+
+fn is_commit(case: &Case<'_>) -> bool {
+    last_rename(case) == Some(case.at)
+}
+
+fn last_rename(case: &Case<'_>) -> Option<usize> {
+    let made = |call: &Call| call.renames() && !case.form.lacks(call);
+    case.calls.iter().rposition(made)
+}
+
+/// What only a close reports is asked of a duplicate, which is made just before.
+fn closes_duplicate(case: &Case<'_>) -> bool {
+    let before = case.at.checked_sub(1).map(|at| &case.calls[at]);
+    before.is_some_and(|call| {
+        &*call.name() == "fcntl"
+            && call.argument(1) == u64::from(libc::F_DUPFD_CLOEXEC.unsigned_abs())
+    })
+}
