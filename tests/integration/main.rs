@@ -70,6 +70,7 @@ mod options {
     mod lock_file;
     mod lock_together;
     pub(crate) mod many;
+    mod many_failures;
     mod many_list;
     mod many_together;
     mod mode;
@@ -87,6 +88,7 @@ mod options {
 
 mod cli {
     mod completions;
+    mod faults;
     mod help;
     mod messages;
     mod mistakes;
@@ -103,6 +105,7 @@ mod promises {
     mod durable;
     mod figures;
     mod link_and_rename;
+    mod stale;
     mod temp_names;
     mod textfile;
     mod untouched;
@@ -131,8 +134,3 @@ mod docs {
     mod recording;
     mod sponge;
 }
-
-mod death;
-mod faults;
-mod kills;
-mod many_faults;

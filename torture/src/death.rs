@@ -51,7 +51,7 @@ const OTHERS: [Signal; 6] = [
 ];
 
 fn kills_at(form: &Form, _at: usize, call: &Call, _length: Length) -> Vec<Act> {
-    if is_repetition(call) {
+    if form.lacks(call) || is_repetition(call) {
         return Vec::new();
     }
     let mut acts = vec![Act::Kill];
@@ -66,8 +66,8 @@ fn kills_at(form: &Form, _at: usize, call: &Call, _length: Length) -> Vec<Act> {
 }
 
 /// If time is short, each call has one of them.
-fn signals_at(_form: &Form, at: usize, call: &Call, length: Length) -> Vec<Act> {
-    if is_repetition(call) {
+fn signals_at(form: &Form, at: usize, call: &Call, length: Length) -> Vec<Act> {
+    if form.lacks(call) || is_repetition(call) {
         return Vec::new();
     }
     let all = [

@@ -63,7 +63,7 @@ fn shortened(form: &Form, _at: usize, call: &Call, _length: Length) -> Vec<Act> 
     let Some(asked) = call.asks_for().filter(|_| !form.lacks(call)) else {
         return Vec::new();
     };
-    let mut acts = vec![Act::Fail(Errno::EINTR)];
+    let mut acts = vec![Act::Interrupt];
     if asked > 1 {
         acts.push(Act::Shorten(1));
     }

@@ -99,7 +99,7 @@ pub(crate) enum Owner {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Size {
     Small,
-    /// 3 MiB.
+    /// 1.25 MiB: more than a pipe or a buffer holds.
     Large,
     /// 1 MiB, and all of it but a piece are holes.
     Spread,
@@ -186,6 +186,11 @@ impl Form {
             || self.program == Program::CatAndMove
     }
 
+    /// Whether links lead to DEST.
+    pub(crate) fn is_through_link(&self) -> bool {
+        self.destination.starts_with("far/")
+    }
+
     /// Whether a message has one of the words or files in quotes.
     pub(crate) fn names_an_operand(&self, message: &str) -> bool {
         let others = self.also.iter().map(|file| file.name);
@@ -245,16 +250,7 @@ impl Form {
 
     /// How the new file must look: mode, user, group.
     pub(crate) fn expected_look(&self, kit: &Kit) -> (u32, u32, u32) {
-        let (mode, owner) = self.wanted.unwrap_or(self.old.look_of_new());
-        let (user, group) = kit.id(owner);
-        (mode, user, group)
-    }
-
-    /// How one of the other files must look.
-    fn expected_look_of(&self, file: &Also, kit: &Kit) -> (u32, u32, u32) {
-        let (mode, owner) = file.old.look_of_new();
-        let (user, group) = kit.id(owner);
-        (mode, user, group)
+        kit.look(self.wanted.unwrap_or(self.old.look_of_new()))
     }
 
     /// Why it cannot be run here, if it cannot.
@@ -350,7 +346,8 @@ impl Form {
             ensure!(harms.is_empty(), "{}: {harms:?}", self.shown());
             ensure!(
                 self.states(kit, &before, &after)
-                    .all(|state| state == State::New),
+                    .iter()
+                    .all(|state| *state == State::New),
                 "{} does not write all",
                 self.shown()
             );

@@ -81,10 +81,24 @@ pub(crate) enum Act {
     SignalAll(Signal),
     /// The call is not made and fails.
     Fail(Errno),
+    /// The call and the next ones of that name, [`INTERRUPTIONS`] in all, are not made and fail with EINTR.
+    Interrupt,
     /// The call, and each later one that changes something, is not made and fails.
     FailEver(Errno),
     /// A read or a write is asked for at most so many bytes.
     Shorten(u64),
+}
+
+const INTERRUPTIONS: usize = 5;
+
+impl Aim {
+    fn meets(&self, call: &Call) -> bool {
+        let how_many = match self.act {
+            Act::Interrupt => INTERRUPTIONS,
+            _ => 1,
+        };
+        call.number() == self.number && (self.nth..self.nth + how_many).contains(&call.nth())
+    }
 }
 
 /// How a run ended.
@@ -303,7 +317,7 @@ impl Tree<'_> {
     fn is_over(&self) -> bool {
         let fed = self.feed.as_ref().is_none_or(Feed::is_done);
         // What is interrupted is made again, and that is looked for.
-        let is_interrupted = |aim: Aim| aim.act == Act::Fail(Errno::EINTR);
+        let is_interrupted = |aim: Aim| matches!(aim.act, Act::Fail(Errno::EINTR) | Act::Interrupt);
         self.reached
             && self.dead.is_none()
             && self.standing.is_none()
@@ -356,10 +370,7 @@ impl Tree<'_> {
         if let Some(errno) = standing {
             return self.fail(pid, registers, errno);
         }
-        let Some(aim) = self
-            .aim
-            .filter(|aim| (aim.number, aim.nth) == (number, call.nth()))
-        else {
+        let Some(aim) = self.aim.filter(|aim| aim.meets(&call)) else {
             return Ok(());
         };
         self.reached = true;
@@ -373,6 +384,7 @@ impl Tree<'_> {
                 Ok(())
             }
             Act::Fail(errno) => self.fail(pid, registers, errno),
+            Act::Interrupt => self.fail(pid, registers, Errno::EINTR),
             Act::FailEver(errno) => {
                 self.dead = Some(errno);
                 self.fail(pid, registers, errno)

@@ -166,10 +166,6 @@ impl Call {
         !self.result.starts_with("-1 ") && !self.result.starts_with('?')
     }
 
-    pub(crate) fn injected(&self) -> bool {
-        self.result.contains("(INJECTED)")
-    }
-
     pub(crate) fn is(&self, name: &str) -> bool {
         self.name == name
     }
@@ -179,14 +175,6 @@ impl Call {
         let (descriptor, _) = self.args.split_once(", ").unwrap_or((&self.args, ""));
         descriptor.contains("/.atomwrite.") && !descriptor.ends_with(".lock>")
             || descriptor.ends_with(">(deleted)")
-    }
-
-    /// Tells whether the number of such calls depends on timing: those that wait, and those on the pipe of COMMAND.
-    pub(crate) fn depends_on_timing(&self) -> bool {
-        let (descriptor, _) = self.args.split_once(", ").unwrap_or((&self.args, ""));
-        self.is("ppoll")
-            || self.is("rt_sigpending")
-            || descriptor.contains("<pipe:[") && !descriptor.starts_with("0<")
     }
 
     /// Tells whether it is one of the calls that rename, whatever their generation.

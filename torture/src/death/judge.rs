@@ -43,7 +43,7 @@ pub(super) fn judge(case: &Case<'_>, kit: &Kit, run: &Run, before: &Seen, after:
                     format!("neither all new nor all old: {renamed:?}"),
                 ));
             }
-            harms.extend(left_by_signal(form, state, before, after));
+            harms.extend(left_by_signal(form, kit, state, before, after));
         }
         harms.extend(form.harms_to_backups(kit, before, after));
     } else {
@@ -122,8 +122,9 @@ fn not_a_backup(kit: &Kit, now: Option<&Look>) -> Option<(Harm, String)> {
     (!is_old).then(|| (Harm::Lost, "the older backup is lost".into()))
 }
 
-/// All is as it was, or as it is after a run without a signal.
-fn left_by_signal(form: &Form, state: State, before: &Seen, after: &Seen) -> Harms {
+/// All is as it was, or as it is after a run without a signal. In place, an older backup can have been replaced by the old
+/// file, though DEST is not overwritten any more.
+fn left_by_signal(form: &Form, kit: &Kit, state: State, before: &Seen, after: &Seen) -> Harms {
     let (may, must): (&[&str], &[&str]) = match state {
         State::New => (form.expected_names(), form.expected_names()),
         _ => (&[], &[]),
@@ -144,6 +145,11 @@ fn left_by_signal(form: &Form, state: State, before: &Seen, after: &Seen) -> Har
         .iter()
         .filter(|name| !may.iter().any(|may| name.as_os_str() == *may))
     {
+        let is_backup = form.backup.is_some_and(|backup| name.as_os_str() == backup);
+        if form.is_in_place() && is_backup {
+            harms.extend(not_a_backup(kit, after.others.get(name)));
+            continue;
+        }
         harms.push((Harm::Stranger, format!("{} has changed", name.display())));
     }
     harms

@@ -50,7 +50,7 @@ pub(super) fn judge(case: &Case<'_>, kit: &Kit, run: &Run, before: &Seen, after:
         ));
         return harms;
     };
-    let states: Vec<State> = form.states(kit, before, after).collect();
+    let states = form.states(kit, before, after);
     let told = told(form, &run.stderr);
     let agrees = match said {
         Said::Done => states.iter().all(|state| *state == State::New),
@@ -152,11 +152,13 @@ fn wrong_names(case: &Case<'_>, said: Said, before: &Seen, stderr: &str) -> Harm
         harms.push((Harm::Answer, format!("it names nothing: {stderr:?}")));
     }
     let existed = before.destination.is_some();
+    // A link that leads nowhere is there, too.
+    let is_named = existed || case.form.is_through_link();
     // Until it has begun to make something, it may not know what is there.
     let knows = case.calls[..case.at].iter().any(Call::changes) && case.form.also.is_empty();
     let says = stderr.contains("' is unchanged\n");
     let must = existed && said == Said::Untouched && knows;
-    let may = existed && said == Said::Untouched;
+    let may = is_named && said == Said::Untouched;
     if must && !says || says && !may {
         harms.push((Harm::Answer, format!("unchanged or not: {stderr:?}")));
     }

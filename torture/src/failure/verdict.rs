@@ -17,7 +17,7 @@ pub(super) enum Verdict {
 /// Gives nothing where either can be right.
 pub(super) fn verdict(case: &Case<'_>) -> Option<Verdict> {
     let errno = match case.act {
-        Act::Shorten(_) => return Some(Verdict::MustSucceed),
+        Act::Shorten(_) | Act::Interrupt => return Some(Verdict::MustSucceed),
         Act::Fail(errno) => errno,
         _ => return None,
     };

@@ -13,7 +13,7 @@ use rustix::fs::{XattrFlags, lgetxattr, llistxattr, lsetxattr};
 use tempfile::TempDir;
 
 use super::{Also, Form, Old, Owner, Size, Stdin};
-use crate::ground::{Ground, SOMEBODY};
+use crate::ground::{ANOTHER, Ground, SOMEBODY};
 use crate::tracer::Feed;
 
 /// The directory for temporary files, on the same filesystem: the best case for those who rename from there.
@@ -47,7 +47,7 @@ impl Kit {
         let kit = Self {
             old: lines("old", 20_000),
             small: lines("new", 600),
-            large: lines("new", 3 << 20),
+            large: lines("new", 5 << 18),
             spread,
             files: tempfile::Builder::new().prefix("kit.").tempdir_in(above)?,
             own,
@@ -73,12 +73,18 @@ impl Kit {
         Ok(file.sync_all()?)
     }
 
+    /// Mode, user and group.
+    pub(super) fn look(&self, (mode, owner): (u32, Owner)) -> (u32, u32, u32) {
+        let (user, group) = self.id(owner);
+        (mode, user, group)
+    }
+
     /// User and group.
     pub(crate) fn id(&self, owner: Owner) -> (u32, u32) {
         match owner {
             Owner::Runner => self.own,
             Owner::Old => self.old_owner,
-            Owner::Another => (1, 1),
+            Owner::Another => (ANOTHER, ANOTHER),
         }
     }
 
@@ -137,7 +143,7 @@ impl<'k> Scene<'k> {
         let at = |name: &str| self.directory.path().join(name);
         fs::create_dir(self.temporary())?;
         fs::hard_link(self.kit.file(form.size), at("src"))?;
-        if form.destination.starts_with("far/") {
+        if form.is_through_link() {
             fs::create_dir(at("far"))?;
             symlink("far/hop", at("o"))?;
             symlink("o", at("far/hop"))?;
@@ -351,8 +357,8 @@ fn look_into(directory: &Path, inside: &Path, all: &mut BTreeMap<PathBuf, Look>)
         let (path, name) = (entry.path(), inside.join(entry.file_name()));
         let seen = fs::symlink_metadata(&path)?;
         let content = match seen.file_type() {
-            // A source is the same for all, and is not read each time.
-            kind if kind.is_file() && name == Path::new("src") => {
+            // The sources are the same for all, and are not read each time.
+            kind if kind.is_file() && (name == Path::new("src") || name.starts_with("s")) => {
                 seen.len().to_string().into_bytes()
             }
             kind if kind.is_file() => fs::read(&path)?,

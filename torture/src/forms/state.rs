@@ -44,13 +44,8 @@ impl Form {
     }
 
     /// The states of all files that the run writes, DEST's first. One that had the content already is new.
-    pub(crate) fn states(
-        &self,
-        kit: &Kit,
-        before: &Seen,
-        after: &Seen,
-    ) -> impl Iterator<Item = State> {
-        let new = self.new_content(kit).into_owned();
+    pub(crate) fn states(&self, kit: &Kit, before: &Seen, after: &Seen) -> Vec<State> {
+        let new = self.new_content(kit);
         let first = self.state(kit, before, after);
         let first = if self.is_done(first) {
             State::New
@@ -58,20 +53,20 @@ impl Form {
             first
         };
         let pairs = before.also.iter().zip(&after.also);
-        let others = pairs.zip(self.also).map(move |((old, now), file)| {
+        let others = pairs.zip(self.also).map(|((old, now), file)| {
             match State::of(old.as_ref(), now.as_ref(), &new) {
                 State::Old if file.old == Old::Equal => State::New,
                 state => state,
             }
         });
-        std::iter::once(first).chain(others.collect::<Vec<_>>())
+        std::iter::once(first).chain(others).collect()
     }
 
     /// What is wrong with the other files that the run writes. They are renamed in their order, so that none is new before
     /// an old one.
     pub(crate) fn harms_to_all(&self, kit: &Kit, before: &Seen, after: &Seen) -> Harms {
         let mut harms = Harms::new();
-        let states: Vec<State> = self.states(kit, before, after).collect();
+        let states = self.states(kit, before, after);
         for (at, file) in self.also.iter().enumerate() {
             let name = file.name;
             let (old, now) = (&before.also[at], &after.also[at]);
@@ -82,7 +77,7 @@ impl Form {
                 State::Old if !self.is_untouched(old.as_ref(), now.as_ref()) => {
                     harms.push((Harm::Looks, format!("the old {name} has changed")));
                 }
-                State::New if looks != Some(self.expected_look_of(file, kit)) => {
+                State::New if looks != Some(kit.look(file.old.look_of_new())) => {
                     harms.push((Harm::Looks, format!("the new {name} looks like {looks:?}")));
                 }
                 State::Old | State::New => {}

@@ -149,23 +149,23 @@ const ATOMWRITE: &[Form] = &[
         ..PLAIN
     },
     Form {
-        name: "3 MiB",
+        name: "1.25 MiB",
         ..LARGE
     },
     Form {
-        name: "3 MiB, new, named",
+        name: "1.25 MiB, new, named",
         old: Old::Nothing,
         lacks: Lacks::Unnamed,
         stays: 1,
         ..LARGE
     },
     Form {
-        name: "3 MiB without splice",
+        name: "1.25 MiB without splice",
         lacks: Lacks::Moving,
         ..LARGE
     },
     Form {
-        name: "3 MiB from a file",
+        name: "1.25 MiB from a file",
         stdin: Stdin::File,
         ..LARGE
     },
@@ -176,19 +176,19 @@ const ATOMWRITE: &[Form] = &[
         ..SOURCE
     },
     Form {
-        name: "SOURCE of 3 MiB",
+        name: "SOURCE of 1.25 MiB",
         size: Size::Large,
         ..SOURCE
     },
     Form {
-        name: "SOURCE of 3 MiB, named",
+        name: "SOURCE of 1.25 MiB, named",
         size: Size::Large,
         lacks: Lacks::Unnamed,
         stays: 1,
         ..SOURCE
     },
     Form {
-        name: "SOURCE of 3 MiB by hand",
+        name: "SOURCE of 1.25 MiB by hand",
         size: Size::Large,
         lacks: Lacks::Moving,
         ..SOURCE
@@ -233,12 +233,12 @@ const ATOMWRITE: &[Form] = &[
         ..COMMAND
     },
     Form {
-        name: "COMMAND of 3 MiB",
+        name: "COMMAND of 1.25 MiB",
         size: Size::Large,
         ..COMMAND
     },
     Form {
-        name: "COMMAND of 3 MiB without splice",
+        name: "COMMAND of 1.25 MiB without splice",
         size: Size::Large,
         lacks: Lacks::Moving,
         ..COMMAND
@@ -365,13 +365,13 @@ const ATOMWRITE: &[Form] = &[
         ..PLAIN
     },
     Form {
-        name: "-C, equal, 3 MiB",
+        name: "-C, equal, 1.25 MiB",
         words: &["-C", "o"],
         old: Old::Equal,
         ..LARGE
     },
     Form {
-        name: "-C, similar, 3 MiB",
+        name: "-C, similar, 1.25 MiB",
         words: &["-C", "o"],
         old: Old::Similar,
         ..LARGE
@@ -436,7 +436,7 @@ const ATOMWRITE: &[Form] = &[
     },
     IN_PLACE,
     Form {
-        name: "in place, 3 MiB",
+        name: "in place, 1.25 MiB",
         size: Size::Large,
         ..IN_PLACE
     },
@@ -536,7 +536,7 @@ const ATOMWRITE: &[Form] = &[
     },
     MANY,
     Form {
-        name: "-t, 3 MiB each",
+        name: "-t, 1.25 MiB each",
         size: Size::Large,
         ..MANY
     },
@@ -636,7 +636,7 @@ pub(super) fn of_program(program: Program) -> Vec<Form> {
             ..plain
         },
         Form {
-            name: "3 MiB",
+            name: "1.25 MiB",
             size: Size::Large,
             ..plain
         },

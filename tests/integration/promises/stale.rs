@@ -1,21 +1,17 @@
-//! What a killed run leaves, and what the next write makes of it.
+//! Stale temporary files, and those that only look stale.
 //!
-//! What the contract says: no temporary file is left after SIGINT, SIGTERM, SIGHUP or SIGQUIT. After SIGKILL, on a local
-//! filesystem, at most one hidden regular file is left, and the next write to the same DEST removes it, unless the name was
-//! taken by something else or by a stopped writer. What has a random name stays. A signal that was ignored at the start
-//! stays ignored. SIGXFSZ is an error message, not a death.
+//! What the contract says: after SIGKILL, on a local filesystem, at most one hidden regular file is left, and the next write
+//! to the same DEST removes it, unless the name was taken by something else or by a stopped writer. What has a random name
+//! stays. A signal that was ignored at the start stays ignored. Death at every system call is the torture suite's.
 
 use std::ffi::OsString;
-use std::fs;
-use std::os::unix::fs::MetadataExt;
-use std::os::unix::net::UnixListener;
 
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::harness::{
-    NOBODY, Running, Sandbox, derived_name, is_temporary, needs_root, needs_tool, wait_until,
+    NOBODY, Running, Sandbox, Strace, derived_name, is_temporary, needs_root, needs_tool,
+    program_of, wait_until,
 };
-use crate::harness::{Strace, program_of};
 
 const DEADLY: [Signal; 4] = [Signal::INT, Signal::TERM, Signal::HUP, Signal::QUIT];
 
@@ -139,50 +135,6 @@ fn a_stale_file_that_had_its_owner_already_is_removed() {
 }
 
 #[test]
-fn what_is_no_stale_file_is_not_touched_under_its_name() {
-    needs_root!();
-    let sandbox = Sandbox::new();
-    sandbox.write("out", "old");
-    sandbox.write("victim", "theirs");
-    let name = derived_name("out");
-    let planted: [(&str, &dyn Fn()); 7] = [
-        ("a FIFO", &|| drop(sandbox.fifo(&name))),
-        ("a directory", &|| drop(sandbox.mkdir(&name))),
-        ("a link", &|| drop(sandbox.symlink("victim", &name))),
-        ("a dangling link", &|| drop(sandbox.symlink("no", &name))),
-        ("a socket", &|| {
-            drop(UnixListener::bind(sandbox.path(&name)).unwrap());
-        }),
-        ("another user's file", &|| {
-            sandbox.write(&name, "theirs");
-            sandbox.chown(&name, NOBODY, NOBODY);
-        }),
-        ("another user's file of mode 0", &|| {
-            sandbox.write_with_mode(&name, "theirs", 0);
-            sandbox.chown(&name, NOBODY, NOBODY);
-        }),
-    ];
-    for (what, plant) in planted {
-        plant();
-        let before = sandbox.stat(&name);
-        sandbox
-            .atomwrite(["out"])
-            .stdin(what)
-            .leaves([&name, "out", "victim"])
-            .succeeds();
-        assert_eq!(sandbox.text("out"), what);
-        assert_eq!(sandbox.text("victim"), "theirs");
-        let after = sandbox.stat(&name);
-        let id = |stat: &fs::Metadata| (stat.ino(), stat.mode(), stat.uid(), stat.ctime_nsec());
-        assert_eq!(id(&before), id(&after), "{what} was touched");
-        let path = sandbox.path(&name);
-        fs::remove_file(&path)
-            .or_else(|_| fs::remove_dir(&path))
-            .unwrap();
-    }
-}
-
-#[test]
 fn a_file_whose_lock_cannot_be_had_is_not_touched_under_that_name() {
     needs_tool!("strace");
     for error in ["EAGAIN", "EIO", "ENOLCK"] {
@@ -236,39 +188,6 @@ fn the_file_of_a_writer_in_its_commit_is_not_touched() {
     assert_eq!(sandbox.names(), ["out"]);
 }
 
-#[test]
-fn a_kill_with_created_directories_leaves_nothing_that_hinders_the_next_write() {
-    needs_tool!("strace");
-    let temporary = derived_name("out");
-    for (call, at) in [
-        ("mkdir,mkdirat", "one"),
-        ("mkdir,mkdirat", "two"),
-        ("linkat", &temporary),
-        ("rename,renameat,renameat2", &temporary),
-    ] {
-        for options in [&[][..], &["--validate", "true"], &["-a"]] {
-            let sandbox = Sandbox::new();
-            let words = |options: &[&'static str]| [&["-D"], options, &["one/two/out"]].concat();
-            let strace = Strace::new()
-                .alone()
-                .at(at)
-                .inject(&format!("{call}:signal=SIGKILL"));
-            let done = sandbox
-                .atomwrite(words(options))
-                .stdin("of the killed run")
-                .through(strace.command())
-                .output();
-            assert_eq!(done.signal(), Some(libc::SIGKILL), "{call} {at}: {done:?}");
-            let done = sandbox.atomwrite(words(&[])).stdin("new").output();
-            assert_eq!((done.code(), done.stderr.as_str()), (Some(0), ""));
-            assert_eq!(sandbox.text("one/two/out"), "new");
-            assert!(!sandbox.path("one/two").join(&temporary).exists());
-        }
-    }
-}
-
-// ---- A file with a name from its start --------------------------------------------------------------------------
-
 /// Starts a writer whose file has a name, and gives that name; the writer waits for more input then.
 fn start_named(sandbox: &Sandbox) -> (Running, OsString) {
     let before = temporary_names(sandbox);
@@ -285,30 +204,6 @@ fn start_named(sandbox: &Sandbox) -> (Running, OsString) {
     // The trace is of no interest, and strace has it open.
     drop(strace);
     (running, new.remove(0))
-}
-
-#[test]
-fn a_kill_while_a_named_file_is_filled_leaves_it_for_ever() {
-    needs_tool!("strace");
-    let sandbox = Sandbox::new();
-    sandbox.write("out", "old");
-    let mut left = Vec::new();
-    for _ in 0..2 {
-        let (running, name) = start_named(&sandbox);
-        kill_process(program_of(&running), Signal::KILL).unwrap();
-        assert_eq!(running.wait().signal(), Some(libc::SIGKILL));
-        // Nothing tells it from the file of a live writer.
-        assert_ne!(name, derived_name("out").as_str());
-        left.push(name);
-        left.sort();
-        let names = left.iter().cloned().chain(["out".into()]);
-        sandbox
-            .atomwrite(["out"])
-            .stdin("new")
-            .leaves(names)
-            .succeeds();
-        assert_eq!(temporary_names(&sandbox), left);
-    }
 }
 
 #[test]
@@ -336,43 +231,6 @@ fn the_file_of_a_live_writer_is_not_touched() {
     assert_eq!(first.wait().code(), Some(0));
     assert_eq!(sandbox.text("out"), "slow but whole");
     assert_eq!(sandbox.names(), ["out"]);
-}
-
-#[test]
-fn a_deadly_signal_while_input_is_awaited_leaves_nothing() {
-    for signal in DEADLY {
-        for existing in [true, false] {
-            let sandbox = Sandbox::new();
-            if existing {
-                sandbox.write("out", "old");
-            }
-            let before = sandbox.names();
-            let mut running = sandbox.atomwrite(["out"]).stdin_held().start();
-            running.feed("new");
-            running.signal(signal);
-            let done = running.wait();
-            assert_eq!(done.signal(), Some(signal.as_raw()), "{done:?}");
-            assert_eq!(sandbox.names(), before);
-            if existing {
-                assert_eq!(sandbox.text("out"), "old");
-            }
-        }
-    }
-}
-
-#[test]
-fn a_deadly_signal_removes_a_named_file() {
-    needs_tool!("strace");
-    for signal in DEADLY {
-        let sandbox = Sandbox::new();
-        sandbox.write("out", "old");
-        let (running, _) = start_named(&sandbox);
-        kill_process(program_of(&running), signal).unwrap();
-        let done = running.wait();
-        assert_eq!(done.signal(), Some(signal.as_raw()), "{done:?}");
-        assert_eq!(sandbox.names(), ["out"]);
-        assert_eq!(sandbox.text("out"), "old");
-    }
 }
 
 #[test]
@@ -406,26 +264,5 @@ fn an_ignored_signal_stays_ignored() {
             assert_eq!(sandbox.text("out"), "still alive");
             assert_eq!(sandbox.names(), ["out"]);
         }
-    }
-}
-
-#[test]
-fn the_file_size_limit_is_a_message_and_not_a_death() {
-    needs_tool!("strace");
-    for named in [false, true] {
-        let sandbox = Sandbox::new();
-        sandbox.write("out", "old");
-        // Above what strace writes itself, which is under the same limit.
-        let strace = Strace::new().inject(NAMED);
-        let mut run = sandbox
-            .atomwrite(["out"])
-            .stdin(vec![b'x'; 9 << 20])
-            .file_size_limit(8 << 20)
-            .says("file too large");
-        if named {
-            run = run.through(strace.command());
-        }
-        run.fails(1);
-        assert_eq!(sandbox.text("out"), "old");
     }
 }
