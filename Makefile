@@ -5,7 +5,8 @@
 # make check-package    tries both out, as root; packaging/README.md says how
 # make test       installs what the tests need (Debian packages), and runs them all
 # make lint       what else has to be in order before a commit
-# make torture    tries to break the promise, as root; TORTURE='--short' for a few minutes
+# make torture    tries to break the promise, as root; TORTURE='--short' for a few minutes, and as any user
+#                 TORTURE='--short failure death'
 # make bench      measures side by side with other programs; BENCH=quick only tries it
 # make recording  records the README's terminal anew
 
