@@ -71,9 +71,15 @@ impl Drop for PrivateDir {
         if sys::remove_directory(parent, &self.name).is_ok() {
             return;
         }
-        remove_content(self.directory.fd.as_fd(), MAX_DEPTH);
-        // What is left, if anything, is private and has a random name. The error under way is what the user needs to know.
-        let _ = sys::remove_directory(parent, &self.name);
+        // What a validator has started may make an entry just after the directory was seen empty.
+        for _ in 0..MAX_PASSES {
+            let was_empty = remove_content(self.directory.fd.as_fd(), MAX_DEPTH);
+            let removed = sys::remove_directory(parent, &self.name);
+            // What is left, if anything, is private and has a random name. The error under way is what the user needs to know.
+            if !was_empty || removed != Err(Errno::NOTEMPTY) {
+                return;
+            }
+        }
     }
 }
 

@@ -132,7 +132,10 @@ fn left_by_signal(form: &Form, kit: &Kit, state: State, before: &Seen, after: &S
     let mut harms: Harms = form
         .unexpected(before, after, may)
         .into_iter()
-        .map(|name| (Harm::Left, format!("{} is left", name.display())))
+        .map(|name| {
+            let look = after.others[&name].appearance();
+            (Harm::Left, format!("{} is left, {look:?}", name.display()))
+        })
         .collect();
     for name in must
         .iter()

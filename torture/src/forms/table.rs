@@ -429,7 +429,8 @@ const ATOMWRITE: &[Form] = &[
         name: "--validate, what the validator writes",
         words: &[
             "--validate",
-            "echo more >>\"$1\" && mkdir -p \"${1%/*}/one/two\"",
+            // Not -p: what outlives atomwrite would make a directory of that name itself.
+            "echo more >>\"$1\" && mkdir \"${1%/*}/one\" \"${1%/*}/one/two\"",
             "o",
         ],
         ..VALIDATE
