@@ -429,8 +429,8 @@ const ATOMWRITE: &[Form] = &[
         name: "--validate, what the validator writes",
         words: &[
             "--validate",
-            // Not -p: what outlives atomwrite would make a directory of that name itself.
-            "echo more >>\"$1\" && mkdir \"${1%/*}/one\" \"${1%/*}/one/two\"",
+            // What outlives atomwrite fails, without a word; with -p it would make a directory of that name itself.
+            "exec 2>/dev/null; echo more >>\"$1\" && mkdir \"${1%/*}/one\" \"${1%/*}/one/two\"",
             "o",
         ],
         ..VALIDATE
