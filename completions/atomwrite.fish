@@ -25,7 +25,7 @@ function __atomwrite_command
         switch "$ended$word"
             case '--target-directory*'
                 return 1
-            case --command --target-directory --files-from --files0-from --sha256 --validate --unchanged-status --keep --mode --owner --group --suffix --sync
+            case --command --target-directory --files-from --files0-from --min-size --sha256 --validate --unchanged-status --keep --mode --owner --group --suffix --sync
                 set value follows
             case '--*'
             case '-?*'
@@ -49,6 +49,7 @@ complete -c atomwrite -l lock -d 'Lock DEST before reading, until the commit' -f
 complete -c atomwrite -s t -l target-directory -d 'Write every SOURCE into DIR, in one commit' -r -f -a "(__atomwrite_directories)"
 complete -c atomwrite -l files-from -d 'With -t, read the names of SOURCEs from F' -r -F
 complete -c atomwrite -l files0-from -d 'The same, with names that end with a NUL' -r -F
+complete -c atomwrite -l min-size -d 'Refuse input of fewer bytes, if it was truncated' -r -f
 complete -c atomwrite -l sha256 -d 'Refuse content with another SHA-256 digest' -r -f
 complete -c atomwrite -l validate -d 'Refuse content unless sh -c CMD exits with 0' -r -f -a "(__fish_complete_command)"
 complete -c atomwrite -l unchanged-status -d 'Exit with N if -C left DEST alone; implies -C' -r -f
@@ -71,8 +72,8 @@ auto\t'Only where DEST cannot be replaced'
 always\t'Wherever DEST exists: it keeps its inode and its hard links'"
 complete -c atomwrite -s a -l append -d 'Append the input to what DEST holds now'
 complete -c atomwrite -s n -l no-clobber -d 'Refuse if DEST exists, whatever it is'
-complete -c atomwrite -l allow-empty -d 'Let empty standard input replace DEST\'s content'
-complete -c atomwrite -l no-empty -d 'Refuse empty content from any input'
+complete -c atomwrite -l allow-empty -d 'Accept empty standard input'
+complete -c atomwrite -l no-empty -d 'Refuse empty input, also from SOURCE and COMMAND'
 complete -c atomwrite -s C -l compare -d 'Leave DEST alone if it has this content already'
 complete -c atomwrite -l no-dereference -d 'Replace a symbolic link itself, not its target'
 complete -c atomwrite -s f -l force -d 'Replace a DEST that you may not write to'

@@ -216,7 +216,7 @@ pub(crate) fn content(
     content: &Content,
     guards: &Guards,
 ) -> Result<(), Failure> {
-    size(destination, existing, input, content.size, guards.empty)?;
+    size(destination, existing, input, content.size, guards)?;
     match (guards.sum, content.sum) {
         (Some(wanted), Some(sum)) if wanted != sum => Err(Failure::Refused(anyhow!(
             "cannot write {}: the content's SHA-256 is {}, and not the one that was given",
@@ -232,33 +232,37 @@ fn hex(sum: &Sha256Digest) -> String {
         .fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
+/// Refuses input that is empty or too small. Only the input counts, not what `--append` writes before it.
 fn size(
     destination: &Destination,
     existing: Option<Metadata>,
     input: &Input<'_>,
     size: u64,
-    empty: EmptyInput,
+    guards: &Guards,
 ) -> Result<(), Failure> {
-    if size > 0 {
-        return Ok(());
-    }
+    let size = size - input.first().map_or(0, |old| old.metadata.size).min(size);
     let typed = destination.typed();
-    let replaces_something = existing.is_some_and(|existing| existing.size > 0);
-    match empty {
-        EmptyInput::Refuse => Err(Failure::Refused(anyhow!(
-            "cannot write {typed}: the content is empty, and --no-empty was given"
-        ))),
-        EmptyInput::RejectStdin if input.is_of_unseen_command() && replaces_something => {
-            Err(Failure::Refused(anyhow!(
-                "cannot replace {typed}: {} is empty (did the command before the pipe fail?); \
-                 --allow-empty replaces it all the same",
-                if input.is_stdin() {
-                    "standard input"
-                } else {
-                    "the input"
-                }
-            )))
+    let refused = |reason| Err(Failure::Refused(reason));
+    if size == 0 {
+        match (guards.empty, input.empty_because_of_failure()) {
+            (EmptyInput::Refuse, _) => {
+                return refused(anyhow!(
+                    "cannot write {typed}: the content is empty, and --no-empty was given"
+                ));
+            }
+            (EmptyInput::RejectStdin, Some(reason)) => {
+                let verb = existing.map_or("create", |_| "replace");
+                return refused(anyhow!(
+                    "cannot {verb} {typed}: {reason}; --allow-empty {verb}s it all the same"
+                ));
+            }
+            (EmptyInput::RejectStdin, None) | (EmptyInput::Allow, _) => {}
         }
+    }
+    match guards.min_size {
+        Some(least) if size < least => refused(anyhow!(
+            "cannot write {typed}: the input is truncated: {size} bytes, and --min-size is {least}"
+        )),
         _ => Ok(()),
     }
 }

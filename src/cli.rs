@@ -16,7 +16,7 @@ use clap::{CommandFactory, Parser, ValueHint};
 
 pub(crate) use self::parse::parse;
 use self::values::{
-    Control, Owner, parse_command, parse_control, parse_group, parse_mode, parse_owner,
+    Control, Owner, parse_command, parse_control, parse_group, parse_mode, parse_owner, parse_size,
     parse_status, parse_suffix, parse_sum, parse_timeout,
 };
 use crate::message::{self, Chain};
@@ -152,11 +152,11 @@ pub(crate) struct Args {
     )]
     no_clobber: bool,
 
-    /// Let empty standard input replace DEST's content
+    /// Accept empty standard input
     ///
-    /// Without it, such input is refused: it mostly comes from a command that failed. The same holds for a SOURCE that is an
-    /// empty FIFO or socket, as a shell's <(command) is. Any other empty SOURCE, a COMMAND that prints nothing and exits with
-    /// 0, and a DEST that is empty or new need no permission.
+    /// Without it, such input is refused, whatever DEST is: it mostly comes from a command that failed. The same holds for a
+    /// SOURCE that is an empty FIFO or socket, as a shell's <(command) is, and for an empty list of names. Any other empty
+    /// SOURCE, a COMMAND that prints nothing and exits with 0, and --append need no permission.
     #[arg(
         long,
         overrides_with = "no_empty",
@@ -164,15 +164,23 @@ pub(crate) struct Args {
     )]
     allow_empty: bool,
 
-    /// Refuse empty content from any input
+    /// Refuse empty input, also from SOURCE and COMMAND
     ///
-    /// From SOURCE and COMMAND, too, and for a new DEST.
+    /// With --append, the input alone counts, and not what DEST holds.
     #[arg(
         long,
         overrides_with = "allow_empty",
         help_heading = GUARDS
     )]
     no_empty: bool,
+
+    /// Refuse input of fewer bytes, if it was truncated
+    ///
+    /// SIZE is a number of bytes, or one followed by K, M, G or T for powers of 1024 (also KiB), or KB, MB, GB or TB for
+    /// powers of 1000. With --append, the input alone counts; with -t, each file. A connection that breaks looks like the end
+    /// of the input: ssh host atomwrite --min-size $(stat -c %s f) f <f
+    #[arg(long, value_name = "SIZE", value_parser = OsStringValueParser::new().try_map(parse_size), value_hint = ValueHint::Other, allow_hyphen_values = true, help_heading = GUARDS)]
+    min_size: Option<u64>,
 
     /// Refuse content with another SHA-256 digest
     ///

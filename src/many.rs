@@ -36,7 +36,7 @@ pub(crate) fn write_all(
     request: &Request,
     messages: Messages,
 ) -> Result<Vec<Outcome>, Failure> {
-    let files = list::read(sources)?;
+    let files = list::read(sources, request.guards.empty)?;
     let context = RunContext {
         request,
         messages,

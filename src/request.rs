@@ -166,6 +166,8 @@ pub(crate) enum Locking {
 #[derive(Debug)]
 pub(crate) struct Guards {
     pub(crate) empty: EmptyInput,
+    /// Bytes.
+    pub(crate) min_size: Option<u64>,
     pub(crate) sum: Option<Sha256Digest>,
     /// For `sh -c`.
     pub(crate) validator: Option<OsString>,
@@ -221,10 +223,10 @@ pub(crate) enum Overwrite {
     Never,
 }
 
-/// What to think of content of no bytes.
+/// What to think of input of no bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum EmptyInput {
-    /// It is fine, but for an empty stdin that would replace something.
+    /// It is fine, but not where a command may have failed whose status this process does not see.
     RejectStdin,
     /// It is fine.
     Allow,

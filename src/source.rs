@@ -106,13 +106,23 @@ impl<'d> Input<'d> {
         self.origin.metadata()
     }
 
-    /// Tells whether it may be empty because a command failed, whose end this process does not see: standard input, and
-    /// what a shell puts in the place of `<(command)`.
-    pub(crate) fn is_of_unseen_command(&self) -> bool {
+    /// Says how input that is empty may come from a command that failed and whose status this process does not see:
+    /// standard input, and what a shell puts in the place of `<(command)`.
+    pub(crate) fn empty_because_of_failure(&self) -> Option<&'static str> {
         match &self.origin {
-            Origin::Stdin(_) => true,
-            Origin::File(_, metadata, _) => matches!(metadata.kind, Kind::Fifo | Kind::Socket),
-            Origin::Command(_) => false,
+            Origin::Stdin(_) if self.is_typed() => Some("nothing was typed"),
+            Origin::Stdin(metadata) => Some(match metadata.kind {
+                Kind::Regular if metadata.size == 0 => "standard input is an empty file",
+                Kind::Regular => "standard input is a file of which nothing is left to read",
+                Kind::Fifo | Kind::Socket => {
+                    "standard input is empty (did the command before the pipe fail?)"
+                }
+                _ => "standard input is empty, as /dev/null is",
+            }),
+            Origin::File(_, metadata, _) if matches!(metadata.kind, Kind::Fifo | Kind::Socket) => {
+                Some("SOURCE is empty (did the command that writes it fail?)")
+            }
+            Origin::File(..) | Origin::Command(_) => None,
         }
     }
 

@@ -109,8 +109,10 @@ fn request(
             empty: match (args.allow_empty, args.no_empty) {
                 (true, _) => EmptyInput::Allow,
                 (_, true) => EmptyInput::Refuse,
+                _ if args.append => EmptyInput::Allow,
                 _ => EmptyInput::RejectStdin,
             },
+            min_size: args.min_size,
             sum: args.sha256,
             validator: args.validate,
         },

@@ -160,6 +160,30 @@ pub(super) fn parse_timeout(seconds: impl AsRef<OsStr>) -> Result<Duration, &'st
     }
 }
 
+/// Reads a number of bytes as dd(1) does: K and KiB are 1024, KB is 1000.
+pub(super) fn parse_size(text: impl AsRef<OsStr>) -> Result<u64, &'static str> {
+    let text = text.as_ref().to_str().unwrap_or_default();
+    let (digits, unit) = text.split_at(text.bytes().take_while(u8::is_ascii_digit).count());
+    let unit = unit.to_ascii_uppercase();
+    let base: u64 = match unit.as_bytes() {
+        [_, b'B'] => 1000,
+        _ => 1024,
+    };
+    let exponent = match unit.as_str() {
+        "" => Some(0),
+        "K" | "KB" | "KIB" => Some(1),
+        "M" | "MB" | "MIB" => Some(2),
+        "G" | "GB" | "GIB" => Some(3),
+        "T" | "TB" | "TIB" => Some(4),
+        _ => None,
+    };
+    let number: Option<u64> = digits.parse().ok();
+    number
+        .zip(exponent)
+        .and_then(|(number, exponent)| number.checked_mul(base.pow(exponent)))
+        .ok_or("it must be a number of bytes, such as 512, 10K or 1GB")
+}
+
 pub(super) fn parse_status(number: impl AsRef<OsStr>) -> Result<u8, &'static str> {
     let number = number.as_ref().to_str().and_then(|text| text.parse().ok());
     number.ok_or("it must be a number from 0 to 255")

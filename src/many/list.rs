@@ -13,7 +13,7 @@ use anyhow::{Context, Result, anyhow};
 use crate::copy_error::CopyError;
 use crate::message::{Chain, Quoted};
 use crate::outcome::Failure;
-use crate::request::{Separator, Sources, is_stdin};
+use crate::request::{EmptyInput, Separator, Sources, is_stdin};
 use crate::signals;
 use crate::sys::{self, Errno, Event, Kind};
 
@@ -26,7 +26,7 @@ pub(super) struct SourceEntry {
 }
 
 /// Reads the list, if there is one.
-pub(super) fn read(sources: &Sources) -> Result<Vec<SourceEntry>, Failure> {
+pub(super) fn read(sources: &Sources, empty: EmptyInput) -> Result<Vec<SourceEntry>, Failure> {
     let names = match sources {
         Sources::Named(names) => names.clone(),
         Sources::Listed { list, separator } => {
@@ -37,6 +37,12 @@ pub(super) fn read(sources: &Sources) -> Result<Vec<SourceEntry>, Failure> {
             names
         }
     };
+    if names.is_empty() && empty != EmptyInput::Allow {
+        return Err(Failure::Refused(anyhow!(
+            "cannot write files: the list of their names is empty (did the command that makes it fail?); --allow-empty \
+             accepts it"
+        )));
+    }
     let mut files = Vec::with_capacity(names.len());
     for (at, name) in names.into_iter().enumerate() {
         if name.is_empty() {

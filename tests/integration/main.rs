@@ -60,6 +60,7 @@ mod options {
     mod compare_unreplaceable;
     mod create_dirs;
     mod empty;
+    mod empty_input;
     mod files_from;
     pub(crate) mod inplace;
     pub(crate) mod inplace_devices;

@@ -184,6 +184,7 @@ fn offers_nothing_where_nobody_can_guess(shell: &impl Shell) {
         "-S",
         "--mode",
         "--suffix",
+        "--min-size",
         "--sha256",
         "--unchanged-status",
     ] {

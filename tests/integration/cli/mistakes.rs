@@ -86,6 +86,10 @@ const USAGE: &[(&[&str], &str)] = &[
         &["-g", "root", "-o", "root:", "out"],
         "the group is given twice, by --owner and by --group",
     ),
+    (
+        &["--min-size", "1X", "out"],
+        "--min-size cannot be '1X': it must be a number of bytes, such as 512, 10K or 1GB",
+    ),
     // A value may begin with a dash, but `--` is none.
     (
         &["--sync", "--fsync", "out"],

@@ -12,7 +12,8 @@ use proptest::prelude::*;
 
 use crate::harness::{Done, Sandbox, Witness, check_message};
 
-pub(crate) const OPTIONS: [&str; 28] = [
+pub(crate) const OPTIONS: [&str; 29] = [
+    "--min-size",
     "--command",
     "--append",
     "--lock",

@@ -80,8 +80,8 @@ const REFUSALS: &[(&str, &[&str], i32, &str)] = &[
         "",
         &["/dev/stdin", "out"],
         3,
-        "cannot replace 'out': standard input is empty (did the command before the pipe fail?); --allow-empty replaces it \
-         all the same; 'out' is unchanged",
+        "cannot replace 'out': standard input is empty, as /dev/null is; --allow-empty replaces it all the same; 'out' is \
+         unchanged",
     ),
     (
         "",

@@ -262,19 +262,6 @@ fn empty_stdin_does_not_replace_a_dest_that_has_got_content() {
 }
 
 #[test]
-fn empty_stdin_replaces_a_dest_that_has_become_empty() {
-    let sandbox = Sandbox::new();
-    sandbox.write("out", "old");
-    let inode = sandbox.inode("out");
-    let running = sandbox.atomwrite(["out"]).stdin_held().start();
-    wait_until_staged(&running);
-    sandbox.write("out", "");
-    let done = running.wait();
-    assert_eq!(done.code(), Some(0), "{done:?}");
-    assert_ne!(sandbox.inode("out"), inode);
-}
-
-#[test]
 fn a_mode_that_dest_gets_meanwhile_is_kept() {
     for (before, meanwhile) in [(0o644, 0o600), (0o600, 0o666), (0o755, 0o400)] {
         let sandbox = Sandbox::new();

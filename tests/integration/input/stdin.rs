@@ -205,10 +205,10 @@ fn says_nothing_of_a_terminal_that_it_does_not_read() {
 }
 
 #[test]
-fn makes_a_new_empty_file_from_dev_null() {
+fn makes_a_new_empty_file_from_dev_null_if_that_is_allowed() {
     let sandbox = Sandbox::new();
     sandbox
-        .atomwrite(["out"])
+        .atomwrite(["--allow-empty", "out"])
         .stdin_from(open("/dev/null"))
         .succeeds();
     assert_eq!(sandbox.text("out"), "");

@@ -79,10 +79,12 @@ fn empty_input_is_no_danger_to_what_is_there() {
     let sandbox = Sandbox::new();
     sandbox.write("out", "old\n");
     sandbox.atomwrite(["-a", "out"]).stdin("").succeeds();
+    // The option means the input, whatever DEST holds.
     sandbox
         .atomwrite(["-a", "--no-empty", "out"])
         .stdin("")
-        .succeeds();
+        .says("the content is empty, and --no-empty was given")
+        .fails(3);
     sandbox.atomwrite(["-a", "/dev/null", "out"]).succeeds();
     sandbox.atomwrite(["-a", "out", "--", "true"]).succeeds();
     assert_eq!(sandbox.text("out"), "old\n");

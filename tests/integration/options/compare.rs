@@ -23,7 +23,7 @@ fn equal_content_leaves_dest_alone() {
         sandbox.write("out", &content);
         sandbox.write("in", &content);
         sandbox
-            .atomwrite(["-C", "out"])
+            .atomwrite(["-C", "--allow-empty", "out"])
             .stdin(content.clone())
             .leaves_alone(0);
         sandbox
@@ -31,7 +31,7 @@ fn equal_content_leaves_dest_alone() {
             .leaves_alone(0);
         sandbox.atomwrite(["-C", "out", "out"]).leaves_alone(0);
         sandbox
-            .atomwrite(["-C", "out"])
+            .atomwrite(["-C", "--allow-empty", "out"])
             .stdin_from(crate::harness::open(sandbox.path("in")))
             .leaves_alone(0);
         sandbox
@@ -89,7 +89,7 @@ fn other_content_replaces() {
 fn a_dest_that_does_not_exist_is_made() {
     let sandbox = Sandbox::new();
     sandbox.atomwrite(["-C", "out"]).stdin("new").succeeds();
-    sandbox.atomwrite(["-C", "empty"]).stdin("").succeeds();
+    sandbox.atomwrite(["-C", "/dev/null", "empty"]).succeeds();
     sandbox
         .atomwrite(["-CD", "a/b/out"])
         .stdin("new")

@@ -39,17 +39,6 @@ fn empty_stdin_does_not_replace_what_a_link_names() {
 }
 
 #[test]
-fn empty_stdin_replaces_an_empty_dest_and_makes_a_new_one() {
-    let sandbox = Sandbox::new();
-    sandbox.write("old", "");
-    let inode = sandbox.inode("old");
-    sandbox.atomwrite(["old"]).stdin("").succeeds();
-    assert_ne!(sandbox.inode("old"), inode);
-    sandbox.atomwrite(["new"]).stdin("").succeeds();
-    assert_eq!(sandbox.text("new"), "");
-}
-
-#[test]
 fn stdin_by_another_name_is_guarded_like_stdin() {
     let sandbox = Sandbox::new();
     sandbox.write("out", "old");

@@ -26,7 +26,7 @@ fn a_fifo_gets_the_whole_input() {
             thread::spawn(move || fs::read(fifo).unwrap())
         };
         sandbox
-            .atomwrite(["--inplace", "out"])
+            .atomwrite(["--inplace", "--allow-empty", "out"])
             .stdin(content.clone())
             .warns(WARNING)
             .succeeds();

@@ -80,14 +80,14 @@ fn a_list_tells_the_sources() {
 }
 
 #[test]
-fn an_empty_list_is_nothing_to_do() {
+fn an_empty_list_is_nothing_to_do_if_that_is_allowed() {
     let sandbox = ground();
     sandbox
-        .atomwrite(["-v", "-t", "d", "--files0-from=-"])
+        .atomwrite(["-v", "-t", "d", "--allow-empty", "--files0-from=-"])
         .leaves_alone(0);
     // But a DIR that cannot be is told of.
     sandbox
-        .atomwrite(["-t", "missing", "--files0-from=-"])
+        .atomwrite(["-t", "missing", "--allow-empty", "--files0-from=-"])
         .says("'missing'")
         .fails(1);
 }

@@ -104,7 +104,7 @@ fn an_unknown_owner_or_group_fails_before_any_input_is_read() {
         "-o99999999999",
         "-o",
         "-g-1",
-        "-oroot:root",
+        "-oroot:no-such-group",
     ] {
         let input = Witness::new();
         let arguments = match option {

@@ -26,7 +26,7 @@ fn verbose_tells_what_was_done_and_the_size() {
         .says("created 'one' (1 byte")
         .succeeds();
     sandbox
-        .atomwrite(["-v", "none"])
+        .atomwrite(["-v", "--allow-empty", "none"])
         .stdin("")
         .says("created 'none' (0 bytes)")
         .succeeds();

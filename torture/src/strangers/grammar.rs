@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 /// Every option, and values for it: for most, such as it takes and such as it does not.
-pub(super) const OPTIONS: [(&str, &[&str]); 36] = [
+pub(super) const OPTIONS: [(&str, &[&str]); 37] = [
     ("--append", &[]),
     ("--command", COMMAND_STRINGS),
     ("-c", COMMAND_STRINGS),
@@ -16,6 +16,10 @@ pub(super) const OPTIONS: [(&str, &[&str]); 36] = [
     ("--no-clobber", &[]),
     ("--allow-empty", &[]),
     ("--no-empty", &[]),
+    (
+        "--min-size",
+        &["0", "1", "3k", "1KiB", "1MB", "x", "-1", ""],
+    ),
     (
         "--sha256",
         &[
