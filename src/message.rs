@@ -168,7 +168,8 @@ fn without_number(text: &str) -> Option<&str> {
         .then_some(before)
 }
 
-/// A path as the user typed it, in single quotes; what a terminal would act on, and what is not UTF-8, is escaped.
+/// A path as the user typed it, quoted so that it can be pasted into a shell, as coreutils' shell-escape-always does it.
+/// What a terminal would act on, and what is not UTF-8, is escaped.
 pub(crate) struct Quoted<'p>(pub(crate) &'p OsStr);
 
 impl<'p> Quoted<'p> {
@@ -179,15 +180,36 @@ impl<'p> Quoted<'p> {
 
 impl Display for Quoted<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut is_escaped = false;
+        // Ends one kind of quotes and begins the other: '...' takes all bytes as they are, $'...' escapes.
+        let mut escape = |f: &mut fmt::Formatter<'_>, wanted| match (is_escaped, wanted) {
+            (false, true) | (true, false) => {
+                is_escaped = wanted;
+                f.write_str(if wanted { "'$'" } else { "''" })
+            }
+            _ => Ok(()),
+        };
         f.write_char('\'')?;
         for chunk in self.0.as_bytes().utf8_chunks() {
-            write!(f, "{}", Escaped(&chunk.valid().replace('\'', "\\'")))?;
+            for letter in chunk.valid().chars() {
+                escape(f, is_acted_on(letter))?;
+                match letter {
+                    '\'' => f.write_str(r"'\''")?,
+                    letter => Escaped(letter.encode_utf8(&mut [0; 4])).fmt(f)?,
+                }
+            }
             for byte in chunk.invalid() {
-                write!(f, "\\x{byte:02x}")?;
+                escape(f, true)?;
+                write!(f, r"\x{byte:02x}")?;
             }
         }
         f.write_char('\'')
     }
+}
+
+/// Tells whether a terminal would act on it. The overrides of the writing direction can make a name look like another one.
+fn is_acted_on(letter: char) -> bool {
+    letter.is_control() || matches!(letter, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// A text without the characters that a terminal would act on.
@@ -200,11 +222,7 @@ impl Display for Escaped<'_> {
                 '\n' => f.write_str("\\n")?,
                 '\t' => f.write_str("\\t")?,
                 '\r' => f.write_str("\\r")?,
-                // The overrides of the writing direction can make a name look like another one.
-                '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
-                    write!(f, "{}", letter.escape_unicode())?;
-                }
-                control if control.is_control() => {
+                control if is_acted_on(control) => {
                     let mut bytes = [0; 4];
                     for byte in control.encode_utf8(&mut bytes).bytes() {
                         write!(f, "\\x{byte:02x}")?;
@@ -234,8 +252,16 @@ mod tests {
     #[test]
     fn escapes_what_a_terminal_would_act_on() {
         let name = OsStr::from_bytes(b"a\n\x1b[31m\xff\xc2\x9b");
-        assert_eq!(Quoted(name).to_string(), r"'a\n\x1b[31m\xff\xc2\x9b'");
-        assert_eq!(Quoted::new("a\u{202e}b").to_string(), r"'a\u{202e}b'");
+        assert_eq!(
+            Quoted(name).to_string(),
+            r"'a'$'\n\x1b''[31m'$'\xff\xc2\x9b'"
+        );
+        assert_eq!(
+            Quoted::new("a\u{202e}b").to_string(),
+            r"'a'$'\xe2\x80\xae''b'"
+        );
+        assert_eq!(Quoted::new("\tit's").to_string(), r"''$'\t''it'\''s'");
+        assert_eq!(Quoted::new("").to_string(), "''");
     }
 
     #[test]

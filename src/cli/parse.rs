@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use clap::{CommandFactory, FromArgMatches};
 
 use super::usage_error::{DASHES, early_exit, no_destination, with_help};
-use super::values::{Owner, backups, sync_of_environment};
-use super::{Args, EarlyExit, fast_path};
+use super::values::{Owner, backups, parse_control, sync_of_environment};
+use super::{Args, EarlyExit, USAGE, fast_path};
 use crate::message::{Quoted, Verbosity};
 use crate::request::{
     AttributeOptions, Command, CreateDirs, EmptyInput, Files, Group, Guards, IfUnchanged, InPlace,
@@ -22,7 +22,15 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Request
         Some(args) => args,
         None => slow(&before).map_err(|error| early_exit(&error, &before))?,
     };
-    request(args, &before, after).map_err(|problem| EarlyExit::Usage(with_help(&problem)))
+    let is_bare = before.len() <= 1 && after.is_none();
+    request(args, &before, after).map_err(|problem| {
+        let problem = with_help(&problem);
+        EarlyExit::Usage(if is_bare {
+            format!("{problem}\nUsage: {USAGE}")
+        } else {
+            problem
+        })
+    })
 }
 
 /// Has clap read the words.
@@ -286,6 +294,12 @@ fn command(words: Vec<OsString>) -> Result<Source, String> {
     Ok(Source::Command(Command::Program(words)))
 }
 
+/// Tells whether an operand was meant as the kind of backups: `--backup numbered SOURCE DEST`.
+fn follows_backup(operand: &OsString, words: &[OsString]) -> bool {
+    let pair = words.windows(2).find(|pair| pair[1] == *operand);
+    pair.is_some_and(|pair| pair[0] == "--backup") && parse_control(operand).is_ok()
+}
+
 fn source_and_destination(
     operands: Vec<OsString>,
     words: &[OsString],
@@ -299,6 +313,10 @@ fn source_and_destination(
             source if source == "-" => Ok((Source::Stdin, destination)),
             source => Ok((Source::File(PathBuf::from(source)), destination)),
         },
+        (Some(first), Some(_), Some(_)) if follows_backup(&first, words) => Err(format!(
+            "--backup takes its value after an equals sign: --backup={}",
+            first.to_string_lossy()
+        )),
         (_, _, Some(third)) => Err(format!(
             "too many operands: {} is one more than SOURCE and DEST; -t DIR writes many files, and {DASHES}",
             Quoted(&third)

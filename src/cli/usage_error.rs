@@ -46,7 +46,7 @@ pub(super) fn no_destination(words: &[OsString]) -> String {
              option",
             Quoted(value)
         ),
-        None => "DEST is missing: which file shall be written?".to_owned(),
+        None => "DEST is missing: name the file to write".to_owned(),
     }
 }
 
@@ -76,7 +76,7 @@ fn explain(error: &clap::Error, words: &[OsString]) -> String {
     let value = string(error.get(ContextKind::InvalidValue)).unwrap_or_default();
     let choice = strings(error.get(ContextKind::ValidValue)).map(|values| choice(&values));
     match error.kind() {
-        ErrorKind::UnknownArgument => unknown(error, &argument, words),
+        ErrorKind::UnknownArgument => unknown(&argument, words),
         ErrorKind::InvalidValue if value.is_empty() => {
             let wanted = choice.unwrap_or_else(|| {
                 let (_, placeholder) = argument.split_once('<').unwrap_or_default();
@@ -108,11 +108,73 @@ fn explain(error: &clap::Error, words: &[OsString]) -> String {
     }
 }
 
+/// Options that other programs have, and what does the same here.
+const SYNONYMS: [(&[&str], &str); 16] = [
+    (
+        &["--mkdir", "--mkdirs", "--make-dirs", "--parents"],
+        "-D makes missing directories",
+    ),
+    (&["--chmod", "--perms", "--permissions"], "-m sets the mode"),
+    (&["--chown", "--user", "-u"], "-o sets the owner"),
+    (
+        &["--check", "--verify", "--test"],
+        "--validate has a program check the content",
+    ),
+    (
+        &["--hash", "--checksum", "--digest", "--md5", "--sha1"],
+        "--sha256 checks the digest of the content",
+    ),
+    (
+        &["--diff", "--if-changed", "--update"],
+        "-C leaves a DEST alone that has the content already",
+    ),
+    (&["--preserve"], "--keep says which attributes are kept"),
+    (
+        &["--null", "-0"],
+        "--files0-from takes names that end with NUL",
+    ),
+    (
+        &["--recursive", "-r", "-R"],
+        "-t writes many files, and a whole directory is replaced by a symbolic link that leads to it",
+    ),
+    (
+        &["--exec", "--shell", "-e"],
+        "-c runs a shell pipeline, and a COMMAND stands after DEST and '--'",
+    ),
+    (
+        &["--timeout", "--wait", "-w"],
+        "--lock=SECONDS limits the wait for the lock, and timeout(1) the time of a COMMAND",
+    ),
+    (
+        &["--tmpdir", "--temp-dir", "--tmp-dir"],
+        "the temporary file is always in DEST's directory",
+    ),
+    (
+        &["--dry-run"],
+        "nothing tells what a write would do, but --validate can refuse every content",
+    ),
+    (
+        &["--atomic", "--durable", "--overwrite"],
+        "a write is so without any option",
+    ),
+    (
+        &["--backup-dir"],
+        "a backup is always in DEST's directory; -S sets its suffix",
+    ),
+    (&["--silent"], "-q leaves out warnings"),
+];
+
 /// An option that there is not, with what may have been meant.
-fn unknown(error: &clap::Error, argument: &str, words: &[OsString]) -> String {
+fn unknown(argument: &str, words: &[OsString]) -> String {
     let (word, operands) = offending_word(words);
     let word = word.to_string_lossy();
     let is_short = !argument.starts_with("--");
+    if let Some(suffix) = word.strip_prefix("-b").filter(|_| argument == "-.") {
+        return format!(
+            "-b takes no value, and got {}; -S {suffix} sets the suffix of a backup",
+            Quoted::new(suffix)
+        );
+    }
     let line = if is_short && word != argument {
         format!(
             "unknown option {} in {}",
@@ -126,19 +188,49 @@ fn unknown(error: &clap::Error, argument: &str, words: &[OsString]) -> String {
     if argument == "-O" || argument.starts_with("--out") {
         return line + "; the file to write is named without an option";
     }
-    let mut meant = suggestions(error, ContextKind::SuggestedArg);
+    let mut meant = Vec::new();
     if is_short && option_named(&OsString::from(&long)).is_some() {
-        meant = vec![Quoted::new(&long).to_string()];
+        meant.push(Quoted::new(&long).to_string());
+    }
+    if !is_short {
+        meant.extend(spelled_alike(argument));
     }
     // `atomwrite DEST curl --silent URL`
     if operands > 1 {
         meant.push("'--' before a COMMAND".to_owned());
     }
-    if meant.is_empty() && is_short && word.contains('.') {
-        let path = format!("./{word}");
-        return format!("{line}; a file of that name is {}", Quoted::new(&path));
+    if meant.is_empty() {
+        if let Some((_, advice)) = SYNONYMS.iter().find(|(names, _)| names.contains(&argument)) {
+            return format!("{line}; {advice}");
+        }
+        if is_short && word.contains('.') {
+            let path = format!("./{word}");
+            return format!("{line}; a file of that name is {}", Quoted::new(&path));
+        }
     }
     line + &did_you_mean(&meant)
+}
+
+/// The long options that differ from a word in one letter, or in the order of two.
+fn spelled_alike(word: &str) -> Vec<String> {
+    let table = Args::command();
+    let names = table.get_arguments().filter_map(Arg::get_long);
+    let names = names.map(|name| format!("--{name}"));
+    names
+        .filter(|name| differ_little(word.as_bytes(), name.as_bytes()))
+        .map(|name| Quoted::new(&name).to_string())
+        .collect()
+}
+
+fn differ_little(one: &[u8], other: &[u8]) -> bool {
+    let pairs = || one.iter().zip(other);
+    let front = pairs().take_while(|(a, b)| a == b).count();
+    match (&one[front..], &other[front..]) {
+        ([_, rest @ ..], whole) | (whole, [_, rest @ ..]) if rest == whole => true,
+        ([_, a @ ..], [_, b @ ..]) if a == b => true,
+        ([a, b, rest @ ..], [c, d, others @ ..]) => a == d && b == c && rest == others,
+        _ => false,
+    }
 }
 
 /// The word with the option that there is not, and how many operands stand before it, if one may be DEST.

@@ -99,6 +99,9 @@ pub(super) fn parse_control(word: impl AsRef<OsStr>) -> Result<Control, &'static
         b"simple" | b"never" => Ok(Control::Named(Naming::Simple)),
         b"existing" | b"nil" => Ok(Control::Named(Naming::Existing)),
         b"numbered" | b"t" => Ok(Control::Named(Naming::Numbered)),
+        [b'.' | b'~', ..] => {
+            Err("it must be none, simple, numbered or existing; -S sets the suffix")
+        }
         _ => Err("it must be none, simple, numbered or existing"),
     }
 }

@@ -94,6 +94,7 @@ mod cli {
     mod messages;
     mod mistakes;
     pub(crate) mod shells;
+    mod synonyms;
     pub(crate) mod usage;
     mod vocabulary;
     pub(crate) mod wording;

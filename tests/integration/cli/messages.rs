@@ -118,7 +118,7 @@ fn control_characters_in_a_path_are_escaped() {
     }
     sandbox
         .atomwrite(["two\nlines", "out"])
-        .says(r"two\nlines")
+        .says(r"'two'$'\n''lines'")
         .fails(1);
 }
 

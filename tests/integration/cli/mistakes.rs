@@ -150,8 +150,7 @@ const USAGE: &[(&[&str], &str)] = &[
         &["--validate", "out"],
         "DEST is missing: 'out' was read as the CMD of --validate, and the file to write is named without an option",
     ),
-    (&[], "DEST is missing: which file shall be written?"),
-    (&["-v"], "DEST is missing: which file shall be written?"),
+    (&["-v"], "DEST is missing: name the file to write"),
     // A COMMAND without `--`, and `--` where cp and rm have it.
     (
         &["out", "cat", "in"],
@@ -168,7 +167,7 @@ const USAGE: &[(&[&str], &str)] = &[
     ),
     (
         &["out", "curl", "--silent", "http://localhost"],
-        "unknown option '--silent'; did you mean '--quiet' or '--' before a COMMAND?",
+        "unknown option '--silent'; did you mean '--' before a COMMAND?",
     ),
     (
         &["in", "out", "--"],

@@ -372,6 +372,6 @@ fn a_command_of_any_bytes_is_named_in_the_message() {
     let done = sandbox
         .atomwrite([OsStr::new("out"), OsStr::new("--"), name])
         .fails(127);
-    assert!(done.stderr.contains(r"'./a\n\xff'"), "{done:?}");
+    assert!(done.stderr.contains(r"'./a'$'\n\xff'"), "{done:?}");
     assert!(!Path::new(&sandbox.path("out")).exists());
 }

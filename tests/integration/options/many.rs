@@ -91,7 +91,7 @@ fn every_source_arrives_under_its_base_name_and_is_told_of_in_its_order() {
     let lines = [
         "atomwrite: created 'd/c' (5 bytes)",
         "atomwrite: created 'd/e.json' (4 bytes)",
-        r"atomwrite: created 'd/\xff\n' (3 bytes)",
+        r"atomwrite: created 'd/'$'\xff\n' (3 bytes)",
         "atomwrite: replaced 'd/a' (5 bytes)",
         "atomwrite: created 'd/-x' (0 bytes)",
     ];
