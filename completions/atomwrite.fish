@@ -59,7 +59,7 @@ none\t'None of them, as if DEST were new'"
 complete -c atomwrite -s m -l mode -d 'Set the mode, octal or symbolic as for chmod(1)' -r -f
 complete -c atomwrite -s o -l owner -d 'Set the owner, and the group, by name or number' -r -f -a "(__fish_complete_users)"
 complete -c atomwrite -s g -l group -d 'Set the group, by name or number' -r -f -a "(__fish_complete_groups)"
-complete -c atomwrite -s b -l backup -d 'Keep the old file under another name' -f -a "none\t'No backup'
+complete -c atomwrite -s b -l backup -d 'Keep a backup of the old file' -f -a "none\t'No backup'
 simple\t'DEST~'
 existing\t'Numbered if there are such, else simple'
 numbered\t'DEST.~1~, DEST.~2~ and so on'"

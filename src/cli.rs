@@ -43,23 +43,35 @@ Arguments:
 
 {all-args}{after-help}";
 
+/// No line is broken or aligned by hand: clap fills them to the width of the terminal.
 const EXAMPLES: &str = r#"Examples:
-  sort list | atomwrite list            Read and replace one and the same file
-  atomwrite -v new.conf app.conf        Replace a file by what another one holds
-  atomwrite out.json -- curl -fsS URL   Replace it only if the command succeeds
-  atomwrite -c 'zcat a.gz | sort' list  Replace it only if both commands do
+  sort list | atomwrite list
+      Read and replace one and the same file
+  atomwrite -v new.conf app.conf
+      Replace a file by what another one holds
+  atomwrite out.json -- curl -fsS URL
+      Replace it only if the command succeeds
+  atomwrite -c 'zcat a.gz | sort' list
+      Replace it only if both commands do
   atomwrite --validate 'visudo -cf "$1"' new /etc/sudoers
-                                        Replace it only if a program approves
-  atomwrite -a log -- date              Add to it, one writer after the other
-  atomwrite -t conf.d new/*.conf        Replace many files in one commit
+      Replace it only if a program approves
+  atomwrite -a log -- date
+      Add to it, one writer after the other
+  atomwrite -t conf.d new/*.conf
+      Replace many files in one commit
 
-Exit status: 0 done; 1 failed, 2 usage, 3 refused by a guard: DEST is untouched;
-4 DEST was changed, but cannot be vouched for, or only some of many files are
-new. With COMMAND: its own if it fails, 125 for 1 and 3, 124 for 4."#;
+Exit status:
+  0  Done
+  1  Failed; DEST is untouched
+  2  Usage; DEST is untouched
+  3  Refused by a guard; DEST is untouched
+  4  DEST was changed, but is not certain, or only some of many files are new
+
+With COMMAND, the exit status is its own if it fails, 125 for 1 and 3, and 124 for 4."#;
 
 const INPUT: &str = "Input";
 const MANY: &str = "Many files";
-const GUARDS: &str = "Guards (DEST stays as it is; a refusal is status 3)";
+const GUARDS: &str = "Guards (a refusal is status 3)";
 const LOOKS: &str = "What DEST looks like";
 const WRITING: &str = "How it is written";
 const MESSAGES: &str = "Messages";
@@ -266,7 +278,7 @@ pub(crate) struct Args {
     #[arg(short = 'D', long, help_heading = LOOKS)]
     create_dirs: bool,
 
-    /// Keep the old file under another name
+    /// Keep a backup of the old file
     ///
     /// CONTROL is simple (or never) for DEST~, numbered (t) for DEST.~1~, DEST.~2~ and so on, existing (nil) for numbered
     /// if there are such backups already and simple otherwise, none (off) for no backup. Without CONTROL, and with -b,

@@ -91,6 +91,7 @@ mod cli {
     mod completions;
     mod faults;
     mod help;
+    mod help_widths;
     mod messages;
     mod mistakes;
     pub(crate) mod shells;
