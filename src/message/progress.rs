@@ -1,6 +1,7 @@
 //! `--progress`: how much has come, how fast, and where the size is known how long it will take.
 //!
-//! The rule: only on a terminal, not before a moment has passed, and gone at the end.
+//! Invariant: the line is drawn on a terminal only, not before a moment has passed, in one row, and it is gone at the end. It
+//! measures from the start, also while it is hidden: what came then is a part of the rate.
 
 use std::cell::RefCell;
 use std::io::{self, IsTerminal};
@@ -9,11 +10,13 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::sys;
+
 /// What ends sooner needs no bar: it would only flicker.
 const PATIENCE: Duration = Duration::from_millis(400);
 
-const KNOWN: &str = "{prefix}{bytes} of {total_bytes} [{wide_bar}] {bytes_per_sec}, {eta} left";
-const UNKNOWN: &str = "{prefix}{bytes}, {bytes_per_sec}, {elapsed}";
+/// Where a terminal does not report its width.
+const COLUMNS: u16 = 80;
 
 /// What is shown, of one input or of many.
 #[derive(Debug, Clone)]
@@ -26,14 +29,48 @@ pub(crate) struct Progress {
 /// A line on the terminal, drawn again and again. Cleared when dropped.
 #[derive(Debug)]
 struct Line {
-    /// Bytes, if that is known.
-    total: Option<u64>,
     /// How many files there are, if there are many.
     files: Option<usize>,
     /// How many of them have come.
     done: usize,
     begun: Instant,
-    bar: Option<ProgressBar>,
+    /// Hidden until it is worth a look.
+    bar: ProgressBar,
+    layout: Option<Layout>,
+}
+
+/// What fits into the width of the terminal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Layout {
+    Full,
+    WithoutBar,
+    Short,
+}
+
+impl Layout {
+    /// The longest line of each, with sizes of four digits, must fit.
+    fn of(columns: u16, has_files: bool) -> Self {
+        let (full, without_bar) = if has_files { (80, 60) } else { (60, 45) };
+        match columns {
+            columns if columns >= full => Self::Full,
+            columns if columns >= without_bar => Self::WithoutBar,
+            _ => Self::Short,
+        }
+    }
+
+    fn template(self, size_is_known: bool) -> &'static str {
+        match (self, size_is_known) {
+            (Self::Full, true) => {
+                "{prefix}{bytes} of {total_bytes} [{wide_bar}] {bytes_per_sec}, {eta} left"
+            }
+            (Self::WithoutBar, true) => {
+                "{prefix}{percent}% of {total_bytes}, {bytes_per_sec}, {eta} left"
+            }
+            (Self::Short, true) => "{prefix}{percent}%, {eta} left",
+            (Self::Full | Self::WithoutBar, false) => "{prefix}{bytes}, {bytes_per_sec}, {elapsed}",
+            (Self::Short, false) => "{prefix}{bytes}, {elapsed}",
+        }
+    }
 }
 
 impl Progress {
@@ -41,11 +78,11 @@ impl Progress {
     pub(crate) fn on_terminal(wanted: bool) -> Option<Self> {
         (wanted && io::stderr().is_terminal()).then(|| Self {
             line: Rc::new(RefCell::new(Line {
-                total: None,
                 files: None,
                 done: 0,
                 begun: Instant::now(),
-                bar: None,
+                bar: ProgressBar::hidden(),
+                layout: None,
             })),
             before: 0,
         })
@@ -54,7 +91,8 @@ impl Progress {
     /// There are many inputs, of so many bytes in all.
     pub(crate) fn of_many(self, files: usize, total: Option<u64>) -> Self {
         let mut line = self.line.borrow_mut();
-        (line.files, line.total) = (Some(files), total);
+        line.files = Some(files);
+        line.expect(total);
         drop(line);
         self
     }
@@ -73,9 +111,9 @@ impl Progress {
 
     /// The next input has so many bytes, if that is known.
     pub(crate) fn of_input(self, size: Option<u64>) -> Self {
-        let mut line = self.line.borrow_mut();
+        let line = self.line.borrow();
         if line.files.is_none() {
-            line.total = size;
+            line.expect(size);
         }
         drop(line);
         self
@@ -88,47 +126,50 @@ impl Progress {
 }
 
 impl Line {
-    fn count(&mut self, files: usize) {
-        self.done = files;
-        if let Some(bar) = &self.bar {
-            bar.set_prefix(self.prefix());
+    fn expect(&self, total: Option<u64>) {
+        if let Some(total) = total {
+            self.bar.set_length(total);
         }
     }
 
-    fn prefix(&self) -> String {
-        match self.files {
-            Some(all) => format!("{} of {all} files, ", self.done),
-            None => String::new(),
+    fn count(&mut self, files: usize) {
+        self.done = files;
+        if let Some(layout) = self.layout {
+            self.bar.set_prefix(self.prefix(layout));
+        }
+    }
+
+    fn prefix(&self, layout: Layout) -> String {
+        match (self.files, layout) {
+            (Some(all), Layout::Full) => format!("{} of {all} files, ", self.done),
+            (Some(all), Layout::WithoutBar | Layout::Short) => format!("{}/{all}, ", self.done),
+            (None, _) => String::new(),
         }
     }
 
     fn at(&mut self, bytes: u64) {
-        if self.bar.is_none() {
-            if self.begun.elapsed() < PATIENCE {
-                return;
-            }
-            self.bar = Some(self.draw());
+        if self.layout.is_none() && self.begun.elapsed() >= PATIENCE {
+            self.show();
         }
-        if let Some(bar) = &self.bar {
-            bar.set_position(bytes);
-        }
+        self.bar.set_position(bytes);
     }
 
-    fn draw(&self) -> ProgressBar {
-        let template = if self.total.is_some() { KNOWN } else { UNKNOWN };
-        let target = ProgressDrawTarget::stderr();
+    fn show(&mut self) {
+        let columns = sys::terminal_columns(io::stderr()).unwrap_or(COLUMNS);
+        let layout = Layout::of(columns, self.files.is_some());
+        let template = layout.template(self.bar.length().is_some());
         let style = ProgressStyle::with_template(template).expect("the template is right");
-        ProgressBar::with_draw_target(self.total, target)
-            .with_style(style.progress_chars("=> "))
-            .with_elapsed(self.begun.elapsed())
-            .with_prefix(self.prefix())
+        self.bar.set_draw_target(ProgressDrawTarget::stderr());
+        self.bar.set_style(style.progress_chars("=> "));
+        self.bar.set_prefix(self.prefix(layout));
+        self.layout = Some(layout);
     }
 }
 
 impl Drop for Line {
     fn drop(&mut self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
+        if self.layout.is_some() {
+            self.bar.finish_and_clear();
         }
     }
 }

@@ -14,6 +14,12 @@ pub(crate) fn is_terminal(file: impl AsFd) -> bool {
     rustix::termios::isatty(file)
 }
 
+/// The width of a terminal, if it reports one.
+pub(crate) fn terminal_columns(file: impl AsFd) -> Option<u16> {
+    let size = rustix::termios::tcgetwinsize(file).ok()?;
+    Some(size.ws_col).filter(|columns| *columns > 0)
+}
+
 /// Opens a descriptor that becomes readable when a child process ends. `None` before Linux 5.3, and where a filter
 /// forbids the call.
 pub(crate) fn open_process(child: u32) -> Option<OwnedFd> {

@@ -79,6 +79,7 @@ mod options {
     mod owner;
     mod owner_group;
     mod progress;
+    mod progress_widths;
     mod sha256;
     mod sync;
     pub(crate) mod validate;

@@ -18,7 +18,7 @@ use crate::harness::{Running, Sandbox, Strace, has_tool, needs_tool, terminal, w
 const COLUMNS: u16 = 80;
 
 /// A terminal and all that was written to it.
-struct Screen {
+pub(crate) struct Screen {
     written: Arc<Mutex<Vec<u8>>>,
     reader: JoinHandle<()>,
 }
@@ -26,10 +26,15 @@ struct Screen {
 impl Screen {
     /// Gives the program's end, too.
     fn new() -> (Self, OwnedFd) {
+        Self::with_columns(COLUMNS)
+    }
+
+    /// The same, of another width.
+    pub(crate) fn with_columns(columns: u16) -> (Self, OwnedFd) {
         let (mut ours, theirs) = terminal();
         let size = Winsize {
             ws_row: 24,
-            ws_col: COLUMNS,
+            ws_col: columns,
             ws_xpixel: 0,
             ws_ypixel: 0,
         };
@@ -51,11 +56,16 @@ impl Screen {
         String::from_utf8_lossy(&self.written.lock().unwrap()).into_owned()
     }
 
-    /// Waits for the end, and gives all that was written and what is to be seen then.
-    fn end(self) -> (String, Vec<String>) {
+    /// Waits for the end, and gives all that was written.
+    pub(crate) fn written(self) -> String {
         self.reader.join().unwrap();
         let written = Arc::try_unwrap(self.written).unwrap().into_inner().unwrap();
-        let text = String::from_utf8(written).unwrap();
+        String::from_utf8(written).unwrap()
+    }
+
+    /// Waits for the end, and gives all that was written and what is to be seen then.
+    fn end(self) -> (String, Vec<String>) {
+        let text = self.written();
         let seen = show(&text);
         (text, seen)
     }
@@ -175,7 +185,7 @@ fn a_command_is_shown_too() {
 }
 
 /// Makes the copies take longer than anybody's patience (in microseconds); only the first ones, because there may be many.
-fn slow_copies() -> Strace {
+pub(crate) fn slow_copies() -> Strace {
     Strace::new().inject("copy_file_range:delay_enter=300000:when=1..3")
 }
 
