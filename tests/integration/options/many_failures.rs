@@ -154,7 +154,7 @@ fn names_in_the_lists_are_one_to_a_line() {
         .atomwrite(["-t", "d", "s/new\nold: x'", "s/a"])
         .through(strace.command())
         .says("'d/a'")
-        .hears(r"atomwrite: new: 'd/new\nold: x\''")
+        .hears(r"atomwrite: new: 'd/new'$'\n''old: x'\'''")
         .hears("atomwrite: old: 'd/a'")
         .leaves(and(&sandbox, &["d/new\nold: x'"]))
         .fails(4);
