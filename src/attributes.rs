@@ -125,6 +125,14 @@ impl Attributes {
         }
     }
 
+    /// The same, with those of a file that is open.
+    pub(crate) fn of(&self, destination: &Destination, opened: &Opened) -> Result<Self> {
+        Ok(Self {
+            old: Some(Old::read(destination, opened, self.keep)?),
+            ..self.clone()
+        })
+    }
+
     /// The same, with those of what has DEST's name now, as far as they are to be kept; and what that is. `seen` is what had
     /// it a moment ago.
     pub(crate) fn read_from(
@@ -132,23 +140,17 @@ impl Attributes {
         destination: &Destination,
         seen: Option<Metadata>,
     ) -> Result<(Self, Option<Metadata>)> {
-        let (old, now) = match self.keep {
-            Keep::None => (None, destination.snapshot()?),
-            Keep::Try | Keep::All => match destination.open_or_see(seen)? {
-                Seen::Regular(opened) => (
-                    Some(Old::read(destination, &opened, self.keep)?),
-                    Some(opened.metadata),
-                ),
-                Seen::Other(now) => (None, now),
-            },
+        let none = || Self {
+            old: None,
+            ..self.clone()
         };
-        Ok((
-            Self {
-                old,
-                ..self.clone()
+        Ok(match self.keep {
+            Keep::None => (none(), destination.snapshot()?),
+            Keep::Try | Keep::All => match destination.open_or_see(seen)? {
+                Seen::Regular(opened) => (self.of(destination, &opened)?, Some(opened.metadata)),
+                Seen::Other(now) => (none(), now),
             },
-            now,
-        ))
+        })
     }
 
     /// What this run would set. `None` if it takes nothing from an old file.

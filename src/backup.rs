@@ -220,7 +220,8 @@ fn copy(
     };
     let of = old.metadata.identity;
     let content = old.content().context("it cannot be read")?;
-    let (attributes, _) = Attributes::for_copy().read_from(destination, Some(old.metadata))?;
+    // Of the same file: by its name, another one's attributes could come with this content.
+    let attributes = Attributes::for_copy().of(destination, &old)?;
     let NamedCopy {
         file,
         name: mut temporary,
@@ -251,6 +252,12 @@ fn copy(
             }
             // A filesystem without links, and without a rename that does not replace (FUSE).
             Err(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS | Errno::MLINK) => {
+                if sys::metadata_at(directory, &path).is_ok() {
+                    if let Some(next) = name.next(destination, numbers)? {
+                        name = next;
+                        continue;
+                    }
+                }
                 replace(&temporary, destination, &path)?;
                 temporary.disarm();
                 break (path, true);
@@ -335,6 +342,8 @@ impl Drop for NewBackup {
     fn drop(&mut self) {
         let directory = self.destination.directory().fd.as_fd();
         if !self.stays
+            // cifs deletes a DEST that this machine has open, and then the rename fails: its name is there, without a file.
+            && self.destination.snapshot_errno().is_ok_and(|now| now.is_some_and(|now| now.links > 0))
             && identity_of(&self.destination) == Some(self.of)
             && has_name(directory, &self.name, self.identity)
         {

@@ -4,6 +4,7 @@
 //! at all is status 1. Each names the way out.
 
 use std::os::fd::AsFd;
+use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
 
@@ -116,7 +117,10 @@ pub(crate) fn destination(
         };
         let line = anyhow!(error).context(destination.cannot("write"));
         return Err(Failure::Failed(match error {
-            Errno::ACCESS => anyhow!("{}; --force replaces it all the same", Chain(&line)),
+            // A rename needs the right to write to the directory.
+            Errno::ACCESS if sys::may_write(directory, Path::new(".")).is_ok() => {
+                anyhow!("{}; --force replaces it all the same", Chain(&line))
+            }
             _ => line,
         }));
     }

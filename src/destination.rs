@@ -10,6 +10,7 @@ use std::ffi::OsString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 
@@ -17,10 +18,14 @@ use self::walk::{Aim, Walk};
 use crate::message::{Quoted, cannot};
 use crate::outcome::Failure;
 use crate::request::{CreateDirs, Links};
+use crate::signals;
 use crate::sys::{self, Errno, FileSystem, Kind, Metadata, OpenDirectory};
 
-/// How often a name that another NFS client replaces is looked up again.
+/// How often a name that another client replaces is looked up again.
 const MAX_LOOKUPS: usize = 100;
+
+/// How long is waited in between: clients keep what they know for a second.
+const LOOKUP_PAUSE: Duration = Duration::from_millis(20);
 
 /// The file to be written.
 #[derive(Debug, Clone)]
@@ -213,8 +218,8 @@ impl Destination {
             match sys::metadata_at(self.directory().fd.as_fd(), &self.name) {
                 Ok(metadata) => return Ok(Some(metadata)),
                 Err(Errno::NOENT) => return Ok(None),
-                // NFS: another client has replaced it.
-                Err(Errno::STALE) => {}
+                // NFS, SMB: another client has replaced it. A signal that comes here is seen by who calls.
+                Err(Errno::STALE) => drop(signals::pause(LOOKUP_PAUSE)),
                 Err(errno) => return Err(errno),
             }
         }
@@ -243,6 +248,7 @@ impl Destination {
             if let Some(opened) = self.try_open()? {
                 return Ok(Seen::Regular(opened));
             }
+            signals::pause(LOOKUP_PAUSE)?;
             seen = self.snapshot()?;
         }
         Err(Errno::STALE).with_context(|| self.cannot("open"))
@@ -259,7 +265,10 @@ impl Destination {
             opened => opened.map(Handle::Readable),
         };
         let handle = match opened {
-            Err(Errno::NOENT | Errno::LOOP | Errno::NXIO | Errno::STALE) => return Ok(None),
+            // EINVAL: SMB, where another client has replaced it.
+            Err(Errno::NOENT | Errno::LOOP | Errno::NXIO | Errno::STALE | Errno::INVAL) => {
+                return Ok(None);
+            }
             opened => opened.with_context(|| self.cannot("open"))?,
         };
         let (Handle::Readable(fd) | Handle::NotReadable(fd)) = &handle;
@@ -280,9 +289,15 @@ impl Destination {
         };
         match self.snapshot_errno() {
             Ok(None) => failure.adding(&format!("{} does not exist any more", self.typed())),
+            // cifs has deleted it, because this machine has it open.
+            Ok(Some(now)) if now.links == 0 && before.links > 0 => {
+                failure.adding(&format!("{} does not exist any more", self.typed()))
+            }
             Ok(Some(now)) if (now.identity, now.kind) != (before.identity, before.kind) => {
                 failure.adding(&format!("another process has replaced {}", self.typed()))
             }
+            // Another process can have written into it.
+            Ok(Some(now)) if now.kind == Kind::Regular && !now.is_same_content(&before) => failure,
             _ => failure.leaving(self.typed.as_os_str()),
         }
     }

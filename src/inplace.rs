@@ -64,33 +64,35 @@ pub(crate) fn overwrite(
     // A backup of another file, or none, would be no backup.
     check_target(&file, spool, destination, seen, context.request.start)?;
     signals::check()?;
-    let prepare = || -> Result<()> {
-        if is_regular {
-            spool.preallocate(&file, destination)?;
-        }
-        attributes.restrict_mode(file.as_fd(), destination)
-    };
-    prepare().inspect_err(|_| undo_preparation(file.as_fd(), seen))?;
+    attributes.restrict_mode(file.as_fd(), destination)?;
+    if is_regular {
+        let reserved = spool.preallocate(&file, destination);
+        reserved.inspect_err(|_| undo_preparation(file.as_fd(), seen))?;
+    }
     context.messages.warn(format_args!(
         "overwriting {} in place: readers may see partial content, and an interruption will leave it",
         destination.typed()
     ));
     let finish = || attributes.apply_requested(file.as_fd(), destination);
     let (written, finished) = spool.write_to(&file, is_regular, destination, finish, context);
+    let Written { bytes, state } = written;
     if let Err(error) = finished {
         // The first write has failed, as on a device that takes nothing: nothing has happened.
-        if written == 0 && spool.size > 0 {
+        if bytes == 0 && spool.size > 0 {
             undo_preparation(file.as_fd(), seen);
             return Err(error.into());
         }
         if let Some(backup) = backup {
             backup.confirm();
         }
-        return Err(Failure::Uncertain(anyhow!(
-            "{}; {written} of {} bytes are written, and the file is a mix of new and old",
-            Chain(&error),
-            spool.size
-        )));
+        let (error, size) = (Chain(&error), spool.size);
+        return Err(Failure::Uncertain(match state {
+            State::Broken => anyhow!(
+                "{error}; {bytes} of {size} bytes are written, and the file is a mix of new and old"
+            ),
+            State::Unsynced => anyhow!("{error}; the file may be a mix of new and old"),
+            State::Complete => anyhow!("{error}; the content is new"),
+        }));
     }
     if let Some(backup) = backup {
         backup.confirm();
@@ -126,14 +128,14 @@ pub(crate) fn create(
     };
     let (written, finished) = match spool.preallocate(&file, destination) {
         Ok(()) => spool.write_to(&file, true, destination, finish, context),
-        Err(error) => (0, Err(error)),
+        Err(error) => (Written::default(), Err(error)),
     };
     let Err(error) = finished else {
         return Ok(Some(outcome(destination, Change::Created, spool.size)));
     };
     let is_empty =
         |now: Metadata| now.size == 0 && has_name(directory, destination.name(), now.identity);
-    if written == 0
+    if written.bytes == 0
         && sys::metadata(&file).is_ok_and(is_empty)
         && sys::unlink(directory, destination.name()).is_ok()
     {
@@ -141,8 +143,9 @@ pub(crate) fn create(
     }
     // Others may have written to it by now, so it stays.
     Err(Failure::Uncertain(anyhow!(
-        "{}; {written} of {} bytes are written",
+        "{}; {} of {} bytes are written",
         Chain(&error),
+        written.bytes,
         spool.size
     )))
 }
@@ -169,7 +172,7 @@ impl Spool<'_> {
         sys::preallocate(file, 0, self.size).with_context(|| destination.cannot("write"))
     }
 
-    /// Copies the content, and puts it on the disk. Also returns how many bytes were written.
+    /// Copies the content, and puts it on the disk. Also returns how much was written.
     fn write_to(
         &self,
         file: &OwnedFd,
@@ -177,27 +180,49 @@ impl Spool<'_> {
         destination: &Destination,
         set_attributes: impl FnOnce() -> Result<()>,
         context: &RunContext<'_>,
-    ) -> (u64, Result<()>) {
+    ) -> (Written, Result<()>) {
         let cannot = || destination.cannot("write");
         let mut transfer = Transfer::over(file.as_fd());
         let copied = sys::seek(self.file, 0)
             .map_err(Into::into)
             .and_then(|()| copy_all(&mut transfer, self.file));
         // A write that failed may have written a part.
-        let written = sys::position(file.as_fd()).unwrap_or(transfer.size());
+        let bytes = sys::position(file.as_fd()).unwrap_or(transfer.size());
+        let mut state = State::Broken;
         let finish = || -> Result<()> {
             copied.with_context(cannot)?;
             if is_regular {
                 sys::set_size(file.as_fd(), self.size).with_context(cannot)?;
             }
-            set_attributes()?;
+            state = State::Unsynced;
             if context.sync() != Sync::None {
                 sys::sync_in_place(file).with_context(cannot)?;
             }
-            sys::close_error(file).with_context(cannot)
+            sys::close_error(file).with_context(cannot)?;
+            state = State::Complete;
+            set_attributes()
         };
-        (written, finish())
+        let finished = finish();
+        (Written { bytes, state }, finished)
     }
+}
+
+/// How much of the content is in DEST.
+#[derive(Debug, Clone, Copy, Default)]
+struct Written {
+    bytes: u64,
+    state: State,
+}
+
+/// What is known of DEST's content after an error.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum State {
+    #[default]
+    Broken,
+    /// It was copied, but the disk or the server may not have it.
+    Unsynced,
+    /// It is new; its attributes are not.
+    Complete,
 }
 
 /// The last checks of DEST.

@@ -67,6 +67,7 @@ fn replace(
     let staging = Staging::beside(&destinations, request)?;
     staging::refuse_clashes(&destinations, &staging, request.backups.as_ref())?;
     let steps = stage(files, &destinations, &staging, context)?;
+    staging::refuse_backup_clashes(&destinations, &staging, request.backups.as_ref())?;
     let pending = || {
         steps.iter().filter_map(|step| match step {
             Step::Rename(file) => Some(file),
@@ -159,7 +160,8 @@ fn stage<'d>(
         };
         let before = destination.snapshot()?;
         let create = |attributes: &_| match &staging.directory {
-            Ok(directory) => Staged::create_in(destination, before, attributes, directory),
+            Ok(directory) => Staged::create_in(destination, before, attributes, directory)
+                .map_err(|error| staging::explain(error, destination, directory)),
             Err(reason) => Err(anyhow!("{reason}")),
         };
         let progress = progress
@@ -203,14 +205,14 @@ fn commit(
     context: &RunContext<'_>,
 ) -> Result<AllCommitted, Failure> {
     signals::guard()?;
-    let mut parents_of_all = Vec::with_capacity(all.len());
+    let mut made = MadeParents(Vec::with_capacity(all.len()));
     for staging in all {
-        parents_of_all.push(staging.make_parents()?);
+        made.0.push(staging.make_parents()?);
     }
     for step in &mut steps {
         if let Step::Rename(file) = step {
             signals::check()?;
-            let parents = &parents_of_all[Staging::index(all, file.destination())];
+            let parents = &made.0[Staging::index(all, file.destination())];
             let destination = within(file.destination(), parents);
             file.reseal(&destination, context)?;
         }
@@ -229,7 +231,7 @@ fn commit(
         };
         let destination = file.destination();
         let warnings_of_file = file.warnings().to_vec();
-        let parents = &mut parents_of_all[Staging::index(all, destination)];
+        let parents = &mut made.0[Staging::index(all, destination)];
         match file.commit(&within(destination, parents), context) {
             Ok(outcome) => {
                 parents.disarm();
@@ -237,8 +239,6 @@ fn commit(
                 warnings.extend(warnings_of_file);
             }
             Err(failure) => {
-                // What was made last is removed first.
-                parents_of_all.into_iter().rev().for_each(drop);
                 return Err(partial(failure, outcomes, warnings, destination, steps));
             }
         }
@@ -246,8 +246,19 @@ fn commit(
     Ok(AllCommitted {
         outcomes,
         warnings,
-        parents: parents_of_all,
+        parents: std::mem::take(&mut made.0),
     })
+}
+
+/// The directories that were made for all files; what was made last is removed first.
+struct MadeParents(Vec<Parents>);
+
+impl Drop for MadeParents {
+    fn drop(&mut self) {
+        while let Some(parents) = self.0.pop() {
+            drop(parents);
+        }
+    }
 }
 
 /// The file, in its own directory.

@@ -1,7 +1,7 @@
 //! Directories of mode 0700 with random names: the preview of `--validate`, and where new files of `-t` are staged.
 //!
 //! Invariant: only a directory that this run has just made is ever emptied, by its descriptor, without following links and
-//! without leaving its filesystem; one that a killed run left behind stays.
+//! without entering what is mounted in it; one that a killed run left behind stays.
 
 use std::cell::Cell;
 use std::ffi::OsStr;
@@ -135,11 +135,7 @@ fn remove_entry(parent: BorrowedFd<'_>, name: &Path, depth: usize) -> Result<(),
     match sys::unlink(parent, name) {
         // EPERM is what POSIX says of a directory.
         Err(Errno::ISDIR | Errno::PERM) if depth > 0 => {
-            sys::make_accessible(parent, name)?;
-            let child = sys::open_child(parent, name)?.fd;
-            if !sys::metadata(&child)?.is_on_filesystem_of(&sys::metadata(parent)?) {
-                return Err(Errno::XDEV);
-            }
+            let child = sys::open_to_empty(parent, name)?;
             if !remove_content(child.as_fd(), depth - 1) {
                 return Err(Errno::BUSY);
             }

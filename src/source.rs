@@ -153,11 +153,13 @@ impl<'d> Input<'d> {
         }
     }
 
-    /// Replaces a standard input that is DEST, which is `now`: no descriptor of DEST may be open at the rename.
-    pub(crate) fn detach(now: Option<Metadata>) -> Result<()> {
-        let stdin = || sys::metadata(sys::stdin()).ok();
-        let is_dest = |now: Metadata| stdin().is_some_and(|stdin| stdin.identity == now.identity);
-        if now.is_some_and(is_dest) {
+    /// Replaces a standard input that may be DEST: no descriptor of DEST may be open at the rename. On SMB the inode number
+    /// does not tell, and neither does the name.
+    pub(crate) fn detach(destination: &Destination) -> Result<()> {
+        let directory = destination.directory_metadata();
+        let may_be_dest =
+            |stdin: Metadata| stdin.kind == Kind::Regular && stdin.is_on_filesystem_of(directory);
+        if sys::metadata(sys::stdin()).is_ok_and(may_be_dest) {
             sys::detach_stdin().context("cannot close standard input")?;
         }
         Ok(())

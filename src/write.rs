@@ -152,7 +152,7 @@ pub(crate) fn prepare<'d>(
     sealed.refuse()?;
     // Nothing of DEST is open at the rename.
     drop(input);
-    Input::detach(now)?;
+    Input::detach(destination)?;
     Ok(Prepared::New(sealed))
 }
 

@@ -13,7 +13,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use super::{Destination, ParentDir};
 use crate::message::{Quoted, cannot};
 use crate::request::{CreateDirs, Links};
-use crate::sys::{self, Errno, FileSystem, Kind, Metadata};
+use crate::sys::{self, Errno, FileSystem, Kind};
 
 /// As many links as the kernel follows in one path (path_resolution(7)).
 const MOST_LINKS: usize = 40;
@@ -57,8 +57,8 @@ impl Walk<'_> {
                 return Ok(destination);
             }
             match destination.snapshot()? {
-                Some(link) if link.kind == Kind::Symlink => {
-                    path = self.target(&destination, &link)?;
+                Some(seen) if seen.kind == Kind::Symlink => {
+                    path = self.target(&destination)?;
                     from = Some(destination.parent);
                 }
                 _ => return Ok(destination),
@@ -171,13 +171,17 @@ impl Walk<'_> {
     }
 
     /// Reads a link, unless following it would let somebody else choose what we write to.
-    fn target(&self, destination: &Destination, link: &Metadata) -> Result<PathBuf> {
+    fn target(&self, destination: &Destination) -> Result<PathBuf> {
         const STICKY_AND_WRITABLE_BY_ALL: u32 = 0o1002;
         if destination.filesystem() == FileSystem::Proc {
             return Err(self.magic());
         }
+        let cannot_follow = || cannot("follow", self.typed);
         let at = destination.directory().fd.as_fd();
         let directory = destination.directory_metadata();
+        // One link: by its name, another one could be read than was checked.
+        let handle = sys::open_handle(at, &destination.name).with_context(cannot_follow)?;
+        let link = sys::metadata(&handle).with_context(cannot_follow)?;
         // The kernel's rule for fs.protected_symlinks (proc_sys_fs(5)), whether it is switched on or not.
         if directory.mode & STICKY_AND_WRITABLE_BY_ALL == STICKY_AND_WRITABLE_BY_ALL
             && link.uid != sys::effective_uid()
@@ -189,7 +193,7 @@ impl Walk<'_> {
                 cannot("follow", self.typed)
             );
         }
-        sys::read_link(at, &destination.name).context(cannot("follow", self.typed))
+        sys::read_link(handle.as_fd()).with_context(cannot_follow)
     }
 
     fn magic(&self) -> anyhow::Error {

@@ -8,7 +8,7 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Error, Result, anyhow, bail};
 
 use crate::backup::originals;
 use crate::checks::{self, Rules};
@@ -124,6 +124,43 @@ pub(super) fn refuse_clashes(
                     Destination::typed(other)
                 );
             }
+        }
+    }
+    Ok(())
+}
+
+/// Says why a file is there already in a staging directory, where each has its own name.
+pub(super) fn explain(error: Error, destination: &Destination, directory: &StagingDir) -> Error {
+    if directory.ignores_case && error.downcast_ref() == Some(&Errno::EXIST) {
+        return anyhow!(
+            "cannot write {}: it is the same file as another one, because the directory ignores case",
+            destination.typed()
+        );
+    }
+    error
+}
+
+/// Asks the filesystem whether a file has the name of another one's backup, where more than one spelling is the same name
+/// (such as a sharp s and SS). All files are in the staging directory under their names.
+pub(super) fn refuse_backup_clashes(
+    destinations: &[Destination],
+    all: &[Staging<'_>],
+    backups: Option<&Backups>,
+) -> Result<()> {
+    let Some(backups) = backups else {
+        return Ok(());
+    };
+    for destination in destinations {
+        let Ok(staging) = &all[Staging::index(all, destination)].directory else {
+            continue;
+        };
+        let directory = staging.directory().fd.as_fd();
+        let mut originals = originals(destination.name(), backups);
+        if staging.ignores_case && originals.any(|name| sys::metadata_at(directory, name).is_ok()) {
+            bail!(
+                "cannot write {}: its name is that of a backup of another one, because the directory ignores case",
+                destination.typed()
+            );
         }
     }
     Ok(())

@@ -26,6 +26,9 @@ use crate::temp_name::{Moved, TempName, has_name};
 /// How often attributes that change again and again are put on the disk before the rename. After that it is done after it.
 pub(super) const MAX_RESEALS: usize = 3;
 
+/// How often the rename to a missing DEST is tried that appears in this moment, and is gone when it is looked up.
+pub(super) const MAX_RENAMES: usize = 100;
+
 impl Staged<'_, Synced> {
     /// Makes DEST the new file. An error leaves DEST untouched, or is [`Failure::Uncertain`].
     pub(crate) fn commit(mut self, context: &RunContext<'_>) -> Result<Committed, Failure> {
@@ -119,7 +122,7 @@ impl Staged<'_, Synced> {
         context: &RunContext<'_>,
     ) -> Result<Renaming, Failure> {
         let mut resealed = 0;
-        loop {
+        for _ in 0..MAX_RENAMES {
             self.reseal(destination, context, &mut resealed)?;
             if let (Some(backups), Some(_)) = (context.backups(), self.phase.seal.seen) {
                 backup::read_numbers(destination, backups, context.numbers)?;
@@ -131,6 +134,7 @@ impl Staged<'_, Synced> {
                 renaming => return Ok(renaming),
             }
         }
+        Err(keeps_appearing(destination))
     }
 
     /// Applies the attributes of DEST again, if they have changed since they were read.
@@ -284,6 +288,11 @@ pub(super) fn rename(
         backup.confirm();
     }
     Ok(Renaming::Done)
+}
+
+pub(super) fn keeps_appearing(destination: &Destination) -> Failure {
+    let error = anyhow!(Errno::EXIST).context(destination.cannot("write"));
+    error.into()
 }
 
 /// What was done.

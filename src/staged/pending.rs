@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use anyhow::{Context, Result, anyhow};
 
-use super::commit::{Renaming, outcome, rename};
+use super::commit::{MAX_RENAMES, Renaming, keeps_appearing, outcome, rename};
 use super::seal::Seal;
 use super::{Backing, CommitMethod, Sealed, Staged};
 use crate::destination::Destination;
@@ -101,7 +101,7 @@ impl<'d> Pending<'d> {
         destination: &Destination,
         context: &RunContext<'_>,
     ) -> Result<Outcome, Failure> {
-        loop {
+        for _ in 0..MAX_RENAMES {
             let (identity, seen) = (self.identity, self.seal.seen);
             let (name, identity) = (&mut self.name, || Some(identity));
             if rename(name, identity, destination, seen, context)? == Renaming::Done {
@@ -109,6 +109,7 @@ impl<'d> Pending<'d> {
             }
             self.reseal(destination, context)?;
         }
+        Err(keeps_appearing(destination))
     }
 }
 

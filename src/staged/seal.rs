@@ -43,16 +43,13 @@ impl Seal {
         if latest.is_none() {
             return Ok(None);
         }
-        let in_place = InPlace::Never;
-        checks::destination(
-            destination,
-            latest,
-            Rules {
-                in_place,
-                ..context.rules()
-            },
-        )?;
         let (attributes, seen) = self.attributes.read_from(destination, latest)?;
+        let in_place = InPlace::Never;
+        let rules = Rules {
+            in_place,
+            ..context.rules()
+        };
+        checks::destination(destination, seen, rules)?;
         let is_same = attributes.plan() == self.attributes.plan();
         self.attributes = attributes;
         self.seen = seen;

@@ -169,8 +169,9 @@ pub(crate) fn close_error(file: impl AsFd) -> Result<()> {
 
 /// Puts /dev/null in the place of standard input, so that the file there is not open any more.
 pub(crate) fn detach_stdin() -> Result<()> {
-    let null =
-        retry_on_intr(|| fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()))?;
+    let open = |path, flag| retry_on_intr(|| fs::open(path, flag | OFlags::CLOEXEC, Mode::empty()));
+    // No /dev: anything will do.
+    let null = open("/dev/null", OFlags::RDONLY).or_else(|_| open("/", OFlags::PATH))?;
     rustix::stdio::dup2_stdin(null)
 }
 

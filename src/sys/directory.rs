@@ -251,11 +251,15 @@ pub(crate) fn make_private_directory(parent: BorrowedFd<'_>, name: &Path) -> Res
     made
 }
 
-/// Gives its owner all rights to a directory that may not even be opened. Errors: ENOTDIR if `name` is not a directory.
-pub(crate) fn make_accessible(parent: BorrowedFd<'_>, name: &Path) -> Result<()> {
+/// Opens a directory to empty it, and gives its owner all rights to it, as it may not even be readable. Errors: EXDEV if
+/// something is mounted there, also of the same filesystem; ENOTDIR if it is not a directory; ENOSYS or EPERM where the
+/// kernel or a filter does not have the call, and nobody knows.
+pub(crate) fn open_to_empty(parent: BorrowedFd<'_>, name: &Path) -> Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let directory = retry_on_intr(|| fs::openat(parent, name, flags, Mode::empty()))?;
-    fs::chmod(proc_path(&directory), Mode::from_raw_mode(0o700))
+    let same_mount = ResolveFlags::NO_XDEV;
+    let handle = retry_on_intr(|| fs::openat2(parent, name, flags, Mode::empty(), same_mount))?;
+    fs::chmod(proc_path(&handle), Mode::from_raw_mode(0o700))?;
+    reopen_directory(handle.as_fd())
 }
 
 /// Opens a file to overwrite it in place, without waiting. Errors: ENXIO for a FIFO that has no reader yet.
@@ -283,9 +287,9 @@ pub(crate) fn for_each_name(
     Ok(())
 }
 
-/// Reads where a link points to.
-pub(crate) fn read_link(directory: BorrowedFd<'_>, name: &Path) -> Result<PathBuf> {
-    let target = fs::readlinkat(directory, name, Vec::new())?;
+/// Reads where a link points to, which was opened as a handle.
+pub(crate) fn read_link(link: BorrowedFd<'_>) -> Result<PathBuf> {
+    let target = fs::readlinkat(link, c"", Vec::new())?;
     Ok(PathBuf::from(OsString::from_vec(target.into_bytes())))
 }
 

@@ -238,8 +238,22 @@ fn syncfs_reports_errors() -> bool {
     (number(), number()) >= (Some(5), Some(8))
 }
 
-/// Tells what filesystem the open file is on, by the number that statfs(2) gives.
+/// Tells what filesystem the open file is on, by the number that statfs(2) gives. 9p gives the number of its server's, but is
+/// on no block device.
 pub(crate) fn filesystem(file: impl AsFd) -> Result<FileSystem> {
+    let found = filesystem_by_magic(file.as_fd())?;
+    let needs_device = matches!(
+        found,
+        FileSystem::Ext | FileSystem::Xfs | FileSystem::F2fs | FileSystem::Udf
+    );
+    // The kernel gives the major number 0 to what has no device.
+    if needs_device && metadata(file)?.identity.device.0 == 0 {
+        return Ok(FileSystem::Other);
+    }
+    Ok(found)
+}
+
+fn filesystem_by_magic(file: BorrowedFd<'_>) -> Result<FileSystem> {
     // The field's type differs between architectures; the magic numbers are 32 bits wide on all.
     #[expect(clippy::cast_sign_loss, reason = "compared as the 32 bits that it is")]
     let magic = fs::fstatfs(file)?.f_type as u64 & 0xffff_ffff;

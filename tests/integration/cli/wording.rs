@@ -125,7 +125,7 @@ const REFUSALS: &[(&str, &[&str], i32, &str)] = &[
         "",
         &["-a", "out", "--", "sh", "-c", "echo more >>out"],
         125,
-        "cannot append to 'out': another process has changed it, which did not wait for the lock; 'out' is unchanged",
+        "cannot append to 'out': another process has changed it, which did not wait for the lock",
     ),
     (
         "",

@@ -446,3 +446,35 @@ fn a_dest_that_cannot_be_compared_is_replaced() {
         }
     }
 }
+
+#[test]
+fn a_name_that_is_taken_and_cannot_be_seen_is_no_endless_loop() {
+    needs_tool!("strace");
+    for words in [&["new"][..], &["-t", ".", "d/new"]] {
+        let sandbox = Sandbox::new();
+        sandbox.mkdir("d");
+        sandbox.write("d/new", "content");
+        let strace = Strace::new().inject("renameat2:error=EEXIST");
+        let run = sandbox.atomwrite(words.to_vec()).stdin("content");
+        let done = run.through(strace.command()).output();
+        assert_eq!(done.code(), Some(1), "{done:?}");
+        assert!(done.stderr.contains("file exists"), "{done:?}");
+        assert_eq!(sandbox.names(), ["d", "d/new"]);
+    }
+}
+
+#[test]
+fn a_dest_that_another_process_has_written_into_is_not_said_to_be_unchanged() {
+    let sandbox = Sandbox::new();
+    sandbox.write("out", "old");
+    let mut run = sandbox
+        .atomwrite(["--validate", "exit 1", "out"])
+        .stdin_held()
+        .start();
+    run.feed("new");
+    sandbox.write("out", "written meanwhile");
+    let done = run.wait();
+    assert_eq!(done.code(), Some(3), "{done:?}");
+    assert!(!done.stderr.contains("unchanged"), "{done:?}");
+    assert_eq!(sandbox.text("out"), "written meanwhile");
+}

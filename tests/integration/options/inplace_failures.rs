@@ -3,7 +3,9 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
-use crate::harness::{Mount, Sandbox, Strace, check_message, needs_mounts, needs_tool};
+use crate::harness::{
+    Mount, NOBODY, Sandbox, Strace, check_message, needs_mounts, needs_root, needs_tool,
+};
 use crate::options::inplace::always;
 
 #[test]
@@ -166,4 +168,36 @@ fn appenders_and_counters_in_place_lose_nothing() {
     }
     assert_eq!(sandbox.text("out").lines().count(), 21);
     assert_eq!(sandbox.inode("out"), inode);
+}
+
+#[test]
+fn what_fails_after_the_last_byte_is_told_as_what_it_is() {
+    needs_root!();
+    needs_tool!("strace");
+    let sandbox = Sandbox::new();
+    sandbox.write_with_mode("out", "old content", 0o666);
+    sandbox.chmod(".", 0o755);
+    let done = sandbox
+        .atomwrite(["--inplace=always", "-q", "-o", "65534", "out"])
+        .user(NOBODY, NOBODY, &[])
+        .stdin("new")
+        .output();
+    assert_eq!(done.code(), Some(4), "{done:?}");
+    assert_eq!(
+        done.stderr,
+        "atomwrite: cannot set the owner of 'out': operation not permitted; the content is new\n"
+    );
+    assert_eq!(sandbox.text("out"), "new");
+
+    let strace = Strace::new().inject("fsync:error=EIO");
+    let done = sandbox
+        .atomwrite(["--inplace=always", "-q", "out"])
+        .through(strace.command())
+        .stdin("newer")
+        .output();
+    assert_eq!(done.code(), Some(4), "{done:?}");
+    assert_eq!(
+        done.stderr,
+        "atomwrite: cannot write 'out': input/output error; the file may be a mix of new and old\n"
+    );
 }

@@ -430,3 +430,26 @@ fn the_entries_of_a_directory_that_cannot_be_read_are_left_out_and_a_refusal_say
     run("exit 1").says("left out").fails(3);
     run("test \"$(ls -A \"${1%/*}\")\" = out").succeeds();
 }
+
+#[test]
+fn what_a_validator_has_mounted_in_the_preview_is_not_emptied() {
+    needs_mounts!();
+    let sandbox = Sandbox::new();
+    sandbox.write("out", "old");
+    let other = Sandbox::new();
+    other.write("precious", "content");
+    other.chmod(".", 0o755);
+    let program = format!(
+        r#"d=${{1%/*}}; mkdir "$d/m" && mount --bind '{}' "$d/m""#,
+        other.root().display()
+    );
+    let done = sandbox
+        .atomwrite(["--validate", &program, "out"])
+        .through(["unshare", "--mount", "--propagation", "private"])
+        .stdin("new")
+        .output();
+    assert_eq!(done.code(), Some(0), "{done:?}");
+    assert_eq!(sandbox.text("out"), "new");
+    assert_eq!(other.text("precious"), "content");
+    assert_eq!(other.mode("."), 0o755);
+}
