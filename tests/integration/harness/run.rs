@@ -21,7 +21,7 @@ use std::path::{Component, Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread::{self, JoinHandle};
 
-use crate::harness::{Done, Running, Sandbox, binary, path_with_sbin};
+use crate::harness::{Done, Running, Sandbox, Witness, binary, path_with_sbin};
 
 /// A run of the binary, described; it happens in `succeeds`, `fails`, `output` or `start`.
 #[must_use = "a run happens when its end is told: succeeds, fails, output or start"]
@@ -31,6 +31,7 @@ pub(crate) struct Run<'a> {
     prefix: Vec<OsString>,
     directory: PathBuf,
     stdin: Input,
+    unread: Option<Witness>,
     stdout: Option<OwnedFd>,
     stderr: Option<OwnedFd>,
     closed: Vec<i32>,
@@ -68,6 +69,7 @@ impl<'a> Run<'a> {
             prefix: Vec::new(),
             directory: sandbox.root.clone(),
             stdin: Input::Nothing,
+            unread: None,
             stdout: None,
             stderr: None,
             closed: Vec::new(),
@@ -96,6 +98,14 @@ impl<'a> Run<'a> {
     pub(crate) fn stdin_from(mut self, descriptor: impl Into<OwnedFd>) -> Self {
         self.stdin = Input::Open(descriptor.into());
         self
+    }
+
+    /// Gives it input of which it must read nothing; for `succeeds` and `fails`.
+    pub(crate) fn reads_nothing(mut self) -> Self {
+        let witness = Witness::new();
+        let input = witness.input();
+        self.unread = Some(witness);
+        self.stdin_from(input)
     }
 
     /// Makes stdin a pipe that stays open until the test ends it; for `start`.
@@ -265,7 +275,11 @@ impl<'a> Run<'a> {
         let sees_stderr = self.stderr.is_none() && !self.closed.contains(&2);
         let typed = self.destination().cloned().unwrap_or_default();
 
+        let unread = self.unread.take();
         let done = self.output();
+        if let Some(witness) = unread {
+            witness.has_not_been_read();
+        }
         let story = format!("{shown}\n{done:?}");
 
         assert_eq!(done.status.code(), Some(status), "the status of {story}");
@@ -350,6 +364,7 @@ impl<'a> Run<'a> {
     /// Starts the run and does not wait for it.
     #[track_caller]
     pub(crate) fn start(self) -> Running {
+        assert!(self.unread.is_none(), "who would check that it is unread?");
         let shown = self.shown();
         let program = match self.user {
             Some(_) => self.sandbox.reachable_binary(),

@@ -170,21 +170,17 @@ fn fails_when_source_cannot_be_read() {
     let sandbox = Sandbox::new();
     sandbox.write("out", "old");
     sandbox.mkdir("directory");
-    sandbox
-        .atomwrite(["missing", "out"])
-        .says("'missing'")
-        .says("no such file")
-        .fails(1);
-    sandbox
-        .atomwrite(["directory", "out"])
-        .says("'directory'")
-        .says("is a directory")
-        .fails(1);
-    sandbox
-        .atomwrite(["out/in", "out"])
-        .says("'out/in'")
-        .says("not a directory")
-        .fails(1);
+    for (words, says0, says1) in [
+        (&["missing", "out"][..], "'missing'", "no such file"),
+        (&["directory", "out"], "'directory'", "is a directory"),
+        (&["out/in", "out"], "'out/in'", "not a directory"),
+    ] {
+        sandbox
+            .atomwrite(words.to_vec())
+            .says(says0)
+            .says(says1)
+            .fails(1);
+    }
     sandbox.atomwrite(["", "out"]).says("empty").fails(2);
     sandbox
         .atomwrite(["missing", "new"])

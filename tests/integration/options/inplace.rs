@@ -11,7 +11,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use rustix::process::Signal;
 
 use crate::harness::{
-    Cover, Mount, NOBODY, Sandbox, Strace, Witness, needs_mounts, needs_root, needs_tool, tool,
+    Cover, Mount, NOBODY, Sandbox, Strace, needs_mounts, needs_root, needs_tool, tool,
 };
 
 /// A part of the warning.
@@ -67,16 +67,14 @@ fn a_file_that_is_mounted_by_itself_fails_before_any_input_is_read() {
         &["--inplace=never"],
         &["--inplace", "--inplace=never"],
     ] {
-        let witness = Witness::new();
         sandbox
             .atomwrite(options.iter().copied().chain(["out"]))
-            .stdin_from(witness.input())
+            .reads_nothing()
             .says(
                 "it is a mount point, and nothing can be renamed to it; mount its directory instead, or let --inplace \
                  overwrite it; ",
             )
             .fails(1);
-        witness.has_not_been_read();
         sandbox
             .atomwrite(options.iter().copied().chain(["out", "--", "touch", "ran"]))
             .says("--inplace")
@@ -99,15 +97,13 @@ fn a_file_in_a_directory_that_is_not_ours_is_overwritten() {
     assert_eq!(sandbox.inode("out"), inode);
     assert_eq!(sandbox.owner("out"), (0, 0));
     assert_eq!(sandbox.mode("out"), 0o666);
-    let witness = Witness::new();
     sandbox
         .atomwrite(["out"])
-        .stdin_from(witness.input())
+        .reads_nothing()
         .user(NOBODY, NOBODY, &[])
         .says("permission denied")
         .says("--inplace")
         .fails(1);
-    witness.has_not_been_read();
     // A new file cannot be written in place of nothing.
     sandbox
         .atomwrite(["--inplace", "new"])
@@ -131,15 +127,13 @@ fn a_file_in_a_sticky_directory_is_overwritten() {
         .succeeds();
     assert_eq!(sandbox.text("out"), "new");
     assert_eq!(sandbox.inode("out"), inode);
-    let witness = Witness::new();
     sandbox
         .atomwrite(["out"])
-        .stdin_from(witness.input())
+        .reads_nothing()
         .user(NOBODY, NOBODY, &[])
         .says("sticky")
         .says("--inplace")
         .fails(1);
-    witness.has_not_been_read();
 }
 
 #[test]
@@ -180,13 +174,11 @@ fn a_file_on_a_read_only_filesystem_stays_as_it_is() {
     sandbox.write("out", "old content");
     mount.remount("ro");
     for option in ["--inplace", "--inplace=always", "--inplace=never"] {
-        let witness = Witness::new();
         sandbox
             .atomwrite([option, "out"])
-            .stdin_from(witness.input())
+            .reads_nothing()
             .says("read-only")
             .fails(1);
-        witness.has_not_been_read();
     }
     mount.remount("rw");
 }
@@ -346,13 +338,11 @@ fn whatever_fails_before_it_begins_leaves_the_file_untouched() {
     always(&sandbox, &["-C", "out"])
         .stdin("old content")
         .leaves_alone(0);
-    let witness = Witness::new();
     always(&sandbox, &["out"])
-        .stdin_from(witness.input())
+        .reads_nothing()
         .env("TMPDIR", "/nowhere")
         .says("/nowhere")
         .fails(1);
-    witness.has_not_been_read();
 }
 
 #[test]
