@@ -18,7 +18,9 @@ fn content_with_the_digest_is_written() {
             };
             let sum = sum(content);
             sandbox.write("in", content);
-            take(&["--sha256", &sum, "a"]).stdin(content).succeeds();
+            take(&["--allow-empty", "--sha256", &sum, "a"])
+                .stdin(content)
+                .succeeds();
             take(&["--sha256", &sum, "in", "b"]).succeeds();
             take(&["--sha256", &sum.to_uppercase(), "in", "c"]).succeeds();
             take(&["--sha256", &sum, "d", "--", "cat", "in"]).succeeds();
