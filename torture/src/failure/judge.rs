@@ -89,7 +89,7 @@ pub(super) fn judge(case: &Case<'_>, kit: &Kit, run: &Run, before: &Seen, after:
     }
     harms.extend(wrong_words(said, told.len(), &run.stderr));
     if said != Said::Done {
-        harms.extend(wrong_names(case, said, before, &run.stderr));
+        harms.extend(wrong_names(case, said, before, after, &run.stderr));
     }
     harms.extend(form.harms_to_backups(kit, before, after));
     harms.extend(left(case, kit, &states, before, after));
@@ -145,7 +145,7 @@ fn wrong_words(said: Said, told: usize, stderr: &str) -> Harms {
 }
 
 /// A failure names a file or the input, and says that DEST is unchanged if there is one and it is so.
-fn wrong_names(case: &Case<'_>, said: Said, before: &Seen, stderr: &str) -> Harms {
+fn wrong_names(case: &Case<'_>, said: Said, before: &Seen, after: &Seen, stderr: &str) -> Harms {
     let mut harms = Harms::new();
     let named = case.form.names_an_operand(stderr) || stderr.contains("standard input");
     if !named {
@@ -157,7 +157,9 @@ fn wrong_names(case: &Case<'_>, said: Said, before: &Seen, stderr: &str) -> Harm
     // Until it has begun to make something, it may not know what is there.
     let knows = case.calls[..case.at].iter().any(Call::changes) && case.form.also.is_empty();
     let says = stderr.contains("' is unchanged\n");
-    let must = existed && said == Said::Untouched && knows;
+    // In place, the space was reserved, and a disk that is gone does not take the old time back.
+    let time = |seen: &Seen| seen.destination.as_ref().map(|look| look.modified);
+    let must = existed && said == Said::Untouched && knows && time(before) == time(after);
     let may = is_named && said == Said::Untouched;
     if must && !says || says && !may {
         harms.push((Harm::Answer, format!("unchanged or not: {stderr:?}")));

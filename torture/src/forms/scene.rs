@@ -292,7 +292,7 @@ pub(crate) struct Look {
     /// With the kind.
     mode: u32,
     owner: (u32, u32),
-    modified: (i64, i64),
+    pub(crate) modified: (i64, i64),
     changed: (i64, i64),
     links: u64,
     attributes: Vec<(String, Vec<u8>)>,
