@@ -4,14 +4,17 @@
 //! every error of writing is seen here, and no process can add to the file afterwards. A process that outlives COMMAND and
 //! still holds its output is an error, and is not waited for: it may never end.
 
+mod executable;
+
 use std::ffi::OsStr;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::{self, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 
+use self::executable::Interpreter;
 use crate::copy_error::CopyError;
 use crate::destination::Destination;
 use crate::message::{Chain, Quoted};
@@ -19,7 +22,7 @@ use crate::outcome::Failure;
 use crate::program::{self, CANNOT_RUN, NOT_FOUND, Program, describe, exit_status, is_for_a_shell};
 use crate::request::Command;
 use crate::signals::{self, Interrupted};
-use crate::sys::{self, Event};
+use crate::sys::{self, Errno, Event};
 use crate::transfer::{Available, PIPE_SIZE, ReadMethod, Reader, Transfer};
 
 /// How long a process that COMMAND left behind may take to close the output. One that is about to end, like the reading
@@ -95,23 +98,73 @@ fn hint(command: &Command, status: ExitStatus) -> &'static str {
     }
 }
 
+/// Starts a program as execvp(3) does.
 fn start(words: &[impl AsRef<OsStr>], output: OwnedFd) -> Result<Program, Failure> {
     let name = words[0].as_ref();
-    let error = match Program::start(process(words, output))? {
+    let copy = output
+        .try_clone()
+        .with_context(|| format!("cannot run {}", Quoted(name)))?;
+    let error = match Program::start(process(words, copy))? {
         Ok(program) => return Ok(program),
         Err(error) => error,
     };
+    let script = match Errno::from_io_error(&error) {
+        Some(Errno::NOEXEC) => executable::script(name),
+        _ => None,
+    };
+    if let Some(script) = script {
+        let by_shell = ["/bin/sh".as_ref(), "--".as_ref(), script.as_os_str()];
+        let rest = words[1..].iter().map(AsRef::as_ref);
+        let words: Vec<&OsStr> = by_shell.into_iter().chain(rest).collect();
+        return match Program::start(process(&words, output))? {
+            Ok(program) => Ok(program),
+            Err(error) => Err(cannot_run(words[0], error)),
+        };
+    }
     signals::check()?;
-    let found = error.kind() != ErrorKind::NotFound;
-    let error = anyhow!(error).context(format!("cannot run {}", Quoted(name)));
-    Err(Failure::Command {
-        status: if found { CANNOT_RUN } else { NOT_FOUND },
-        error: if !found && is_for_a_shell(name) {
-            anyhow!("{}; to have a shell run it, use --command", Chain(&error))
-        } else {
-            error
-        },
-    })
+    Err(cannot_run(name, error))
+}
+
+/// What is wrong with a name that could not be executed.
+fn cannot_run(name: &OsStr, error: io::Error) -> Failure {
+    let cannot_run = format!("cannot run {}", Quoted(name));
+    let is_path = || name.as_encoded_bytes().contains(&b'/');
+    let is_missing = error.kind() == ErrorKind::NotFound;
+    // Not those of the machine or of the arguments (ENOMEM, E2BIG).
+    let is_of_file = matches!(
+        Errno::from_io_error(&error),
+        Some(Errno::NOENT | Errno::NOTDIR | Errno::ACCESS | Errno::LOOP | Errno::NOEXEC)
+    );
+    let interpreter = is_of_file.then(|| executable::interpreter(name));
+    let error = match interpreter.flatten() {
+        Some(Interpreter::Named(interpreter)) => {
+            anyhow!(error).context(format!("its interpreter {}", Quoted(&interpreter)))
+        }
+        Some(Interpreter::Loader) if is_missing => {
+            anyhow!("the loader of shared libraries that it needs does not exist")
+        }
+        None if is_missing => {
+            let error = if is_path() {
+                anyhow!(error)
+            } else {
+                anyhow!("command not found")
+            };
+            let error = error.context(cannot_run);
+            return Failure::Command {
+                status: NOT_FOUND,
+                error: if is_for_a_shell(name) {
+                    anyhow!("{}; to have a shell run it, use --command", Chain(&error))
+                } else {
+                    error
+                },
+            };
+        }
+        Some(Interpreter::Loader) | None => anyhow!(error),
+    };
+    Failure::Command {
+        status: CANNOT_RUN,
+        error: error.context(cannot_run),
+    }
 }
 
 /// Starts a shell that fails if any part of a pipeline does: bash, or an sh that has this option (POSIX.1-2024).

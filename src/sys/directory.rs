@@ -6,7 +6,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{self, Access, AtFlags, Mode, OFlags, RawDir, RenameFlags, ResolveFlags};
+use rustix::fs::{
+    self, Access, AtFlags, FileType, Mode, OFlags, RawDir, RenameFlags, ResolveFlags,
+};
 use rustix::io::retry_on_intr;
 
 use super::{CWD, Errno, Result};
@@ -267,6 +269,14 @@ pub(crate) fn open_in_place(directory: BorrowedFd<'_>, name: &Path) -> Result<Ow
     let flags =
         OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
     retry_on_intr(|| fs::openat(directory, name, flags, Mode::empty()))
+}
+
+/// Tells whether the path leads to a regular file that this process may execute.
+pub(crate) fn may_execute(path: &Path) -> bool {
+    let is_regular =
+        |stat: fs::Stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+    fs::stat(path).is_ok_and(is_regular)
+        && fs::accessat(CWD, path, Access::EXEC_OK, AtFlags::empty()).is_ok()
 }
 
 /// Calls `visit` with each name in a directory but `.` and `..`, until it breaks.

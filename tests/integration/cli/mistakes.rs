@@ -365,13 +365,13 @@ fn a_line_for_a_shell_is_told_that_there_is_none() {
         sandbox
             .atomwrite(["out", "--", line])
             .says(format!(
-                "cannot run '{line}': no such file or directory; to have a shell run it, use --command; "
+                "cannot run '{line}': command not found; to have a shell run it, use --command; "
             ))
             .fails(127);
     }
     sandbox
         .atomwrite(["out", "--", "nosuchcommand"])
-        .says("cannot run 'nosuchcommand': no such file or directory; 'out' is unchanged")
+        .says("cannot run 'nosuchcommand': command not found; 'out' is unchanged")
         .fails(127);
 }
 

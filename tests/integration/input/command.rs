@@ -230,21 +230,20 @@ fn a_command_that_a_signal_kills_gives_128_and_the_signal() {
 fn a_command_that_is_not_found_is_127() {
     let sandbox = Sandbox::new();
     sandbox.write("out", "old");
-    sandbox.write_with_mode("lost", "#!/no-such-directory/interpreter\n", 0o755);
     sandbox.symlink("nowhere", "dangling");
-    for name in [
-        "no-such-command",
-        "./nosuch",
-        "nosuch/x",
-        "./lost",
-        "./dangling",
+    for (name, reason) in [
+        ("no-such-command", "command not found"),
+        ("cd", "command not found"),
+        ("./nosuch", "no such file or directory"),
+        ("nosuch/x", "no such file or directory"),
+        ("./dangling", "no such file or directory"),
     ] {
         let input = Witness::new();
         sandbox
             .atomwrite(["out", "--", name])
+            .env("PATH", sandbox.root())
             .stdin_from(input.input())
-            .says(format!("'{name}'"))
-            .says("no such file")
+            .says(format!("cannot run '{name}': {reason}; "))
             .fails(127);
         input.has_not_been_read();
     }
@@ -257,17 +256,86 @@ fn a_command_that_cannot_be_run_is_126() {
     sandbox.write("out", "old");
     sandbox.mkdir("directory");
     sandbox.write_with_mode("text", "echo x\n", 0o644);
-    sandbox.write_with_mode("nonsense", "\x7fELF nonsense", 0o755);
+    sandbox.write_with_mode("nonsense", "\x7fELF\0nonsense", 0o755);
+    sandbox.write_with_mode("zeros", "\0\0\0\0", 0o755);
     sandbox.symlink("loop", "loop");
-    for name in ["./directory", "./text", "./nonsense", "./out/x", "./loop"] {
+    for name in [
+        "./directory",
+        "./text",
+        "./nonsense",
+        "./zeros",
+        "./out/x",
+        "./loop",
+    ] {
         sandbox
             .atomwrite(["out", "--", name])
-            .says(format!("'{name}'"))
+            .says(format!("cannot run '{name}': "))
             .fails(126);
     }
     let long = "x".repeat(300);
     let done = sandbox.atomwrite(["out", "--", &long]).output();
     assert!(matches!(done.code(), Some(126 | 127)), "{done:?}");
+}
+
+#[test]
+fn an_interpreter_that_is_missing_is_126_and_is_named() {
+    let sandbox = Sandbox::new();
+    sandbox.write("out", "old");
+    for (content, named) in [
+        ("#!/no/such\n", "'/no/such': no such file or directory"),
+        ("#! ./nosuch -e\n", "'./nosuch': no such file or directory"),
+        (
+            "#!/bin/sh\r\n",
+            "'/bin/sh'$'\\r': no such file or directory",
+        ),
+        ("#!./out\n", "'./out': permission denied"),
+    ] {
+        sandbox.write_with_mode("lost", content, 0o755);
+        for name in ["./lost", "lost"] {
+            sandbox
+                .atomwrite(["out", "--", name, "word"])
+                .env("PATH", sandbox.root())
+                .says(format!("cannot run '{name}': its interpreter {named}; "))
+                .fails(126);
+        }
+    }
+}
+
+#[test]
+fn a_loader_that_is_missing_is_126() {
+    let sandbox = Sandbox::new();
+    let mut program = fs::read("/bin/sh").unwrap();
+    let at = program.windows(4).position(|word| word == b"/ld-");
+    program[at.expect("sh has a loader") + 1] = b'x';
+    sandbox.write_with_mode("lost", program, 0o755);
+    sandbox
+        .atomwrite(["out", "--", "./lost"])
+        .says("cannot run './lost': the loader of shared libraries that it needs does not exist")
+        .fails(126);
+}
+
+#[test]
+fn a_script_without_an_interpreter_line_is_run_by_sh() {
+    let sandbox = Sandbox::new();
+    sandbox.write_with_mode("script", "echo \"$0,$#,$2\"; exit $3\n", 0o755);
+    sandbox.write_with_mode("-dash", "echo dash\n", 0o755);
+    sandbox.write_with_mode("nothing", "", 0o755);
+    let run = |words: &[&str]| {
+        let words = ["out", "--"].iter().chain(words);
+        sandbox.atomwrite(words).env("PATH", sandbox.root())
+    };
+    run(&["./script", "-c", "a b", "0"]).succeeds();
+    assert_eq!(sandbox.text("out"), "./script,3,a b\n");
+    run(&["script", "", "-", "0"]).succeeds();
+    let path = sandbox.path("script").display().to_string();
+    assert_eq!(sandbox.text("out"), format!("{path},3,-\n"));
+    run(&["-dash"]).env("PATH", "").succeeds();
+    assert_eq!(sandbox.text("out"), "dash\n");
+    run(&["./script", "", "", "7"])
+        .says("'./script' exited with status 7")
+        .fails(7);
+    run(&["./nothing"]).succeeds();
+    assert_eq!(sandbox.text("out"), "");
 }
 
 #[test]

@@ -1,0 +1,112 @@
+//! What execvp(3) does, and posix_spawnp(3) does not, about a file that the kernel does not execute; and what is wrong with
+//! a file that is there.
+//!
+//! Invariant: only a text file is given to a shell. What else the kernel does not execute is an error.
+
+use std::env;
+use std::ffi::{OsStr, OsString};
+use std::os::fd::AsFd;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use crate::sys;
+
+/// Where execvp(3) looks without $PATH.
+const DEFAULT_PATH: &str = "/bin:/usr/bin";
+
+/// As much as the kernel reads of a file to see what it is (BINPRM_BUF_SIZE).
+const HEAD_SIZE: usize = 256;
+
+/// What keeps an executable file from being executed.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Interpreter {
+    /// What the file names behind `#!`.
+    Named(OsString),
+    /// What runs a program with shared libraries.
+    Loader,
+}
+
+/// Finds the script without `#!` that a name stands for: a shell runs it.
+pub(super) fn script(name: &OsStr) -> Option<PathBuf> {
+    let is_script = |path: &PathBuf| head(path).is_some_and(|head| is_text(&head));
+    executables(name).find(is_script)
+}
+
+/// What must run the executable file that a name stands for.
+pub(super) fn interpreter(name: &OsStr) -> Option<Interpreter> {
+    executables(name).find_map(|path| interpreter_in(&head(&path)?))
+}
+
+/// The executable files that a name stands for: it is a path, or is looked for in $PATH.
+fn executables(name: &OsStr) -> impl Iterator<Item = PathBuf> {
+    let paths: Vec<PathBuf> = if name.as_bytes().contains(&b'/') {
+        vec![PathBuf::from(name)]
+    } else {
+        let directories = env::var_os("PATH").unwrap_or_else(|| DEFAULT_PATH.into());
+        env::split_paths(&directories)
+            .map(|directory| directory.join(name))
+            .collect()
+    };
+    paths.into_iter().filter(|path| sys::may_execute(path))
+}
+
+fn head(path: &Path) -> Option<Vec<u8>> {
+    let file = sys::open_source(path).ok()?;
+    let mut head = Vec::with_capacity(HEAD_SIZE);
+    sys::read(file.as_fd(), &mut head).ok()?;
+    Some(head)
+}
+
+/// As bash decides it: there is no NUL in the first line.
+fn is_text(head: &[u8]) -> bool {
+    let line = head.split(|byte| *byte == b'\n').next();
+    !head.starts_with(b"#!") && line.is_none_or(|line| !line.contains(&0))
+}
+
+/// As the kernel reads it: a carriage return belongs to the name (fs/binfmt_script.c).
+fn interpreter_in(head: &[u8]) -> Option<Interpreter> {
+    if head.starts_with(b"\x7fELF") {
+        return Some(Interpreter::Loader);
+    }
+    let line = head.strip_prefix(b"#!")?;
+    let ends_line = |byte: &u8| matches!(byte, b'\n' | 0);
+    let mut words = line
+        .split(ends_line)
+        .next()?
+        .split(|byte| matches!(byte, b' ' | b'\t'));
+    let name = words.find(|word| !word.is_empty())?;
+    Some(Interpreter::Named(OsString::from_vec(name.to_vec())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_the_interpreter_as_the_kernel_does() {
+        let named = |name: &str| Some(Interpreter::Named(name.into()));
+        for (head, interpreter) in [
+            (&b"#!/bin/sh\necho"[..], named("/bin/sh")),
+            (b"#! \t/bin/sh -e x\n", named("/bin/sh")),
+            (b"#!/bin/sh", named("/bin/sh")),
+            (b"#!/bin/sh\r\necho\r\n", named("/bin/sh\r")),
+            (b"#!\n/bin/sh", None),
+            (b"#!", None),
+            (b"\x7fELF\x02", Some(Interpreter::Loader)),
+            (b"echo", None),
+            (b"", None),
+        ] {
+            assert_eq!(interpreter_in(head), interpreter, "{head:?}");
+        }
+    }
+
+    #[test]
+    fn takes_for_text_what_has_no_nul_in_its_first_line() {
+        for text in [&b""[..], b"echo\n\0", b"\n", b"# comment"] {
+            assert!(is_text(text), "{text:?}");
+        }
+        for other in [&b"\x7fELF\0"[..], b"a\0b\n", b"#!/bin/sh\n"] {
+            assert!(!is_text(other), "{other:?}");
+        }
+    }
+}
