@@ -332,9 +332,10 @@ fn identity_of(destination: &Destination) -> Option<Identity> {
 }
 
 impl NewBackup {
-    /// DEST is new: the backup stays.
-    pub(crate) fn confirm(mut self) {
+    /// DEST is new: the backup stays. Returns its path.
+    pub(crate) fn confirm(mut self) -> PathBuf {
         self.stays = true;
+        self.destination.directory_path().join(&self.name)
     }
 }
 

@@ -324,10 +324,6 @@ pub(crate) fn leave_equal(
         }
     };
     durable().with_context(|| destination.cannot("sync"))?;
-    Ok(Outcome {
-        change: Change::Unchanged,
-        destination: destination.path().to_owned(),
-        size: content.size,
-        other_hard_links: 0,
-    })
+    let path = destination.path().to_owned();
+    Ok(Outcome::new(Change::Unchanged, path, content.size))
 }

@@ -325,6 +325,8 @@ pub(crate) struct Args {
     progress: bool,
 
     /// Say what was done, in one line on standard error
+    ///
+    /// The line says how large DEST is now, how much was appended, and names the backup and the directories that were made.
     #[arg(short, long, overrides_with = "quiet", help_heading = MESSAGES)]
     verbose: bool,
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow};
 
 use crate::attributes::{Attributes, InitialMode};
-use crate::backup;
+use crate::backup::{self, NewBackup};
 use crate::checks;
 use crate::copy_error::CopyError;
 use crate::destination::Destination;
@@ -94,10 +94,10 @@ pub(crate) fn overwrite(
             State::Complete => anyhow!("{error}; the content is new"),
         }));
     }
-    if let Some(backup) = backup {
-        backup.confirm();
-    }
-    Ok(outcome(destination, Change::WrittenInPlace, spool.size))
+    Ok(Outcome {
+        backup: backup.map(NewBackup::confirm),
+        ..outcome(destination, Change::WrittenInPlace, spool.size)
+    })
 }
 
 /// Creates a missing DEST, where the filesystem refuses to rename a file to it. `None` if it has appeared.
@@ -151,12 +151,7 @@ pub(crate) fn create(
 }
 
 fn outcome(destination: &Destination, change: Change, size: u64) -> Outcome {
-    Outcome {
-        change,
-        destination: destination.path().to_owned(),
-        size,
-        other_hard_links: 0,
-    }
+    Outcome::new(change, destination.path().to_owned(), size)
 }
 
 /// The complete input.

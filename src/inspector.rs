@@ -20,6 +20,8 @@ const CHUNK: usize = 256 * 1024;
 pub(crate) struct Content {
     /// Bytes.
     pub(crate) size: u64,
+    /// Those that came behind what DEST held, with `--append`.
+    pub(crate) appended: Option<u64>,
     /// If it was asked for.
     pub(crate) sum: Option<Sha256Digest>,
     /// DEST has the same content already. False if that was not asked.
@@ -122,6 +124,7 @@ impl<'o> ContentInspector<'o> {
         }
         Ok(Content {
             size,
+            appended: None,
             sum: self.digest.map(|digest| digest.finalize().into()),
             same: self.comparison.is_some_and(|comparison| comparison.same),
         })

@@ -36,6 +36,8 @@ pub(crate) struct Lock {
     _file: Option<LockFile>,
     /// DEST itself, where it is overwritten in place.
     _in_place: Option<OwnedFd>,
+    /// The directories that were made for it, the outermost first.
+    pub(crate) directories: Vec<PathBuf>,
 }
 
 #[derive(Debug)]
@@ -75,9 +77,10 @@ impl Lock {
         let stdin = Stdin::look(&destination);
         checks::directory(&destination, destination.snapshot()?, Rules::of(request))?;
         signals::guard()?;
+        let mut directories = Vec::new();
         if !destination.missing().is_empty() {
             // There is no lock in a directory that does not exist, so they are made before the commit, and stay.
-            Parents::make(&destination)?.keep(request.sync)?;
+            directories = Parents::make(&destination)?.keep(request.sync)?;
             destination = resolve()?;
         }
         let mut wait = Wait::new(timeout, messages);
@@ -85,10 +88,11 @@ impl Lock {
             let tried = Self::attempt(&destination, request.in_place)
                 .with_context(|| destination.cannot("lock"))?;
             match tried {
-                Attempt::Held(lock) => {
+                Attempt::Held(mut lock) => {
                     let now = resolve()?;
                     if destination.is_same_place(&now) {
                         stdin.still_is(&now)?;
+                        lock.directories = directories;
                         return Ok((Some(lock), now));
                     }
                     destination = now;
@@ -121,6 +125,7 @@ impl Lock {
             return Ok(Attempt::Held(Self {
                 _file: file,
                 _in_place: None,
+                directories: Vec::new(),
             }));
         };
         let directory = destination.directory().fd.as_fd();
@@ -145,6 +150,7 @@ impl Lock {
         Ok(Attempt::Held(Self {
             _file: file,
             _in_place: Some(dest),
+            directories: Vec::new(),
         }))
     }
 }

@@ -233,8 +233,8 @@ fn commit(
         let warnings_of_file = file.warnings().to_vec();
         let parents = &mut made.0[Staging::index(all, destination)];
         match file.commit(&within(destination, parents), context) {
-            Ok(outcome) => {
-                parents.disarm();
+            Ok(mut outcome) => {
+                outcome.directories = parents.disarm();
                 outcomes.push(outcome);
                 warnings.extend(warnings_of_file);
             }

@@ -6,7 +6,7 @@
 use std::error::Error;
 use std::ffi::OsStr;
 use std::fmt::{self, Display};
-use std::path::PathBuf;
+use std::path::{Component, Path, PathBuf};
 
 use crate::message::{self, Chain, Messages, Quoted};
 use crate::signals::{self, Interrupted};
@@ -21,6 +21,12 @@ pub(crate) struct Outcome {
     pub(crate) size: u64,
     /// The other names of the file that was replaced; they keep the old content.
     pub(crate) other_hard_links: u32,
+    /// Bytes that came behind what DEST held, with `--append`.
+    pub(crate) appended: Option<u64>,
+    /// The name that the old file has now.
+    pub(crate) backup: Option<PathBuf>,
+    /// The directories that were made for DEST, the outermost first.
+    pub(crate) directories: Vec<PathBuf>,
 }
 
 /// What became of DEST.
@@ -46,6 +52,18 @@ pub(crate) enum StatusScheme {
 }
 
 impl Outcome {
+    pub(crate) fn new(change: Change, destination: PathBuf, size: u64) -> Self {
+        Self {
+            change,
+            destination,
+            size,
+            other_hard_links: 0,
+            appended: None,
+            backup: None,
+            directories: Vec::new(),
+        }
+    }
+
     pub(crate) fn is_unchanged(&self) -> bool {
         self.change == Change::Unchanged
     }
@@ -53,22 +71,45 @@ impl Outcome {
 
 impl Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let verb = match self.change {
-            Change::Created => "created",
-            Change::Replaced => "replaced",
-            Change::Unchanged => "unchanged",
-            Change::WrittenInPlace => "written in place:",
-        };
         let plural = |count: u64| if count == 1 { "" } else { "s" };
+        match (self.change, self.appended) {
+            (Change::Created, _) => write!(f, "created")?,
+            (Change::Replaced, None) => write!(f, "replaced")?,
+            (Change::Replaced, Some(bytes)) => {
+                write!(f, "appended {bytes} byte{} to", plural(bytes))?;
+            }
+            (Change::Unchanged, _) => write!(f, "unchanged")?,
+            (Change::WrittenInPlace, _) => write!(f, "written in place:")?,
+        }
         let (path, size) = (Quoted::new(&self.destination), self.size);
-        write!(f, "{verb} {path} ({size} byte{})", plural(size))?;
+        write!(f, " {path} ({size} byte{})", plural(size))?;
+        if let (Change::WrittenInPlace, Some(bytes)) = (self.change, self.appended) {
+            write!(f, "; appended {bytes} byte{}", plural(bytes))?;
+        }
         if self.other_hard_links > 0 {
             let (links, s) = (self.other_hard_links, plural(self.other_hard_links.into()));
             let verb = if links == 1 { "keeps" } else { "keep" };
             write!(f, "; {links} other hard link{s} {verb} the old content")?;
         }
+        if let Some(backup) = &self.backup {
+            write!(f, "; the backup is {}", Quoted::new(&without_dots(backup)))?;
+        }
+        for (index, directory) in self.directories.iter().enumerate() {
+            let before = match (index, self.directories.len()) {
+                (0, 1) => "; made directory",
+                (0, _) => "; made directories",
+                _ => ",",
+            };
+            write!(f, "{before} {}", Quoted::new(&without_dots(directory)))?;
+        }
         Ok(())
     }
+}
+
+/// The path as the user would type it: it was put together from what was looked up.
+fn without_dots(path: &Path) -> PathBuf {
+    let parts = path.components();
+    parts.filter(|part| *part != Component::CurDir).collect()
 }
 
 /// Why it was not done, and what that means for DEST.

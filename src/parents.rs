@@ -71,9 +71,9 @@ impl Parents {
         &self.destination
     }
 
-    /// Has them stay, before the commit; with [`Sync::Full`] their names are put on the disk.
-    pub(crate) fn keep(mut self, sync: Sync) -> Result<()> {
-        self.disarm();
+    /// Has them stay, before the commit; with [`Sync::Full`] their names are put on the disk. Returns those that were made.
+    pub(crate) fn keep(mut self, sync: Sync) -> Result<Vec<PathBuf>> {
+        let made = self.disarm();
         if sync == Sync::Full {
             let inside = self.innermost();
             let mut changed = self.changed.iter();
@@ -81,12 +81,17 @@ impl Parents {
                 .try_for_each(|directory| directory.sync(&inside.fd))
                 .with_context(|| self.destination.cannot("sync the directory of"))?;
         }
-        Ok(())
+        Ok(made)
     }
 
-    /// The commit is done: they stay.
-    pub(crate) fn disarm(&mut self) {
-        self.made.clear();
+    /// The commit is done: they stay. Returns those that were made, the outermost first.
+    pub(crate) fn disarm(&mut self) -> Vec<PathBuf> {
+        let innermost = self.destination.directory_path();
+        let last = self.changed.len() - 1;
+        let made = self.made.drain(..);
+        made.filter_map(|(index, _)| innermost.ancestors().nth(last - index - 1))
+            .map(Path::to_owned)
+            .collect()
     }
 
     /// All directories in which a name is new: DEST's own first.

@@ -268,7 +268,9 @@ impl<'d> Staged<'d, Open> {
             }
         }
         let (inspector, size) = transfer.end().map_err(explain)?;
-        let content = inspector.finish(self.file.as_fd(), size).map_err(explain)?;
+        let mut content = inspector.finish(self.file.as_fd(), size).map_err(explain)?;
+        let first = input.first().map(|old| old.metadata.size);
+        content.appended = first.map(|first| size.saturating_sub(first));
         Ok(self.into_phase(Filled { content }))
     }
 

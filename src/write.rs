@@ -31,7 +31,7 @@ pub(crate) fn write(
     // getent(1) may take its time, so it runs before the lock.
     let owners = OwnerGroup::look_up(&request.attributes).map_err(|e| unresolved(e.into()))?;
     let resolve = || Destination::resolve(typed, request.links(), request.create_dirs);
-    let (lock, destination) = Lock::acquire(request, messages, resolve).map_err(unresolved)?;
+    let (mut lock, destination) = Lock::acquire(request, messages, resolve).map_err(unresolved)?;
     let before = destination.snapshot().map_err(|e| unresolved(e.into()))?;
     let context = RunContext {
         request,
@@ -40,7 +40,10 @@ pub(crate) fn write(
         numbers: &Numbers::default(),
         sync_unchanged: request.sync,
     };
-    let done = replace(&destination, before, source, &context);
+    let mut done = replace(&destination, before, source, &context);
+    if let (Some(lock), Ok(outcome)) = (&mut lock, &mut done) {
+        outcome.directories.append(&mut lock.directories);
+    }
     drop(lock);
     done.map_err(|failure| destination.left_by(failure, before))
 }

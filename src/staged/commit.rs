@@ -4,11 +4,12 @@
 //! the link that gives the file its name and the rename, but what must: the second fsync on btrfs, and a backup.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, anyhow};
 
 use super::{Backing, CommitMethod, Seal, Staged, Synced, errno};
-use crate::backup;
+use crate::backup::{self, NewBackup};
 use crate::checks::{self, Rules};
 use crate::copy_error::CopyError;
 use crate::destination::Destination;
@@ -35,23 +36,22 @@ impl Staged<'_, Synced> {
         signals::guard()?;
         if let CommitMethod::InPlace(target) = &mut self.method {
             let (target, destination) = (target.take(), self.destination);
-            let outcome = self.overwrite(target, destination, context)?;
+            let mut outcome = self.overwrite(target, destination, context)?;
+            outcome.appended = self.phase.content.appended;
             return Ok(Committed::in_place(outcome, self.file));
         }
         let mut parents = Parents::make(self.destination)?;
         let destination = parents.destination().clone();
         let committed = match self.rename_to(&destination, context) {
-            Ok(Renaming::Impossible) => {
+            Ok(None) => {
                 // It stays the file that it is.
                 self.phase.seal.warnings.clear();
                 self.overwrite(None, &destination, context)
             }
-            renamed => renamed.map(|_| {
-                let (seen, size) = (self.phase.seal.seen, self.phase.content.size);
-                outcome(&destination, seen, size)
-            }),
+            Ok(Some(outcome)) => Ok(outcome),
+            Err(failure) => Err(failure),
         };
-        let outcome = match committed {
+        let mut outcome = match committed {
             Ok(outcome) => outcome,
             Err(failure) => {
                 // The file first: its name may be in a directory that was made.
@@ -59,8 +59,14 @@ impl Staged<'_, Synced> {
                 return Err(failure);
             }
         };
-        parents.disarm();
-        let Synced { seal, unsynced, .. } = self.phase;
+        outcome.directories = parents.disarm();
+        let Synced {
+            content,
+            seal,
+            unsynced,
+            ..
+        } = self.phase;
+        outcome.appended = content.appended;
         Ok(Committed {
             outcome,
             parents: Some(parents),
@@ -115,12 +121,13 @@ impl Staged<'_, Synced> {
         }
     }
 
-    /// Renames the file to DEST, in its own directory, with the attributes that DEST has now.
+    /// Renames the file to DEST, in its own directory, with the attributes that DEST has now. `None` if that is impossible, and
+    /// DEST may be written in place.
     fn rename_to(
         &mut self,
         destination: &Destination,
         context: &RunContext<'_>,
-    ) -> Result<Renaming, Failure> {
+    ) -> Result<Option<Outcome>, Failure> {
         let mut resealed = 0;
         for _ in 0..MAX_RENAMES {
             self.reseal(destination, context, &mut resealed)?;
@@ -131,7 +138,11 @@ impl Staged<'_, Synced> {
             self.link(destination)?;
             match self.rename(destination, context)? {
                 Renaming::Appeared => {}
-                renaming => return Ok(renaming),
+                Renaming::Impossible => return Ok(None),
+                Renaming::Done { backup } => {
+                    let (seen, size) = (self.phase.seal.seen, self.phase.content.size);
+                    return Ok(Some(outcome(destination, seen, size, backup)));
+                }
             }
         }
         Err(keeps_appearing(destination))
@@ -227,9 +238,12 @@ impl Staged<'_, Synced> {
 }
 
 /// What became of a rename.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Renaming {
-    Done,
+    Done {
+        /// The name that the old file has now.
+        backup: Option<PathBuf>,
+    },
     /// DEST was missing and has appeared.
     Appeared,
     /// The filesystem refuses it, and the user allows that DEST is written in place.
@@ -284,10 +298,9 @@ pub(super) fn rename(
         }
         Err(errno) => return Err(errno).with_context(|| destination.cannot("write"))?,
     }
-    if let Some(backup) = backup {
-        backup.confirm();
-    }
-    Ok(Renaming::Done)
+    Ok(Renaming::Done {
+        backup: backup.map(NewBackup::confirm),
+    })
 }
 
 pub(super) fn keeps_appearing(destination: &Destination) -> Failure {
@@ -296,16 +309,21 @@ pub(super) fn keeps_appearing(destination: &Destination) -> Failure {
 }
 
 /// What was done.
-pub(super) fn outcome(destination: &Destination, seen: Option<Metadata>, size: u64) -> Outcome {
+pub(super) fn outcome(
+    destination: &Destination,
+    seen: Option<Metadata>,
+    size: u64,
+    backup: Option<PathBuf>,
+) -> Outcome {
+    let change = if seen.is_some() {
+        Change::Replaced
+    } else {
+        Change::Created
+    };
     Outcome {
-        change: if seen.is_some() {
-            Change::Replaced
-        } else {
-            Change::Created
-        },
-        destination: destination.path().to_owned(),
-        size,
         other_hard_links: seen.map_or(0, |seen| seen.links.saturating_sub(1)),
+        backup,
+        ..Outcome::new(change, destination.path().to_owned(), size)
     }
 }
 

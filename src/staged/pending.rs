@@ -104,8 +104,9 @@ impl<'d> Pending<'d> {
         for _ in 0..MAX_RENAMES {
             let (identity, seen) = (self.identity, self.seal.seen);
             let (name, identity) = (&mut self.name, || Some(identity));
-            if rename(name, identity, destination, seen, context)? == Renaming::Done {
-                return Ok(outcome(destination, seen, self.size));
+            let renamed = rename(name, identity, destination, seen, context)?;
+            if let Renaming::Done { backup } = renamed {
+                return Ok(outcome(destination, seen, self.size, backup));
             }
             self.reseal(destination, context)?;
         }

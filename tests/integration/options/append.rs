@@ -23,7 +23,7 @@ fn puts_the_input_behind_what_is_there() {
         .succeeds();
     sandbox
         .atomwrite(["--append", "-v", "src", "out"])
-        .says("replaced 'out' (28 bytes)")
+        .says("appended 12 bytes to 'out' (28 bytes)")
         .succeeds();
     sandbox
         .atomwrite(["-a", "out", "--", "echo", "from a command"])
