@@ -53,6 +53,8 @@ Register-ArgumentCompleter -Native -CommandName 'atomwrite' -ScriptBlock {
             [CompletionResult]::new('--no-empty', '--no-empty', [CompletionResultType]::ParameterName, 'Refuse empty input, also from SOURCE and COMMAND')
             [CompletionResult]::new('-C', '-C ', [CompletionResultType]::ParameterName, 'Leave DEST alone if it has this content already')
             [CompletionResult]::new('--compare', '--compare', [CompletionResultType]::ParameterName, 'Leave DEST alone if it has this content already')
+            [CompletionResult]::new('-p', '-p', [CompletionResultType]::ParameterName, 'Give DEST the times that SOURCE had')
+            [CompletionResult]::new('--preserve-timestamps', '--preserve-timestamps', [CompletionResultType]::ParameterName, 'Give DEST the times that SOURCE had')
             [CompletionResult]::new('--no-dereference', '--no-dereference', [CompletionResultType]::ParameterName, 'Replace a symbolic link itself, not its target')
             [CompletionResult]::new('-f', '-f', [CompletionResultType]::ParameterName, 'Replace a DEST that you may not write to')
             [CompletionResult]::new('--force', '--force', [CompletionResultType]::ParameterName, 'Replace a DEST that you may not write to')

@@ -49,7 +49,7 @@ _atomwrite() {
     elif [[ ! $option && ! $ended && $cur == -* ]]; then
         word=${cur#"${cur%%[ctmogS]*}"}
         if [[ $cur == --* || ${#word} -lt 2 ]]; then
-            COMPREPLY=($(compgen -W "-c --command -a --append --lock -t --target-directory --files-from --files0-from -n --no-clobber --allow-empty --no-empty --min-size --sha256 --validate -C --compare --unchanged-status --keep -m --mode -o --owner -g --group --no-dereference -f --force -D --create-dirs -b --backup -S --suffix --sync --fsync --no-fsync --inplace --progress -v --verbose -q --quiet -h --help -V --version" -- "$cur"))
+            COMPREPLY=($(compgen -W "-c --command -a --append --lock -t --target-directory --files-from --files0-from -n --no-clobber --allow-empty --no-empty --min-size --sha256 --validate -C --compare --unchanged-status --keep -m --mode -o --owner -g --group -p --preserve-timestamps --no-dereference -f --force -D --create-dirs -b --backup -S --suffix --sync --fsync --no-fsync --inplace --progress -v --verbose -q --quiet -h --help -V --version" -- "$cur"))
             return
         fi
         # '-oUSER'

@@ -50,6 +50,8 @@ set edit:completion:arg-completer[atomwrite] = {|@words|
             cand --no-empty 'Refuse empty input, also from SOURCE and COMMAND'
             cand -C 'Leave DEST alone if it has this content already'
             cand --compare 'Leave DEST alone if it has this content already'
+            cand -p 'Give DEST the times that SOURCE had'
+            cand --preserve-timestamps 'Give DEST the times that SOURCE had'
             cand --no-dereference 'Replace a symbolic link itself, not its target'
             cand -f 'Replace a DEST that you may not write to'
             cand --force 'Replace a DEST that you may not write to'

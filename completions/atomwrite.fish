@@ -75,6 +75,7 @@ complete -c atomwrite -s n -l no-clobber -d 'Refuse if DEST exists, whatever it 
 complete -c atomwrite -l allow-empty -d 'Accept empty standard input'
 complete -c atomwrite -l no-empty -d 'Refuse empty input, also from SOURCE and COMMAND'
 complete -c atomwrite -s C -l compare -d 'Leave DEST alone if it has this content already'
+complete -c atomwrite -s p -l preserve-timestamps -d 'Give DEST the times that SOURCE had'
 complete -c atomwrite -l no-dereference -d 'Replace a symbolic link itself, not its target'
 complete -c atomwrite -s f -l force -d 'Replace a DEST that you may not write to'
 complete -c atomwrite -s D -l create-dirs -d 'Make missing parent directories of DEST'

@@ -18,7 +18,7 @@ use self::names::Database;
 use crate::destination::{Destination, Opened, Seen};
 use crate::mode::ModeChange;
 use crate::request::{AttributeOptions, Group, Keep};
-use crate::sys::{self, Errno, Kind, Metadata};
+use crate::sys::{self, Errno, Kind, Metadata, Times};
 
 const SET_ID: u32 = 0o6000;
 
@@ -35,6 +35,8 @@ pub(crate) struct Attributes {
     owner: Option<u32>,
     group: Option<u32>,
     change: Option<ModeChange>,
+    /// Of SOURCE.
+    times: Option<Times>,
 }
 
 /// The attributes that this run would set, and whose change during the run is not undone. Two users who write in turn set
@@ -101,8 +103,14 @@ impl InitialMode {
 }
 
 impl Attributes {
-    /// Those that the user asked for. `mode_of_new` is the mode that a new DEST is created with, before the umask.
-    pub(crate) fn requested(look: &AttributeOptions, owners: OwnerGroup, mode_of_new: u32) -> Self {
+    /// Those that the user asked for. `mode_of_new` is the mode that a new DEST is created with, before the umask; `times` are
+    /// those of SOURCE.
+    pub(crate) fn requested(
+        look: &AttributeOptions,
+        owners: OwnerGroup,
+        mode_of_new: u32,
+        times: Option<Times>,
+    ) -> Self {
         Self {
             keep: look.keep,
             old: None,
@@ -110,6 +118,7 @@ impl Attributes {
             owner: owners.user,
             group: owners.group,
             change: look.mode.clone(),
+            times: times.filter(|_| look.preserve_times),
         }
     }
 
@@ -122,6 +131,7 @@ impl Attributes {
             owner: None,
             group: None,
             change: None,
+            times: None,
         }
     }
 
@@ -231,7 +241,7 @@ impl Attributes {
         destination: &Destination,
     ) -> Result<()> {
         if !self.asks_for_any() {
-            return Ok(());
+            return self.set_times(file, destination);
         }
         let mut applier = Applier::new(self, file, destination);
         let now = applier.metadata()?;
@@ -239,7 +249,29 @@ impl Attributes {
         if self.change.is_some() {
             applier.change_mode(now.mode)?;
         }
-        applier.verify()
+        applier.verify()?;
+        self.set_times(file, destination)
+    }
+
+    /// Gives the file the times that were asked for. The last that is done to it.
+    pub(crate) fn set_times(&self, file: BorrowedFd<'_>, destination: &Destination) -> Result<()> {
+        match self.times {
+            Some(times) => set_times(file, destination, times),
+            None => Ok(()),
+        }
+    }
+
+    /// Fails if times were asked for, and this process may not set those of the file.
+    pub(crate) fn may_set_times(
+        &self,
+        file: BorrowedFd<'_>,
+        destination: &Destination,
+    ) -> Result<()> {
+        if self.times.is_none() {
+            return Ok(());
+        }
+        let now = sys::metadata(file).with_context(|| destination.cannot("look up"))?;
+        set_times(file, destination, now.times())
     }
 
     /// Applies them to the new file. Returns a warning for each that could not be kept, if that is allowed.
@@ -256,6 +288,7 @@ impl Attributes {
         if let (None, InitialMode::FromUmask(_), false) = (&self.old, initial, self.asks_for_any())
         {
             // The kernel has created it as it must be.
+            self.set_times(file, destination)?;
             return Ok(Vec::new());
         }
         let mut applier = Applier::new(self, file, destination);
@@ -268,8 +301,13 @@ impl Attributes {
             }
         }
         applier.verify()?;
+        self.set_times(file, destination)?;
         Ok(applier.warnings)
     }
+}
+
+fn set_times(file: BorrowedFd<'_>, destination: &Destination, times: Times) -> Result<()> {
+    sys::set_times(file, times).with_context(|| destination.cannot("set the times of"))
 }
 
 impl Old {

@@ -258,6 +258,14 @@ pub(crate) struct Args {
     #[arg(short, long, value_name = "GROUP", value_parser = OsStringValueParser::new().try_map(parse_group), value_hint = ValueHint::Other, allow_hyphen_values = true, help_heading = LOOKS)]
     group: Option<OsString>,
 
+    /// Give DEST the times that SOURCE had
+    ///
+    /// They are the times of the last read and the last write, as they were before SOURCE was read. SOURCE must be a regular
+    /// file; with standard input, COMMAND and --append there is none. A DEST that -C leaves alone keeps its own times.
+    /// Without this option, the time of the last write is that of the last byte, as with >, and can be earlier than the rename.
+    #[arg(short, long, help_heading = LOOKS)]
+    preserve_timestamps: bool,
+
     /// Replace a symbolic link itself, not its target
     ///
     /// Without it, the link stays, and the file that it leads to is replaced, or created if it is missing.

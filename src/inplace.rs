@@ -64,6 +64,7 @@ pub(crate) fn overwrite(
     // A backup of another file, or none, would be no backup.
     check_target(&file, spool, destination, seen, context.request.start)?;
     signals::check()?;
+    attributes.may_set_times(file.as_fd(), destination)?;
     attributes.restrict_mode(file.as_fd(), destination)?;
     if is_regular {
         let reserved = spool.preallocate(&file, destination);
@@ -126,7 +127,10 @@ pub(crate) fn create(
             .apply(file.as_fd(), destination, initial)
             .map(drop)
     };
-    let (written, finished) = match spool.preallocate(&file, destination) {
+    let prepared = attributes
+        .may_set_times(file.as_fd(), destination)
+        .and_then(|()| spool.preallocate(&file, destination));
+    let (written, finished) = match prepared {
         Ok(()) => spool.write_to(&file, true, destination, finish, context),
         Err(error) => (Written::default(), Err(error)),
     };

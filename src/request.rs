@@ -258,6 +258,8 @@ pub(crate) struct AttributeOptions {
     /// A name or a number.
     pub(crate) owner: Option<OsString>,
     pub(crate) group: Option<Group>,
+    /// DEST gets the times that SOURCE had before it was read.
+    pub(crate) preserve_times: bool,
 }
 
 /// The group that the new file gets.

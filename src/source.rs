@@ -7,13 +7,14 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 
 use crate::destination::{Destination, Opened};
 use crate::message::{Messages, cannot};
+use crate::outcome::Failure;
 use crate::request::{Command, Locking, Request, Source, Start, is_stdin};
 use crate::signals;
-use crate::sys::{self, Errno, Kind, Metadata};
+use crate::sys::{self, Errno, Kind, Metadata, Times};
 use crate::transfer::{ReadMethod, Reader};
 
 /// How long is waited between two tries to open a SOURCE on which another process has a lease.
@@ -186,6 +187,27 @@ impl<'d> Input<'d> {
             Origin::File(_, metadata, _) => metadata.mode & 0o777,
             Origin::Stdin(_) | Origin::Command(_) => 0o666,
         }
+    }
+
+    /// The times that `--preserve-timestamps` gives to DEST: those from before the input is read. `None` of what is no file.
+    pub(crate) fn times(&self) -> Option<Times> {
+        match &self.origin {
+            Origin::File(_, metadata, _) if metadata.kind == Kind::Regular => {
+                Some(metadata.times())
+            }
+            Origin::File(..) | Origin::Stdin(_) | Origin::Command(_) => None,
+        }
+    }
+
+    /// Refuses an input that has no times to preserve.
+    pub(crate) fn check_times(&self, request: &Request) -> Result<(), Failure> {
+        if request.attributes.preserve_times && self.times().is_none() {
+            return Err(Failure::Usage(anyhow!(
+                "{}: --preserve-timestamps needs a regular file",
+                self.cannot_read()
+            )));
+        }
+        Ok(())
     }
 
     pub(crate) fn cannot_read(&self) -> String {

@@ -349,7 +349,12 @@ impl<'d> Staged<'d, Sealed> {
         // A program that is started closes its copies of our descriptors, and with them takes an error that only a close
         // reports, and only once.
         sys::close_error(&self.file).with_context(|| self.destination.cannot("write"))?;
-        validator.check(file, self.attributes(), self.destination, place)
+        validator.check(file, self.attributes(), self.destination, place)?;
+        if let CommitMethod::Rename(_) = self.method {
+            // To copy it was to read it.
+            self.attributes().set_times(file, self.destination)?;
+        }
+        Ok(())
     }
 
     /// Puts the file on the disk, as far as that was asked for, and collects the errors that only a close reports; NFS sends

@@ -122,8 +122,10 @@ pub(crate) fn prepare<'d>(
         old.as_ref(),
     )
     .map_err(|error| request.with_lock_hint(file.source, error))?;
+    input.check_times(request)?;
     backup::check_source(destination, before, backups, numbers, input.metadata())?;
-    let wanted = Attributes::requested(&request.attributes, context.owners, input.mode());
+    let (mode, times) = (input.mode(), input.times());
+    let wanted = Attributes::requested(&request.attributes, context.owners, mode, times);
     let draft = match refusal.map_or_else(|| create(&wanted), Err) {
         Err(error) if may_be_equal(request, old.as_ref()) => {
             Staged::compare_only(destination, error)?

@@ -12,7 +12,7 @@ use super::{Args, EarlyExit, USAGE, fast_path};
 use crate::message::{Quoted, Verbosity};
 use crate::request::{
     AttributeOptions, Command, CreateDirs, EmptyInput, Files, Group, Guards, IfUnchanged, InPlace,
-    Links, Locking, Overwrite, Request, Separator, Source, Sources, Start, Sync,
+    Links, Locking, Overwrite, Request, Separator, Source, Sources, Start, Sync, is_stdin,
 };
 
 /// Reads the words of the command line, the program's own name first.
@@ -83,6 +83,9 @@ fn request(
             None => one(mem::take(&mut args.operands), after, words)?,
         },
     };
+    if args.preserve_timestamps {
+        check_times(&files, args.append)?;
+    }
     let Owner { user, group } = args.owner.unwrap_or_default();
     let group = match (group, args.group) {
         (Some(_), Some(_)) => {
@@ -144,6 +147,7 @@ fn request(
             mode: args.mode,
             owner: user,
             group,
+            preserve_times: args.preserve_timestamps,
         },
         backups: backups(args.backup, args.suffix)?,
         in_place: args.inplace.unwrap_or_default(),
@@ -155,6 +159,28 @@ fn request(
             _ => Verbosity::Normal,
         },
     })
+}
+
+/// Refuses `--preserve-timestamps` for an input that has no times, as far as the words tell.
+fn check_times(files: &Files, appends: bool) -> Result<(), String> {
+    let reason = match files {
+        _ if appends => "with --append, only a part of DEST is SOURCE's",
+        Files::One {
+            source: Source::Command(_),
+            ..
+        } => "the output of a command has no times to preserve",
+        Files::One {
+            source: Source::File(path),
+            ..
+        } if !is_stdin(path) => return Ok(()),
+        Files::One { .. } => {
+            "standard input has no times to preserve; -D makes missing directories"
+        }
+        Files::Into { .. } => return Ok(()),
+    };
+    Err(format!(
+        "--preserve-timestamps gives SOURCE's times to DEST: {reason}"
+    ))
 }
 
 /// Takes all operands for SOURCEs.

@@ -128,7 +128,10 @@ const SYNONYMS: [(&[&str], &str); 16] = [
         &["--diff", "--if-changed", "--update"],
         "-C leaves a DEST alone that has the content already",
     ),
-    (&["--preserve"], "--keep says which attributes are kept"),
+    (
+        &["--preserve"],
+        "--keep says which attributes of DEST are kept, and -p gives it SOURCE's times",
+    ),
     (
         &["--null", "-0"],
         "--files0-from takes names that end with NUL",

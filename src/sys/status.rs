@@ -35,6 +35,15 @@ pub(crate) struct Time {
     nanoseconds: i64,
 }
 
+impl From<Time> for Timespec {
+    fn from(time: Time) -> Self {
+        Self {
+            tv_sec: time.seconds,
+            tv_nsec: time.nanoseconds,
+        }
+    }
+}
+
 /// Sets the time of the last write.
 pub(crate) fn set_modified(file: impl AsFd, time: Time) -> Result<()> {
     let times = Timestamps {
@@ -42,10 +51,24 @@ pub(crate) fn set_modified(file: impl AsFd, time: Time) -> Result<()> {
             tv_sec: 0,
             tv_nsec: UTIME_OMIT,
         },
-        last_modification: Timespec {
-            tv_sec: time.seconds,
-            tv_nsec: time.nanoseconds,
-        },
+        last_modification: time.into(),
+    };
+    fs::futimens(file, &times)
+}
+
+/// The times of a file that can be set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Times {
+    accessed: Time,
+    modified: Time,
+}
+
+/// Sets the times of the last read and of the last write. Errors: EPERM, also for the times that it has, if the file is
+/// another user's.
+pub(crate) fn set_times(file: impl AsFd, times: Times) -> Result<()> {
+    let times = Timestamps {
+        last_access: times.accessed.into(),
+        last_modification: times.modified.into(),
     };
     fs::futimens(file, &times)
 }
@@ -62,6 +85,8 @@ pub(crate) struct Metadata {
     /// Bytes.
     pub(crate) size: u64,
     pub(crate) identity: Identity,
+    /// The time of the last read, which the kernel may not have set.
+    accessed: Time,
     /// The time of the last write.
     pub(crate) modified: Time,
     /// The time of the last change of content, attributes or links (ctime).
@@ -75,6 +100,13 @@ pub(crate) struct Metadata {
 }
 
 impl Metadata {
+    pub(crate) fn times(&self) -> Times {
+        Times {
+            accessed: self.accessed,
+            modified: self.modified,
+        }
+    }
+
     pub(crate) fn is_on_filesystem_of(&self, other: &Self) -> bool {
         self.identity.device == other.identity.device
     }
@@ -129,6 +161,10 @@ fn look(directory: BorrowedFd<'_>, name: &Path, flags: AtFlags) -> Result<Metada
             device: (seen.stx_dev_major, seen.stx_dev_minor),
             inode: seen.stx_ino,
         },
+        accessed: Time {
+            seconds: seen.stx_atime.tv_sec,
+            nanoseconds: seen.stx_atime.tv_nsec.into(),
+        },
         modified: Time {
             seconds: seen.stx_mtime.tv_sec,
             nanoseconds: seen.stx_mtime.tv_nsec.into(),
@@ -155,6 +191,10 @@ fn fstatat_fallback(directory: BorrowedFd<'_>, name: &Path, flags: AtFlags) -> R
         identity: Identity {
             device: (fs::major(seen.st_dev), fs::minor(seen.st_dev)),
             inode: seen.st_ino,
+        },
+        accessed: Time {
+            seconds: seen.st_atime,
+            nanoseconds: i64::try_from(seen.st_atime_nsec).unwrap_or(0),
         },
         modified: Time {
             seconds: seen.st_mtime,

@@ -78,6 +78,7 @@ mod options {
     mod no_clobber;
     mod owner;
     mod owner_group;
+    mod preserve_timestamps;
     mod progress;
     mod progress_widths;
     mod sha256;

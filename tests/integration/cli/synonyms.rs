@@ -26,7 +26,10 @@ const SYNONYMS: &[(&str, &str)] = &[
         "--if-changed",
         "-C leaves a DEST alone that has the content already",
     ),
-    ("--preserve", "--keep says which attributes are kept"),
+    (
+        "--preserve",
+        "--keep says which attributes of DEST are kept, and -p gives it SOURCE's times",
+    ),
     ("-0", "--files0-from takes names that end with NUL"),
     (
         "-r",

@@ -12,7 +12,7 @@ use proptest::prelude::*;
 
 use crate::harness::{Done, Sandbox, Witness, check_message};
 
-pub(crate) const OPTIONS: [&str; 29] = [
+pub(crate) const OPTIONS: [&str; 30] = [
     "--min-size",
     "--command",
     "--append",
@@ -28,6 +28,7 @@ pub(crate) const OPTIONS: [&str; 29] = [
     "--mode",
     "--owner",
     "--group",
+    "--preserve-timestamps",
     "--no-dereference",
     "--force",
     "--create-dirs",

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 /// Every option, and values for it: for most, such as it takes and such as it does not.
-pub(super) const OPTIONS: [(&str, &[&str]); 37] = [
+pub(super) const OPTIONS: [(&str, &[&str]); 38] = [
     ("--append", &[]),
     ("--command", COMMAND_STRINGS),
     ("-c", COMMAND_STRINGS),
@@ -86,6 +86,7 @@ pub(super) const OPTIONS: [(&str, &[&str]); 37] = [
         "--group",
         &["root", "0", "nogroup", "no-such-group", "-1", ""],
     ),
+    ("--preserve-timestamps", &[]),
     ("--no-dereference", &[]),
     ("--force", &[]),
     ("--create-dirs", &[]),
