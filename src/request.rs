@@ -11,6 +11,7 @@ use clap::ValueEnum;
 use crate::message::{Chain, Quoted, Verbosity};
 use crate::mode::ModeChange;
 use crate::outcome::StatusScheme;
+use crate::sys::Errno;
 
 /// A SHA-256 digest.
 pub(crate) type Sha256Digest = [u8; 32];
@@ -44,14 +45,24 @@ impl Request {
         }
     }
 
-    /// Adds what `--lock 5 f` was meant to be to the error of a SOURCE that cannot be opened.
-    pub(crate) fn with_lock_hint(&self, source: &Source, error: Error) -> Error {
+    /// Adds what `--lock 5 f` or `-t d -- cat f` was meant to be to the error of a SOURCE that does not exist.
+    pub(crate) fn with_hint(&self, source: &Source, error: Error) -> Error {
+        if error.downcast_ref() != Some(&Errno::NOENT) {
+            return error;
+        }
         let seconds = match source {
             Source::File(path) => path.to_str().filter(|name| name.parse::<f64>().is_ok()),
             Source::Stdin | Source::Command(_) => None,
         };
-        match (self.locking, seconds) {
-            (Locking::Exclusive(None), Some(seconds)) => anyhow!(
+        match (&self.files, self.locking, seconds) {
+            (
+                Files::Into {
+                    sources: Sources::BehindDashes(_),
+                    ..
+                },
+                ..,
+            ) => anyhow!("{}; -t takes SOURCEs, and no COMMAND", Chain(&error)),
+            (_, Locking::Exclusive(None), Some(seconds)) => anyhow!(
                 "{}; to wait at most {seconds} seconds, use --lock={seconds}",
                 Chain(&error)
             ),
@@ -99,6 +110,8 @@ pub(crate) enum Files {
 #[derive(Debug)]
 pub(crate) enum Sources {
     Named(Vec<OsString>),
+    /// The same, all behind `--`, where a COMMAND would be.
+    BehindDashes(Vec<OsString>),
     Listed {
         /// The file with the names; `None` for standard input.
         list: Option<PathBuf>,

@@ -121,7 +121,7 @@ pub(crate) fn prepare<'d>(
         before,
         old.as_ref(),
     )
-    .map_err(|error| request.with_lock_hint(file.source, error))?;
+    .map_err(|error| request.with_hint(file.source, error))?;
     input.check_times(request)?;
     backup::check_source(destination, before, backups, numbers, input.metadata())?;
     let (mode, times) = (input.mode(), input.times());

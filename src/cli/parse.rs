@@ -206,6 +206,11 @@ fn many(
         return Err("DIR is empty: this directory is '.'".to_owned());
     }
     let mut operands = mem::take(&mut args.operands);
+    let named = if operands.is_empty() && after.is_some() {
+        Sources::BehindDashes
+    } else {
+        Sources::Named
+    };
     operands.extend(after.unwrap_or_default());
     let listed = |list: OsString, separator| Sources::Listed {
         list: (list != "-").then(|| PathBuf::from(list)),
@@ -225,7 +230,7 @@ fn many(
                 Quoted(&directory)
             ));
         }
-        (None, None, Some(_)) => Sources::Named(operands),
+        (None, None, Some(_)) => named(operands),
         (Some(list), None, None) => listed(list, Separator::Newline),
         (None, Some(list), None) => listed(list, Separator::Nul),
         (lines, _, Some(extra)) => {

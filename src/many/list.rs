@@ -28,7 +28,7 @@ pub(super) struct SourceEntry {
 /// Reads the list, if there is one.
 pub(super) fn read(sources: &Sources, empty: EmptyInput) -> Result<Vec<SourceEntry>, Failure> {
     let names = match sources {
-        Sources::Named(names) => names.clone(),
+        Sources::Named(names) | Sources::BehindDashes(names) => names.clone(),
         Sources::Listed { list, separator } => {
             let names = split(&content(list.as_deref())?, *separator);
             for name in &names {

@@ -326,6 +326,29 @@ fn seconds_as_an_operand_are_told_how_to_be_given() {
 }
 
 #[test]
+fn a_command_behind_a_directory_is_told_that_there_is_none() {
+    let sandbox = sandbox("");
+    let told = |words: &[&str], line: &str| {
+        let done = sandbox.atomwrite(words).output();
+        assert_eq!(done.stderr, format!("atomwrite: {line}\n"));
+        assert_eq!(done.code(), Some(1), "{done:?}");
+    };
+    told(
+        &["-t", "dir", "--", "cat", "in"],
+        "cannot open 'cat': no such file or directory; -t takes SOURCEs, and no COMMAND; 'dir' is unchanged",
+    );
+    told(
+        &["-t", "dir", "cat", "in"],
+        "cannot open 'cat': no such file or directory; 'dir' is unchanged",
+    );
+    // There it only ends the options.
+    sandbox
+        .atomwrite(["-t", "dir", "--", "in"])
+        .leaves(["dir", "dir/in", "in", "out"])
+        .succeeds();
+}
+
+#[test]
 fn a_program_that_cannot_be_asked_for_a_name_is_an_error() {
     let sandbox = sandbox("mkdir path; touch path/getent");
     let done = sandbox
