@@ -194,12 +194,14 @@ impl Spool<'_> {
                 sys::set_size(file.as_fd(), self.size).with_context(cannot)?;
             }
             state = State::Unsynced;
+            // They are put on the disk with the content.
+            let attributes = set_attributes();
             if context.sync() != Sync::None {
                 sys::sync_in_place(file).with_context(cannot)?;
             }
             sys::close_error(file).with_context(cannot)?;
             state = State::Complete;
-            set_attributes()
+            attributes
         };
         let finished = finish();
         (Written { bytes, state }, finished)

@@ -256,10 +256,18 @@ fn answer(call: &Call, ended: &Ended, found: &mut Found) {
     if stderr.contains("panicked") {
         wrong("it panicked");
     }
+    // Without operands, the forms follow the error.
     if stderr.lines().any(|line| {
-        !["atomwrite: ", "bash: ", "sh: ", "cat: "]
-            .iter()
-            .any(|whose| line.starts_with(whose))
+        ![
+            "atomwrite: ",
+            "bash: ",
+            "sh: ",
+            "cat: ",
+            "Usage: atomwrite ",
+            "       atomwrite ",
+        ]
+        .iter()
+        .any(|whose| line.starts_with(whose))
     }) {
         wrong("a line on stderr does not say whose it is");
     }
