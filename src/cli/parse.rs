@@ -37,10 +37,7 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Request
 fn slow(words: &[OsString]) -> Result<Args, clap::Error> {
     let mut table = Args::command();
     let mut matches = table.try_get_matches_from_mut(words)?;
-    let args = Args::from_arg_matches_mut(&mut matches);
-    // To free what the process ends with is a tenth of the work before the first byte.
-    mem::forget((table, matches));
-    args
+    Args::from_arg_matches_mut(&mut matches)
 }
 
 /// The command line, cut at the first `--`.
