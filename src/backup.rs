@@ -38,6 +38,8 @@ pub(crate) struct NewBackup {
     name: PathBuf,
     identity: Identity,
     of: Identity,
+    /// How many names DEST has, at least, if nobody has removed one.
+    links: u32,
     stays: bool,
 }
 
@@ -218,7 +220,7 @@ fn copy(
             Some(_) => Err(anyhow!("it is not a regular file").into()),
         };
     };
-    let of = old.metadata.identity;
+    let (of, links) = (old.metadata.identity, old.metadata.links);
     let content = old.content().context("it cannot be read")?;
     // Of the same file: by its name, another one's attributes could come with this content.
     let attributes = Attributes::for_copy().of(destination, &old)?;
@@ -270,6 +272,7 @@ fn copy(
         name: path,
         identity,
         of,
+        links,
         stays,
     });
     Ok((made, Some((file, temporary))))
@@ -296,6 +299,7 @@ fn new_link(destination: &Destination, name: PathBuf, of: Identity, stays: bool)
             name,
             identity: linked.identity,
             of,
+            links: linked.links,
             stays,
         }),
         // Another run has taken its own backup back.
@@ -342,10 +346,12 @@ impl NewBackup {
 impl Drop for NewBackup {
     fn drop(&mut self) {
         let directory = self.destination.directory().fd.as_fd();
+        // cifs deletes a DEST that this machine has open, and then the rename fails. Its name can still be seen, but counts no
+        // more as a link.
+        let is_there = |now: Metadata| now.identity == self.of && now.links >= self.links;
+        let now = self.destination.snapshot_errno();
         if !self.stays
-            // cifs deletes a DEST that this machine has open, and then the rename fails: its name is there, without a file.
-            && self.destination.snapshot_errno().is_ok_and(|now| now.is_some_and(|now| now.links > 0))
-            && identity_of(&self.destination) == Some(self.of)
+            && now.is_ok_and(|now| now.is_some_and(is_there))
             && has_name(directory, &self.name, self.identity)
         {
             // The error under way is what the user needs to know.
