@@ -293,18 +293,20 @@ fn link_dest(destination: &Destination, name: &Path) -> Result<(), Errno> {
 
 fn new_link(destination: &Destination, name: PathBuf, of: Identity, stays: bool) -> Made {
     let linked = sys::metadata_at(destination.directory().fd.as_fd(), &name);
-    match linked {
-        Ok(linked) => Made::Backup(NewBackup {
-            destination: destination.clone(),
-            name,
-            identity: linked.identity,
-            of,
-            links: linked.links,
-            stays,
-        }),
+    let (identity, links) = match linked {
+        Ok(linked) => (linked.identity, linked.links),
         // Another run has taken its own backup back.
-        Err(_) => Made::NothingThere,
-    }
+        Err(Errno::NOENT) => return Made::NothingThere,
+        Err(_) => (of, 0),
+    };
+    Made::Backup(NewBackup {
+        destination: destination.clone(),
+        name,
+        identity,
+        of,
+        links,
+        stays,
+    })
 }
 
 /// Says whether a copy is possible where a link is not.

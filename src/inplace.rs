@@ -5,6 +5,7 @@
 //! reported as what it is: DEST is a mix of new and old.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
@@ -16,7 +17,7 @@ use crate::copy_error::CopyError;
 use crate::destination::Destination;
 use crate::message::Chain;
 use crate::outcome::{Change, Failure, Outcome};
-use crate::request::{Overwrite, Start, Sync};
+use crate::request::{Backups, Overwrite, Start, Sync};
 use crate::run_context::RunContext;
 use crate::signals;
 use crate::sys::{self, Errno, Kind, Metadata};
@@ -55,21 +56,27 @@ pub(crate) fn overwrite(
         Some(file) => file,
         None => open(destination, seen.kind)?,
     };
-    let backup = match context.backups() {
-        Some(backups) if is_regular => {
-            backup::make_copy(destination, backups, context.numbers, context.sync())?
-        }
-        _ => None,
-    };
-    // A backup of another file, or none, would be no backup.
     check_target(&file, spool, destination, seen, context.request.start)?;
     signals::check()?;
     attributes.may_set_times(file.as_fd(), destination)?;
-    attributes.restrict_mode(file.as_fd(), destination)?;
-    if is_regular {
-        let reserved = spool.preallocate(&file, destination);
-        reserved.inspect_err(|_| undo_preparation(file.as_fd(), seen))?;
+    let backups = context.backups().filter(|_| is_regular);
+    if backups.is_none() {
+        attributes.restrict_mode(file.as_fd(), destination)?;
+    } else {
+        // Only the owner of DEST can put back its time, which the next step changes.
+        sys::may_write(destination.directory().fd.as_fd(), Path::new("."))
+            .with_context(|| destination.cannot("back up"))?;
     }
+    let backup = prepare(
+        spool,
+        &file,
+        destination,
+        seen,
+        attributes,
+        backups,
+        context,
+    )
+    .inspect_err(|_| undo_preparation(file.as_fd(), seen))?;
     context.messages.warn(format_args!(
         "overwriting {} in place: readers may see partial content, and an interruption will leave it",
         destination.typed()
@@ -99,6 +106,38 @@ pub(crate) fn overwrite(
         backup: backup.map(NewBackup::confirm),
         ..outcome(destination, Change::WrittenInPlace, spool.size)
     })
+}
+
+/// Reserves the space, and makes the backup last, because an older one that it replaces does not come back.
+fn prepare(
+    spool: &Spool<'_>,
+    file: &OwnedFd,
+    destination: &Destination,
+    seen: Metadata,
+    attributes: &Attributes,
+    backups: Option<&Backups>,
+    context: &RunContext<'_>,
+) -> Result<Option<NewBackup>, Failure> {
+    let directory = destination.directory().fd.as_fd();
+    if seen.kind == Kind::Regular {
+        spool.preallocate(file, destination)?;
+    }
+    let Some(backups) = backups else {
+        return Ok(None);
+    };
+    let backup = backup::make_copy(destination, backups, context.numbers, context.sync())?;
+    // A backup of another file, or none, would be no backup.
+    if backup.is_none() || !has_name(directory, destination.name(), seen.identity) {
+        return Err(not_checked(destination));
+    }
+    attributes.restrict_mode(file.as_fd(), destination)?;
+    Ok(backup)
+}
+
+/// DEST has been replaced, or is gone.
+pub(crate) fn not_checked(destination: &Destination) -> Failure {
+    let cannot = destination.cannot("write");
+    anyhow!("{cannot}: it is not the file that was checked").into()
 }
 
 /// Creates a missing DEST, where the filesystem refuses to rename a file to it. `None` if it has appeared.
@@ -186,7 +225,9 @@ impl Spool<'_> {
             .map_err(Into::into)
             .and_then(|()| copy_all(&mut transfer, self.file));
         // A write that failed may have written a part.
-        let bytes = sys::position(file.as_fd()).unwrap_or(transfer.size());
+        let bytes = sys::position(file.as_fd())
+            .unwrap_or(0)
+            .max(transfer.size());
         let mut state = State::Broken;
         let finish = || -> Result<()> {
             copied.with_context(cannot)?;

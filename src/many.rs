@@ -218,6 +218,7 @@ fn commit(
         }
     }
     signals::check()?;
+    signals::hold();
     let mut outcomes = Vec::with_capacity(steps.len());
     let mut warnings = Vec::new();
     let mut steps = steps.into_iter();

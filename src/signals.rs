@@ -10,11 +10,15 @@
 use std::error::Error;
 use std::fmt::{self, Display};
 use std::os::fd::BorrowedFd;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
 use crate::sys::{self, Errno, Event, Ready};
+
+static HELD: AtomicBool = AtomicBool::new(false);
 
 /// A signal came that ends the run. DEST is untouched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,9 +46,14 @@ pub(crate) fn is_guarded() -> bool {
     sys::are_signals_blocked()
 }
 
+/// Has signals wait for the end of the run: the commit of many files has begun.
+pub(crate) fn hold() {
+    HELD.store(true, Relaxed);
+}
+
 /// Returns the signal that came, if any. Costs nothing unless guarded.
 pub(crate) fn check() -> Result<(), Interrupted> {
-    if !is_guarded() {
+    if !is_guarded() || HELD.load(Relaxed) {
         return Ok(());
     }
     if sys::are_signals_pending() {
@@ -88,6 +97,7 @@ pub(crate) fn pause(time: Duration) -> Result<(), Interrupted> {
 /// Ends the guard at the end of the run: ends this process by the signal that came, or by one that is pending. Returns the
 /// exit status where there is none, and as PID 1, which signals do not kill.
 pub(crate) fn finish(status: u8) -> u8 {
+    HELD.store(false, Relaxed);
     match check() {
         Ok(()) => status,
         Err(Interrupted(signal)) => {

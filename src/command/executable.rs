@@ -26,10 +26,13 @@ pub(super) enum Interpreter {
     Loader,
 }
 
-/// Finds the script without `#!` that a name stands for: a shell runs it.
+/// Finds the script without `#!` that a name stands for: a shell runs it. Only the file that the kernel did not execute can be
+/// that.
 pub(super) fn script(name: &OsStr) -> Option<PathBuf> {
-    let is_script = |path: &PathBuf| head(path).is_some_and(|head| is_text(&head));
-    executables(name).find(is_script)
+    let with_heads = executables(name).filter_map(|path| head(&path).map(|head| (path, head)));
+    let mut refused = with_heads.filter(|(_, head)| !head.starts_with(b"#!"));
+    let (path, head) = refused.next()?;
+    is_text(&head).then_some(path)
 }
 
 /// What must run the executable file that a name stands for.

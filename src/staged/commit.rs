@@ -96,7 +96,7 @@ impl Staged<'_, Synced> {
             file: self.file.as_fd(),
             size: self.phase.content.size,
         };
-        loop {
+        for _ in 0..MAX_RENAMES {
             if let Some(seen) = *seen {
                 let in_place = InPlace::Always;
                 let rules = Rules {
@@ -108,17 +108,17 @@ impl Staged<'_, Synced> {
             }
             // What was to be overwritten can have been a device.
             if is_spool {
-                return Err(anyhow!(
-                    "{}: it is not the file that was checked",
-                    destination.cannot("write")
-                )
-                .into());
+                return Err(inplace::not_checked(destination));
             }
             if let Some(outcome) = inplace::create(&spool, destination, attributes, context)? {
                 return Ok(outcome);
             }
             *seen = destination.snapshot()?;
+            if context.request.appends() {
+                checks::append_base(destination, None, *seen)?;
+            }
         }
+        Err(keeps_appearing(destination))
     }
 
     /// Renames the file to DEST, in its own directory, with the attributes that DEST has now. `None` if that is impossible, and
@@ -262,10 +262,12 @@ pub(super) fn rename(
         (Some(backups), Some(_)) => backup::make(destination, backups, context.numbers)?,
         _ => None,
     };
+    // What has the name now and was not there a moment ago has no backup yet, and perhaps other attributes.
+    let was_missing = seen.is_none() || (context.backups().is_some() && backup.is_none());
     let (directory, to) = (destination.directory().fd.as_fd(), destination.name());
     let moved = if context.request.overwrite == Overwrite::Never {
         name.rename_noreplace(directory, to)
-    } else if seen.is_none() {
+    } else if was_missing {
         match name.rename_noreplace(directory, to) {
             // A filesystem that has neither such a rename nor links: there, DEST was missing a moment ago.
             Err(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS | Errno::MLINK) => {
@@ -284,7 +286,7 @@ pub(super) fn rename(
         Err(Errno::EXIST) if context.request.overwrite == Overwrite::Never => {
             return Err(checks::exists(destination));
         }
-        Err(Errno::EXIST) if seen.is_none() => return Ok(Renaming::Appeared),
+        Err(Errno::EXIST) if was_missing => return Ok(Renaming::Appeared),
         Err(Errno::PERM | Errno::XDEV | Errno::OPNOTSUPP | Errno::NOSYS)
             if context.request.in_place != InPlace::Never =>
         {

@@ -44,6 +44,10 @@ impl Seal {
             return Ok(None);
         }
         let (attributes, seen) = self.attributes.read_from(destination, latest)?;
+        if seen.is_none() {
+            self.seen = None;
+            return Ok(None);
+        }
         let in_place = InPlace::Never;
         let rules = Rules {
             in_place,

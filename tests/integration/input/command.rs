@@ -474,3 +474,22 @@ fn a_status_for_unchanged_is_ours() {
     )
     .fails(5);
 }
+
+#[test]
+fn a_later_script_of_the_same_name_is_not_run_for_one_that_is_no_text() {
+    let sandbox = Sandbox::new();
+    for (directory, content) in [("one", "ab\0cd"), ("two", "echo from two")] {
+        sandbox.mkdir(directory);
+        sandbox.write_with_mode(format!("{directory}/program"), content, 0o755);
+    }
+    let path = format!(
+        "{}:{}",
+        sandbox.path("one").display(),
+        sandbox.path("two").display()
+    );
+    sandbox
+        .atomwrite(["out", "--", "program"])
+        .env("PATH", path)
+        .says("cannot run 'program'")
+        .fails(126);
+}

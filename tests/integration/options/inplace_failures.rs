@@ -201,3 +201,37 @@ fn what_fails_after_the_last_byte_is_told_as_what_it_is() {
         "atomwrite: cannot write 'out': input/output error; the file may be a mix of new and old\n"
     );
 }
+
+#[test]
+fn a_run_that_fails_before_it_writes_leaves_an_older_backup_alone() {
+    needs_mounts!();
+    let mount = Mount::tmpfs("size=256k");
+    let sandbox = Sandbox::in_dir(mount.path());
+    sandbox.write("out", "old");
+    sandbox.write("out~", "older");
+    let run = |validator: &'static str| {
+        sandbox.atomwrite([
+            "-q",
+            "--backup=simple",
+            "--inplace=always",
+            "--validate",
+            validator,
+            "out",
+        ])
+    };
+    let done = run("true").stdin(vec![b'n'; 1 << 20]).output();
+    assert_eq!(done.code(), Some(1), "{done:?}");
+    assert!(done.stderr.contains("no space left on device"), "{done:?}");
+    assert_eq!(sandbox.text("out~"), "older");
+
+    let done = run(r#"echo other >"$2.new"; mv "$2.new" "$2""#)
+        .stdin("new")
+        .output();
+    assert_eq!(done.code(), Some(1), "{done:?}");
+    assert!(
+        done.stderr.contains("it is not the file that was checked"),
+        "{done:?}"
+    );
+    assert_eq!(sandbox.text("out~"), "older");
+    assert_eq!(sandbox.text("out"), "other\n");
+}
