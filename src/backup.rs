@@ -186,7 +186,7 @@ fn link(
                 Some(next) => name = next,
                 None => break,
             },
-            Err(errno) => return refused(errno),
+            Err(errno) => return refused(destination, errno),
         }
     }
     // An older simple backup is replaced in one call. Renamed over another link of the same file, the first one stays.
@@ -197,7 +197,7 @@ fn link(
     let temporary = match linked {
         Ok((temporary, ())) => temporary,
         Err(error) => match Errno::from_io_error(&error) {
-            Some(errno) => return refused(errno),
+            Some(errno) => return refused(destination, errno),
             None => return Err(anyhow!(error).into()),
         },
     };
@@ -310,7 +310,7 @@ fn new_link(destination: &Destination, name: PathBuf, of: Identity, stays: bool)
 }
 
 /// Says whether a copy is possible where a link is not.
-fn refused(errno: Errno) -> Result<Made, Failure> {
+fn refused(destination: &Destination, errno: Errno) -> Result<Made, Failure> {
     match errno {
         // fs.protected_hardlinks, or no links at all; EMLINK: it has as many as it can have; EXDEV: it counts for another
         // quota than its directory (xfs, ext4).
@@ -320,6 +320,8 @@ fn refused(errno: Errno) -> Result<Made, Failure> {
         | Errno::NOSYS
         | Errno::MLINK
         | Errno::XDEV => Ok(Made::LinkRefused),
+        // A filter can answer so, too.
+        Errno::NOENT if identity_of(destination).is_some() => Ok(Made::LinkRefused),
         Errno::NOENT => Ok(Made::NothingThere),
         errno => Err(anyhow!(errno).into()),
     }
