@@ -38,7 +38,7 @@ pub(crate) struct NewBackup {
     name: PathBuf,
     identity: Identity,
     of: Identity,
-    /// How many names DEST has, at least, if nobody has removed one.
+    /// How many names DEST has, unless one is removed.
     links: u32,
     stays: bool,
 }

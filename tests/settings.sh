@@ -67,5 +67,5 @@ in_chroot() {
     ' sh "$scratch/root" "$@"
 }
 
-setting 'as an ordinary user' 200 as_user
+setting 'as an ordinary user' 180 as_user
 setting 'without user namespaces and mounts' 80 in_chroot

@@ -132,7 +132,7 @@ impl<'a> Applier<'a> {
             acl.revoke_group();
         }
         let mode = self.changed(old_mode & !0o007 | acl.others());
-        // With the mode that it will have: nobody may open a file by the list who will not by the mode.
+        // With the mode that it will have: the list must not allow more than that mode.
         acl.set_mode(mode);
         match sys::set_attribute(self.file, acl::ACCESS, acl.as_bytes()) {
             // The mode's group bits are the list's mask; chmod sets both.

@@ -255,7 +255,7 @@ pub(crate) fn make_private_directory(parent: BorrowedFd<'_>, name: &Path) -> Res
 
 /// Opens a directory to empty it, and gives its owner all rights to it, as it may not even be readable. Errors: EXDEV if
 /// something is mounted there, also of the same filesystem; ENOTDIR if it is not a directory; ENOSYS or EPERM where the
-/// kernel or a filter does not have the call, and nobody knows.
+/// kernel or a filter does not have the call.
 pub(crate) fn open_to_empty(parent: BorrowedFd<'_>, name: &Path) -> Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let same_mount = ResolveFlags::NO_XDEV;

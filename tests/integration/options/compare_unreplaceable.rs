@@ -1,7 +1,9 @@
 //! A DEST that nothing can be renamed to: `-C` compares it with the input as that arrives, and `--inplace` writes into it
 //! where the filesystem refuses the rename itself. A directory that is gone is said to be gone.
 
+use std::fs::{self, Permissions};
 use std::io::Seek;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use crate::harness::{
@@ -13,6 +15,8 @@ enum Obstacle {
     Flag(&'static str, PathBuf),
     Mounted(#[expect(dead_code, reason = "it is unmounted when dropped")] Cover),
     ReadOnly(Mount),
+    /// A directory in which nothing can be made.
+    Closed(PathBuf),
     Owner,
 }
 
@@ -24,24 +28,28 @@ impl Drop for Obstacle {
                 [format!("-{flag}").as_ref(), path.as_os_str()],
             )),
             Self::ReadOnly(mount) => mount.remount("rw"),
+            Self::Closed(path) => {
+                fs::set_permissions(path, Permissions::from_mode(0o755)).unwrap();
+            }
             Self::Mounted(_) | Self::Owner => {}
         }
     }
 }
 
-/// A sandbox with `out`, which holds "old" and cannot be replaced, and what the refusal says.
-fn obstructed(which: &str) -> (Obstacle, Sandbox, &'static str) {
+/// A sandbox with `out`, which holds "old" and cannot be replaced, and what the refusal says. The obstacle comes second: it is
+/// dropped first, or the sandbox could not be removed.
+fn obstructed(which: &str) -> (Sandbox, Obstacle, &'static str) {
     let flagged = |flag: &'static str, reason| {
         let sandbox = Sandbox::new();
         let path = sandbox.write("out", "old");
         tool("chattr", [format!("+{flag}").as_ref(), path.as_os_str()]);
-        (Obstacle::Flag(flag, path), sandbox, reason)
+        (sandbox, Obstacle::Flag(flag, path), reason)
     };
     let of_others = |directory: u32, file: u32, reason| {
         let sandbox = Sandbox::new();
         sandbox.write_with_mode("out", "old", file);
         sandbox.chmod(".", directory);
-        (Obstacle::Owner, sandbox, reason)
+        (sandbox, Obstacle::Owner, reason)
     };
     match which {
         "immutable" => flagged("i", "it is immutable"),
@@ -51,19 +59,31 @@ fn obstructed(which: &str) -> (Obstacle, Sandbox, &'static str) {
             let mounted = sandbox.aside("mounted");
             std::fs::write(&mounted, "old").unwrap();
             let cover = Cover::bind(&mounted, &sandbox.write("out", "below"));
-            (Obstacle::Mounted(cover), sandbox, "it is a mount point")
+            (sandbox, Obstacle::Mounted(cover), "it is a mount point")
         }
         "read-only mount" => {
             let mount = Mount::tmpfs("size=1m");
             let sandbox = Sandbox::in_dir(mount.path());
             sandbox.write("out", "old");
             mount.remount("ro");
-            (Obstacle::ReadOnly(mount), sandbox, "read-only file system")
+            (sandbox, Obstacle::ReadOnly(mount), "read-only file system")
         }
         "another user's directory" => of_others(0o755, 0o666, "permission denied"),
         "mode 444" => of_others(0o777, 0o444, "permission denied"),
         other => panic!("{other}?"),
     }
+}
+
+/// The first of them that this user can make.
+fn obstructed_for_us() -> (Sandbox, Obstacle, &'static str) {
+    if rustix::process::geteuid().is_root() {
+        return obstructed("immutable");
+    }
+    let sandbox = Sandbox::new();
+    sandbox.write("out", "old");
+    sandbox.chmod(".", 0o555);
+    let closed = Obstacle::Closed(sandbox.root().to_owned());
+    (sandbox, closed, "permission denied")
 }
 
 #[test]
@@ -78,7 +98,7 @@ fn content_that_is_there_already_is_no_error_and_other_content_is() {
         "another user's directory",
         "mode 444",
     ] {
-        let (obstacle, sandbox, reason) = obstructed(which);
+        let (sandbox, obstacle, reason) = obstructed(which);
         let run = |arguments: &[&str]| {
             let run = sandbox.atomwrite(arguments.to_vec());
             match obstacle {
@@ -109,9 +129,7 @@ fn content_that_is_there_already_is_no_error_and_other_content_is() {
 
 #[test]
 fn the_guards_are_asked_although_nothing_is_stored() {
-    needs_root!();
-    needs_tool!("chattr");
-    let (_obstacle, sandbox, _) = obstructed("immutable");
+    let (sandbox, _obstacle, _) = obstructed_for_us();
     let validated = |program: &'static str| {
         sandbox
             .atomwrite(["-C", "--validate", program, "out"])
@@ -129,9 +147,7 @@ fn the_guards_are_asked_although_nothing_is_stored() {
 
 #[test]
 fn the_refusal_follows_the_first_difference() {
-    needs_root!();
-    needs_tool!("chattr");
-    let (_obstacle, sandbox, reason) = obstructed("immutable");
+    let (sandbox, _obstacle, reason) = obstructed_for_us();
     let mut run = sandbox.atomwrite(["-C", "out"]).stdin_held().start();
     run.feed("oh");
     let done = run.wait_with_input_open();
@@ -146,9 +162,7 @@ fn the_refusal_follows_the_first_difference() {
 
 #[test]
 fn without_compare_it_is_refused_before_any_input_is_read() {
-    needs_root!();
-    needs_tool!("chattr");
-    let (_obstacle, sandbox, reason) = obstructed("immutable");
+    let (sandbox, _obstacle, reason) = obstructed_for_us();
     let path = sandbox.aside("input");
     std::fs::write(&path, "old").unwrap();
     let mut input = open(&path);
@@ -165,7 +179,7 @@ fn without_compare_it_is_refused_before_any_input_is_read() {
 fn appending_nothing_changes_nothing() {
     needs_root!();
     needs_tool!("chattr");
-    let (_obstacle, sandbox, reason) = obstructed("immutable");
+    let (sandbox, _obstacle, reason) = obstructed("immutable");
     sandbox
         .atomwrite(["-a", "-C", "out"])
         .stdin("")
