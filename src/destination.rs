@@ -38,11 +38,13 @@ pub(crate) struct Destination {
 /// The directory that DEST is in, or the nearest one above it that exists. Many files share one.
 #[derive(Debug)]
 pub(crate) struct ParentDir {
-    directory: Rc<OpenDirectory>,
-    metadata: Metadata,
-    filesystem: FileSystem,
-    path: PathBuf,
-    missing: Vec<OsString>,
+    pub(crate) directory: Rc<OpenDirectory>,
+    pub(crate) metadata: Metadata,
+    pub(crate) filesystem: FileSystem,
+    /// By which it was found, for programs that need one; it may have been moved since.
+    pub(crate) path: PathBuf,
+    /// The names of the directories that are still to be made, the outermost first.
+    pub(crate) missing: Vec<OsString>,
 }
 
 /// The file that had DEST's name, open. It must be closed before the commit: cifs deletes a file that this machine has

@@ -11,7 +11,7 @@ use std::ops::ControlFlow;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus};
+use std::process::{Command, ExitStatus, Stdio};
 use std::rc::Rc;
 
 use anyhow::{Context, Result, anyhow};
@@ -23,7 +23,7 @@ use crate::outcome::Failure;
 use crate::private_dir::PrivateDir;
 use crate::program::{CANNOT_RUN, NOT_FOUND, Program, describe};
 use crate::signals;
-use crate::sys::{self, Errno, FileSystem};
+use crate::sys::{self, Errno, FileSystem, Metadata};
 use crate::temp_name::is_temporary;
 use crate::transfer::copy_whole;
 
@@ -39,9 +39,11 @@ pub(crate) enum PreviewPlace {
     TemporaryDirectory,
 }
 
-/// A directory with copies of new files, and links to the files beside DEST.
+/// A directory with copies of new files, and links to the files beside them.
 #[derive(Debug)]
-pub(crate) struct Preview {
+struct Preview {
+    /// The directory that it shows as it would be.
+    of: Rc<ParentDir>,
     directory: PrivateDir,
     path: PathBuf,
     /// `None` before they are linked.
@@ -49,7 +51,7 @@ pub(crate) struct Preview {
     place: PreviewPlace,
 }
 
-/// Which of the files beside DEST are in a preview directory.
+/// Which of the files beside the new ones are in a preview directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Siblings {
     All,
@@ -60,18 +62,14 @@ enum Siblings {
 }
 
 impl Preview {
-    /// Makes a preview directory for DEST, without links yet.
-    fn make(destination: &Destination, place: PreviewPlace) -> Result<Self> {
+    /// Makes a preview of a directory, without links yet.
+    fn make(of: &Rc<ParentDir>, place: PreviewPlace) -> Result<Self> {
         let mut place = place;
-        if may_be_renamed_by_others(destination) {
+        if may_be_renamed_by_others(&of.metadata) {
             place = PreviewPlace::TemporaryDirectory;
         }
         let (parent, filesystem, path) = match place {
-            PreviewPlace::Beside => (
-                Rc::clone(destination.directory()),
-                destination.filesystem(),
-                destination.directory_path().to_owned(),
-            ),
+            PreviewPlace::Beside => (Rc::clone(&of.directory), of.filesystem, of.path.clone()),
             PreviewPlace::TemporaryDirectory => {
                 let path = env::temp_dir();
                 let directory = sys::open_directory(sys::CWD, &path)
@@ -84,6 +82,7 @@ impl Preview {
             .with_context(|| format!("cannot make a directory in {}", Quoted::new(&path)))?;
         let path = absolute(&path)?.join(directory.name());
         Ok(Self {
+            of: Rc::clone(of),
             directory,
             path,
             siblings: None,
@@ -91,15 +90,27 @@ impl Preview {
         })
     }
 
-    /// Adds a copy of `content`, with the name, mode and owner that DEST will have; returns it, open for reading.
+    /// Adds a copy of `content`, with this name, and the mode and owner that DEST will have; returns it, open for reading.
     fn add(
         &self,
         content: BorrowedFd<'_>,
         attributes: &Attributes,
         destination: &Destination,
+        name: &Path,
+    ) -> Result<OwnedFd> {
+        self.copy(content, attributes, destination, name)
+            .context("the new file cannot be copied")
+            .with_context(|| destination.cannot("validate"))
+    }
+
+    fn copy(
+        &self,
+        content: BorrowedFd<'_>,
+        attributes: &Attributes,
+        destination: &Destination,
+        name: &Path,
     ) -> Result<OwnedFd> {
         let directory = self.directory.directory().fd.as_fd();
-        let name = destination.name();
         if self.siblings.is_some() {
             // The link to the old file, or what an earlier call of the program has put there.
             self.directory.remove(name);
@@ -115,11 +126,11 @@ impl Preview {
         Ok(reader)
     }
 
-    /// Links the files beside DEST, once. Where DEST's directory does not exist, there are none.
-    fn link_siblings(&mut self, destination: &Destination) -> Result<()> {
+    /// Links the files beside the new ones, once. Where the directory does not exist, there are none.
+    fn link_siblings(&mut self) -> Result<()> {
         if self.siblings.is_none() {
-            self.siblings = Some(if destination.missing().is_empty() {
-                self.link_all(destination)?
+            self.siblings = Some(if self.of.exists() {
+                self.link_all()?
             } else {
                 Siblings::All
             });
@@ -127,13 +138,13 @@ impl Preview {
         Ok(())
     }
 
-    fn link_all(&self, destination: &Destination) -> Result<Siblings> {
+    fn link_all(&self) -> Result<Siblings> {
         let directory = self.directory.directory().fd.as_fd();
         let originals = match self.place {
             PreviewPlace::Beside => PathBuf::from(".."),
-            PreviewPlace::TemporaryDirectory => absolute(destination.directory_path())?,
+            PreviewPlace::TemporaryDirectory => absolute(&self.of.path)?,
         };
-        let Ok(beside) = sys::reopen_directory(destination.directory().fd.as_fd()) else {
+        let Ok(beside) = sys::reopen_directory(self.of.directory.fd.as_fd()) else {
             return Ok(Siblings::None);
         };
         let mut count = 0;
@@ -166,12 +177,49 @@ impl Preview {
         })
     }
 
-    /// What a refusal adds where files beside DEST are missing.
+    /// Has the program check what `path` names. `cannot` is the beginning of a message about that.
+    fn ask(
+        &mut self,
+        program: &OsStr,
+        input: Stdio,
+        path: &Path,
+        dest: &Path,
+        cannot: &dyn Fn(&str) -> String,
+    ) -> Result<(), Failure> {
+        let cannot_validate = || cannot("validate");
+        self.link_siblings().with_context(cannot_validate)?;
+        let dest = absolute(dest).with_context(cannot_validate)?;
+        signals::check()?;
+        let status = run(program, input, path, &dest)
+            .map_err(|failure| failure.within(&cannot_validate()))?;
+        let is = |number: u8| status.code() == Some(number.into());
+        if status.success() {
+            Ok(())
+        } else if is(CANNOT_RUN) || is(NOT_FOUND) {
+            Err(anyhow!(
+                "{}: the validator could not be run (status {})",
+                cannot_validate(),
+                status.code().unwrap_or_default()
+            )
+            .into())
+        } else {
+            Err(Failure::Refused(anyhow!(
+                "{}: the validator {}{}",
+                cannot("write"),
+                describe(status),
+                self.hint()
+            )))
+        }
+    }
+
+    /// What a refusal adds where other files are missing.
     fn hint(&self) -> &'static str {
         match self.siblings {
             None | Some(Siblings::All) => "",
-            Some(Siblings::First) => "; some of the files beside it were left out of its directory",
-            Some(Siblings::None) => "; the files beside it were left out of its directory",
+            Some(Siblings::First) => {
+                "; some of the directory's other files were left out of the preview"
+            }
+            Some(Siblings::None) => "; the directory's other files were left out of the preview",
         }
     }
 }
@@ -181,7 +229,7 @@ impl Preview {
 pub(crate) struct Validator<'r> {
     /// For `sh -c`.
     program: &'r OsStr,
-    previews: Vec<(Rc<ParentDir>, Preview)>,
+    previews: Vec<Preview>,
 }
 
 impl<'r> Validator<'r> {
@@ -200,59 +248,31 @@ impl<'r> Validator<'r> {
         destination: &Destination,
         place: PreviewPlace,
     ) -> Result<(), Failure> {
-        let cannot = || destination.cannot("validate");
-        let program = self.program;
-        let preview = self.preview(destination, place).with_context(cannot)?;
-        let copy = preview
-            .add(content, attributes, destination)
-            .context("the new file cannot be copied")
-            .with_context(cannot)?;
-        preview.link_siblings(destination).with_context(cannot)?;
-        let path = preview.path.join(destination.name());
-        let dest = absolute(destination.path()).with_context(cannot)?;
-        signals::check()?;
-        let status = run(program, copy, &path, &dest).map_err(|failure| match failure {
-            Failure::Failed(error) => error.context(cannot()).into(),
-            other => other,
-        })?;
-        let is = |number: u8| status.code() == Some(number.into());
-        if status.success() {
-            Ok(())
-        } else if is(CANNOT_RUN) || is(NOT_FOUND) {
-            Err(anyhow!(
-                "{}: the validator could not be run (status {})",
-                cannot(),
-                status.code().unwrap_or_default()
-            )
-            .into())
-        } else {
-            Err(Failure::Refused(anyhow!(
-                "cannot write {}: the validator {}{}",
-                destination.typed(),
-                describe(status),
-                preview.hint()
-            )))
-        }
+        let (program, name) = (self.program, destination.name());
+        let cannot = |verb: &str| destination.cannot(verb);
+        let preview = self
+            .preview(destination.parent(), place)
+            .with_context(|| cannot("validate"))?;
+        let copy = preview.add(content, attributes, destination, name)?;
+        let path = preview.path.join(name);
+        preview.ask(program, copy.into(), &path, destination.path(), &cannot)
     }
 
-    /// The preview for DEST's directory, made when it is first asked for.
-    fn preview(&mut self, destination: &Destination, place: PreviewPlace) -> Result<&mut Preview> {
-        let is_for =
-            |(parent, _): &(Rc<ParentDir>, Preview)| Rc::ptr_eq(parent, destination.parent());
-        let index = if let Some(index) = self.previews.iter().position(is_for) {
+    /// The preview of a directory, made when it is first asked for.
+    fn preview(&mut self, of: &Rc<ParentDir>, place: PreviewPlace) -> Result<&mut Preview> {
+        let is_of_it = |preview: &Preview| Rc::ptr_eq(&preview.of, of);
+        let index = if let Some(index) = self.previews.iter().position(is_of_it) {
             index
         } else {
-            let preview = Preview::make(destination, place)?;
-            self.previews
-                .push((Rc::clone(destination.parent()), preview));
+            self.previews.push(Preview::make(of, place)?);
             self.previews.len() - 1
         };
-        Ok(&mut self.previews[index].1)
+        Ok(&mut self.previews[index])
     }
 }
 
-/// Runs the validator with the copy on standard input. Its output goes to standard error.
-fn run(program: &OsStr, copy: OwnedFd, path: &Path, dest: &Path) -> Result<ExitStatus, Failure> {
+/// Runs the validator. Its output goes to standard error.
+fn run(program: &OsStr, input: Stdio, path: &Path, dest: &Path) -> Result<ExitStatus, Failure> {
     let mut command = Command::new("sh");
     // A program that begins with a dash is no option of sh, which would run its standard input then: the content.
     let words = [
@@ -262,7 +282,7 @@ fn run(program: &OsStr, copy: OwnedFd, path: &Path, dest: &Path) -> Result<ExitS
         OsStr::new("sh"),
     ];
     command.args(words).arg(path).arg(dest);
-    command.stdin(copy);
+    command.stdin(input);
     command.stdout(
         io::stderr()
             .as_fd()
@@ -279,10 +299,9 @@ fn is_of_open_file(name: &[u8]) -> bool {
 }
 
 /// Tells whether another user may put a directory of their own in the place of a preview: then the program would read that.
-fn may_be_renamed_by_others(destination: &Destination) -> bool {
+fn may_be_renamed_by_others(seen: &Metadata) -> bool {
     const STICKY: u32 = 0o1000;
     const WRITABLE_BY_OTHERS: u32 = 0o022;
-    let seen = destination.directory_metadata();
     let is_trusted = seen.uid == 0 || seen.uid == sys::effective_uid();
     !is_trusted || (seen.mode & WRITABLE_BY_OTHERS != 0 && seen.mode & STICKY == 0)
 }

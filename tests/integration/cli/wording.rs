@@ -158,8 +158,8 @@ const REFUSALS: &[(&str, &[&str], i32, &str)] = &[
         "seq 1100 | xargs touch",
         &["--validate", "exit 7", "in", "out"],
         3,
-        "cannot write 'out': the validator exited with status 7; some of the files beside it were left out of its \
-         directory; 'out' is unchanged",
+        "cannot write 'out': the validator exited with status 7; some of the directory's other files were left out of \
+         the preview; 'out' is unchanged",
     ),
     // Backups.
     (
@@ -274,7 +274,7 @@ fn who_may_not_is_told_what_would_help() {
         (
             "chown 65534 . in out; chmod 300 .",
             &["--validate", "exit 7", "in", "out"],
-            "cannot write 'out': the validator exited with status 7; the files beside it were left out of its directory; \
+            "cannot write 'out': the validator exited with status 7; the directory's other files were left out of the preview; \
              'out' is unchanged",
         ),
         (

@@ -149,7 +149,7 @@ const FAULTS: &[(&str, &[&str], &str, &str, &str)] = &[
         &["--validate", "false", "out"],
         "",
         "symlinkat:error=EIO",
-        "cannot write 'out': the validator exited with status 1; the files beside it were left out of its directory; 'out' is \
+        "cannot write 'out': the validator exited with status 1; the directory's other files were left out of the preview; 'out' is \
          unchanged",
     ),
     (
