@@ -10,7 +10,7 @@ use std::io;
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::rc::Rc;
 
@@ -158,11 +158,19 @@ impl Preview {
                 siblings = Siblings::First;
                 return ControlFlow::Break(());
             }
-            count += 1;
             let name = Path::new(OsStr::from_bytes(name));
-            match sys::symlink(&originals.join(name), directory, name) {
-                // The copy itself; where case is ignored, also a name that differs in case only.
-                Ok(()) | Err(Errno::EXIST) => ControlFlow::Continue(()),
+            let target = match sys::read_link(beside.as_fd(), name) {
+                // A link to a name beside it leads to a copy here, if there is one.
+                Ok(target) if is_name(&target) => target,
+                _ => originals.join(name),
+            };
+            match sys::symlink(&target, directory, name) {
+                Ok(()) => {
+                    count += 1;
+                    ControlFlow::Continue(())
+                }
+                // A copy; where case is ignored, also a name that differs in case only.
+                Err(Errno::EXIST) => ControlFlow::Continue(()),
                 Err(errno) => {
                     linked = Err(errno);
                     ControlFlow::Break(())
@@ -291,6 +299,15 @@ fn run(program: &OsStr, input: Stdio, path: &Path, dest: &Path) -> Result<ExitSt
     );
     let program = Program::start(command)?.context("'sh' cannot be run")?;
     Ok(program.wait()?)
+}
+
+/// Tells whether a link's target is a name and nothing else.
+fn is_name(target: &Path) -> bool {
+    let mut parts = target.components();
+    matches!(
+        (parts.next(), parts.next()),
+        (Some(Component::Normal(_)), None)
+    )
 }
 
 /// Tells whether a name is what NFS or FUSE gives an open file that was removed.

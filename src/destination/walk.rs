@@ -193,7 +193,7 @@ impl Walk<'_> {
                 cannot("follow", self.typed)
             );
         }
-        sys::read_link(handle.as_fd()).with_context(cannot_follow)
+        sys::read_link(handle.as_fd(), Path::new("")).with_context(cannot_follow)
     }
 
     fn magic(&self) -> anyhow::Error {

@@ -297,9 +297,9 @@ pub(crate) fn for_each_name(
     Ok(())
 }
 
-/// Reads where a link points to, which was opened as a handle.
-pub(crate) fn read_link(link: BorrowedFd<'_>) -> Result<PathBuf> {
-    let target = fs::readlinkat(link, c"", Vec::new())?;
+/// Reads where a link points to. The name of one that was opened as a handle is empty.
+pub(crate) fn read_link(directory: BorrowedFd<'_>, name: &Path) -> Result<PathBuf> {
+    let target = fs::readlinkat(directory, name, Vec::new())?;
     Ok(PathBuf::from(OsString::from_vec(target.into_bytes())))
 }
 

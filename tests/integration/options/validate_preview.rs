@@ -375,6 +375,28 @@ fn a_link_as_dest_has_the_entries_beside_its_target() {
 }
 
 #[test]
+fn a_link_beside_dest_that_leads_to_it_leads_to_the_copy() {
+    for option in ["--no-dereference", "--inplace=always"] {
+        let sandbox = Sandbox::new();
+        sandbox.mkdir("sub");
+        sandbox.write("out", "old");
+        sandbox.write("sub/out", "other");
+        sandbox.symlink("out", "current");
+        sandbox.symlink("current", "default");
+        // These lead away.
+        sandbox.symlink("..", "up");
+        sandbox.symlink("sub/out", "deep");
+        sandbox.symlink(sandbox.path("out"), "absolute");
+        let check = "cd \"${1%/*}\" && test \"$(cat current default)\" = newnew &&
+            test \"$(cat deep absolute)\" = otherold && test up -ef \"${2%/*}/..\"";
+        validated(&sandbox, false, &["-q", option], check, &["out"])
+            .stdin("new")
+            .succeeds();
+        assert_eq!(sandbox.text("default"), "new");
+    }
+}
+
+#[test]
 fn an_entry_that_the_validator_writes_to_is_the_original() {
     let sandbox = Sandbox::new();
     sandbox.write("out", "old");
