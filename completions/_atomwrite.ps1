@@ -31,6 +31,7 @@ Register-ArgumentCompleter -Native -CommandName 'atomwrite' -ScriptBlock {
             [CompletionResult]::new('--min-size', '--min-size', [CompletionResultType]::ParameterName, 'Refuse input of fewer bytes, if it was truncated')
             [CompletionResult]::new('--sha256', '--sha256', [CompletionResultType]::ParameterName, 'Refuse content with another SHA-256 digest')
             [CompletionResult]::new('--validate', '--validate', [CompletionResultType]::ParameterName, 'Refuse content unless sh -c CMD exits with 0')
+            [CompletionResult]::new('--validate-all', '--validate-all', [CompletionResultType]::ParameterName, 'With -t, refuse all unless sh -c CMD exits with 0')
             [CompletionResult]::new('--unchanged-status', '--unchanged-status', [CompletionResultType]::ParameterName, 'Exit with N if -C left DEST alone; implies -C')
             [CompletionResult]::new('--keep', '--keep', [CompletionResultType]::ParameterName, 'Attributes to keep: try (the default), all or none')
             [CompletionResult]::new('-m', '-m', [CompletionResultType]::ParameterName, 'Set the mode, octal or symbolic as for chmod(1)')

@@ -28,7 +28,7 @@ _atomwrite() {
                 last=$word
                 [[ $word == --target-directory ]] && many=yes
                 case $word in
-                    --command | --target-directory | --files-from | --files0-from | --min-size | --sha256 | --validate | --unchanged-status | --keep | --mode | --owner | --group | --suffix | --sync) option=$word ;;
+                    --command | --target-directory | --files-from | --files0-from | --min-size | --sha256 | --validate | --validate-all | --unchanged-status | --keep | --mode | --owner | --group | --suffix | --sync) option=$word ;;
                 esac
                 ;;
             -?*)
@@ -49,7 +49,7 @@ _atomwrite() {
     elif [[ ! $option && ! $ended && $cur == -* ]]; then
         word=${cur#"${cur%%[ctmogS]*}"}
         if [[ $cur == --* || ${#word} -lt 2 ]]; then
-            COMPREPLY=($(compgen -W "-c --command -a --append --lock -t --target-directory --files-from --files0-from -n --no-clobber --allow-empty --no-empty --min-size --sha256 --validate -C --compare --unchanged-status --keep -m --mode -o --owner -g --group -p --preserve-timestamps --no-dereference -f --force -D --create-dirs -b --backup -S --suffix --sync --fsync --no-fsync --inplace --progress -v --verbose -q --quiet -h --help -V --version" -- "$cur"))
+            COMPREPLY=($(compgen -W "-c --command -a --append --lock -t --target-directory --files-from --files0-from -n --no-clobber --allow-empty --no-empty --min-size --sha256 --validate --validate-all -C --compare --unchanged-status --keep -m --mode -o --owner -g --group -p --preserve-timestamps --no-dereference -f --force -D --create-dirs -b --backup -S --suffix --sync --fsync --no-fsync --inplace --progress -v --verbose -q --quiet -h --help -V --version" -- "$cur"))
             return
         fi
         # '-oUSER'
@@ -64,6 +64,7 @@ _atomwrite() {
         --min-size) : ;;
         --sha256) : ;;
         --validate) COMPREPLY=($(compgen -P "$prefix" -c -- "$cur")) ;;
+        --validate-all) COMPREPLY=($(compgen -P "$prefix" -c -- "$cur")) ;;
         --unchanged-status) : ;;
         --keep) COMPREPLY=($(compgen -P "$prefix" -W "try all none" -- "$cur")) ;;
         -m | --mode) : ;;

@@ -28,6 +28,7 @@ set edit:completion:arg-completer[atomwrite] = {|@words|
             cand --min-size 'Refuse input of fewer bytes, if it was truncated'
             cand --sha256 'Refuse content with another SHA-256 digest'
             cand --validate 'Refuse content unless sh -c CMD exits with 0'
+            cand --validate-all 'With -t, refuse all unless sh -c CMD exits with 0'
             cand --unchanged-status 'Exit with N if -C left DEST alone; implies -C'
             cand --keep 'Attributes to keep: try (the default), all or none'
             cand -m 'Set the mode, octal or symbolic as for chmod(1)'

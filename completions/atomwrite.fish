@@ -25,7 +25,7 @@ function __atomwrite_command
         switch "$ended$word"
             case '--target-directory*'
                 return 1
-            case --command --target-directory --files-from --files0-from --min-size --sha256 --validate --unchanged-status --keep --mode --owner --group --suffix --sync
+            case --command --target-directory --files-from --files0-from --min-size --sha256 --validate --validate-all --unchanged-status --keep --mode --owner --group --suffix --sync
                 set value follows
             case '--*'
             case '-?*'
@@ -52,6 +52,7 @@ complete -c atomwrite -l files0-from -d 'The same, with names that end with a NU
 complete -c atomwrite -l min-size -d 'Refuse input of fewer bytes, if it was truncated' -r -f
 complete -c atomwrite -l sha256 -d 'Refuse content with another SHA-256 digest' -r -f
 complete -c atomwrite -l validate -d 'Refuse content unless sh -c CMD exits with 0' -r -f -a "(__fish_complete_command)"
+complete -c atomwrite -l validate-all -d 'With -t, refuse all unless sh -c CMD exits with 0' -r -f -a "(__fish_complete_command)"
 complete -c atomwrite -l unchanged-status -d 'Exit with N if -C left DEST alone; implies -C' -r -f
 complete -c atomwrite -l keep -d 'Attributes to keep: try (the default), all or none' -r -f -a "try\t'Those that can be kept, with a warning about the rest'
 all\t'All of them; if one cannot be kept, fail'

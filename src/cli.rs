@@ -209,6 +209,16 @@ pub(crate) struct Args {
     #[arg(long, value_name = "CMD", value_parser = OsStringValueParser::new().try_map(parse_command), value_hint = ValueHint::CommandString, allow_hyphen_values = true, help_heading = GUARDS)]
     validate: Option<OsString>,
 
+    /// With -t, refuse all unless sh -c CMD exits with 0
+    ///
+    /// For files that are right only together, such as a configuration and what it includes: 'nginx -t -c "$1/nginx.conf"'.
+    /// CMD runs once, when all new files are complete and each has passed --validate. $1 is a private directory that shows
+    /// DIR as it will be: each new file is a copy, with its name, mode and owner, and every other entry is a symbolic link. $2
+    /// is the absolute path of DIR, and standard input is /dev/null. What CMD writes to the copies is thrown away, and its
+    /// output goes to standard error.
+    #[arg(long, value_name = "CMD", value_parser = OsStringValueParser::new().try_map(parse_command), value_hint = ValueHint::CommandString, allow_hyphen_values = true, help_heading = GUARDS)]
+    validate_all: Option<OsString>,
+
     /// Leave DEST alone if it has this content already
     ///
     /// DEST keeps its inode and its times, so that nothing that depends on it is made or loaded again. With -m, -o or -g, it

@@ -26,7 +26,7 @@ use crate::run_context::RunContext;
 use crate::signals;
 use crate::staged::{Flush, Pending, Staged};
 use crate::sys::{self, Kind};
-use crate::validate::Validator;
+use crate::validate::{DirectoryValidator, Validator};
 use crate::write::{File, Prepared, prepare};
 
 /// Writes files into a directory.
@@ -66,8 +66,18 @@ fn replace(
     let destinations = resolve(directory, parent, files, request)?;
     let staging = Staging::beside(&destinations, request)?;
     staging::refuse_clashes(&destinations, &staging, request.backups.as_ref())?;
-    let steps = stage(files, &destinations, &staging, context)?;
+    let validator = request.guards.directory_validator.as_deref();
+    let validator = validator
+        .map(|program| {
+            let place = Staging::preview_place(&staging, parent);
+            DirectoryValidator::new(program, directory, parent, place)
+        })
+        .transpose()?;
+    let steps = stage(files, &destinations, &staging, validator.as_ref(), context)?;
     staging::refuse_backup_clashes(&destinations, &staging, request.backups.as_ref())?;
+    if let Some(validator) = validator {
+        validator.check()?;
+    }
     let pending = || {
         steps.iter().filter_map(|step| match step {
             Step::Rename(file) => Some(file),
@@ -136,11 +146,12 @@ struct AllCommitted {
     parents: Vec<Parents>,
 }
 
-/// Fills all new files, and has them checked.
+/// Fills all new files, has each checked, and shows them to what will check all of them.
 fn stage<'d>(
     files: &[SourceEntry],
     destinations: &'d [Destination],
     all: &'d [Staging<'d>],
+    directory_validator: Option<&DirectoryValidator<'_>>,
     context: &RunContext<'_>,
 ) -> Result<Vec<Step<'d>>, Failure> {
     let request = context.request;
@@ -170,7 +181,7 @@ fn stage<'d>(
         if progress.is_some() {
             bytes += size(file).unwrap_or(0);
         }
-        let source = Source::File(file.source.clone());
+        let (name, source) = (&file.name, Source::File(file.source.clone()));
         let file = File {
             destination,
             before,
@@ -180,7 +191,12 @@ fn stage<'d>(
         let prepared = prepare(file, &context, create, validator.as_mut())?;
         steps.push(match prepared {
             Prepared::Unchanged(outcome) => Step::None(outcome),
-            Prepared::New(sealed) => Step::Rename(sealed.close_staged(staging.flush)?),
+            Prepared::New(sealed) => {
+                if let Some(validator) = directory_validator {
+                    sealed.preview(validator, name)?;
+                }
+                Step::Rename(sealed.close_staged(staging.flush)?)
+            }
         });
     }
     Ok(steps)

@@ -184,6 +184,8 @@ pub(crate) struct Guards {
     pub(crate) sum: Option<Sha256Digest>,
     /// For `sh -c`.
     pub(crate) validator: Option<OsString>,
+    /// The same, for all files together.
+    pub(crate) directory_validator: Option<OsString>,
 }
 
 /// What to do if DEST has the same content already.

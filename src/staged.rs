@@ -19,6 +19,7 @@ mod seal;
 
 use std::env;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 
 use anyhow::{Context, Result, anyhow};
 
@@ -39,7 +40,7 @@ use crate::source::{self, Input};
 use crate::sys::{self, Errno, Kind, LinkBy, Metadata};
 use crate::temp_name::TempName;
 use crate::transfer::{Reader, Transfer, Writeback};
-use crate::validate::{PreviewPlace, Validator};
+use crate::validate::{DirectoryValidator, PreviewPlace, Validator};
 
 /// A new file that is not visible as DEST yet.
 #[derive(Debug)]
@@ -355,6 +356,14 @@ impl<'d> Staged<'d, Sealed> {
             self.attributes().set_times(file, self.destination)?;
         }
         Ok(())
+    }
+
+    /// Adds a copy to the directory that a program of the user's will check as a whole. `name` is the one that leads to DEST.
+    pub(crate) fn preview(&self, validator: &DirectoryValidator<'_>, name: &Path) -> Result<()> {
+        let file = self.file.as_fd();
+        validator.add(file, self.attributes(), self.destination, name)?;
+        // To copy it was to read it.
+        self.attributes().set_times(file, self.destination)
     }
 
     /// Puts the file on the disk, as far as that was asked for, and collects the errors that only a close reports; NFS sends

@@ -1,6 +1,6 @@
-//! `--validate`: a program of the user's checks the new content, on a copy.
+//! `--validate` and `--validate-all`: a program of the user's checks the new content, on copies.
 //!
-//! Invariant: no name and no descriptor that the program gets leads to the file that will be committed. It gets a copy in a
+//! Invariant: no name and no descriptor that the program gets leads to a file that will be committed. It gets copies in a
 //! *preview directory*, a private one in which the other files of DEST's directory are symbolic links, so that includes by
 //! a name resolve. What it writes there is thrown away with the directory.
 
@@ -18,7 +18,7 @@ use anyhow::{Context, Result, anyhow};
 
 use crate::attributes::{Attributes, InitialMode};
 use crate::destination::{Destination, ParentDir};
-use crate::message::Quoted;
+use crate::message::{Quoted, cannot};
 use crate::outcome::Failure;
 use crate::private_dir::PrivateDir;
 use crate::program::{CANNOT_RUN, NOT_FOUND, Program, describe};
@@ -276,6 +276,61 @@ impl<'r> Validator<'r> {
             self.previews.len() - 1
         };
         Ok(&mut self.previews[index])
+    }
+}
+
+/// Asks the user's program once about all files that will be new in a directory.
+#[derive(Debug)]
+pub(crate) struct DirectoryValidator<'r> {
+    /// For `sh -c`.
+    program: &'r OsStr,
+    /// As the user typed it.
+    directory: &'r Path,
+    /// Its own, where no program has written yet.
+    preview: Preview,
+}
+
+impl<'r> DirectoryValidator<'r> {
+    pub(crate) fn new(
+        program: &'r OsStr,
+        directory: &'r Path,
+        opened: &Rc<ParentDir>,
+        place: PreviewPlace,
+    ) -> Result<Self> {
+        let preview = Preview::make(opened, place)
+            .with_context(|| cannot("validate the files of", directory))?;
+        Ok(Self {
+            program,
+            directory,
+            preview,
+        })
+    }
+
+    /// Adds a copy of `content`, which DEST will have. `name` leads to DEST from the directory.
+    pub(crate) fn add(
+        &self,
+        content: BorrowedFd<'_>,
+        attributes: &Attributes,
+        destination: &Destination,
+        name: &Path,
+    ) -> Result<()> {
+        let Preview { of, directory, .. } = &self.preview;
+        let is_inside = Rc::ptr_eq(of, destination.parent());
+        let own = if is_inside { destination.name() } else { name };
+        self.preview.add(content, attributes, destination, own)?;
+        if own != name {
+            sys::symlink(own, directory.directory().fd.as_fd(), name)
+                .with_context(|| destination.cannot("validate"))?;
+        }
+        Ok(())
+    }
+
+    /// Has the program check the directory, as it will be.
+    pub(crate) fn check(mut self) -> Result<(), Failure> {
+        let (path, directory) = (self.preview.path.clone(), self.directory);
+        let cannot = |verb: &str| cannot(&format!("{verb} the files of"), directory);
+        self.preview
+            .ask(self.program, Stdio::null(), &path, directory, &cannot)
     }
 }
 

@@ -69,12 +69,9 @@ fn request(
 ) -> Result<Request, String> {
     let files = match args.target_directory.take() {
         Some(directory) => many(directory, &mut args, after)?,
-        None if args.files0_from.is_some() => {
-            return Err("--files0-from needs --target-directory".to_owned());
-        }
-        None if args.files_from.is_some() => {
-            return Err("--files-from needs --target-directory".to_owned());
-        }
+        None if args.files0_from.is_some() => return Err(needs_directory("--files0-from")),
+        None if args.files_from.is_some() => return Err(needs_directory("--files-from")),
+        None if args.validate_all.is_some() => return Err(needs_directory("--validate-all")),
         None => match args.command.take() {
             Some(pipeline) => of_pipeline(pipeline, mem::take(&mut args.operands), after, words)?,
             None => one(mem::take(&mut args.operands), after, words)?,
@@ -123,6 +120,7 @@ fn request(
             min_size: args.min_size,
             sum: args.sha256,
             validator: args.validate,
+            directory_validator: args.validate_all,
         },
         if_unchanged: match (args.compare, args.unchanged_status) {
             (_, Some(status)) => IfUnchanged::Skip(status),
@@ -156,6 +154,10 @@ fn request(
             _ => Verbosity::Normal,
         },
     })
+}
+
+fn needs_directory(option: &str) -> String {
+    format!("{option} needs --target-directory")
 }
 
 /// Refuses `--preserve-timestamps` for an input that has no times, as far as the words tell.

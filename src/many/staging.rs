@@ -12,7 +12,7 @@ use anyhow::{Context, Error, Result, anyhow, bail};
 
 use crate::backup::originals;
 use crate::checks::{self, Rules};
-use crate::destination::Destination;
+use crate::destination::{Destination, ParentDir};
 use crate::message::{Chain, Quoted};
 use crate::outcome::Failure;
 use crate::parents::Parents;
@@ -20,6 +20,7 @@ use crate::private_dir::StagingDir;
 use crate::request::{Backups, IfUnchanged, Request, Sync};
 use crate::staged::{Flush, Pending};
 use crate::sys::{self, Errno};
+use crate::validate::PreviewPlace;
 
 /// The new files of one directory.
 #[derive(Debug)]
@@ -74,6 +75,15 @@ impl<'d> Staging<'d> {
 
     fn is_for(&self, destination: &Destination) -> bool {
         Rc::ptr_eq(self.first.parent(), destination.parent())
+    }
+
+    /// Where a preview of DIR can be: beside what is staged in it.
+    pub(super) fn preview_place(all: &[Self], directory: &Rc<ParentDir>) -> PreviewPlace {
+        let is_in = |staging: &Self| Rc::ptr_eq(staging.first.parent(), directory);
+        match all.iter().find(|staging| is_in(staging)) {
+            Some(staging) if staging.directory.is_ok() => PreviewPlace::Beside,
+            _ => PreviewPlace::TemporaryDirectory,
+        }
     }
 
     /// Makes the directories that are missing; mostly none.

@@ -84,6 +84,7 @@ mod options {
     mod sha256;
     mod sync;
     pub(crate) mod validate;
+    mod validate_all;
     mod validate_effects;
     mod validate_preview;
     mod verbose;

@@ -182,7 +182,7 @@ impl Form {
     /// Whether there are other processes than the one that is started.
     pub(crate) fn starts_others(&self) -> bool {
         self.has_command()
-            || self.words.contains(&"--validate")
+            || self.words.iter().any(|word| word.starts_with("--validate"))
             || self.program == Program::CatAndMove
     }
 

@@ -170,7 +170,7 @@ fn offers_files_and_commands_for_values(shell: &impl Shell) {
         shell.offers(option, "some-f", &["some-file"]);
         shell.offers("", &format!("{option}=some-f"), &["some-file"]);
     }
-    for option in ["--command", "--validate"] {
+    for option in ["--command", "--validate", "--validate-all"] {
         shell.offers(option, "unshar", &["unshare"]);
         shell.offers("", &format!("{option}=unshar"), &["unshare"]);
     }

@@ -239,6 +239,14 @@ const USAGE: &[(&[&str], &str)] = &[
         "--files-from needs --target-directory",
     ),
     (
+        &["--validate-all", "true", "in", "out"],
+        "--validate-all needs --target-directory",
+    ),
+    (
+        &["-t", "dir", "--validate-all", "", "in"],
+        "--validate-all cannot be '': it must be a command",
+    ),
+    (
         &["-t", "dir", "--files-from=-", "--files0-from=-"],
         "--files-from does not go with --files0-from",
     ),

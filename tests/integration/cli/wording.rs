@@ -229,6 +229,18 @@ const REFUSALS: &[(&str, &[&str], i32, &str)] = &[
         1,
         "cannot write 'dir/in~': its name is that of a backup of 'dir/in'; 'dir' is unchanged",
     ),
+    (
+        "",
+        &["-t", "dir", "--validate-all", "exit 7", "in"],
+        3,
+        "cannot write the files of 'dir': the validator exited with status 7; 'dir' is unchanged",
+    ),
+    (
+        "",
+        &["-t", "dir", "--validate-all", "exit 127", "in"],
+        1,
+        "cannot validate the files of 'dir': the validator could not be run (status 127); 'dir' is unchanged",
+    ),
 ];
 
 #[test]
@@ -274,8 +286,8 @@ fn who_may_not_is_told_what_would_help() {
         (
             "chown 65534 . in out; chmod 300 .",
             &["--validate", "exit 7", "in", "out"],
-            "cannot write 'out': the validator exited with status 7; the directory's other files were left out of the preview; \
-             'out' is unchanged",
+            "cannot write 'out': the validator exited with status 7; the directory's other files were left out of the \
+             preview; 'out' is unchanged",
         ),
         (
             "chmod 1777 .; chmod 666 out",

@@ -149,8 +149,8 @@ const FAULTS: &[(&str, &[&str], &str, &str, &str)] = &[
         &["--validate", "false", "out"],
         "",
         "symlinkat:error=EIO",
-        "cannot write 'out': the validator exited with status 1; the directory's other files were left out of the preview; 'out' is \
-         unchanged",
+        "cannot write 'out': the validator exited with status 1; the directory's other files were left out of the \
+         preview; 'out' is unchanged",
     ),
     (
         "",
@@ -165,6 +165,20 @@ const FAULTS: &[(&str, &[&str], &str, &str, &str)] = &[
         "",
         "fcntl:error=EMFILE",
         "cannot validate 'out': standard error cannot be shared: too many open files; 'out' is unchanged",
+    ),
+    (
+        "",
+        &["-t", "dir", "--validate-all", "true", "in"],
+        "",
+        "mkdirat:error=EROFS",
+        "cannot validate the files of 'dir': cannot make a directory in 'dir/.': read-only file system; 'dir' is unchanged",
+    ),
+    (
+        "ln -s ../dir/in dir/link; cp in link",
+        &["-t", "dir", "--validate-all", "true", "link"],
+        "",
+        "symlinkat:error=EIO",
+        "cannot validate 'dir/link': input/output error; 'dir' is unchanged",
     ),
     // Programs, and signals.
     (

@@ -590,6 +590,20 @@ const ATOMWRITE: &[Form] = &[
         stays: 2,
         ..MANY
     },
+    Form {
+        name: "-t --validate-all",
+        words: &[
+            "--validate-all",
+            "cd \"$1\" && cat src two three >/dev/null",
+            "-t",
+            "d",
+            "src",
+            "s/two",
+            "s/three",
+        ],
+        stays: 2,
+        ..MANY
+    },
     MANY_NEW,
     Form {
         name: "-t -D -n",

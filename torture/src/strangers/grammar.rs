@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 /// Every option, and values for it: for most, such as it takes and such as it does not.
-pub(super) const OPTIONS: [(&str, &[&str]); 38] = [
+pub(super) const OPTIONS: [(&str, &[&str]); 39] = [
     ("--append", &[]),
     ("--command", COMMAND_STRINGS),
     ("-c", COMMAND_STRINGS),
@@ -37,6 +37,17 @@ pub(super) const OPTIONS: [(&str, &[&str]); 38] = [
             "exit 9",
             "cat >/dev/null",
             "grep -q x \"$1\"",
+            "kill $$",
+            "no-such-program",
+            "",
+        ],
+    ),
+    (
+        "--validate-all",
+        &[
+            "true",
+            "false",
+            "cat \"$1\"/* >/dev/null 2>&1",
             "kill $$",
             "no-such-program",
             "",
@@ -199,8 +210,9 @@ fn garbage() -> impl Strategy<Value = OsString> {
 fn option() -> impl Strategy<Value = Vec<OsString>> {
     // These are programs: no garbage for them.
     let plain = select(&OPTIONS[..]).prop_flat_map(|(name, values)| {
-        let takes_garbage =
-            !values.is_empty() && !["--validate", "--command", "-c"].contains(&name);
+        let takes_garbage = !values.is_empty()
+            && !name.starts_with("--validate")
+            && !["--command", "-c"].contains(&name);
         let from: Vec<OsString> = owned(values);
         let value = if from.is_empty() {
             Just(None).boxed()
