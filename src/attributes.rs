@@ -7,6 +7,7 @@ mod acl;
 mod apply;
 mod names;
 
+use std::collections::BTreeMap;
 use std::ffi::{CStr, CString};
 use std::os::fd::BorrowedFd;
 
@@ -47,6 +48,7 @@ pub(crate) struct Plan {
     gid: u32,
     mode: u32,
     acl: Option<Acl>,
+    others: BTreeMap<CString, Vec<u8>>,
 }
 
 /// The owner and the group that the user asked for, as numbers.
@@ -77,7 +79,7 @@ struct Old {
     gid: u32,
     mode: u32,
     acl: Option<Acl>,
-    others: Vec<(CString, Vec<u8>)>,
+    others: BTreeMap<CString, Vec<u8>>,
     /// Those of chattr(1), by its letters. Read only where all is to be kept, for a warning.
     flags: String,
     /// There, but not for us to read.
@@ -156,9 +158,22 @@ impl Attributes {
         };
         Ok(match self.keep {
             Keep::None => (none(), destination.snapshot()?),
-            Keep::Try | Keep::All => match destination.open_or_see(seen)? {
-                Seen::Regular(opened) => (self.of(destination, &opened)?, Some(opened.metadata)),
-                Seen::Other(now) => (none(), now),
+            Keep::Try | Keep::All => match (destination.open_or_see(seen)?, seen) {
+                // Its mode and its ACL are what that user wants.
+                (Seen::Regular(opened), _) if destination.is_shared_trap(&opened.metadata) => {
+                    (none(), Some(opened.metadata))
+                }
+                (Seen::Regular(opened), _) => {
+                    (self.of(destination, &opened)?, Some(opened.metadata))
+                }
+                // It was there a moment ago, and others may not be able to read it.
+                (Seen::Other(now), Some(seen))
+                    if seen.kind == Kind::Regular && !destination.is_shared_trap(&seen) =>
+                {
+                    let old = Some(Old::of(&seen));
+                    (Self { old, ..none() }, now)
+                }
+                (Seen::Other(now), _) => (none(), now),
             },
         })
     }
@@ -181,7 +196,20 @@ impl Attributes {
             }),
             mode: self.changed(old.mode),
             acl: old.acl.clone(),
+            others: old.others.clone(),
         })
+    }
+
+    /// Removes from the file what it has from `before` and is not on the old file any more.
+    pub(crate) fn remove_gone(&self, before: &Self, file: BorrowedFd<'_>) {
+        let others = |of: &Self| of.old.as_ref().map(|old| old.others.clone());
+        let (now, before) = (others(self), others(before));
+        for name in before.unwrap_or_default().into_keys() {
+            if now.as_ref().is_none_or(|now| !now.contains_key(&name)) {
+                // It may not be there: not everything can be set.
+                let _ = sys::remove_attribute(file, &name);
+            }
+        }
     }
 
     /// The mode with the change that the user asked for.
@@ -211,22 +239,29 @@ impl Attributes {
     }
 
     /// Takes from a file that is overwritten in place the permissions that the mode asked for does not have. Those that it
-    /// has in addition come afterwards: the old content is not for those users.
+    /// has in addition come afterwards: the old content is not for those users. Returns the mode before.
     pub(crate) fn restrict_mode(
         &self,
         file: BorrowedFd<'_>,
         destination: &Destination,
-    ) -> Result<()> {
-        let Some(change) = &self.change else {
-            return Ok(());
-        };
+    ) -> Result<u32> {
         let cannot = || destination.cannot("set the mode of");
         let now = sys::metadata(file).with_context(cannot)?.mode;
-        let restricted = now & change.apply(now, sys::umask);
+        let restricted = now & self.changed(now);
         if restricted != now {
             sys::set_mode(file, restricted).with_context(cannot)?;
         }
-        Ok(())
+        Ok(now)
+    }
+
+    /// Gives back what [`Self::restrict_mode`] took, unless another process has set the mode since.
+    pub(crate) fn release_mode(&self, file: BorrowedFd<'_>, before: u32) {
+        let restricted = before & self.changed(before);
+        let is_restricted = |now: Metadata| now.mode == restricted;
+        if restricted != before && sys::metadata(file).is_ok_and(is_restricted) {
+            // The error under way is what the user needs to know.
+            let _ = sys::set_mode(file, before);
+        }
     }
 
     /// Whether a mode, an owner or a group was asked for.
@@ -234,11 +269,12 @@ impl Attributes {
         self.change.is_some() || self.owner.is_some() || self.group.is_some()
     }
 
-    /// Applies only what was asked for explicitly, to a file that was overwritten in place.
+    /// Applies only what was asked for explicitly, to a file that was overwritten in place and had this mode before.
     pub(crate) fn apply_requested(
         &self,
         file: BorrowedFd<'_>,
         destination: &Destination,
+        mode: u32,
     ) -> Result<()> {
         if !self.asks_for_any() {
             return self.set_times(file, destination);
@@ -247,7 +283,7 @@ impl Attributes {
         let now = applier.metadata()?;
         applier.chown(&now, now.uid, now.gid)?;
         if self.change.is_some() {
-            applier.change_mode(now.mode)?;
+            applier.change_mode(mode)?;
         }
         applier.verify()?;
         self.set_times(file, destination)
@@ -261,17 +297,20 @@ impl Attributes {
         }
     }
 
-    /// Fails if times were asked for, and this process may not set those of the file.
-    pub(crate) fn may_set_times(
-        &self,
-        file: BorrowedFd<'_>,
-        destination: &Destination,
-    ) -> Result<()> {
-        if self.times.is_none() {
+    /// Fails if a mode or times were asked for, and this process may not set those of the file. Sets those that it has.
+    pub(crate) fn may_be_set(&self, file: BorrowedFd<'_>, destination: &Destination) -> Result<()> {
+        if self.change.is_none() && self.times.is_none() {
             return Ok(());
         }
         let now = sys::metadata(file).with_context(|| destination.cannot("look up"))?;
-        set_times(file, destination, now.times())
+        if self.changed(now.mode) != now.mode {
+            let cannot = || destination.cannot("set the mode of");
+            sys::set_mode(file, now.mode).with_context(cannot)?;
+        }
+        match self.times {
+            Some(_) => set_times(file, destination, now.times()),
+            None => Ok(()),
+        }
     }
 
     /// Applies them to the new file. Returns a warning for each that could not be kept, if that is allowed.
@@ -311,22 +350,27 @@ fn set_times(file: BorrowedFd<'_>, destination: &Destination, times: Times) -> R
 }
 
 impl Old {
-    fn read(destination: &Destination, opened: &Opened, keep: Keep) -> Result<Self> {
-        let file = opened.readable();
-        let cannot_read = || destination.cannot("read the attributes of");
-        let Metadata { uid, gid, mode, .. } = opened.metadata;
-        let mut old = Self {
+    /// What the kernel tells without opening the file.
+    fn of(seen: &Metadata) -> Self {
+        let Metadata { uid, gid, mode, .. } = *seen;
+        Self {
             uid,
             gid,
             mode,
             acl: None,
-            others: Vec::new(),
-            flags: match (keep, opened.content()) {
-                (Keep::All, Some(file)) => sys::chattr_flags(file),
-                _ => String::new(),
-            },
+            others: BTreeMap::new(),
+            flags: String::new(),
             unreadable: Vec::new(),
-        };
+        }
+    }
+
+    fn read(destination: &Destination, opened: &Opened, keep: Keep) -> Result<Self> {
+        let file = opened.readable();
+        let cannot_read = || destination.cannot("read the attributes of");
+        let mut old = Self::of(&opened.metadata);
+        if let (Keep::All, Some(file)) = (keep, opened.content()) {
+            old.flags = sys::chattr_flags(file);
+        }
         // Without the list we do not know of an ACL, by which the mode means something else: no guess is safe.
         for name in sys::list_attributes(file).with_context(cannot_read)? {
             if NEVER_KEPT.contains(&name.as_c_str()) || acl::is_copy(&name) {
@@ -339,7 +383,7 @@ impl Old {
                     })?;
                     old.acl = Some(acl);
                 }
-                Ok(value) => old.others.push((name, value)),
+                Ok(value) => drop(old.others.insert(name, value)),
                 // Removed since it was listed.
                 Err(Errno::NODATA) => {}
                 Err(errno) if is_grave(errno) || name.as_c_str() == acl::ACCESS => {

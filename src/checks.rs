@@ -29,6 +29,7 @@ pub(crate) struct Rules {
     pub(crate) keeps_owner: bool,
     /// A backup gets its name by a rename or a link.
     pub(crate) backs_up: bool,
+    pub(crate) links: Links,
 }
 
 impl Rules {
@@ -39,6 +40,7 @@ impl Rules {
             in_place: request.in_place,
             keeps_owner: *keep != Keep::None && owner.is_none(),
             backs_up: request.backups.is_some(),
+            links: request.links(),
         }
     }
 }
@@ -53,6 +55,7 @@ pub(crate) fn destination(
         overwrite,
         in_place,
         keeps_owner,
+        links,
         ..
     } = rules;
     if existing.is_some() && overwrite == Overwrite::Never {
@@ -62,13 +65,15 @@ pub(crate) fn destination(
     let Some(metadata) = existing else {
         return Ok(());
     };
-    let is_trap = is_shared_trap(destination, &metadata);
+    let is_trap = destination.is_shared_trap(&metadata);
     let is_in_place = is_in_place(destination, existing.as_ref(), in_place);
     let is_protected = protected_by_sticky_bit(destination, &metadata);
     let not_renamed_to = match metadata.kind {
         Kind::Directory => {
             Some("it is a directory; name the file in it, or write files into it with -t")
         }
+        // Links were followed before.
+        Kind::Symlink if links == Links::Follow => Some("it has become a symbolic link"),
         Kind::Socket => Some("it is a socket; only a regular file can be replaced"),
         Kind::Regular if metadata.is_immutable => {
             Some("it is immutable (chattr(1) can change that)")
@@ -127,18 +132,6 @@ pub(crate) fn destination(
     Ok(())
 }
 
-/// The kernel's rule for fs.protected_regular (proc_sys_fs(5)), which a rename does not ask for: in a sticky directory that all
-/// may write to, a file of another user, who is not the directory's owner, may have been put there to get the content.
-fn is_shared_trap(destination: &Destination, existing: &Metadata) -> bool {
-    const STICKY_AND_WRITABLE_BY_ALL: u32 = 0o1002;
-    let directory = destination.directory_metadata();
-    // Only root can have mounted a file there.
-    !existing.mount_root
-        && directory.mode & STICKY_AND_WRITABLE_BY_ALL == STICKY_AND_WRITABLE_BY_ALL
-        && existing.uid != sys::effective_uid()
-        && existing.uid != directory.uid
-}
-
 /// Refuses a directory in which nothing can be renamed: what is made there could not even be removed.
 pub(crate) fn directory(
     destination: &Destination,
@@ -187,7 +180,7 @@ pub(crate) fn may_be_overwritten(
         && request.links() == Links::Follow
         && existing.is_none_or(|existing| {
             existing.kind == Kind::Regular
-                && !is_shared_trap(destination, &existing)
+                && !destination.is_shared_trap(&existing)
                 && sys::may_write(directory, destination.name()).is_ok()
         })
 }

@@ -54,8 +54,7 @@ pub(crate) fn run(
     let (status, end) = match drain(program, &reader, transfer)? {
         Drained::Ended(status, end) => (status, end),
         Drained::Failed(program, error) => {
-            drop(output);
-            program.give_up();
+            program.give_up(output);
             return Err(explain(error));
         }
     };

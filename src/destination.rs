@@ -113,7 +113,7 @@ impl Destination {
         walk.follow(Some(Rc::clone(parent)), name.to_owned(), links)
     }
 
-    /// A failure to resolve DEST, and that it is unchanged, if there is anything by that name.
+    /// A failure to resolve or lock DEST, and that it is unchanged, if there is anything by that name.
     pub(crate) fn unresolved(typed: &Path, failure: Failure) -> Failure {
         match sys::metadata_at(sys::CWD, typed) {
             Ok(_) => failure.leaving(typed.as_os_str()),
@@ -282,6 +282,19 @@ impl Destination {
                 Ok((metadata.kind == Kind::Regular).then_some(opened))
             }
         }
+    }
+
+    /// The kernel's rule for fs.protected_regular (proc_sys_fs(5)), which a rename does not ask for: in a sticky directory
+    /// that all may write to, a file of another user, who is not the directory's owner, may have been put there to get the
+    /// content.
+    pub(crate) fn is_shared_trap(&self, existing: &Metadata) -> bool {
+        const STICKY_AND_WRITABLE_BY_ALL: u32 = 0o1002;
+        let directory = self.directory_metadata();
+        // Only root can have mounted a file there.
+        !existing.mount_root
+            && directory.mode & STICKY_AND_WRITABLE_BY_ALL == STICKY_AND_WRITABLE_BY_ALL
+            && existing.uid != sys::effective_uid()
+            && existing.uid != directory.uid
     }
 
     /// A failure, and what has become of DEST, which was `before` at the start.

@@ -58,36 +58,40 @@ pub(crate) fn overwrite(
     };
     check_target(&file, spool, destination, seen, context.request.start)?;
     signals::check()?;
-    attributes.may_set_times(file.as_fd(), destination)?;
+    attributes.may_be_set(file.as_fd(), destination)?;
     let backups = context.backups().filter(|_| is_regular);
-    if backups.is_none() {
-        attributes.restrict_mode(file.as_fd(), destination)?;
-    } else {
+    if backups.is_some() {
         // Only the owner of DEST can put back its time, which the next step changes.
         sys::may_write(destination.directory().fd.as_fd(), Path::new("."))
             .with_context(|| destination.cannot("back up"))?;
     }
-    let backup = prepare(
-        spool,
-        &file,
-        destination,
-        seen,
-        attributes,
-        backups,
-        context,
-    )
-    .inspect_err(|_| undo_preparation(file.as_fd(), seen))?;
+    let preallocated = if is_regular {
+        Some(spool.preallocate(&file, destination)?)
+    } else {
+        None
+    };
+    let backup = match backups {
+        Some(backups) => Some(back_up(destination, seen, backups, context)?),
+        None => None,
+    };
     context.messages.warn(format_args!(
         "overwriting {} in place: readers may see partial content, and an interruption will leave it",
         destination.typed()
     ));
-    let finish = || attributes.apply_requested(file.as_fd(), destination);
+    // The warning may have waited for its reader.
+    signals::check()?;
+    let mode = attributes.restrict_mode(file.as_fd(), destination)?;
+    let finish = || attributes.apply_requested(file.as_fd(), destination, mode);
     let (written, finished) = spool.write_to(&file, is_regular, destination, finish, context);
     let Written { bytes, state } = written;
+    // The first write has failed, as on a device that takes nothing: nothing has happened.
+    let is_untouched = bytes == 0 && spool.size > 0;
+    if let (Some(preallocated), false) = (preallocated, is_untouched) {
+        preallocated.keep();
+    }
     if let Err(error) = finished {
-        // The first write has failed, as on a device that takes nothing: nothing has happened.
-        if bytes == 0 && spool.size > 0 {
-            undo_preparation(file.as_fd(), seen);
+        if is_untouched {
+            attributes.release_mode(file.as_fd(), mode);
             return Err(error.into());
         }
         if let Some(backup) = backup {
@@ -108,30 +112,19 @@ pub(crate) fn overwrite(
     })
 }
 
-/// Reserves the space, and makes the backup last, because an older one that it replaces does not come back.
-fn prepare(
-    spool: &Spool<'_>,
-    file: &OwnedFd,
+/// Makes a backup of DEST, which is still what was `seen`.
+fn back_up(
     destination: &Destination,
     seen: Metadata,
-    attributes: &Attributes,
-    backups: Option<&Backups>,
+    backups: &Backups,
     context: &RunContext<'_>,
-) -> Result<Option<NewBackup>, Failure> {
+) -> Result<NewBackup, Failure> {
     let directory = destination.directory().fd.as_fd();
-    if seen.kind == Kind::Regular {
-        spool.preallocate(file, destination)?;
-    }
-    let Some(backups) = backups else {
-        return Ok(None);
-    };
     let backup = backup::make_copy(destination, backups, context.numbers, context.sync())?;
     // A backup of another file, or none, would be no backup.
-    if backup.is_none() || !has_name(directory, destination.name(), seen.identity) {
-        return Err(not_checked(destination));
-    }
-    attributes.restrict_mode(file.as_fd(), destination)?;
-    Ok(backup)
+    backup
+        .filter(|_| has_name(directory, destination.name(), seen.identity))
+        .ok_or_else(|| not_checked(destination))
 }
 
 /// DEST has been replaced, or is gone.
@@ -167,8 +160,14 @@ pub(crate) fn create(
             .map(drop)
     };
     let prepared = attributes
-        .may_set_times(file.as_fd(), destination)
-        .and_then(|()| spool.preallocate(&file, destination));
+        .may_be_set(file.as_fd(), destination)
+        .and_then(|()| spool.preallocate(&file, destination))
+        .and_then(|preallocated| {
+            // The warning may have waited for its reader.
+            signals::check()?;
+            preallocated.keep();
+            Ok(())
+        });
     let (written, finished) = match prepared {
         Ok(()) => spool.write_to(&file, true, destination, finish, context),
         Err(error) => (Written::default(), Err(error)),
@@ -206,8 +205,43 @@ pub(crate) struct Spool<'f> {
 }
 
 impl Spool<'_> {
-    fn preallocate(&self, file: &OwnedFd, destination: &Destination) -> Result<()> {
-        sys::preallocate(file, 0, self.size).with_context(|| destination.cannot("write"))
+    /// Preallocates the space for the content in DEST, which keeps its size.
+    fn preallocate<'f>(
+        &self,
+        file: &'f OwnedFd,
+        destination: &Destination,
+    ) -> Result<Preallocated<'f>> {
+        let cannot = || destination.cannot("write");
+        let before = sys::metadata(file).with_context(cannot)?;
+        self.find_space(file, before).with_context(cannot)?;
+        let done = sys::preallocate(file, 0, self.size);
+        // Some of the space may be there even if not all is.
+        let preallocated = Preallocated {
+            file: file.as_fd(),
+            before,
+            after: sys::metadata(file).unwrap_or(before),
+            stays: false,
+        };
+        done.with_context(cannot)?;
+        Ok(preallocated)
+    }
+
+    /// Fails if the disk is too full. A preallocation would find that, too, but it changes DEST even if it fails.
+    fn find_space(&self, file: &OwnedFd, before: Metadata) -> Result<(), Errno> {
+        let Ok(filesystem) = sys::filesystem(file) else {
+            return Ok(());
+        };
+        let reused = if filesystem.copies_on_write() {
+            0
+        } else {
+            before.allocated
+        };
+        let needed = self.size.saturating_sub(reused);
+        match sys::available_space(file) {
+            // What others say about their space may not be so.
+            Some(available) if filesystem.is_local() && available < needed => Err(Errno::NOSPC),
+            _ => Ok(()),
+        }
     }
 
     /// Copies the content, and puts it on the disk. Also returns how much was written.
@@ -315,16 +349,36 @@ fn copy_all(transfer: &mut Transfer<'_, '_>, spool: BorrowedFd<'_>) -> Result<()
     }
 }
 
-/// Gives back preallocated space and permissions, and the time of the last write, which the preallocation has changed.
-fn undo_preparation(file: BorrowedFd<'_>, seen: Metadata) {
-    if seen.kind == Kind::Regular {
+/// Space beyond the end of DEST. Freed when dropped, because a run that fails must not fill the disk.
+#[derive(Debug)]
+struct Preallocated<'f> {
+    file: BorrowedFd<'f>,
+    before: Metadata,
+    after: Metadata,
+    stays: bool,
+}
+
+impl Preallocated<'_> {
+    /// The content is there.
+    fn keep(mut self) {
+        self.stays = true;
+    }
+}
+
+impl Drop for Preallocated<'_> {
+    fn drop(&mut self) {
+        let (file, before, after) = (self.file, self.before, self.after);
+        if self.stays || Metadata::are_same(Some(&before), Some(&after)) {
+            return;
+        }
+        let Ok(now) = sys::metadata(file) else {
+            return;
+        };
         // The error under way is what the user needs to know. Only the file's owner can set the time.
-        let _ = sys::metadata(file).and_then(|now| {
-            if now.mode != seen.mode {
-                sys::set_mode(file, seen.mode)?;
-            }
-            sys::set_size(file, now.size)
-        });
-        let _ = sys::set_modified(file, seen.modified);
+        let _ = sys::set_size(file, now.size);
+        // What another process has written since has a time of its own.
+        if now.is_same_content(&after) {
+            let _ = sys::set_modified(file, before.modified);
+        }
     }
 }

@@ -139,12 +139,8 @@ impl Lock {
             Err(Errno::AGAIN | Errno::ACCESS) => return Ok(Attempt::Busy),
             locked => locked?,
         }
-        if !has_name(
-            directory,
-            destination.name(),
-            sys::metadata(&dest)?.identity,
-        ) || sys::metadata(&dest)?.identity != regular.identity
-        {
+        let locked = sys::metadata(&dest)?.identity;
+        if locked != regular.identity || !has_name(directory, destination.name(), locked) {
             return Ok(Attempt::Again);
         }
         Ok(Attempt::Held(Self {
@@ -244,7 +240,7 @@ impl Wait {
     fn until_free(&mut self, destination: &Destination) -> Result<(), Failure> {
         self.refused_since = None;
         let waited = self.since.elapsed();
-        if self.timeout.is_some_and(|timeout| waited >= timeout) {
+        if self.is_over() {
             return Err(anyhow!("it is locked by another process")
                 .context(destination.cannot("lock"))
                 .into());
@@ -262,10 +258,15 @@ impl Wait {
     /// Waits for a lock file to become accessible, but not for long.
     fn until_allowed(&mut self, destination: &Destination, errno: Errno) -> Result<(), Failure> {
         let since = self.refused_since.get_or_insert_with(Instant::now);
-        if since.elapsed() >= PATIENCE {
+        if since.elapsed() >= PATIENCE || self.is_over() {
             return Err(no_lock_file(destination, errno));
         }
         self.pause()
+    }
+
+    fn is_over(&self) -> bool {
+        self.timeout
+            .is_some_and(|timeout| self.since.elapsed() >= timeout)
     }
 
     fn pause(&mut self) -> Result<(), Failure> {

@@ -18,7 +18,7 @@ use self::staging::Staging;
 use crate::attributes::OwnerGroup;
 use crate::backup::Numbers;
 use crate::destination::{Destination, ParentDir};
-use crate::message::{Messages, Progress};
+use crate::message::{Messages, Progress, Quoted};
 use crate::outcome::{Failure, Outcome};
 use crate::parents::Parents;
 use crate::request::{Request, Source, Sources, Sync};
@@ -46,7 +46,13 @@ pub(crate) fn write_all(
     };
     let parent = Destination::resolve_directory(directory, request.create_dirs)?;
     replace(directory, &parent, &files, &context).map_err(|failure| {
-        if parent.exists() {
+        if parent.exists() && request.backups.is_some() {
+            // The first rename may have failed after its backup was made.
+            let directory = Quoted::new(directory);
+            failure.adding(&format!(
+                "the files to be written in {directory} are unchanged"
+            ))
+        } else if parent.exists() {
             failure.leaving(directory.as_os_str())
         } else {
             failure

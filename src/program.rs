@@ -31,6 +31,8 @@ pub(crate) struct Program {
     child: Child,
     /// Becomes readable when it ends.
     end: Option<OwnedFd>,
+    /// A signal came before it was started, or while it was.
+    missed_signal: bool,
 }
 
 impl Program {
@@ -44,7 +46,12 @@ impl Program {
         sys::keep_child_status();
         Ok(sys::with_empty_mask(|| command.spawn()).map(|child| {
             let end = sys::open_process(child.id());
-            Self { child, end }
+            let missed_signal = sys::first_signal().is_some();
+            Self {
+                child,
+                end,
+                missed_signal,
+            }
         }))
     }
 
@@ -86,9 +93,13 @@ impl Program {
 
     /// Passes the signal on, and waits for the end, but not for ever.
     pub(crate) fn end_by(mut self, interrupted: Interrupted) -> Interrupted {
+        if self.has_ended() {
+            return interrupted;
+        }
         let (child, Interrupted(signal)) = (self.child.id(), interrupted);
         // A terminal sends its signals to the whole foreground process group; only a hangup goes to the session leader alone.
-        let has_it_already = sys::first_signal_is_from_kernel()
+        let has_it_already = !self.missed_signal
+            && sys::first_signal_is_from_kernel()
             && signal != sys::SIGHUP
             && sys::is_in_our_group(child);
         if !has_it_already {
@@ -98,10 +109,20 @@ impl Program {
         interrupted
     }
 
-    /// Asks the program to end, whose output is of no use any more, and waits for the end, but not for ever.
-    pub(crate) fn give_up(mut self) {
+    /// Asks the program to end, whose output is of no use any more, and waits for the end, but not for ever. The output is
+    /// closed after the program was asked: before, a shell could go on when a part of it died of SIGPIPE.
+    pub(crate) fn give_up(mut self, output: OwnedFd) {
+        if self.has_ended() {
+            return;
+        }
         sys::send_signal(self.child.id(), sys::SIGTERM);
+        drop(output);
         self.wait_patiently();
+    }
+
+    /// Tells whether it has ended. Its process id may then be another process's, which must not get a signal.
+    fn has_ended(&mut self) -> bool {
+        !matches!(self.child.try_wait(), Ok(None))
     }
 
     /// Waits for the end for some time, or until another signal comes.
@@ -111,7 +132,7 @@ impl Program {
         let (since, signals) = (Instant::now(), sys::signal_count());
         loop {
             let rest = GRACE_PERIOD.saturating_sub(since.elapsed());
-            if rest.is_zero() || !matches!(self.child.try_wait(), Ok(None)) {
+            if rest.is_zero() || self.has_ended() {
                 return;
             }
             let polled = match &self.end {

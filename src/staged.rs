@@ -36,6 +36,7 @@ use crate::message::{Chain, Quoted};
 use crate::outcome::Failure;
 use crate::private_dir::StagingDir;
 use crate::request::{InPlace, Request, Sync};
+use crate::signals;
 use crate::source::{self, Input};
 use crate::sys::{self, Errno, Kind, LinkBy, Metadata};
 use crate::temp_name::TempName;
@@ -175,6 +176,8 @@ impl<'d> Staged<'d, Open> {
         let target = regular
             .map(|existing| inplace::open(destination, existing.kind))
             .transpose()?;
+        // Where there is no O_TMPFILE, it has a name for a moment.
+        signals::guard()?;
         let file = tempfile::tempfile().with_context(cannot_buffer_input)?;
         let method = CommitMethod::InPlace(target);
         Ok(Self::new(

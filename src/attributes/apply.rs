@@ -259,9 +259,11 @@ impl<'a> Applier<'a> {
             .with_context(|| self.destination.cannot("remove the inherited ACL of"))
     }
 
-    /// Applies the change that the user asked for to the mode that the file has.
-    pub(super) fn change_mode(&mut self, now: u32) -> Result<()> {
-        let mode = self.changed(now);
+    /// Applies the change that the user asked for to the mode that the file had `before` it was written to. The kernel has
+    /// perhaps taken the set-id bits from it since.
+    pub(super) fn change_mode(&mut self, before: u32) -> Result<()> {
+        let now = self.metadata()?.mode;
+        let mode = self.changed(before & !SET_ID | now & SET_ID);
         self.chmod(now, mode)
     }
 

@@ -7,6 +7,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 
@@ -118,7 +119,8 @@ fn read_to_end(file: BorrowedFd<'_>, content: &mut Vec<u8>) -> Result<()> {
         if chunk.is_empty() {
             // What was typed into a terminal that is gone is not complete.
             let is_device = sys::metadata(file)?.kind == Kind::CharacterDevice;
-            return if is_device && signals::wait_for(file, Event::Readable)?.has_hung_up() {
+            let [now] = signals::wait([(file, Event::Readable)], Some(Duration::ZERO))?;
+            return if is_device && now.has_hung_up() {
                 Err(CopyError::HungUp.into())
             } else {
                 Ok(())

@@ -5,6 +5,7 @@
 
 use std::cell::RefCell;
 use std::io::{self, IsTerminal};
+use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -134,7 +135,7 @@ impl Line {
 
     fn count(&mut self, files: usize) {
         self.done = files;
-        if let Some(layout) = self.layout {
+        if let Some(layout) = self.layout.filter(|_| takes_output()) {
             self.bar.set_prefix(self.prefix(layout));
         }
     }
@@ -148,10 +149,14 @@ impl Line {
     }
 
     fn at(&mut self, bytes: u64) {
-        if self.layout.is_none() && self.begun.elapsed() >= PATIENCE {
-            self.show();
+        if self.layout.is_none() && self.begun.elapsed() < PATIENCE {
+            self.bar.set_position(bytes);
+        } else if takes_output() {
+            if self.layout.is_none() {
+                self.show();
+            }
+            self.bar.set_position(bytes);
         }
-        self.bar.set_position(bytes);
     }
 
     fn show(&mut self) {
@@ -169,7 +174,17 @@ impl Line {
 impl Drop for Line {
     fn drop(&mut self) {
         if self.layout.is_some() {
+            if !takes_output() {
+                self.bar.set_draw_target(ProgressDrawTarget::hidden());
+            }
             self.bar.finish_and_clear();
         }
     }
+}
+
+/// Tells whether the terminal takes a line without waiting. It does not after Ctrl-S, and a signal would have to wait, too.
+fn takes_output() -> bool {
+    let stderr = io::stderr();
+    let wanted = [(stderr.as_fd(), sys::Event::Writable)];
+    sys::poll(wanted, Some(Duration::ZERO)).is_ok_and(|[ready]| ready.is_any())
 }

@@ -3,6 +3,7 @@
 //! Invariant: what another process does to DEST's attributes while this run works is not undone. What is compared is the
 //! plan, which is what this run would set, and not DEST's own values: two users who write in turn would disturb one another.
 
+use std::mem;
 use std::os::fd::{AsFd, OwnedFd};
 
 use crate::attributes::{Attributes, InitialMode};
@@ -55,12 +56,13 @@ impl Seal {
         };
         checks::destination(destination, seen, rules)?;
         let is_same = attributes.plan() == self.attributes.plan();
-        self.attributes = attributes;
+        let before = mem::replace(&mut self.attributes, attributes);
         self.seen = seen;
         if is_same {
             return Ok(None);
         }
         let file = open()?;
+        self.attributes.remove_gone(&before, file.as_fd());
         // The file has all that a new DEST would have; what is read from DEST comes on top.
         self.warnings = self
             .attributes

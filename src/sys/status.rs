@@ -73,6 +73,9 @@ pub(crate) fn set_times(file: impl AsFd, times: Times) -> Result<()> {
     fs::futimens(file, &times)
 }
 
+/// The unit in which statx(2) and stat(2) count blocks, whatever a filesystem's blocks are. Bytes.
+const BLOCK: u64 = 512;
+
 /// What is known of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Metadata {
@@ -84,6 +87,8 @@ pub(crate) struct Metadata {
     pub(crate) links: u32,
     /// Bytes.
     pub(crate) size: u64,
+    /// Bytes on the disk.
+    pub(crate) allocated: u64,
     pub(crate) identity: Identity,
     /// The time of the last read, which the kernel may not have set.
     accessed: Time,
@@ -157,6 +162,7 @@ fn look(directory: BorrowedFd<'_>, name: &Path, flags: AtFlags) -> Result<Metada
         gid: seen.stx_gid,
         links: seen.stx_nlink,
         size: seen.stx_size,
+        allocated: seen.stx_blocks.saturating_mul(BLOCK),
         identity: Identity {
             device: (seen.stx_dev_major, seen.stx_dev_minor),
             inode: seen.stx_ino,
@@ -188,6 +194,9 @@ fn fstatat_fallback(directory: BorrowedFd<'_>, name: &Path, flags: AtFlags) -> R
         gid: seen.st_gid,
         links: u32::try_from(seen.st_nlink).unwrap_or(u32::MAX),
         size: u64::try_from(seen.st_size).unwrap_or(0),
+        allocated: u64::try_from(seen.st_blocks)
+            .unwrap_or(0)
+            .saturating_mul(BLOCK),
         identity: Identity {
             device: (fs::major(seen.st_dev), fs::minor(seen.st_dev)),
             inode: seen.st_ino,
@@ -259,6 +268,11 @@ impl FileSystem {
         matches!(self, Self::Ext | Self::Xfs)
     }
 
+    /// Tells whether content that is overwritten needs space of its own.
+    pub(crate) fn copies_on_write(self) -> bool {
+        self == Self::Btrfs
+    }
+
     /// Tells whether one syncfs puts files and names on the disk as surely as an fsync of each, and reports every error.
     ///
     /// It reports errors since Linux 5.8 (syncfs(2)). On FUSE it may do nothing at all.
@@ -276,6 +290,18 @@ fn syncfs_reports_errors() -> bool {
         .split(|byte| !byte.is_ascii_digit());
     let mut number = || -> Option<u32> { std::str::from_utf8(numbers.next()?).ok()?.parse().ok() };
     (number(), number()) >= (Some(5), Some(8))
+}
+
+/// Returns how many bytes this process can still write to the filesystem of an open file. `None` where it does not say.
+pub(crate) fn available_space(file: impl AsFd) -> Option<u64> {
+    let seen = fs::fstatvfs(file).ok()?;
+    // Some blocks are reserved for root.
+    let blocks = if super::effective_uid() == 0 {
+        seen.f_bfree
+    } else {
+        seen.f_bavail
+    };
+    (seen.f_blocks > 0).then(|| blocks.saturating_mul(seen.f_frsize))
 }
 
 /// Tells what filesystem the open file is on, by the number that statfs(2) gives. 9p gives the number of its server's, but is

@@ -124,6 +124,7 @@ mod environment {
     mod limits;
     mod meanwhile;
     mod old_kernels;
+    mod other_processes;
     pub(crate) mod races;
     pub(crate) mod signals;
     mod signals_at_commit;

@@ -76,7 +76,7 @@ fn a_link_that_is_exchanged_meanwhile_is_not_walked_again() {
 }
 
 #[test]
-fn a_destination_that_becomes_a_link_meanwhile_is_replaced_and_not_followed() {
+fn a_destination_that_becomes_a_link_during_the_run_is_left_alone() {
     let sandbox = Sandbox::new();
     sandbox.write("victim", "theirs");
     let out = sandbox.write("out", "old");
@@ -85,10 +85,17 @@ fn a_destination_that_becomes_a_link_meanwhile_is_replaced_and_not_followed() {
     fs::remove_file(out).unwrap();
     sandbox.symlink("victim", "out");
     let done = running.wait();
-    assert_eq!(done.code(), Some(0), "{done:?}");
+    assert_eq!(done.code(), Some(1), "{done:?}");
+    assert_eq!(
+        done.stderr,
+        "atomwrite: cannot replace 'out': it has become a symbolic link; another process has \
+         replaced 'out'\n"
+    );
     assert_eq!(sandbox.text("victim"), "theirs");
-    assert!(sandbox.stat("out").is_file());
-    assert_eq!(sandbox.text("out"), "new");
+    assert_eq!(
+        fs::read_link(sandbox.path("out")).unwrap(),
+        Path::new("victim")
+    );
     assert_eq!(sandbox.names(), ["out", "victim"]);
 }
 
@@ -289,7 +296,7 @@ fn a_dest_that_comes_meanwhile_keeps_its_mode() {
 }
 
 #[test]
-fn a_dest_that_goes_meanwhile_is_made_anew() {
+fn a_private_dest_that_is_removed_during_the_run_stays_private() {
     let sandbox = Sandbox::new();
     sandbox.write_with_mode("out", "old", 0o600);
     let mut running = sandbox.atomwrite(["out"]).stdin_held().start();
@@ -298,7 +305,7 @@ fn a_dest_that_goes_meanwhile_is_made_anew() {
     let done = running.wait();
     assert_eq!((done.code(), done.stderr.as_str()), (Some(0), ""));
     assert_eq!(sandbox.text("out"), "new");
-    assert_eq!(sandbox.mode("out"), 0o644);
+    assert_eq!(sandbox.mode("out"), 0o600);
 }
 
 // ---- Directories that are made ---------------------------------------------------------------------------------

@@ -283,15 +283,15 @@ fn a_new_file_that_was_written_and_may_not_be_whole_stays() {
     needs_tool!("strace");
     let sandbox = Sandbox::new();
     let strace = without_renames("ENOSYS")
-        .inject("fchmod:error=EPERM")
+        .inject("fchown:error=EPERM")
         .at(sandbox.path("new"))
         .at(sandbox.root());
     sandbox
-        .atomwrite(["--inplace", "-m", "644", "new"])
+        .atomwrite(["--inplace", "-o", "1", "new"])
         .stdin("secret")
         .through(strace.command())
         .warns("writing 'new' in place")
-        .says("cannot set the mode of 'new'")
+        .says("cannot set the owner of 'new'")
         .says("; 6 of 6 bytes are written")
         .fails(4);
     assert_eq!(sandbox.text("new"), "secret");

@@ -501,3 +501,21 @@ fn the_spool_is_where_temporary_files_go_and_has_no_name() {
     assert_eq!(spool.names().len(), 0);
     assert_eq!(sandbox.names(), ["out"]);
 }
+
+#[test]
+fn a_symbolic_mode_is_applied_to_the_mode_from_before() {
+    for (mode, change, wanted) in [
+        (0o640, "o=g,g=", 0o604),
+        (0o644, "o=u,u-w", 0o446),
+        (0o600, "g=u", 0o660),
+    ] {
+        let sandbox = Sandbox::new();
+        sandbox.write_with_mode("out", "old", mode);
+        always(&sandbox, &["-m", change, "out"])
+            .stdin("new")
+            .warns(WARNING)
+            .succeeds();
+        assert_eq!(sandbox.mode("out"), wanted, "{change}");
+        assert_eq!(sandbox.text("out"), "new");
+    }
+}

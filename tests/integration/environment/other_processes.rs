@@ -1,0 +1,296 @@
+//! What another process does to DEST during a run, and what a run must not do to another process.
+//!
+//! The manual: changes that another process makes to DEST's attributes are kept; a run that fails leaves DEST alone; a
+//! signal before the commit ends the run.
+
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::Write;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+
+use rustix::process::Signal;
+
+use crate::harness::{
+    Call, Mount, NOBODY, Running, Sandbox, Strace, lock_name, needs_mounts, needs_root, needs_tool,
+    program_of, skip, terminal, wait_until, wait_until_gone, wait_until_it_sleeps,
+};
+
+/// A validator that waits until [`let_go`].
+fn validator_that_waits(sandbox: &Sandbox) -> String {
+    let go = sandbox.aside("go");
+    let mode = 0o600.into();
+    let fifo = rustix::fs::FileType::Fifo;
+    rustix::fs::mknodat(rustix::fs::CWD, &go, fifo, mode, 0).unwrap();
+    format!("cat '{}'", go.display())
+}
+
+/// Waits until the validator runs, has `change` do its work, and lets the validator end.
+fn during_validation(sandbox: &Sandbox, change: impl FnOnce()) {
+    let mut go: Option<File> = None;
+    wait_until("the validator runs", || {
+        let mut options = OpenOptions::new();
+        let options = options.write(true).custom_flags(libc::O_NONBLOCK);
+        go = options.open(sandbox.aside("go")).ok();
+        go.is_some()
+    });
+    change();
+}
+
+#[test]
+fn changes_of_extended_attributes_are_kept() {
+    let sandbox = Sandbox::new();
+    sandbox.write("out", "old");
+    if !sandbox.set_xattr("out", "user.changed", b"1") {
+        skip!("needs extended attributes");
+    }
+    sandbox.set_xattr("out", "user.removed", b"1");
+    let validator = validator_that_waits(&sandbox);
+    let run = sandbox.atomwrite(["--keep=all", "--validate", &validator, "out"]);
+    let running = run.stdin("new").start();
+    during_validation(&sandbox, || {
+        sandbox.set_xattr("out", "user.changed", b"2");
+        sandbox.set_xattr("out", "user.added", b"3");
+        rustix::fs::removexattr(sandbox.path("out"), "user.removed").unwrap();
+    });
+    let done = running.wait();
+    assert_eq!((done.code(), done.stderr.as_str()), (Some(0), ""));
+    assert_eq!(sandbox.text("out"), "new");
+    let attribute = |name: &str| sandbox.xattr("out", name);
+    assert_eq!(attribute("user.changed").as_deref(), Some(&b"2"[..]));
+    assert_eq!(attribute("user.added").as_deref(), Some(&b"3"[..]));
+    assert_eq!(attribute("user.removed"), None);
+}
+
+#[test]
+fn a_full_disk_is_found_before_dest_is_touched_in_place() {
+    needs_mounts!();
+    for mount in [
+        Mount::tmpfs("size=256k"),
+        Mount::ext4(8, &[]),
+        Mount::btrfs(),
+    ] {
+        let sandbox = Sandbox::in_dir(mount.path());
+        let out = sandbox.write_with_mode("out", "old", 0o640);
+        let input = sandbox.aside("input");
+        File::create(&input).unwrap().set_len(1 << 34).unwrap();
+        let before = fs::metadata(&out).unwrap();
+        sandbox
+            .atomwrite(["-q", "--inplace=always", input.to_str().unwrap(), "out"])
+            .says("no space left on device; 'out' is unchanged")
+            .fails(1);
+        let now = fs::metadata(&out).unwrap();
+        let key = |seen: &fs::Metadata| {
+            let changed = (seen.ctime(), seen.ctime_nsec());
+            (seen.mode(), seen.len(), seen.blocks(), changed)
+        };
+        assert_eq!(key(&now), key(&before), "{}", mount.path().display());
+    }
+}
+
+#[test]
+fn a_preallocation_that_fails_undoes_nothing_that_another_process_does() {
+    needs_tool!("strace");
+    let sandbox = Sandbox::new();
+    let out = sandbox.write("out", "old\n");
+    let validator = validator_that_waits(&sandbox);
+    let strace = Strace::new()
+        .only("fallocate")
+        .at(&out)
+        .inject("fallocate:error=EDQUOT");
+    let running = sandbox
+        .atomwrite(["-q", "--inplace=always", "--validate", &validator, "out"])
+        .stdin("new")
+        .through(strace.command())
+        .start();
+    during_validation(&sandbox, || {
+        fs::set_permissions(&out, Permissions::from_mode(0o600)).unwrap();
+        let mut log = OpenOptions::new().append(true).open(&out).unwrap();
+        log.write_all(b"appended\n").unwrap();
+    });
+    let modified = fs::metadata(&out).unwrap().modified().unwrap();
+    let done = running.wait();
+    assert!(strace.has_injected());
+    assert_eq!(done.code(), Some(1), "{done:?}");
+    assert_eq!(sandbox.text("out"), "old\nappended\n");
+    assert_eq!(sandbox.mode("out"), 0o600);
+    assert_eq!(fs::metadata(&out).unwrap().modified().unwrap(), modified);
+}
+
+/// A pipe that is full; its writing end is the second.
+fn full_pipe() -> (OwnedFd, OwnedFd) {
+    let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
+    rustix::io::ioctl_fionbio(&write, true).unwrap();
+    while rustix::io::write(&write, b"x").is_ok() {}
+    rustix::io::ioctl_fionbio(&write, false).unwrap();
+    (read, write)
+}
+
+#[test]
+fn a_signal_while_the_warning_waits_leaves_dest_alone() {
+    let sandbox = Sandbox::new();
+    sandbox.write("out", "old");
+    sandbox.write("in", "new");
+    let (_read, write) = full_pipe();
+    let running = sandbox
+        .atomwrite(["--inplace=always", "in", "out"])
+        .stderr_to(write)
+        .start();
+    wait_until_it_sleeps(running.pid());
+    running.signal(Signal::TERM);
+    let done = running.wait();
+    assert_eq!(done.signal(), Some(libc::SIGTERM), "{done:?}");
+    assert_eq!(sandbox.text("out"), "old");
+}
+
+#[test]
+fn a_signal_while_the_warning_waits_leaves_no_new_file() {
+    needs_tool!("strace");
+    let sandbox = Sandbox::new();
+    let (_read, write) = full_pipe();
+    let strace = Strace::new().inject("linkat,rename,renameat,renameat2:error=ENOSYS");
+    let running = sandbox
+        .atomwrite(["--inplace", "new"])
+        .stdin("new")
+        .through(strace.command())
+        .stderr_to(write)
+        .start();
+    wait_until("the file exists", || sandbox.path("new").exists());
+    let program = program_of(&running);
+    wait_until_it_sleeps(program);
+    rustix::process::kill_process(program, Signal::TERM).unwrap();
+    let done = running.wait();
+    assert_eq!(done.signal(), Some(libc::SIGTERM), "{done:?}");
+    assert_eq!(sandbox.names(), [""; 0]);
+}
+
+/// Waits until COMMAND, which writes its process id into a file, has ended and was waited for.
+fn wait_until_command_is_gone(sandbox: &Sandbox) {
+    let id = sandbox.aside("id");
+    wait_until("COMMAND runs", || {
+        fs::read_to_string(&id).is_ok_and(|id| id.ends_with('\n'))
+    });
+    wait_until_gone(fs::read_to_string(&id).unwrap().trim());
+}
+
+#[test]
+fn no_signal_is_sent_to_a_command_that_has_ended() {
+    needs_tool!("strace");
+    let sandbox = Sandbox::new();
+    sandbox.write("out", "old");
+    let strace = Strace::new().alone().only("kill,ppoll");
+    let id = sandbox.aside("id");
+    let command = format!(
+        "echo $$ >'{}'; sleep 100 2>/dev/null & exit 0",
+        id.display()
+    );
+    let running: Running = sandbox
+        .atomwrite(["out", "--", "sh", "-c", &command])
+        .through(strace.command())
+        .start();
+    wait_until_command_is_gone(&sandbox);
+    rustix::process::kill_process(program_of(&running), Signal::TERM).unwrap();
+    let done = running.wait();
+    assert_eq!(done.signal(), Some(libc::SIGTERM), "{done:?}");
+    assert_eq!(strace.trace().count(|call| call.is("kill")), 0);
+    assert_eq!(sandbox.text("out"), "old");
+}
+
+#[test]
+fn a_list_that_is_typed_ends_with_one_control_d() {
+    let sandbox = Sandbox::new();
+    sandbox.write("in", "new");
+    sandbox.mkdir("dir");
+    let (mut keyboard, stdin) = terminal();
+    keyboard.write_all(b"in\n\x04").unwrap();
+    sandbox
+        .atomwrite(["-t", "dir", "--files-from=-"])
+        .stdin_from(stdin)
+        .leaves(["dir", "dir/in", "in"])
+        .succeeds();
+    assert_eq!(sandbox.text("dir/in"), "new");
+}
+
+#[test]
+fn a_stopped_terminal_does_not_hold_up_a_signal() {
+    let sandbox = Sandbox::new();
+    let (mut keyboard, screen) = terminal();
+    // Ctrl-S.
+    keyboard.write_all(b"\x13").unwrap();
+    let mut running = sandbox
+        .atomwrite(["--progress", "--lock", "-q", "out"])
+        .stdin_held()
+        .stderr_to(screen)
+        .start();
+    let begun = std::time::Instant::now();
+    // Nothing is shown before.
+    while begun.elapsed() < std::time::Duration::from_secs(1) {
+        running.feed("more");
+    }
+    running.signal(Signal::TERM);
+    let done = running.wait_with_input_open();
+    assert_eq!(done.signal(), Some(libc::SIGTERM), "{done:?}");
+    assert_eq!(sandbox.names(), [""; 0]);
+}
+
+#[test]
+fn a_strangers_file_hands_on_nothing_with_another_owner() {
+    needs_root!();
+    let sandbox = Sandbox::new();
+    sandbox.mkdir("shared");
+    sandbox.chmod("shared", 0o1777);
+    sandbox.write_with_mode("shared/out", "bait", 0o666);
+    sandbox.chown("shared/out", NOBODY, NOBODY);
+    sandbox.setfacl("shared/out", &["-m", "u:1234:rw"]);
+    sandbox
+        .atomwrite(["-o", "root", "shared/out"])
+        .stdin("secret")
+        .succeeds();
+    assert_eq!(sandbox.mode("shared/out"), 0o644);
+    assert_eq!(sandbox.owner("shared/out"), (0, 0));
+    assert_eq!(sandbox.xattr("shared/out", "system.posix_acl_access"), None);
+}
+
+#[test]
+fn a_lock_that_does_not_wait_does_not_wait_for_a_refused_lock_file_either() {
+    needs_root!();
+    needs_tool!("strace");
+    let sandbox = Sandbox::new();
+    sandbox.chmod("", 0o777);
+    sandbox.write_with_mode(lock_name("out"), "", 0o600);
+    let strace = Strace::new().only("ppoll");
+    sandbox
+        .atomwrite(["--lock=0", "-q", "out"])
+        .stdin("new")
+        .user(NOBODY, NOBODY, &[])
+        .through(strace.command())
+        .says("no lock file can be used beside it")
+        .fails(1);
+    let is_pause = |call: &Call| call.is("ppoll") && call.args.starts_with("NULL");
+    assert_eq!(strace.trace().count(is_pause), 0);
+}
+
+#[test]
+fn a_first_rename_that_fails_is_reported_with_the_backup_in_mind() {
+    needs_tool!("strace");
+    let sandbox = Sandbox::new();
+    sandbox.write("in", "new");
+    sandbox.mkdir("dir");
+    sandbox.write("dir/in", "old");
+    sandbox.write("dir/in~", "older");
+    let strace = Strace::new()
+        .at("d0/in")
+        .inject("rename,renameat,renameat2:error=EIO");
+    let done = sandbox
+        .atomwrite(["-b", "-t", "dir", "in"])
+        .through(strace.command())
+        .output();
+    assert!(strace.has_injected());
+    assert_eq!(done.code(), Some(1), "{done:?}");
+    assert!(
+        done.stderr
+            .ends_with("; the files to be written in 'dir' are unchanged\n"),
+        "{done:?}"
+    );
+    assert_eq!(sandbox.text("dir/in"), "old");
+    assert_eq!(sandbox.text("dir/in~"), "old");
+}
