@@ -46,8 +46,8 @@ pub(crate) fn write_all(
     };
     let parent = Destination::resolve_directory(directory, request.create_dirs)?;
     replace(directory, &parent, &files, &context).map_err(|failure| {
-        if parent.exists() && request.backups.is_some() {
-            // The first rename may have failed after its backup was made.
+        if signals::are_held() && request.backups.is_some() {
+            // The first rename has failed, and its backup may have replaced an older one.
             let directory = Quoted::new(directory);
             failure.adding(&format!(
                 "the files to be written in {directory} are unchanged"

@@ -51,9 +51,14 @@ pub(crate) fn hold() {
     HELD.store(true, Relaxed);
 }
 
+/// Tells whether [`hold`] was called.
+pub(crate) fn are_held() -> bool {
+    HELD.load(Relaxed)
+}
+
 /// Returns the signal that came, if any. Costs nothing unless guarded.
 pub(crate) fn check() -> Result<(), Interrupted> {
-    if !is_guarded() || HELD.load(Relaxed) {
+    if !is_guarded() || are_held() {
         return Ok(());
     }
     if sys::are_signals_pending() {

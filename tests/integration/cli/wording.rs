@@ -227,7 +227,7 @@ const REFUSALS: &[(&str, &[&str], i32, &str)] = &[
         "echo >in~",
         &["-b", "-t", "dir", "in", "in~"],
         1,
-        "cannot write 'dir/in~': its name is that of a backup of 'dir/in'; the files to be written in 'dir' are unchanged",
+        "cannot write 'dir/in~': its name is that of a backup of 'dir/in'; 'dir' is unchanged",
     ),
     (
         "",
