@@ -138,7 +138,9 @@ const COMMAND_STRINGS: &[&str] = &[
 ];
 
 /// Letters that may stand together.
-const LETTERS: [&str; 12] = ["a", "n", "C", "f", "D", "b", "v", "q", "h", "V", "z", "-"];
+const LETTERS: [&str; 13] = [
+    "a", "n", "C", "p", "f", "D", "b", "v", "q", "h", "V", "z", "-",
+];
 
 /// What is in the directory, and what is not.
 const OPERANDS: [&str; 16] = [
