@@ -30,18 +30,20 @@ atomwrite [OPTIONS] [SOURCE] DEST
        atomwrite [OPTIONS] -c STRING DEST
        atomwrite [OPTIONS] -t DIR SOURCE...";
 
-/// The order of the help. The operands are one argument to clap, and two to people.
+/// The order of the help.
 const TEMPLATE: &str = "\
 {about-with-newline}
 {usage-heading} {usage}
 
+{before-help}{all-args}{after-help}";
+
+/// The operands are one argument to clap, and more to people.
+const OPERANDS: &str = "\
 Arguments:
   SOURCE   The file to read; '-' or none: standard input
   DEST     The file to write
   COMMAND  What to run; its output is the content, if it exits with 0
-  DIR      The directory to write files into, each under its own name
-
-{all-args}{after-help}";
+  DIR      The directory to write files into, each under its own name";
 
 /// No line is broken or aligned by hand: clap fills them to the width of the terminal.
 const EXAMPLES: &str = r#"Examples:
@@ -92,6 +94,7 @@ const MESSAGES: &str = "Messages";
     version,
     override_usage = USAGE,
     help_template = TEMPLATE,
+    before_help = OPERANDS,
     after_help = EXAMPLES,
     args_override_self = true,
     max_term_width = 80,

@@ -2,7 +2,7 @@
 
 use crate::harness::Sandbox;
 
-/// The help, from the options on: before them stand the forms, one to a line.
+/// The help, from the operands on: before them stand the forms, one to a line.
 fn help(option: &str, columns: &str) -> Vec<String> {
     let sandbox = Sandbox::new();
     let done = sandbox
@@ -12,7 +12,7 @@ fn help(option: &str, columns: &str) -> Vec<String> {
         .leaves([""; 0])
         .succeeds();
     let lines = done.stdout.lines().map(str::to_owned);
-    lines.skip_while(|line| line != "Input:").collect()
+    lines.skip_while(|line| line != "Arguments:").collect()
 }
 
 #[test]
