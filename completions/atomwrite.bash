@@ -1,24 +1,30 @@
 # Completion for bash, with bash-completion or without. Made of src/generated/atomwrite.bash and src/cli.rs.
 
 _atomwrite() {
-    local cur=$2 word last="" option="" prefix="" many="" ended=""
+    local cur=$2 word last="" option="" value="" colon="" prefix="" sourced="" ended=""
     local -i i operands=0
     COMPREPLY=()
-    # Reads the words before the cursor. To bash, '--sync=none' is three of them.
+    # Reads the words before the cursor. To bash, '--sync=none' and 'USER:GROUP' are three of them.
     for ((i = 1; i < COMP_CWORD; i++)); do
         word=${COMP_WORDS[i]}
         if [[ $word == "=" && $last ]]; then
             option=$last
             continue
+        elif [[ $word == ":" ]]; then
+            # What comes next is a part of the same value, or of the same operand.
+            option=${option:-${value:-operand}}
+            colon=yes
+            continue
         fi
-        last=""
+        last="" value="" colon=""
         if [[ $option ]]; then
+            value=$option
             option=""
             continue
         fi
         case $ended$word in
             -- | ended--)
-                if ((operands == 1)) && [[ ! $many ]]; then
+                if ((operands == 1)) && [[ ! $sourced ]]; then
                     _atomwrite_command $((i + 1))
                     return
                 fi
@@ -26,7 +32,9 @@ _atomwrite() {
                 ;;
             --*)
                 last=$word
-                [[ $word == --target-directory ]] && many=yes
+                case $word in
+                    --target-directory | --command) sourced=yes ;;
+                esac
                 case $word in
                     --command | --target-directory | --files-from | --files0-from | --min-size | --sha256 | --validate | --validate-all | --unchanged-status | --keep | --mode | --owner | --group | --suffix | --sync) option=$word ;;
                 esac
@@ -35,8 +43,11 @@ _atomwrite() {
                 last=$word
                 # Of several letters, the first that takes a value takes the rest for it.
                 word=${word#"${word%%[ctmogS]*}"}
-                [[ $word == ? ]] && option=-$word
-                [[ $word == t* ]] && many=yes
+                case $word in
+                    ?) option=-$word ;;
+                    *) value=${word:+-${word:0:1}} ;;
+                esac
+                [[ $word == [ct]* ]] && sourced=yes
                 ;;
             *)
                 ((operands += 1))
@@ -45,6 +56,10 @@ _atomwrite() {
     done
     if [[ ${COMP_WORDS[COMP_CWORD]} == "=" && $last ]]; then
         option=$last
+        cur=""
+    elif [[ ${COMP_WORDS[COMP_CWORD]} == ":" ]]; then
+        option=${option:-$value}
+        colon=yes
         cur=""
     elif [[ ! $option && ! $ended && $cur == -* ]]; then
         word=${cur#"${cur%%[ctmogS]*}"}
@@ -57,6 +72,8 @@ _atomwrite() {
         option=-${word:0:1}
         cur=${word:1}
     fi
+    # No other value has a colon in it.
+    [[ $colon && $option != -o && $option != --owner ]] && cur=:$cur
     case $option in
         -c | --command) COMPREPLY=($(compgen -P "$prefix" -c -- "$cur")) ;;
         --lock) : ;;
@@ -68,7 +85,7 @@ _atomwrite() {
         --unchanged-status) : ;;
         --keep) COMPREPLY=($(compgen -P "$prefix" -W "try all none" -- "$cur")) ;;
         -m | --mode) : ;;
-        -o | --owner) COMPREPLY=($(compgen -P "$prefix" -u -- "$cur")) ;;
+        -o | --owner) _atomwrite_owners ;;
         -g | --group) COMPREPLY=($(compgen -P "$prefix" -g -- "$cur")) ;;
         -b | --backup) COMPREPLY=($(compgen -P "$prefix" -W "none simple existing numbered" -- "$cur")) ;;
         -S | --suffix) : ;;
@@ -78,6 +95,20 @@ _atomwrite() {
         *) return ;;
     esac
     [[ ${COMPREPLY[*]} ]] || compopt +o bashdefault +o default
+}
+
+# Offers users, and after a colon groups.
+_atomwrite_owners() {
+    local who=-u
+    if [[ $colon ]]; then
+        who=-g
+    elif [[ $cur == *:* ]]; then
+        # A user may have taken the colon out of COMP_WORDBREAKS.
+        who=-g
+        prefix+=${cur%%:*}:
+        cur=${cur#*:}
+    fi
+    COMPREPLY=($(compgen -P "$prefix" "$who" -- "$cur"))
 }
 
 # Offers directories, and nothing where there are none.

@@ -1,4 +1,4 @@
-# Prints COMMAND and its words, which come after DEST and '--'; but not with -t.
+# Prints COMMAND and its words, which come after DEST and '--'; but not with -t or -c.
 function __atomwrite_command
     set -l words (commandline -opc)
     set -l ended
@@ -23,13 +23,13 @@ function __atomwrite_command
             continue
         end
         switch "$ended$word"
-            case '--target-directory*'
+            case '--target-directory*' '--command*'
                 return 1
             case --command --target-directory --files-from --files0-from --min-size --sha256 --validate --validate-all --unchanged-status --keep --mode --owner --group --suffix --sync
                 set value follows
             case '--*'
             case '-?*'
-                string match -qr '^-[^ctmogS]*t' -- $word
+                string match -qr '^-[^ctmogS]*[ct]' -- $word
                 and return 1
                 string match -qr '^-[^ctmogS]*[ctmogS]$' -- $word
                 and set value follows
@@ -42,6 +42,18 @@ end
 # Directories, for '-tDIR' too.
 function __atomwrite_directories
     __fish_complete_directories (commandline -ct | string replace -r -- '^-[^-ctmogS]*t' '')
+end
+# Users, and after a colon groups, for '-oUSER' and '--owner=USER' too.
+function __atomwrite_owners
+    set -l value (commandline -ct | string replace -r -- '^(-[^-ctmogS]*o|--owner=)' '')
+    set -l user (string match -r -- '^[^:]*:' $value)
+    if set -q user[1]
+        for group in (__fish_complete_groups)
+            echo $user$group
+        end
+    else
+        __fish_complete_users
+    end
 end
 complete -c atomwrite -n __atomwrite_command -x -a '(complete -C (__atomwrite_command))'
 complete -c atomwrite -s c -l command -d 'Run a shell pipeline for the content' -r -f -a "(__fish_complete_command)"
@@ -58,7 +70,7 @@ complete -c atomwrite -l keep -d 'Attributes to keep: try (the default), all or 
 all\t'All of them; if one cannot be kept, fail'
 none\t'None of them, as if DEST were new'"
 complete -c atomwrite -s m -l mode -d 'Set the mode, octal or symbolic as for chmod(1)' -r -f
-complete -c atomwrite -s o -l owner -d 'Set the owner, and the group, by name or number' -r -f -a "(__fish_complete_users)"
+complete -c atomwrite -s o -l owner -d 'Set the owner, and the group, by name or number' -r -f -a "(__atomwrite_owners)"
 complete -c atomwrite -s g -l group -d 'Set the group, by name or number' -r -f -a "(__fish_complete_groups)"
 complete -c atomwrite -s b -l backup -d 'Keep a backup of the old file' -f -a "none\t'No backup'
 simple\t'DEST~'

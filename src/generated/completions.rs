@@ -113,6 +113,7 @@ fn bash(table: &Command) -> String {
             // As for operands.
             ValueHint::FilePath => continue,
             ValueHint::DirPath => "_atomwrite_directories".to_owned(),
+            ValueHint::Username => "_atomwrite_owners".to_owned(),
             _ => match bash_values(option) {
                 Some(which) => format!("COMPREPLY=($(compgen -P \"$prefix\" {which} -- \"$cur\"))"),
                 None => ":".to_owned(),
@@ -139,13 +140,12 @@ fn bash_values(option: &Arg) -> Option<String> {
     match option.get_value_hint() {
         _ if !possible.is_empty() => Some(format!("-W \"{}\"", possible.join(" "))),
         _ if is_group(option) => Some("-g".to_owned()),
-        ValueHint::Username => Some("-u".to_owned()),
         ValueHint::CommandString => Some("-c".to_owned()),
         _ => None,
     }
 }
 
-/// Has zsh offer commands and their words after `DEST --`, groups, and values of some options only after an equals sign.
+/// Has zsh offer commands and their words after `DEST --`, groups, also after `USER:`, and values of some options only after an equals sign.
 fn better_zsh(mut script: String, table: &Command) -> String {
     let reader = ZSH
         .replace("{letters}", &letters(table))
@@ -160,6 +160,7 @@ fn better_zsh(mut script: String, table: &Command) -> String {
         let rest = rest.replacen(":GROUP:'", ":GROUP:_groups'", 1);
         script = format!("{before}'{option}[{rest}");
     }
+    script = script.replace(":USER:_users'", ":USER:_atomwrite_owners'");
     for option in with_optional_value(table) {
         let start = |end: &str| format!("'--{option}={end}[");
         replace(&mut script, &start(""), &start("-"));
@@ -172,8 +173,16 @@ fn better_zsh(mut script: String, table: &Command) -> String {
 }
 
 /// Begins zsh's function, in which extendedglob is set.
-const ZSH: &str = r#"_atomwrite() {
-    # After DEST and '--' comes COMMAND, with words of its own; but not with -t.
+const ZSH: &str = r#"_atomwrite_owners() {
+    if compset -P '*:'; then
+        _groups
+    else
+        _users
+    fi
+}
+
+_atomwrite() {
+    # After DEST and '--' comes COMMAND, with words of its own; but not with -t or -c.
     local ended
     local -i i operands
     for (( i = 2; i < CURRENT; i++ )); do
@@ -187,7 +196,7 @@ const ZSH: &str = r#"_atomwrite() {
                 fi
                 ended=ended
                 ;;
-            (-[^-{letters}]#t*|--target-directory*) break ;;
+            (-[^-{letters}]#[ct]*|--target-directory*|--command*) break ;;
             ({long_with_value}|-[^-{letters}]#[{letters}]) (( i++ )) ;;
             (-?*) ;;
             (*) (( operands++ )) ;;
@@ -196,7 +205,7 @@ const ZSH: &str = r#"_atomwrite() {
 
 "#;
 
-/// Has fish offer commands and their words after `DEST --`, groups, and values of some options only after an equals sign.
+/// Has fish offer commands and their words after `DEST --`, groups, also after `USER:`, and values of some options only after an equals sign.
 fn better_fish(mut script: String, table: &Command) -> String {
     for option in with_optional_value(table) {
         let start = script
@@ -212,6 +221,11 @@ fn better_fish(mut script: String, table: &Command) -> String {
         "(__fish_complete_directories)",
         "(__atomwrite_directories)",
     );
+    replace(
+        &mut script,
+        "(__fish_complete_users)",
+        "(__atomwrite_owners)",
+    );
     let group = script.lines().find(|line| line.contains(" -l group "));
     let group = group.expect("it is there, in a line of its own").to_owned();
     replace(
@@ -226,7 +240,7 @@ fn better_fish(mut script: String, table: &Command) -> String {
 }
 
 /// Stands before fish's rules.
-const FISH: &str = r#"# Prints COMMAND and its words, which come after DEST and '--'; but not with -t.
+const FISH: &str = r#"# Prints COMMAND and its words, which come after DEST and '--'; but not with -t or -c.
 function __atomwrite_command
     set -l words (commandline -opc)
     set -l ended
@@ -251,13 +265,13 @@ function __atomwrite_command
             continue
         end
         switch "$ended$word"
-            case '--target-directory*'
+            case '--target-directory*' '--command*'
                 return 1
             case {long_with_value}
                 set value follows
             case '--*'
             case '-?*'
-                string match -qr '^-[^{letters}]*t' -- $word
+                string match -qr '^-[^{letters}]*[ct]' -- $word
                 and return 1
                 string match -qr '^-[^{letters}]*[{letters}]$' -- $word
                 and set value follows
@@ -270,6 +284,18 @@ end
 # Directories, for '-tDIR' too.
 function __atomwrite_directories
     __fish_complete_directories (commandline -ct | string replace -r -- '^-[^-{letters}]*t' '')
+end
+# Users, and after a colon groups, for '-oUSER' and '--owner=USER' too.
+function __atomwrite_owners
+    set -l value (commandline -ct | string replace -r -- '^(-[^-{letters}]*o|--owner=)' '')
+    set -l user (string match -r -- '^[^:]*:' $value)
+    if set -q user[1]
+        for group in (__fish_complete_groups)
+            echo $user$group
+        end
+    else
+        __fish_complete_users
+    end
 end
 complete -c atomwrite -n __atomwrite_command -x -a '(complete -C (__atomwrite_command))'
 "#;

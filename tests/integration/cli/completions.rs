@@ -47,6 +47,17 @@ fn bash_offers_what_fits_without_bash_completion() {
 }
 
 #[test]
+fn bash_offers_groups_where_a_colon_ends_no_word() {
+    needs_tool!("bash", "make", "setsid");
+    let machine = Machine::new();
+    let shell = machine.bash(
+        r#"source "$INSTALLED/bash-completion/completions/atomwrite"
+        COMP_WORDBREAKS=${COMP_WORDBREAKS//:}"#,
+    );
+    offers_users_and_groups(&shell);
+}
+
+#[test]
 fn zsh_offers_what_fits() {
     needs_tool!("zsh", "make", "setsid");
     let machine = Machine::new();
@@ -147,6 +158,19 @@ fn offers_users_and_groups(shell: &impl Shell) {
             shell.offers("", &format!("{option}{begun}"), &[&whole]);
         }
     }
+    let (begun, both) = ("daemon:daem", "daemon:daemon");
+    for option in ["-o", "--owner", "-vo"] {
+        shell.offers(option, begun, &[both]);
+        shell.offers(option, ":daem", &[":daemon"]);
+        shell.offers(option, "daemon:nosuch", &[]);
+    }
+    shell.offers("", &format!("--owner={begun}"), &[both]);
+    shell.offers("", &format!("-o{begun}"), &[&format!("-o{both}")]);
+    // The group alone has no colon.
+    shell.offers("-g", begun, &[]);
+    // A group, and no user.
+    let offered = shell.offered("-o", "daemon:");
+    assert!(offered.iter().any(|offered| offered.ends_with("audio")));
 }
 
 #[track_caller]
@@ -232,9 +256,21 @@ fn offers_commands(shell: &impl Shell) {
         "-v some-file --",
         "--sync=none -m 600 some-file --",
         "--keep try -o root some-file --",
+        "-o root:root some-file --",
+        "--owner=root:root some-file --",
         "-- -dest --",
     ] {
         shell.offers(before, "unshar", &["unshare"]);
+    }
+    // A pipeline is the input already.
+    for before in [
+        "-c true some-file --",
+        "-ctrue some-file --",
+        "-vc true some-file --",
+        "--command true some-file --",
+        "--command=true some-file --",
+    ] {
+        shell.offers(before, "unshar", &[]);
     }
 }
 
