@@ -7,7 +7,7 @@ use std::error::Error as _;
 use std::ffi::OsString;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Arg, CommandFactory};
+use clap::{Arg, ArgMatches, CommandFactory};
 
 use super::{Args, EarlyExit, summary};
 use crate::message::{Escaped, Quoted};
@@ -169,7 +169,7 @@ const SYNONYMS: [(&[&str], &str); 16] = [
 
 /// An option that there is not, with what may have been meant.
 fn unknown(argument: &str, words: &[OsString]) -> String {
-    let (word, operands) = offending_word(words);
+    let (before, word, after) = around_offending_word(words);
     let word = word.to_string_lossy();
     let is_short = !argument.starts_with("--");
     if let Some(suffix) = word.strip_prefix("-b").filter(|_| argument == "-.") {
@@ -198,12 +198,13 @@ fn unknown(argument: &str, words: &[OsString]) -> String {
     if !is_short {
         meant.extend(spelled_alike(argument));
     }
-    // `atomwrite DEST curl --silent URL`
-    if operands > 1 {
+    let synonym = SYNONYMS.iter().find(|(names, _)| names.contains(&argument));
+    // `atomwrite DEST curl --silent URL`, but not `atomwrite SOURCE DEST --mkdir`.
+    if operands(before) > 1 && (is_short || synonym.is_none() || !after.is_empty()) {
         meant.push("'--' before a COMMAND".to_owned());
     }
     if meant.is_empty() {
-        if let Some((_, advice)) = SYNONYMS.iter().find(|(names, _)| names.contains(&argument)) {
+        if let Some((_, advice)) = synonym {
             return format!("{line}; {advice}");
         }
         if is_short && word.contains('.') {
@@ -236,22 +237,31 @@ fn differ_little(one: &[u8], other: &[u8]) -> bool {
     }
 }
 
-/// The word with the option that there is not, and how many operands stand before it, if one may be DEST.
-fn offending_word(words: &[OsString]) -> (OsString, usize) {
+/// The word with the option that there is not, and those before and after it.
+fn around_offending_word(words: &[OsString]) -> (&[OsString], OsString, &[OsString]) {
     let ends: Vec<usize> = (0..words.len()).collect();
-    let read = |end: usize| Args::command().try_get_matches_from(&words[..end]);
     let is_known = |&end: &usize| {
-        read(end + 1).map_or_else(|error| error.kind() != ErrorKind::UnknownArgument, |_| true)
+        read(&words[..=end])
+            .map_or_else(|error| error.kind() != ErrorKind::UnknownArgument, |_| true)
     };
-    let at = ends.partition_point(is_known);
-    let operands = read(at).ok().and_then(|matches| {
+    let (before, rest) = words.split_at(ends.partition_point(is_known));
+    let (word, after) = rest
+        .split_first()
+        .map_or((None, rest), |(word, after)| (Some(word), after));
+    (before, word.cloned().unwrap_or_default(), after)
+}
+
+/// How many operands are among these words, if one may be DEST.
+fn operands(words: &[OsString]) -> usize {
+    let operands = read(words).ok().and_then(|matches| {
         let operands = matches.get_many::<OsString>("operands")?;
         (!matches.contains_id("target_directory")).then_some(operands.len())
     });
-    (
-        words.get(at).cloned().unwrap_or_default(),
-        operands.unwrap_or(0),
-    )
+    operands.unwrap_or(0)
+}
+
+fn read(words: &[OsString]) -> Result<ArgMatches, clap::Error> {
+    Args::command().try_get_matches_from(words)
 }
 
 fn suggestions(error: &clap::Error, kind: ContextKind) -> Vec<String> {

@@ -13,15 +13,27 @@ use crate::harness::{Sandbox, Witness, has_tool};
 
 const SYNONYMS: &[(&str, &str)] = &[
     ("--mkdir", "-D makes missing directories"),
+    ("--mkdirs", "-D makes missing directories"),
     ("--parents", "-D makes missing directories"),
     ("--chmod=600", "-m sets the mode"),
+    ("--perms=600", "-m sets the mode"),
     ("--permissions=600", "-m sets the mode"),
     ("--chown=root", "-o sets the owner"),
     ("-u", "-o sets the owner"),
     ("--check", "--validate has a program check the content"),
     ("--verify", "--validate has a program check the content"),
+    ("--test", "--validate has a program check the content"),
     ("--md5=0", "--sha256 checks the digest of the content"),
     ("--checksum", "--sha256 checks the digest of the content"),
+    ("--hash", "--sha256 checks the digest of the content"),
+    (
+        "--diff",
+        "-C leaves a DEST alone that has the content already",
+    ),
+    (
+        "--update",
+        "-C leaves a DEST alone that has the content already",
+    ),
     (
         "--if-changed",
         "-C leaves a DEST alone that has the content already",
@@ -31,10 +43,33 @@ const SYNONYMS: &[(&str, &str)] = &[
         "--keep says which attributes of DEST are kept, and -p gives it SOURCE's times",
     ),
     ("-0", "--files0-from takes names that end with NUL"),
+    ("--null", "--files0-from takes names that end with NUL"),
     (
         "-r",
         "-t writes many files, and a whole directory is replaced by a symbolic link that leads to it",
     ),
+    (
+        "--recursive",
+        "-t writes many files, and a whole directory is replaced by a symbolic link that leads to it",
+    ),
+    (
+        "-e",
+        "-c runs a shell pipeline, and a COMMAND stands after DEST and '--'",
+    ),
+    (
+        "--shell",
+        "-c runs a shell pipeline, and a COMMAND stands after DEST and '--'",
+    ),
+    (
+        "--wait=5",
+        "--lock=SECONDS limits the wait for the lock, and timeout(1) the time of a COMMAND",
+    ),
+    (
+        "--temp-dir=d",
+        "the temporary file is always in DEST's directory",
+    ),
+    ("--durable", "a write is so without any option"),
+    ("--overwrite", "a write is so without any option"),
     (
         "--exec",
         "-c runs a shell pipeline, and a COMMAND stands after DEST and '--'",
@@ -77,6 +112,23 @@ fn an_option_of_another_program_gets_the_one_that_does_it() {
             done.stderr,
             format!("atomwrite: unknown option '{option}'{advice} (see 'atomwrite --help')\n")
         );
+    }
+}
+
+#[test]
+fn behind_source_and_dest_it_is_no_option_of_a_command() {
+    let sandbox = Sandbox::new();
+    for (words, advice) in [
+        (&["s", "f", "--mkdir"][..], "-D makes missing directories"),
+        (
+            &["f", "install", "--mkdir", "s"],
+            "did you mean '--' before a COMMAND?",
+        ),
+        (&["f", "ls", "-r"], "did you mean '--' before a COMMAND?"),
+    ] {
+        let done = sandbox.atomwrite(words.to_vec()).fails(2);
+        let end = format!("; {advice} (see 'atomwrite --help')\n");
+        assert!(done.stderr.ends_with(&end), "{done:?}");
     }
 }
 
