@@ -59,7 +59,7 @@ pub(crate) fn check(
 ) -> Result<()> {
     if let (Some(backups), Some(_)) = (backups, existing) {
         let name = names::choose(destination, backups, numbers)
-            .and_then(|name| names::check(destination, &name.path(destination, backups)));
+            .and_then(|name| names::check(destination, backups, name));
         name.with_context(|| destination.cannot("back up"))?;
     }
     Ok(())
@@ -178,8 +178,8 @@ fn link(
     of: Identity,
 ) -> Result<Made, Failure> {
     loop {
+        name.check_length(destination, backups)?;
         let path = name.path(destination, backups);
-        names::check_length(&path)?;
         match link_dest(destination, &path) {
             Ok(()) => return Ok(new_link(destination, path, of, false)),
             Err(Errno::EXIST) => match name.next(destination, numbers)? {
@@ -235,8 +235,8 @@ fn copy(
         .identity;
     let directory = destination.directory().fd.as_fd();
     let (path, stays) = loop {
+        name.check_length(destination, backups)?;
         let path = name.path(destination, backups);
-        names::check_length(&path)?;
         match temporary.rename_noreplace(directory, &path) {
             Ok(Moved::Renamed) => {
                 temporary.disarm();

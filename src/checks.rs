@@ -22,26 +22,28 @@ use crate::sys::{self, Errno, Kind, Metadata};
 
 /// What the user allows to be done to an existing DEST.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Rules {
-    pub(crate) overwrite: Overwrite,
+pub(crate) struct Rules<'r> {
+    pub(crate) request: &'r Request,
     pub(crate) in_place: InPlace,
-    /// The new file will belong to the owner of the old one.
-    pub(crate) keeps_owner: bool,
-    /// A backup gets its name by a rename or a link.
-    pub(crate) backs_up: bool,
-    pub(crate) links: Links,
 }
 
-impl Rules {
-    pub(crate) fn of(request: &Request) -> Self {
-        let AttributeOptions { keep, owner, .. } = &request.attributes;
+impl<'r> Rules<'r> {
+    pub(crate) fn of(request: &'r Request) -> Self {
         Self {
-            overwrite: request.overwrite,
+            request,
             in_place: request.in_place,
-            keeps_owner: *keep != Keep::None && owner.is_none(),
-            backs_up: request.backups.is_some(),
-            links: request.links(),
         }
+    }
+
+    /// The new file will belong to the owner of the old one.
+    fn keep_owner(self) -> bool {
+        let AttributeOptions { keep, owner, .. } = &self.request.attributes;
+        *keep != Keep::None && owner.is_none()
+    }
+
+    /// A backup gets its name by a rename or a link.
+    fn back_up(self) -> bool {
+        self.request.backups.is_some()
     }
 }
 
@@ -49,15 +51,9 @@ impl Rules {
 pub(crate) fn destination(
     destination: &Destination,
     existing: Option<Metadata>,
-    rules: Rules,
+    rules: Rules<'_>,
 ) -> Result<(), Failure> {
-    let Rules {
-        overwrite,
-        in_place,
-        keeps_owner,
-        links,
-        ..
-    } = rules;
+    let (overwrite, in_place) = (rules.request.overwrite, rules.in_place);
     if existing.is_some() && overwrite == Overwrite::Never {
         return Err(exists(destination));
     }
@@ -68,50 +64,66 @@ pub(crate) fn destination(
     let is_trap = destination.is_shared_trap(&metadata);
     let is_in_place = is_in_place(destination, existing.as_ref(), in_place);
     let is_protected = protected_by_sticky_bit(destination, &metadata);
+    // Why not, and what else can be done if DEST may be overwritten.
     let not_renamed_to = match metadata.kind {
-        Kind::Directory => {
-            Some("it is a directory; name the file in it, or write files into it with -t")
+        Kind::Directory if matches!(rules.request.files, Files::Into { .. }) => {
+            Some(("it is a directory", ""))
         }
+        Kind::Directory => Some(("it is a directory; name the file in it", "")),
         // Links were followed before.
-        Kind::Symlink if links == Links::Follow => Some("it has become a symbolic link"),
-        Kind::Socket => Some("it is a socket; only a regular file can be replaced"),
+        Kind::Symlink if rules.request.links() == Links::Follow => {
+            Some(("it has become a symbolic link", ""))
+        }
+        Kind::Socket => Some(("it is a socket; only a regular file can be replaced", "")),
         Kind::Regular if metadata.is_immutable => {
-            Some("it is immutable (chattr(1) can change that)")
+            Some(("it is immutable (chattr(1) can change that)", ""))
         }
         Kind::Regular if metadata.is_append_only => {
-            Some("it can only be appended to (chattr(1) can change that)")
+            Some(("it can only be appended to (chattr(1) can change that)", ""))
         }
-        Kind::Fifo if is_trap && is_in_place => Some(
+        Kind::Fifo if is_trap && is_in_place => Some((
             "it is another user's FIFO, in a directory that all may write to, and that user would \
              get the content",
-        ),
-        Kind::Regular if is_trap && is_protected => Some(
+            "",
+        )),
+        Kind::Regular if is_trap && is_protected => Some((
             "it is another user's, in a directory where only its owner may replace it (the sticky \
              bit)",
-        ),
-        Kind::Regular if is_trap && is_in_place => Some(
+            "",
+        )),
+        Kind::Regular if is_trap && is_in_place => Some((
             "it is another user's, in a directory that all may write to, and that user would get \
              the content; without --inplace, --keep=none or -o replaces it",
-        ),
-        Kind::Regular if is_trap && keeps_owner => Some(
+            "",
+        )),
+        Kind::Regular if is_trap && rules.keep_owner() => Some((
             "it is another user's, in a directory that all may write to, and that user would get \
              the content; --keep=none or -o replaces it",
-        ),
+            "",
+        )),
         _ if in_place != InPlace::Never => None,
-        Kind::Fifo => Some("it is a FIFO; --inplace writes into it"),
-        Kind::CharacterDevice | Kind::BlockDevice => Some("it is a device; --inplace writes to it"),
-        Kind::Regular | Kind::Symlink if metadata.mount_root => Some(
-            "it is a mount point, and nothing can be renamed to it; mount its directory instead, \
-             or let --inplace overwrite it",
-        ),
-        Kind::Regular | Kind::Symlink if is_protected => Some(
+        Kind::Fifo => Some(("it is a FIFO", "; --inplace writes into it")),
+        Kind::CharacterDevice | Kind::BlockDevice => {
+            Some(("it is a device", "; --inplace writes to it"))
+        }
+        Kind::Regular | Kind::Symlink if metadata.mount_root => Some((
+            "it is a mount point, and nothing can be renamed to it; mount its directory instead",
+            ", or let --inplace overwrite it",
+        )),
+        Kind::Regular | Kind::Symlink if is_protected => Some((
             "it is another user's, in a directory where only its owner may replace it (the sticky \
-             bit); --inplace overwrites it",
-        ),
+             bit)",
+            "; --inplace overwrites it",
+        )),
         Kind::Regular | Kind::Symlink => None,
     };
-    if let Some(reason) = not_renamed_to {
-        return Err(anyhow!("cannot replace {}: {reason}", destination.typed()).into());
+    if let Some((reason, or_in_place)) = not_renamed_to {
+        let hint = if may_be_overwritten(destination, existing, rules) {
+            or_in_place
+        } else {
+            ""
+        };
+        return Err(anyhow!("cannot replace {}: {reason}{hint}", destination.typed()).into());
     }
     if overwrite == Overwrite::Writable && metadata.kind == Kind::Regular {
         let directory = destination.directory().fd.as_fd();
@@ -121,12 +133,11 @@ pub(crate) fn destination(
             Err(errno) => errno,
         };
         let line = anyhow!(error).context(destination.cannot("write"));
-        return Err(Failure::Failed(match error {
-            // A rename needs the right to write to the directory.
-            Errno::ACCESS if sys::may_write(directory, Path::new(".")).is_ok() => {
-                anyhow!("{}; --force replaces it all the same", Chain(&line))
-            }
-            _ => line,
+        let may_force = error == Errno::ACCESS && may_be_forced(destination, &metadata, rules);
+        return Err(Failure::Failed(if may_force {
+            anyhow!("{}; --force replaces it all the same", Chain(&line))
+        } else {
+            line
         }));
     }
     Ok(())
@@ -136,10 +147,10 @@ pub(crate) fn destination(
 pub(crate) fn directory(
     destination: &Destination,
     existing: Option<Metadata>,
-    rules: Rules,
+    rules: Rules<'_>,
 ) -> Result<()> {
     let may_overwrite = rules.in_place != InPlace::Never && existing.is_some();
-    if (!may_overwrite || rules.backs_up) && destination.directory_metadata().is_append_only {
+    if (!may_overwrite || rules.back_up()) && destination.directory_metadata().is_append_only {
         bail!(
             "cannot write {}: its directory is append-only (chattr(1) can change that)",
             destination.typed()
@@ -169,20 +180,41 @@ pub(crate) fn is_in_place(
     }
 }
 
-/// Tells whether --inplace would help where DEST, which is `existing`, cannot be replaced.
+/// Tells whether --inplace would help where DEST, which is `existing`, cannot be replaced: a hint must be true.
 pub(crate) fn may_be_overwritten(
     destination: &Destination,
     existing: Option<Metadata>,
-    request: &Request,
+    rules: Rules<'_>,
 ) -> bool {
+    let request = rules.request;
+    if !matches!(request.files, Files::One { .. }) || request.links() != Links::Follow {
+        return false;
+    }
+    let Some(existing) = existing else {
+        return true;
+    };
+    let us = sys::effective_uid();
     let directory = destination.directory().fd.as_fd();
-    matches!(request.files, Files::One { .. })
-        && request.links() == Links::Follow
-        && existing.is_none_or(|existing| {
-            existing.kind == Kind::Regular
-                && !destination.is_shared_trap(&existing)
-                && sys::may_write(directory, destination.name()).is_ok()
-        })
+    let backs_up = rules.back_up() && existing.kind == Kind::Regular;
+    !matches!(
+        existing.kind,
+        Kind::Directory | Kind::Socket | Kind::Symlink
+    ) && !destination.is_shared_trap(&existing)
+        && sys::may_write(directory, destination.name()).is_ok()
+        && (!backs_up || sys::may_write(directory, Path::new(".")).is_ok())
+        && (!request.attributes.set_any() || us == 0 || us == existing.uid)
+}
+
+/// Tells whether --force would help where the mode of DEST forbids to write to it: a rename needs the right to write to the
+/// directory only.
+fn may_be_forced(destination: &Destination, existing: &Metadata, rules: Rules<'_>) -> bool {
+    let directory = destination.directory().fd.as_fd();
+    let is_ours = existing.uid == sys::effective_uid();
+    let reads = rules.request.appends() || rules.back_up() && !is_ours;
+    !is_in_place(destination, Some(existing), rules.in_place)
+        && sys::may_write(directory, Path::new(".")).is_ok()
+        && (is_ours || rules.request.attributes.keep != Keep::All)
+        && (!reads || sys::may_read(directory, destination.name()).is_ok())
 }
 
 /// Tells whether the sticky bit forbids a rename to DEST: it allows that only to the owner of the file or of the directory.
@@ -213,7 +245,7 @@ pub(crate) fn content(
     content: &Content,
     guards: &Guards,
 ) -> Result<(), Failure> {
-    size(destination, existing, input, content.size, guards)?;
+    size(destination, existing, input, content, guards)?;
     match (guards.sum, content.sum) {
         (Some(wanted), Some(sum)) if wanted != sum => Err(Failure::Refused(anyhow!(
             "cannot write {}: the content's SHA-256 is {}, and not the one that was given",
@@ -234,9 +266,10 @@ fn size(
     destination: &Destination,
     existing: Option<Metadata>,
     input: &Input<'_>,
-    size: u64,
+    content: &Content,
     guards: &Guards,
 ) -> Result<(), Failure> {
+    let size = content.size;
     let size = size - input.first().map_or(0, |old| old.metadata.size).min(size);
     let typed = destination.typed();
     let refused = |reason| Err(Failure::Refused(reason));
@@ -249,9 +282,15 @@ fn size(
             }
             (EmptyInput::RejectStdin, Some(reason)) => {
                 let verb = existing.map_or("create", |_| "replace");
-                return refused(anyhow!(
-                    "cannot {verb} {typed}: {reason}; --allow-empty {verb}s it all the same"
-                ));
+                let is_enough = guards.min_size.is_none_or(|least| least == 0);
+                let is_expected = guards.sum.is_none() || guards.sum == content.sum;
+                return refused(if is_enough && is_expected {
+                    anyhow!(
+                        "cannot {verb} {typed}: {reason}; --allow-empty {verb}s it all the same"
+                    )
+                } else {
+                    anyhow!("cannot {verb} {typed}: {reason}")
+                });
             }
             (EmptyInput::RejectStdin, None) | (EmptyInput::Allow, _) => {}
         }

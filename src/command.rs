@@ -19,7 +19,7 @@ use crate::copy_error::CopyError;
 use crate::destination::Destination;
 use crate::message::{Chain, Quoted};
 use crate::outcome::Failure;
-use crate::program::{self, CANNOT_RUN, NOT_FOUND, Program, describe, exit_status, is_for_a_shell};
+use crate::program::{self, CANNOT_RUN, NOT_FOUND, Program, describe, exit_status};
 use crate::request::Command;
 use crate::signals::{self, Interrupted};
 use crate::sys::{self, Errno, Event};
@@ -151,7 +151,7 @@ fn cannot_run(name: &OsStr, error: io::Error) -> Failure {
             let error = error.context(cannot_run);
             return Failure::Command {
                 status: NOT_FOUND,
-                error: if is_for_a_shell(name) {
+                error: if executable::is_for_a_shell(name) {
                     anyhow!("{}; to have a shell run it, use --command", Chain(&error))
                 } else {
                     error

@@ -107,7 +107,7 @@ impl Display for Outcome {
 }
 
 /// The path as the user would type it: it was put together from what was looked up.
-fn without_dots(path: &Path) -> PathBuf {
+pub(crate) fn without_dots(path: &Path) -> PathBuf {
     let parts = path.components();
     parts.filter(|part| *part != Component::CurDir).collect()
 }

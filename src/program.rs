@@ -3,7 +3,6 @@
 //! Invariant: while one runs, the run is guarded. The first signal is for the program too; it has some time to end, and then
 //! this process ends by the same signal.
 
-use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
@@ -183,12 +182,4 @@ pub(crate) fn describe(status: ExitStatus) -> String {
         (None, Some(signal)) => format!("was killed by signal {signal}"),
         (None, None) => "did not end".to_owned(),
     }
-}
-
-/// Tells whether a shell was expected to read the name: `-- "sort list | uniq"`, `-- LC_ALL=C sort list`.
-pub(crate) fn is_for_a_shell(name: &OsStr) -> bool {
-    let special = |byte: &u8| b" \t|&;<>$=".contains(byte);
-    std::os::unix::ffi::OsStrExt::as_bytes(name)
-        .iter()
-        .any(special)
 }

@@ -51,7 +51,7 @@ impl Request {
             return error;
         }
         let seconds = match source {
-            Source::File(path) => path.to_str().filter(|name| name.parse::<f64>().is_ok()),
+            Source::File(path) => path.to_str().filter(|name| is_decimal(name)),
             Source::Stdin | Source::Command(_) => None,
         };
         match (&self.files, self.locking, seconds) {
@@ -90,6 +90,12 @@ impl Request {
     pub(crate) fn reads_old_content(&self) -> bool {
         self.start == Start::Old || self.if_unchanged != IfUnchanged::Replace
     }
+}
+
+/// Tells whether a text is a number as --lock takes it.
+pub(crate) fn is_decimal(text: &str) -> bool {
+    let may_have = |byte: u8| byte.is_ascii_digit() || byte == b'.';
+    text.bytes().all(may_have) && text.parse::<f64>().is_ok()
 }
 
 /// What is to be written, and from what.
@@ -275,6 +281,13 @@ pub(crate) struct AttributeOptions {
     pub(crate) group: Option<Group>,
     /// DEST gets the times that SOURCE had before it was read.
     pub(crate) preserve_times: bool,
+}
+
+impl AttributeOptions {
+    /// Tells whether any is to be set that only the owner of a file may set.
+    pub(crate) fn set_any(&self) -> bool {
+        self.mode.is_some() || self.owner.is_some() || self.group.is_some() || self.preserve_times
+    }
 }
 
 /// The group that the new file gets.

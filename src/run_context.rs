@@ -19,7 +19,7 @@ pub(crate) struct RunContext<'r> {
 }
 
 impl<'r> RunContext<'r> {
-    pub(crate) fn rules(&self) -> Rules {
+    pub(crate) fn rules(&self) -> Rules<'r> {
         Rules::of(self.request)
     }
 

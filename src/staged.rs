@@ -26,7 +26,7 @@ use anyhow::{Context, Result, anyhow};
 pub(crate) use self::pending::{Flush, Pending};
 use self::seal::Seal;
 use crate::attributes::{Attributes, InitialMode};
-use crate::checks;
+use crate::checks::{self, Rules};
 use crate::command;
 use crate::copy_error::CopyError;
 use crate::destination::{Destination, Opened};
@@ -122,7 +122,7 @@ impl<'d> Staged<'d, Open> {
                 if in_place == InPlace::Auto {
                     return Self::spool(destination, existing);
                 }
-                if checks::may_be_overwritten(destination, existing, request) {
+                if checks::may_be_overwritten(destination, existing, Rules::of(request)) {
                     let line = Chain(&error);
                     return Err(anyhow!("{line}; --inplace overwrites the file in place"));
                 }

@@ -67,6 +67,25 @@ impl BackupName {
         PathBuf::from(name)
     }
 
+    /// Refuses a name that is too long, and says so if another suffix is not.
+    pub(super) fn check_length(self, destination: &Destination, backups: &Backups) -> Result<()> {
+        let name = self.path(destination, backups);
+        let length = name.as_os_str().len();
+        if length <= MAX_NAME {
+            return Ok(());
+        }
+        let shortest = match self {
+            Self::Simple => length - backups.suffix.len() + 1,
+            Self::Numbered(_) => length,
+        };
+        let hint = if shortest <= MAX_NAME {
+            "; use a shorter --suffix"
+        } else {
+            ""
+        };
+        bail!("its name {} would be too long{hint}", Quoted::new(&name));
+    }
+
     /// The name to try if this one is taken. `None` for a simple backup, which replaces an older one.
     pub(super) fn next(self, destination: &Destination, numbers: &Numbers) -> Result<Option<Self>> {
         match self {
@@ -101,21 +120,12 @@ fn after(number: u64) -> Result<u64> {
 }
 
 /// Refuses a name that cannot be a backup's.
-pub(super) fn check(destination: &Destination, name: &Path) -> Result<()> {
-    check_length(name)?;
-    let taken = sys::metadata_at(destination.directory().fd.as_fd(), name);
+pub(super) fn check(destination: &Destination, backups: &Backups, name: BackupName) -> Result<()> {
+    name.check_length(destination, backups)?;
+    let path = name.path(destination, backups);
+    let taken = sys::metadata_at(destination.directory().fd.as_fd(), &path);
     if taken.is_ok_and(|taken| taken.kind == Kind::Directory) {
-        return Err(is_directory(name));
-    }
-    Ok(())
-}
-
-pub(super) fn check_length(name: &Path) -> Result<()> {
-    if name.as_os_str().len() > MAX_NAME {
-        bail!(
-            "its name {} would be too long; use a shorter --suffix",
-            Quoted::new(name)
-        );
+        return Err(is_directory(&path));
     }
     Ok(())
 }

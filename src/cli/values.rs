@@ -9,7 +9,7 @@ use clap::ValueEnum;
 
 use crate::message::Quoted;
 use crate::mode::ModeChange;
-use crate::request::{Backups, Group, Naming, Sha256Digest, Sync};
+use crate::request::{Backups, Group, Naming, Sha256Digest, Sync, is_decimal};
 
 /// The variable that says how durable, where no option does.
 const SYNC_VARIABLE: &str = "ATOMWRITE_SYNC";
@@ -153,10 +153,7 @@ pub(super) fn backups(
 /// Reads seconds as flock(1) does: a decimal fraction is allowed.
 pub(super) fn parse_timeout(seconds: impl AsRef<OsStr>) -> Result<Duration, &'static str> {
     let text = seconds.as_ref().to_str().unwrap_or_default();
-    let is_decimal = text
-        .bytes()
-        .all(|byte| byte.is_ascii_digit() || byte == b'.');
-    let seconds = text.parse().ok().filter(|_| is_decimal);
+    let seconds = text.parse().ok().filter(|_| is_decimal(text));
     match seconds.map(Duration::try_from_secs_f64) {
         Some(Ok(timeout)) => Ok(timeout),
         _ => Err("it must be a number of seconds, such as 10 or 0.5"),

@@ -40,6 +40,16 @@ pub(super) fn interpreter(name: &OsStr) -> Option<Interpreter> {
     executables(name).find_map(|path| interpreter_in(&head(&path)?))
 }
 
+/// Tells whether a shell would do something with a name that no program has: `-- "sort list | uniq"`, `-- LC_ALL=C sort list`.
+/// Words alone must begin with that of a program.
+pub(super) fn is_for_a_shell(name: &OsStr) -> bool {
+    let bytes = name.as_bytes();
+    let mut words = bytes.split(|byte| b" \t".contains(byte));
+    let first = words.next().map(OsStr::from_bytes);
+    bytes.iter().any(|byte| b"|&;<>$=".contains(byte))
+        || words.next().is_some() && first.is_some_and(|word| executables(word).next().is_some())
+}
+
 /// The executable files that a name stands for: it is a path, or is looked for in $PATH.
 fn executables(name: &OsStr) -> impl Iterator<Item = PathBuf> {
     let paths: Vec<PathBuf> = if name.as_bytes().contains(&b'/') {

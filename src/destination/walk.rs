@@ -3,7 +3,7 @@
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::io::ErrorKind::NotFound;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -12,8 +12,9 @@ use anyhow::{Context, Result, anyhow, bail};
 
 use super::{Destination, ParentDir};
 use crate::message::{Quoted, cannot};
+use crate::outcome::without_dots;
 use crate::request::{CreateDirs, Links};
-use crate::sys::{self, Errno, FileSystem, Kind};
+use crate::sys::{self, Errno, FileSystem, Kind, Metadata};
 
 /// As many links as the kernel follows in one path (path_resolution(7)).
 const MOST_LINKS: usize = 40;
@@ -43,7 +44,7 @@ impl Walk<'_> {
         links: Links,
     ) -> Result<Destination> {
         for _ in 0..=MOST_LINKS {
-            let (parent, name) = self.split(&path)?;
+            let (parent, name) = self.split(from.as_deref(), &path)?;
             let parent = match from {
                 Some(same) if parent == Path::new(".") => same,
                 from => Rc::new(self.open_parent(from.as_deref(), &parent)?),
@@ -81,7 +82,7 @@ impl Walk<'_> {
     ///
     /// The directory ends in "/.", so that a link as its last component is one on the way and not one at the end: the
     /// kernel has other rules for those, and we want those of an ordinary open of the whole path.
-    fn split(&self, path: &Path) -> Result<(PathBuf, PathBuf)> {
+    fn split(&self, from: Option<&ParentDir>, path: &Path) -> Result<(PathBuf, PathBuf)> {
         let bytes = path.as_os_str().as_bytes();
         let start = bytes
             .iter()
@@ -89,10 +90,15 @@ impl Walk<'_> {
             .map_or(0, |slash| slash + 1);
         let (parent, name) = bytes.split_at(start);
         if matches!(name, b"" | b"." | b"..") {
-            bail!(
-                "{}: it names a directory; name the file in it, or write files into it with -t",
-                cannot("write", self.typed)
-            );
+            let cannot = cannot("write", self.typed);
+            let end = parent.iter().rposition(|byte| *byte != b'/');
+            let without_slash = OsStr::from_bytes(&parent[..end.map_or(0, |last| last + 1)]);
+            match sys::metadata_through_links(at(from), Path::new(without_slash)) {
+                Ok(there) if name.is_empty() && there.kind != Kind::Directory => {
+                    bail!("{cannot}: it is not a directory; name it without the slash")
+                }
+                _ => bail!("{cannot}: it names a directory; name the file in it"),
+            }
         }
         let mut directory = OsStr::from_bytes(parent).to_owned();
         directory.push(".");
@@ -104,8 +110,8 @@ impl Walk<'_> {
 
     /// Opens DEST's directory, or with `Parents::Create` the nearest one above it that is there.
     fn open_parent(&self, from: Option<&ParentDir>, parent: &Path) -> Result<ParentDir> {
-        let at = from.map_or(sys::CWD, |parent| parent.directory.fd.as_fd());
-        let mut missing = Vec::new();
+        let at = at(from);
+        let mut missing: Vec<OsString> = Vec::new();
         let mut path = parent.to_owned();
         loop {
             match sys::open_directory(at, &path) {
@@ -122,6 +128,10 @@ impl Walk<'_> {
                     if metadata.links == 0 {
                         self.refuse_deleted(from, &path)?;
                     }
+                    if let (CreateDirs::No, Some(name)) = (self.create_dirs, missing.first()) {
+                        let is_creatable = is_creatable(directory.fd.as_fd(), &metadata, name);
+                        return Err(self.does_not_exist(from, parent, is_creatable));
+                    }
                     return Ok(ParentDir {
                         directory: Rc::new(directory),
                         metadata,
@@ -130,29 +140,33 @@ impl Walk<'_> {
                         missing,
                     });
                 }
-                Err(Errno::NOENT) if self.create_dirs == CreateDirs::Yes => {
-                    let Some((above, name)) = split_directory(&path) else {
-                        return Err(Errno::NOENT).context(self.cannot_open_parent());
-                    };
-                    if name == ".." {
-                        // What is above a directory that does not exist?
-                        return Err(Errno::NOENT).context(self.cannot_open_parent());
-                    }
-                    missing.push(name);
-                    path = above;
-                }
                 Err(Errno::NOENT) => {
                     self.refuse_deleted(from, &path)?;
-                    bail!("{}; --create-dirs makes it", self.does_not_exist());
+                    match split_directory(&path) {
+                        Some((above, name)) if name != ".." => {
+                            missing.push(name);
+                            path = above;
+                        }
+                        // What is above a directory that does not exist?
+                        Some(_) if self.create_dirs == CreateDirs::No => {
+                            return Err(self.does_not_exist(from, parent, false));
+                        }
+                        _ => return Err(Errno::NOENT).context(self.cannot_open_parent()),
+                    }
                 }
                 // A circle of links cannot be opened in any way; a path through a magic link can, but for our ban.
                 Err(Errno::LOOP) if sys::metadata_through_links(at, &path).is_ok() => {
                     return Err(self.magic());
                 }
-                Err(Errno::NOTDIR) if self.aim == Aim::Directory => bail!(
-                    "{}: it is not a directory; one file is written without -t",
-                    self.cannot_open_parent()
-                ),
+                Err(Errno::NOTDIR)
+                    if self.aim == Aim::Directory
+                        && sys::metadata_through_links(at, self.typed).is_ok() =>
+                {
+                    bail!(
+                        "{}: it is not a directory; one file is written without -t",
+                        self.cannot_open_parent()
+                    );
+                }
                 Err(errno) => return Err(errno).context(self.cannot_open_parent()),
             }
         }
@@ -210,15 +224,43 @@ impl Walk<'_> {
         }
     }
 
-    fn does_not_exist(&self) -> String {
-        match self.aim {
-            Aim::File => format!(
+    /// The directory, which a link may have led to, is missing. `is_creatable` says whether --create-dirs would help.
+    fn does_not_exist(
+        &self,
+        from: Option<&ParentDir>,
+        parent: &Path,
+        is_creatable: bool,
+    ) -> anyhow::Error {
+        let line = match (self.aim, from) {
+            (Aim::Directory, _) => format!("{}: it does not exist", self.cannot_open_parent()),
+            (Aim::File, None) => format!(
                 "{}: its directory does not exist",
                 cannot("write", self.typed)
             ),
-            Aim::Directory => format!("{}: it does not exist", self.cannot_open_parent()),
+            (Aim::File, Some(from)) => format!(
+                "{}: it leads into {}, which does not exist",
+                cannot("write", self.typed),
+                Quoted::new(&without_dots(&from.path.join(parent)))
+            ),
+        };
+        if is_creatable {
+            anyhow!("{line}; --create-dirs makes it")
+        } else {
+            anyhow!(line)
         }
     }
+}
+
+/// Where a path begins.
+fn at(from: Option<&ParentDir>) -> BorrowedFd<'_> {
+    from.map_or(sys::CWD, |parent| parent.directory.fd.as_fd())
+}
+
+/// Tells whether directories can be made in one that exists: `name` is the outermost that is missing.
+fn is_creatable(directory: BorrowedFd<'_>, metadata: &Metadata, name: &OsStr) -> bool {
+    // What leads nowhere is a link, which no directory replaces.
+    let is_free = sys::metadata_at(directory, Path::new(name)).is_err();
+    is_free && !metadata.is_append_only && sys::may_write(directory, Path::new(".")).is_ok()
 }
 
 /// Cuts the last component off a directory's path that ends in "/."; `None` if nothing is left to cut.

@@ -293,7 +293,7 @@ pub(super) fn rename(
             return Ok(Renaming::Impossible);
         }
         Err(errno @ (Errno::XDEV | Errno::OPNOTSUPP | Errno::NOSYS))
-            if checks::may_be_overwritten(destination, seen, context.request) =>
+            if checks::may_be_overwritten(destination, seen, context.rules()) =>
         {
             let line = anyhow!(errno).context(destination.cannot("write"));
             return Err(anyhow!("{}; --inplace writes it in place", Chain(&line)).into());

@@ -305,11 +305,20 @@ pub(crate) fn read_link(directory: BorrowedFd<'_>, name: &Path) -> Result<PathBu
 
 /// Asks whether this process may write to the file, by its effective user and groups (EACCES, EPERM, EROFS if not).
 pub(crate) fn may_write(directory: BorrowedFd<'_>, name: &Path) -> Result<()> {
-    match fs::accessat(directory, name, Access::WRITE_OK, AtFlags::EACCESS) {
+    may(directory, name, Access::WRITE_OK)
+}
+
+/// The same for reading (EACCES if not).
+pub(crate) fn may_read(directory: BorrowedFd<'_>, name: &Path) -> Result<()> {
+    may(directory, name, Access::READ_OK)
+}
+
+fn may(directory: BorrowedFd<'_>, name: &Path, access: Access) -> Result<()> {
+    match fs::accessat(directory, name, access, AtFlags::EACCESS) {
         // EPERM is that of seccomp filters that are older than the call, or an immutable file's: the old call tells,
         // where real and effective ids are the same.
         Err(Errno::PERM) if rustix::process::getuid() == rustix::process::geteuid() => {
-            fs::accessat(directory, name, Access::WRITE_OK, AtFlags::empty())
+            fs::accessat(directory, name, access, AtFlags::empty())
         }
         answer => answer,
     }

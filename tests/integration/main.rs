@@ -95,6 +95,8 @@ mod cli {
     mod faults;
     mod help;
     mod help_widths;
+    pub(crate) mod hints;
+    mod hints_for_words;
     mod messages;
     mod mistakes;
     pub(crate) mod shells;

@@ -300,8 +300,8 @@ fn an_unknown_option_behind_ten_thousand_files_is_found_at_once() {
 #[test]
 fn a_directory_as_dest_is_told_how_files_get_into_it() {
     let sandbox = sandbox();
-    let is = "it is a directory; name the file in it, or write files into it with -t";
-    let names = "it names a directory; name the file in it, or write files into it with -t";
+    let is = "it is a directory; name the file in it";
+    let names = "it names a directory; name the file in it";
     for (arguments, problem) in [
         (&["dir"][..], format!("cannot replace 'dir': {is}")),
         (&["in", "dir"], format!("cannot replace 'dir': {is}")),
