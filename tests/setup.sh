@@ -37,8 +37,11 @@ setfacl:acl
 setpriv:util-linux
 setsid:util-linux
 sponge:moreutils
+ssh:openssh-client
+sshd:openssh-server
 strace:strace
 tail:coreutils
+tee:coreutils
 timeout:coreutils
 unshare:util-linux
 visudo:sudo
@@ -167,7 +170,8 @@ if ! as_root apt-get update -q ||
 fi
 
 # The tests want the programs, and nobody has asked for servers.
-for server in nginx-light:nginx prometheus-node-exporter:prometheus-node-exporter; do
+for server in nginx-light:nginx openssh-server:ssh.socket openssh-server:ssh.service \
+    prometheus-node-exporter:prometheus-node-exporter; do
     case " $packages " in
         *" ${server%%:*} "*)
             if [ -d /run/systemd/system ]; then

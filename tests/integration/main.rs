@@ -42,6 +42,7 @@ mod input {
     mod command_signals;
     mod pipeline;
     mod source;
+    mod ssh;
     pub(crate) mod stdin;
 }
 
