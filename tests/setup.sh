@@ -23,6 +23,7 @@ fish:fish
 flock:util-linux
 getfacl:acl
 getent:libc-bin
+head:coreutils
 jq:jq
 make:make
 losetup:mount
@@ -43,6 +44,7 @@ strace:strace
 tail:coreutils
 tee:coreutils
 timeout:coreutils
+tmux:tmux
 unshare:util-linux
 visudo:sudo
 zsh:zsh

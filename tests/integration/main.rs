@@ -81,6 +81,7 @@ mod options {
     mod owner_group;
     mod preserve_timestamps;
     mod progress;
+    mod progress_tmux;
     mod progress_widths;
     mod sha256;
     mod sync;
