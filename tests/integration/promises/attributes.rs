@@ -6,7 +6,9 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
-use crate::harness::{NOBODY, Sandbox, needs_root, needs_tool, skip, tool};
+use crate::harness::{
+    NOBODY, Sandbox, needs_root, needs_tool, skip, tool, wait_until, wait_until_it_sleeps,
+};
 
 // ---- New -------------------------------------------------------------------------------------------------------
 
@@ -359,6 +361,34 @@ fn timestamps_are_not_kept() {
     );
     sandbox.atomwrite(["in", "out"]).succeeds();
     assert!(sandbox.stat("out").mtime() > long_ago);
+}
+
+#[test]
+fn the_last_write_is_that_of_the_last_byte_and_the_last_change_the_rename() {
+    let sandbox = Sandbox::new();
+    let times = |name: &str| {
+        let seen = sandbox.stat(name);
+        let (written, changed) = (seen.mtime(), seen.ctime());
+        ((written, seen.mtime_nsec()), (changed, seen.ctime_nsec()))
+    };
+    // The clock of files goes on in steps.
+    let later = |name: &str| {
+        sandbox.write(name, "");
+        let (first, _) = times(name);
+        wait_until("the clock has gone on", || {
+            sandbox.write(name, "");
+            times(name).0 > first
+        });
+    };
+    let mut running = sandbox.atomwrite(["out"]).stdin_held().start();
+    running.feed("new");
+    wait_until_it_sleeps(running.pid());
+    later("stamp");
+    later("next");
+    assert_eq!(running.wait().code(), Some(0));
+    let (written, changed) = times("out");
+    let (stamp, _) = times("stamp");
+    assert!(written < stamp && stamp < changed);
 }
 
 #[test]
