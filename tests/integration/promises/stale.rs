@@ -4,13 +4,16 @@
 //! to the same DEST removes it, unless the name was taken by something else or by a stopped writer. What has a random name
 //! stays. A signal that was ignored at the start stays ignored. Death at every system call is the torture suite's.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::harness::{
     NOBODY, Running, Sandbox, Strace, derived_name, is_temporary, needs_root, needs_tool,
-    program_of, wait_until,
+    program_of, tool, wait_until,
 };
 
 const DEADLY: [Signal; 4] = [Signal::INT, Signal::TERM, Signal::HUP, Signal::QUIT];
@@ -231,6 +234,71 @@ fn the_file_of_a_live_writer_is_not_touched() {
     assert_eq!(first.wait().code(), Some(0));
     assert_eq!(sandbox.text("out"), "slow but whole");
     assert_eq!(sandbox.names(), ["out"]);
+}
+
+#[test]
+fn the_find_command_of_the_manual_lists_what_killed_runs_left_and_nothing_else() {
+    needs_tool!("find", "strace", "touch");
+    let manual = include_str!("../../../man/atomwrite.1");
+    let line = manual.lines().find(|line| line.contains("\"find conf.d "));
+    let line = line.unwrap().replace("\\-", "-").replace("\\(aq", "'");
+    let (_, command) = line.trim_end_matches('"').rsplit_once('"').unwrap();
+
+    let sandbox = Sandbox::new();
+    sandbox.write("in", "new");
+    sandbox.mkdir("conf.d");
+    let kill = ["--validate", "kill -9 $PPID"];
+    let killed = |words: &[&str], strace: Option<&Strace>| {
+        let mut run = sandbox.atomwrite(words.to_vec()).stdin("new");
+        if let Some(strace) = strace {
+            run = run.through(strace.command());
+        }
+        let done = run.output();
+        assert_eq!(done.signal(), Some(libc::SIGKILL), "{words:?} {done:?}");
+    };
+    let left = || {
+        let names = sandbox.names().into_iter();
+        let names = names.filter(|name| is_temporary(name));
+        names.collect::<BTreeSet<_>>()
+    };
+    // The file between link and rename.
+    let at = Strace::new().at(derived_name("out"));
+    let strace = at.inject("rename,renameat,renameat2:error=EIO:signal=SIGKILL");
+    killed(&["conf.d/out"], Some(&strace));
+    // The preview directory; the staging directory; a new file that has a name.
+    killed(&[&kill[..], &["conf.d/out"]].concat(), None);
+    killed(&[&kill[..], &["-t", "conf.d", "in"]].concat(), None);
+    let strace = Strace::new().inject(NAMED);
+    killed(&[&kill[..], &["conf.d/out"]].concat(), Some(&strace));
+    let stale = left();
+    assert!(stale.len() >= 6, "{stale:?}");
+    // What has other names, and is as old.
+    for name in [
+        ".atomwrite.0123456789abcdef.lock",
+        ".atomwrite",
+        "atomwrite.0123456789abcdef.tmp",
+        "out~",
+        ".out.tmp",
+    ] {
+        sandbox.write(Path::new("conf.d").join(name), "");
+    }
+    let old = sandbox.names().into_iter().map(|name| sandbox.path(name));
+    let arguments = ["-hd", "2 days ago"].map(OsString::from).into_iter();
+    tool("touch", arguments.chain(old.map(PathBuf::into_os_string)));
+    // A run that may still be at work.
+    killed(&[&kill[..], &["conf.d/out"]].concat(), None);
+    assert!(left().len() > stale.len());
+
+    let output = Command::new("sh")
+        .args(["-c", command])
+        .current_dir(sandbox.root())
+        .env("LC_ALL", "C")
+        .output()
+        .unwrap();
+    let listed = String::from_utf8(output.stdout).unwrap();
+    let listed = listed.lines().map(|line| line.split_whitespace().last());
+    let listed: BTreeSet<OsString> = listed.map(|name| name.unwrap().into()).collect();
+    assert_eq!(listed, stale, "{command}");
 }
 
 #[test]
