@@ -206,6 +206,18 @@ fn the_command_inherits_no_descriptor_of_ours() {
 }
 
 #[test]
+fn the_command_inherits_the_descriptors_of_the_caller() {
+    let sandbox = Sandbox::new();
+    sandbox.write("in", "of the caller\n");
+    let caller = ["sh", "-c", "exec 7<in; exec \"$@\"", "sh"];
+    sandbox
+        .atomwrite(["out", "--", "sh", "-c", "cat <&7"])
+        .through(caller)
+        .succeeds();
+    assert_eq!(sandbox.text("out"), "of the caller\n");
+}
+
+#[test]
 fn a_command_that_opens_its_output_again_loses_nothing() {
     // As scripts do that write to /dev/stdout: if it were a file, that would empty it.
     needs_tool!("strace");
