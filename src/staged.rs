@@ -445,7 +445,7 @@ impl<'d, Phase> Staged<'d, Phase> {
     }
 }
 
-fn is_for_lack_of_permission(error: &anyhow::Error) -> bool {
+pub(crate) fn is_for_lack_of_permission(error: &anyhow::Error) -> bool {
     matches!(
         errno(error),
         Some(Errno::ROFS | Errno::ACCESS | Errno::PERM)

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Error, Result};
+use anyhow::{Error, Result, anyhow};
 
 use crate::attributes::{Attributes, OwnerGroup};
 use crate::backup::{self, Numbers};
@@ -10,12 +10,12 @@ use crate::checks::{self, Rules};
 use crate::destination::{Destination, Opened};
 use crate::inspector::ContentInspector;
 use crate::lock::Lock;
-use crate::message::{Messages, Progress};
+use crate::message::{Chain, Messages, Progress};
 use crate::outcome::{Failure, Outcome};
-use crate::request::{IfUnchanged, InPlace, Request, Source, Sync};
+use crate::request::{IfUnchanged, InPlace, Keep, Request, Source, Sync};
 use crate::run_context::RunContext;
 use crate::source::Input;
-use crate::staged::{Filled, Open, Sealed, Staged};
+use crate::staged::{Filled, Open, Sealed, Staged, is_for_lack_of_permission};
 use crate::sys::Metadata;
 use crate::transfer::Writeback;
 use crate::validate::Validator;
@@ -145,7 +145,9 @@ pub(crate) fn prepare<'d>(
     if !filled.content().same {
         filled.refuse()?;
     }
-    let sealed = filled.seal(attributes, now)?;
+    let sealed = filled
+        .seal(attributes, now)
+        .map_err(|error| or_in_place(error, destination, now, request))?;
     if let Some(validator) = validator {
         sealed.validate(validator, old.as_ref())?;
     }
@@ -159,6 +161,25 @@ pub(crate) fn prepare<'d>(
     drop(input);
     Input::detach(destination)?;
     Ok(Prepared::New(sealed))
+}
+
+/// Adds to the error of an attribute that --keep=all does not lose that DEST keeps all if it stays the same file.
+fn or_in_place(
+    error: Error,
+    destination: &Destination,
+    existing: Option<Metadata>,
+    request: &Request,
+) -> Error {
+    let attributes = &request.attributes;
+    if existing.is_some()
+        && attributes.keep == Keep::All
+        && !attributes.set_any()
+        && is_for_lack_of_permission(&error)
+        && checks::may_be_overwritten(destination, existing, Rules::of(request))
+    {
+        return anyhow!("{}; --inplace=always keeps it", Chain(&error));
+    }
+    error
 }
 
 /// Opens DEST, if its content is needed, and checks whether it can be replaced. If it cannot, and may have the content

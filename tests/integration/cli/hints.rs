@@ -240,6 +240,21 @@ const OTHERS: &[Case] = &[
         ..NEW
     },
     Case {
+        set_up: "chown 0:0 f; chmod 666 f",
+        words: &["--keep=all", "f"],
+        says: "cannot keep the group of 'f': operation not permitted; --inplace=always keeps it; 'f' is unchanged",
+        works: &[&["-q", "--keep=all", "--inplace=always", "f"]],
+        ..NEW
+    },
+    // Nor the mode.
+    Case {
+        set_up: "chown 0:0 f; chmod 666 f",
+        words: &["--keep=all", "-m", "600", "f"],
+        says: "cannot keep the group of 'f': operation not permitted; 'f' is unchanged",
+        fails: &[&["--keep=all", "-m", "600", "--inplace=always", "f"]],
+        ..NEW
+    },
+    Case {
         set_up: "mkdir d; mv f d; chmod 1777 d; chown -R 0:0 d; chmod 666 d/f",
         words: &["d/f"],
         says: "cannot replace 'd/f': it is another user's, in a directory where only its owner may replace it (the \
