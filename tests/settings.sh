@@ -67,5 +67,5 @@ in_chroot() {
     ' sh "$scratch/root" "$@"
 }
 
-setting 'as an ordinary user' 180 as_user
-setting 'without user namespaces and mounts' 80 in_chroot
+setting 'as an ordinary user' 190 as_user
+setting 'without user namespaces and mounts' 90 in_chroot
