@@ -1,8 +1,8 @@
-//! A program that runs for a test, with a limit of time.
+//! A child process of a test, with a time limit.
 //!
-//! The rule: every child has its own process group, and what does not end in time is killed with all that it has
-//! started. Its words go to a file in memory and to a long pipe, so that it never waits for us to read them. A
-//! limit to the size of files does not hold for a pipe: what it has to say of that is not lost.
+//! Invariant: every child has its own process group. If it does not end in time, it is killed with all processes that
+//! it started. Its output goes to a file in memory and its messages to a long pipe, so it never waits for a reader. A
+//! file size limit does not apply to a pipe, so the messages about it are not lost.
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -85,7 +85,7 @@ impl Running {
         self.child.stdin = Some(stdin);
     }
 
-    /// Waits for its end, but no longer than so. It can still be killed then: nobody else has its number.
+    /// Waits for its end, up to the limit. It can still be killed then, because its process ID is not reused yet.
     pub(crate) fn ends_within(&self, limit: Duration) -> Result<bool> {
         let limit = Timespec::try_from(limit).context("too long a time")?;
         loop {
@@ -99,14 +99,14 @@ impl Running {
 
     /// A signal for it alone: what it has started goes on.
     pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
-        // Its number is nobody else's until its end has been waited for.
+        // No other process gets its ID before its end has been waited for.
         pidfd_send_signal(&self.pidfd, signal).or_else(|errno| match errno {
             Errno::SRCH => Ok(()),
             errno => Err(errno).context("cannot send a signal"),
         })
     }
 
-    /// Gives it all of its input, and waits for its end.
+    /// Writes its whole input, and waits for its end.
     pub(crate) fn end_after(mut self, input: &[u8]) -> Result<Ended> {
         let mut pipe = self.stdin()?;
         thread::scope(|scope| {
@@ -138,7 +138,7 @@ impl Running {
         drop(self.child.stdin.take());
         let in_time = self.ends_within(limit)?;
         if !in_time || others == Others::Die {
-            // It may just have ended; and until we have waited for it, its group is nobody else's.
+            // It may just have ended; and until it has been waited for, no other process group gets its ID.
             let _ = kill_process_group(self.pid, Signal::KILL);
         }
         let status = self.child.wait().context("cannot wait for a process")?;
@@ -180,7 +180,7 @@ impl Ended {
     }
 
     /// For an example: how it ended, and its last words.
-    pub(crate) fn told(&self) -> String {
+    pub(crate) fn summary(&self) -> String {
         match self.status {
             Some(status) => format!("{status}, stderr {:?}", self.messages().trim_end()),
             None => "no end".to_owned(),
@@ -197,7 +197,7 @@ pub(crate) fn tool(name: &str, words: &[&str]) -> Result<()> {
         ended.is_success(),
         "{name} {}: {}",
         words.join(" "),
-        ended.told()
+        ended.summary()
     );
     Ok(())
 }
@@ -244,13 +244,13 @@ mod tests {
     #[test]
     fn what_does_not_end_is_ended() {
         let ended = shell("echo here >&2; sleep 1000; :");
-        assert!(ended.status.is_none(), "{}", ended.told());
+        assert!(ended.status.is_none(), "{}", ended.summary());
         assert_eq!(ended.messages(), "here\n");
     }
 
     #[test]
     fn what_lives_on_is_not_waited_for() {
         let ended = shell("sleep 1000 & exit 3");
-        assert_eq!(ended.code(), Some(3), "{}", ended.told());
+        assert_eq!(ended.code(), Some(3), "{}", ended.summary());
     }
 }

@@ -1,28 +1,31 @@
-//! Death at every step: SIGKILL and each signal that ends a program, at every system call of every form.
+//! Death: SIGKILL and each signal that ends a program, at every system call of every form.
 //!
-//! The rule: after each, DEST is the whole old file or the whole new one, and looks as it should. What SIGKILL leaves is
-//! what the manual allows. The next write to the same DEST removes the derived name and the lock file, and leaves alone
-//! what has a random name. The other signals leave nothing, and the program dies by them. A backup holds the old content
-//! from the moment on at which DEST is new. A file that is overwritten in place can be torn by SIGKILL only.
+//! Invariant: after each signal, DEST is the complete old file or the complete new one, with the right attributes.
+//! SIGKILL leaves only what the manual allows. The next write to the same DEST removes the derived name and the lock
+//! file, and does not touch random names. The other signals leave nothing, and the program dies by them. A backup holds
+//! the old content as soon as DEST is new. Only SIGKILL may tear a file that is overwritten in place.
 //!
-//! What it cannot see: a death within a call (the kernel does one of ours whole or not at all, and power cuts are another
-//! part), and the death of the machine. A signal is sent at the entry of a call and arrives at its end, or breaks it off
-//! if it waits.
+//! What these tests cannot see: a kill within a system call, which the kernel completes or does not begin; and a crash
+//! of the machine, which is the part `power`. A signal is sent at the entry of a call, and arrives at its end or
+//! interrupts its wait.
 
-mod judge;
+mod check;
 
 use anyhow::Result;
 use nix::sys::signal::Signal;
 
-use self::judge::judge;
+use self::check::check;
 use crate::forms::{Form, Kind, try_all};
 use crate::ground::{Ground, Length};
 use crate::report::Report;
 use crate::tracer::{Act, Call};
 
+/// The report's row.
+pub(crate) const KILLED: &str = "SIGKILL at every system call";
+
 const KINDS: [Kind; 2] = [
     Kind {
-        row: "SIGKILL at every system call",
+        row: KILLED,
         acts: kills_at,
     },
     Kind {
@@ -32,7 +35,7 @@ const KINDS: [Kind; 2] = [
 ];
 
 pub(crate) fn run(ground: &Ground, report: &mut Report) -> Result<()> {
-    try_all(ground, report, &KINDS, judge)
+    try_all(ground, report, &KINDS, check)
 }
 
 /// Between fork and exec the C library sets each signal's disposition anew, two calls for each: every eighth will do.

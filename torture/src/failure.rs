@@ -1,22 +1,22 @@
-//! Failure at every step: each system call on files, with each error that it may have, and short reads and writes.
+//! Failure: each system call on files, with each error that it can have, and short reads and writes.
 //!
-//! The rule: the exit status and DEST agree. Status 0 means new, whole and with all that it should have; a failure means
-//! untouched, with the same inode and time, or, with its own status, new; nothing is left; and the one line that is said
-//! is in the form that was promised. What could not be put on the disk is no success, though DEST is new. A read or write
-//! that does less than was asked for, or is interrupted, is no error.
+//! Invariant: the exit status and DEST agree. Status 0 means new, complete and with all attributes. A failure means
+//! untouched, with the same inode and time, or, with a status of its own, new. Nothing stays, and the message has the
+//! documented form. What could not be flushed is no success, even if DEST is new. A short or interrupted read or write
+//! is no error.
 //!
-//! What it cannot see: what a call does that fails half-way: here it does nothing at all, only close does its work. Real
-//! faults of real filesystems are another part.
+//! What these tests cannot see: calls that fail halfway. Here a failing call does nothing; only close does its work.
+//! Real faults of real filesystems are the part `environment`.
 
+mod check;
 mod errors;
-mod judge;
 mod verdict;
 
 use anyhow::Result;
 use nix::errno::Errno;
 
+use self::check::check;
 use self::errors::errors_of;
-use self::judge::judge;
 use crate::forms::{Case, Form, Kind, try_all};
 use crate::ground::{Ground, Length};
 use crate::report::Report;
@@ -37,7 +37,7 @@ const KINDS: [Kind; 3] = [
     },
 ];
 
-/// Whether names could not be removed.
+/// Returns whether names could not be removed.
 fn may_leave(case: &Case<'_>) -> bool {
     match case.act {
         Act::Fail(_) => matches!(&*case.call.name(), "unlink" | "unlinkat" | "rmdir"),
@@ -53,7 +53,7 @@ fn errors_at(form: &Form, _at: usize, call: &Call, _length: Length) -> Vec<Act> 
     errors_of(&call.name())
         .iter()
         .copied()
-        // The number is taken: then the next one is right, as the crowds show.
+        // The number is taken: then the next one is right, as the part `concurrency` shows.
         .filter(|errno| !(*errno == Errno::EEXIST && form.makes_numbered_backup(call)))
         .map(Act::Fail)
         .collect()
@@ -82,5 +82,5 @@ fn gone_at(form: &Form, _at: usize, call: &Call, _length: Length) -> Vec<Act> {
 }
 
 pub(crate) fn run(ground: &Ground, report: &mut Report) -> Result<()> {
-    try_all(ground, report, &KINDS, judge)
+    try_all(ground, report, &KINDS, check)
 }

@@ -1,7 +1,7 @@
-//! The forms of the command line: what is there before, what is run, and what must be there after.
+//! The forms of the command line: the state before, the command, and the state that must follow.
 //!
-//! The rule: a form is plain data, and what it must lead to is written down here, not learnt from a run of the program.
-//! A form is run once undisturbed before it is tortured, and that run must do what stands here.
+//! Invariant: a form is plain data. Its expected result is written here, not learnt from a run of the program. Each
+//! form runs once undisturbed before it is tortured, and that run must have the expected result.
 
 mod case;
 mod field;
@@ -74,7 +74,7 @@ pub(crate) struct Also {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Old {
     Nothing,
-    /// Another's file, with a mode that nobody gets by chance.
+    /// A file of another user, with a mode that no umask gives.
     File,
     /// The same with an ACL and attributes.
     Rich,
@@ -116,7 +116,7 @@ enum Stdin {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Lacks {
     Nothing,
-    /// Files without a name.
+    /// Unnamed temporary files (O_TMPFILE).
     Unnamed,
     /// A way to give them one, which is found out later.
     Linking,
@@ -174,24 +174,24 @@ impl Form {
         )
     }
 
-    /// Whether COMMAND's exit statuses are in force.
+    /// Returns whether COMMAND's exit statuses are in force.
     pub(crate) fn has_command(&self) -> bool {
         self.words.contains(&"--")
     }
 
-    /// Whether there are other processes than the one that is started.
+    /// Returns whether there are other processes than the one that is started.
     pub(crate) fn starts_others(&self) -> bool {
         self.has_command()
             || self.words.iter().any(|word| word.starts_with("--validate"))
             || self.program == Program::CatAndMove
     }
 
-    /// Whether links lead to DEST.
+    /// Returns whether links lead to DEST.
     pub(crate) fn is_through_link(&self) -> bool {
         self.destination.starts_with("far/")
     }
 
-    /// Whether a message has one of the words or files in quotes.
+    /// Returns whether a message has one of the words or files in quotes.
     pub(crate) fn names_an_operand(&self, message: &str) -> bool {
         let others = self.also.iter().map(|file| file.name);
         let mut words = self
@@ -207,17 +207,17 @@ impl Form {
         self.adds
     }
 
-    /// Whether DEST is overwritten, so that a kill can tear it.
+    /// Returns whether DEST is overwritten, so that a kill can tear it.
     pub(crate) fn is_in_place(&self) -> bool {
         self.words.contains(&"--inplace=always") || self.words.contains(&"--inplace")
     }
 
-    /// Whether it takes a lock.
+    /// Returns whether it takes a lock.
     pub(crate) fn locks(&self) -> bool {
         self.words.contains(&"-a") || self.words.contains(&"--lock")
     }
 
-    /// Whether the new file has no name until the commit, and then the derived one.
+    /// Returns whether the new file has no name until the commit, and then the derived one.
     pub(crate) fn takes_derived_name(&self) -> bool {
         let names_early = matches!(self.lacks, Lacks::Unnamed | Lacks::Linking | Lacks::Type);
         !names_early && !self.is_in_place() && self.also.is_empty()
@@ -238,8 +238,8 @@ impl Form {
         }
     }
 
-    /// The names that are new and are not among those that may be there. Where the filesystem is not known to be local, a
-    /// lock file stays.
+    /// The names that are new and are not among those that may be there. Where the filesystem is not known to be local,
+    /// a lock file stays.
     pub(crate) fn unexpected(&self, before: &Seen, after: &Seen, may: &[&str]) -> Vec<PathBuf> {
         let mut names = after.beyond(before, may);
         if self.lacks == Lacks::Type && self.locks() {
@@ -248,7 +248,7 @@ impl Form {
         names
     }
 
-    /// How the new file must look: mode, user, group.
+    /// What the new file must have: mode, user, group.
     pub(crate) fn expected_look(&self, kit: &Kit) -> (u32, u32, u32) {
         kit.look(self.wanted.unwrap_or(self.old.look_of_new()))
     }
@@ -363,13 +363,13 @@ impl Form {
         Ok(run.calls)
     }
 
-    /// Whether the call gives DEST the name of a numbered backup.
+    /// Returns whether the call gives DEST the name of a numbered backup.
     pub(crate) fn makes_numbered_backup(&self, call: &Call) -> bool {
         self.words.contains(&"--backup=numbered")
             && (links_a_name(call) || renames_with(call, libc::RENAME_NOREPLACE))
     }
 
-    /// Whether the call fails in every run of the form.
+    /// Returns whether the call fails in every run of the form.
     pub(crate) fn lacks(&self, call: &Call) -> bool {
         self.lacks
             .standing()
@@ -378,7 +378,7 @@ impl Form {
 }
 
 impl Old {
-    /// What a new file looks like that replaces it: mode and owner.
+    /// Returns the mode and owner of a new file that replaces it.
     fn look_of_new(self) -> (u32, Owner) {
         match self {
             Self::Nothing | Self::Link => (0o644, Owner::Runner),
@@ -481,7 +481,7 @@ struct Rehearsed {
     calls: Vec<Call>,
 }
 
-/// Whether a path leads through a directory with a temporary name of atomwrite's.
+/// Returns whether a path leads through a directory with a temporary name of atomwrite's.
 fn is_inside_temporary(path: &Path) -> bool {
     let mut above = path.parent().into_iter().flat_map(Path::components);
     above.any(|part| is_temporary(part.as_ref()))

@@ -1,4 +1,4 @@
-//! Where the tests run: the program, a directory on a real disk, and the seed of all that is left to chance.
+//! What all tests share: the program, a directory on a real disk, and the seed of all random choices.
 
 use std::fs;
 use std::os::unix::fs::chown;
@@ -29,10 +29,10 @@ pub(crate) enum Needs {
     Root,
 }
 
-/// Whom files belong to that are not the runner's (nobody).
-pub(crate) const SOMEBODY: u32 = 65_534;
-/// One more of that kind.
-pub(crate) const ANOTHER: u32 = 1;
+/// Owns the files that are not the runner's: the user nobody.
+pub(crate) const OTHER_USER: u32 = 65_534;
+/// One more user of that kind.
+pub(crate) const THIRD_USER: u32 = 1;
 
 /// What all tests share.
 #[derive(Debug)]
@@ -71,7 +71,7 @@ impl Ground {
         let work = tempfile::Builder::new()
             .prefix("torture.")
             .tempdir_in(above)?;
-        // Some tests run as somebody else.
+        // Some tests run as another user.
         fs::set_permissions(
             work.path(),
             std::os::unix::fs::PermissionsExt::from_mode(0o755),
@@ -128,5 +128,5 @@ fn enter_namespace() -> Result<()> {
 /// Root in a container can be without that right.
 fn can_give_away(work: &Path) -> Result<bool> {
     let file = tempfile::NamedTempFile::new_in(work).context("cannot make a file")?;
-    Ok(chown(file.path(), Some(ANOTHER), Some(ANOTHER)).is_ok())
+    Ok(chown(file.path(), Some(THIRD_USER), Some(THIRD_USER)).is_ok())
 }

@@ -1,7 +1,7 @@
-//! Filesystems in files, which are mounted through loop devices.
+//! Filesystems in files, mounted through loop devices.
 //!
-//! The rule: nothing is left, however this ends. The device detaches itself when the last that uses it is gone, and the
-//! mounts are in our own namespace.
+//! Invariant: nothing stays, however the suite ends. A loop device detaches itself after its last user, and the mounts
+//! are in the namespace of the suite.
 
 use std::fs::{self, File};
 use std::os::fd::AsRawFd;
@@ -20,13 +20,13 @@ const LOOP_CONFIGURE: libc::Ioctl = 0x4C0A;
 const LOOP_CTL_GET_FREE: libc::Ioctl = 0x4C82;
 const LO_FLAGS_AUTOCLEAR: u32 = 4;
 
-/// How long an unmount may take.
+/// The time limit of an unmount.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// An empty file that has no name.
+/// Returns an empty file in memory.
 pub(crate) fn in_memory() -> Result<File> {
     let file = memfd_create(c"torture", MFdFlags::MFD_CLOEXEC);
-    Ok(file.context("cannot have a file in memory")?.into())
+    Ok(file.context("cannot create a file in memory")?.into())
 }
 
 /// Makes an empty filesystem of so many bytes.
@@ -56,7 +56,7 @@ struct LoopConfig {
     reserved: [u64; 8],
 }
 
-/// A loop device that is open; it goes when it is neither open nor mounted any more.
+/// A loop device that is open. It detaches itself when it is neither open nor mounted any more.
 #[derive(Debug)]
 struct LoopDevice {
     path: PathBuf,
@@ -66,7 +66,7 @@ struct LoopDevice {
 impl LoopDevice {
     fn attach(backing: &File, sector: u32) -> Result<Self> {
         let control = File::open("/dev/loop-control").context("cannot open /dev/loop-control")?;
-        // Between the question for a free one and its use, it may be somebody else's.
+        // Another process may take the free device before it is used here.
         for _ in 0..100 {
             let number = Errno::result(ioctl(&control, LOOP_CTL_GET_FREE, None))
                 .context("no free loop device")?;
@@ -94,7 +94,7 @@ impl LoopDevice {
                 }
             }
         }
-        bail!("every loop device is taken before it can be had")
+        bail!("another process takes every free loop device first")
     }
 }
 

@@ -1,6 +1,6 @@
-//! A kernel that lacks something, so that atomwrite goes another way.
+//! A kernel that lacks something, so that atomwrite uses a fallback.
 //!
-//! The rule: it is for the calling thread and for all that it starts from then on, and cannot be taken back.
+//! Invariant: the calling thread and all processes that it starts from then on lack it, and it cannot be undone.
 
 use std::collections::BTreeMap;
 use std::env::consts::ARCH;
@@ -15,11 +15,11 @@ use seccompiler::{
 /// What is not there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Lacking {
-    /// Files that have no name: open(2) refuses O_TMPFILE, as on a filesystem that does not know it. A new file then has a
+    /// Unnamed temporary files: open(2) refuses O_TMPFILE, as on a filesystem without it. A new file then has a
     /// temporary name from the start.
     UnnamedFiles,
-    /// fstatfs(2): what filesystem it is cannot be told. Then `-t` has each file flushed by itself, as on one of which it
-    /// is not known whether syncfs(2) does it for all.
+    /// fstatfs(2): the filesystem is unknown. Then `-t` flushes each file by itself, as on a filesystem whose
+    /// syncfs(2) may not be reliable.
     Statfs,
 }
 

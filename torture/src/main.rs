@@ -1,15 +1,16 @@
-//! Tries to break the promise that atomwrite makes, in every way that a machine can, and counts.
+//! Tries to break atomwrite's promise in every way that one machine can, and counts the harms.
 //!
-//! Each part is a room with one entrance, `run`, which adds rows to the report. The same test, in the same run, is done
-//! with what people use in place of atomwrite, where that makes sense. A harm that atomwrite has promised not to do fails
-//! the run; README.md tells what each test does and what it cannot see.
+//! Each part is a module with one entry point, `run`, which adds rows to the report. Where it makes sense, the same run
+//! does the same test with the programs that people use instead. The run fails if atomwrite does a harm that it has
+//! promised not to do. README.md describes each test and what it cannot see.
 
-mod crowds;
+mod concurrency;
 mod death;
+mod environment;
 mod failure;
+mod fuzz;
+mod interference;
 mod power;
-mod reality;
-mod strangers;
 
 mod child;
 mod forms;
@@ -18,6 +19,7 @@ mod image;
 mod lacking;
 mod page;
 mod picture;
+mod place;
 mod programs;
 mod report;
 mod served;
@@ -33,16 +35,18 @@ use crate::report::{Published, Report};
 
 type Part = fn(&Ground, &mut Report) -> Result<()>;
 
-const PARTS: [(&str, Needs, Part); 6] = [
+const PARTS: [(&str, Needs, Part); 7] = [
     ("death", Needs::Little, death::run),
     ("failure", Needs::Little, failure::run),
     ("power", Needs::Root, power::run),
-    ("reality", Needs::Root, reality::run),
-    ("crowds", Needs::Root, crowds::run),
-    ("strangers", Needs::Root, strangers::run),
+    ("environment", Needs::Root, environment::run),
+    ("concurrency", Needs::Root, concurrency::run),
+    ("interference", Needs::Root, interference::run),
+    ("fuzz", Needs::Root, fuzz::run),
 ];
 
-const USAGE: &str = "torture [--short] [--publish] [--seed N] [--form TEXT] [death|failure|power|reality|crowds|strangers]...";
+const USAGE: &str = "torture [--short] [--publish] [--seed N] [--form TEXT] \
+    [death|failure|power|environment|concurrency|interference|fuzz]...";
 
 fn main() -> ExitCode {
     match torture() {
@@ -55,7 +59,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Gives whether atomwrite has kept its promise.
+/// Returns whether atomwrite has kept its promise.
 fn torture() -> Result<bool> {
     let mut length = Length::Long;
     let mut seed = 1;
@@ -77,7 +81,7 @@ fn torture() -> Result<bool> {
             },
             name => match PARTS.iter().find(|(part, ..)| *part == name) {
                 Some(part) => wanted.push(*part),
-                None => bail!("what is '{name}'? usage: {USAGE}"),
+                None => bail!("unknown part '{name}'; usage: {USAGE}"),
             },
         }
     }

@@ -1,17 +1,18 @@
-//! Power cuts: filesystems are written to, the disk keeps a log, and the power goes at any moment of it.
+//! Power cuts: programs write to filesystems, the disk keeps a log, and the power goes at any moment of it.
 //!
-//! The rule: what a disk may leave is not what it happens to leave. Each cut is made from the log by chance that the seed
-//! repeats (see `power/cut.rs`), mounted by the kernel as after a real power loss, and read. All authors write to the
-//! same filesystem, so that one's fsync puts the other's rename on the disk, as in life.
+//! Invariant: a test covers what a disk may leave, not only what it happens to leave. Each cut is made from the log by
+//! random choices that the seed repeats (see `cut`). The kernel mounts it as after a real power loss, and the suite
+//! reads it. All authors write to the same filesystem, so the fsync of one puts the rename of another on the disk, as
+//! in practice. The exception is `window`.
 //!
-//! What it cannot see: the log itself is not the same each time, since the kernel writes when it likes. So images in
-//! which atomwrite has broken its promise are kept. Disks that lie about a flush are not tried.
+//! What these tests cannot see: the log differs from run to run, because the kernel decides when to write. So images in
+//! which atomwrite has broken its promise are kept. Disks that ignore a flush are not tried.
 
+mod check;
 mod cut;
 mod disk;
 mod filesystem;
 mod history;
-mod judge;
 mod many;
 mod order;
 mod run;
@@ -28,11 +29,11 @@ use anyhow::{Context, Result, anyhow, ensure};
 use nix::unistd::syncfs;
 use rand::Rng;
 
+use self::check::{Scene, Verdicts};
 use self::disk::Disk;
 use self::filesystem::Filesystem;
 use self::history::{Author, Record, Sync, Synced};
-use self::judge::{Scene, Verdicts};
-use self::workload::Crowd;
+use self::workload::Writers;
 use crate::ground::Ground;
 use crate::report::{Promise, Report};
 use crate::served::{Entry, Sparse};
@@ -75,14 +76,14 @@ pub(crate) fn run(ground: &Ground, report: &mut Report) -> Result<()> {
             .into_values()
         {
             seen.add(author, verdict.harms);
-            tell(report, filesystem, author, verdict);
+            add(report, filesystem, author, verdict);
         }
     }
     seen.is_enough()?;
     order::run(ground, report)
 }
 
-/// What those do that promise less. Without them nobody knows whether the test can see it.
+/// The harms of the modes that promise less. Without them, the test might see nothing at all.
 #[derive(Debug, Default)]
 struct Seen {
     one: Less,
@@ -98,7 +99,7 @@ struct Less {
 }
 
 impl Seen {
-    fn add(&mut self, author: Author, harms: judge::Harms) {
+    fn add(&mut self, author: Author, harms: check::Harms) {
         let less = match author {
             Author::Atomwrite(_) => &mut self.one,
             Author::Many(_) => &mut self.many,
@@ -130,7 +131,7 @@ impl Seen {
     }
 }
 
-fn tell(report: &mut Report, filesystem: Filesystem, author: Author, verdict: judge::Verdict) {
+fn add(report: &mut Report, filesystem: Filesystem, author: Author, verdict: check::Verdict) {
     let program = author.program();
     let whole = format!(
         "Power cut, {}: torn, empty, zeroed or missing",
@@ -177,7 +178,7 @@ fn try_filesystem(ground: &Ground, filesystem: Filesystem) -> Result<Verdicts> {
     let mut platter = cut::Platter::new(clean, &log);
     let mut verdicts = Verdicts::new();
     for failed in &record.failed {
-        judge::of(&mut verdicts, failed.author)
+        check::of(&mut verdicts, failed.author)
             .whole
             .harmed(failed.harm, || failed.shown.clone());
     }
@@ -204,7 +205,7 @@ fn try_filesystem(ground: &Ground, filesystem: Filesystem) -> Result<Verdicts> {
             root: mounted.path(),
             shown: &shown,
         };
-        let broken = scene.judge(&mut verdicts).with_context(|| shown.clone())?;
+        let broken = scene.check(&mut verdicts).with_context(|| shown.clone())?;
         mounted.unmount()?;
         if broken && kept < KEPT {
             kept += 1;
@@ -229,7 +230,7 @@ fn try_filesystem(ground: &Ground, filesystem: Filesystem) -> Result<Verdicts> {
     Ok(verdicts)
 }
 
-/// Gives the log, where in it the work begins, and what was written.
+/// Returns the log, the position at which the work begins, and what was written.
 fn write_and_log(
     ground: &Ground,
     filesystem: Filesystem,
@@ -243,9 +244,9 @@ fn write_and_log(
     let log = disk.log();
     let root = place.join("fs");
     let mounted = filesystem.mount(disk.file(), &root)?;
-    let mut crowds = Vec::new();
+    let mut groups = Vec::new();
     for (name, more) in [("a", 0), ("b", 1)] {
-        crowds.push(Crowd::gather(
+        groups.push(Writers::prepare(
             ground,
             filesystem,
             &root,
@@ -259,21 +260,23 @@ fn write_and_log(
     let start = log.position();
     let steps = ground.many(400, 900);
     thread::scope(|scope| {
-        let workers: Vec<_> = crowds
+        let workers: Vec<_> = groups
             .iter_mut()
-            .map(|crowd| scope.spawn(move || crowd.work(steps)))
+            .map(|group| scope.spawn(move || group.work(steps)))
             .collect();
-        workers
-            .into_iter()
-            .try_for_each(|worker| worker.join().map_err(|_| anyhow!("a crowd has panicked"))?)
+        workers.into_iter().try_for_each(|worker| {
+            worker
+                .join()
+                .map_err(|_| anyhow!("a writer has panicked"))?
+        })
     })?;
     let entries = log.take();
     let mut record = Record {
         synced: vec![Synced { begun, done: start }],
         ..Record::default()
     };
-    for crowd in crowds {
-        record.add(crowd.into_record());
+    for group in groups {
+        record.add(group.into_record());
     }
     mounted.unmount()?;
     Ok((entries, start, record))

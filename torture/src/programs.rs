@@ -1,11 +1,11 @@
-//! Who is tested: atomwrite, and what people use in its place.
+//! The programs under test: atomwrite, and what people use instead.
 
 use std::ffi::OsString;
 use std::path::Path;
 
 use crate::ground::Ground;
 
-/// Where all programs are. What stands before them on a developer's machine may take longer to start than to run.
+/// Where all programs are. A wrapper before them on a developer's machine may take longer to start than they run.
 pub(crate) const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// A way to write the file `o` in the current directory.
@@ -40,7 +40,7 @@ impl Program {
         Self::Python,
     ];
 
-    /// What people use in place of atomwrite.
+    /// The programs that people use instead of atomwrite.
     pub(crate) const OTHERS: [Self; 6] = [
         Self::Redirect,
         Self::Sponge,
@@ -50,7 +50,7 @@ impl Program {
         Self::Python,
     ];
 
-    /// As the tables show it.
+    /// Returns the name in the tables.
     pub(crate) fn shown(self) -> &'static str {
         match self {
             Self::Atomwrite => "`atomwrite`",
@@ -63,8 +63,8 @@ impl Program {
         }
     }
 
-    /// The words that write `o` in the current directory. `cp` and `install` read the file `src`, all others stdin, which
-    /// has to be given the same bytes.
+    /// Returns the words that write `o` in the current directory. `cp` and `install` read the file `src`, all others
+    /// stdin, which has to be given the same bytes.
     pub(crate) fn words(self, ground: &Ground) -> Vec<OsString> {
         let words = |words: &[&str]| words.iter().map(OsString::from).collect();
         match self {
@@ -78,13 +78,13 @@ impl Program {
         }
     }
 
-    /// Whether it reads stdin; the others read `src`.
+    /// Returns whether it reads stdin; the others read `src`.
     pub(crate) fn reads_stdin(self) -> bool {
         !matches!(self, Self::Copy | Self::Install)
     }
 }
 
-/// A call of atomwrite with these words.
+/// Returns a call of atomwrite with these words.
 pub(crate) fn atomwrite<W: Into<OsString>>(
     ground: &Ground,
     words: impl IntoIterator<Item = W>,
@@ -94,17 +94,17 @@ pub(crate) fn atomwrite<W: Into<OsString>>(
     std::iter::once(program).chain(words).collect()
 }
 
-/// Whether a name is a temporary one of atomwrite's: of a file, of a link, or of a directory.
+/// Returns whether a name is a temporary one of atomwrite's: of a file, of a link, or of a directory.
 pub(crate) fn is_temporary(name: &Path) -> bool {
     has_form(name, ".tmp")
 }
 
-/// Whether a name is that of a lock file.
+/// Returns whether a name is a lock file's.
 pub(crate) fn is_lock(name: &Path) -> bool {
     has_form(name, ".lock")
 }
 
-/// Whether atomwrite has made the name beside DEST, and has to remove it.
+/// Returns whether atomwrite has made the name beside DEST, and must remove it.
 pub(crate) fn is_ours(name: &Path) -> bool {
     is_temporary(name) || is_lock(name)
 }
@@ -114,13 +114,13 @@ fn has_form(name: &Path, end: &str) -> bool {
     name.starts_with(".atomwrite.") && name.ends_with(end)
 }
 
-/// The temporary name that a local filesystem sees between link and rename. The next write to the same DEST removes it; all
-/// other temporary names are random, and stay after a kill.
+/// Returns the temporary name that a local filesystem sees between link and rename. The next write to the same DEST
+/// removes it; all other temporary names are random, and stay after a kill.
 pub(crate) fn derived(destination: &str) -> String {
     format!(".atomwrite.{:016x}.tmp", fnv(destination))
 }
 
-/// The name of the lock file of a DEST.
+/// Returns the name of the lock file of a DEST.
 pub(crate) fn lock_file(destination: &str) -> String {
     format!(".atomwrite.{:016x}.lock", fnv(&destination.to_lowercase()))
 }

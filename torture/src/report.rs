@@ -1,4 +1,4 @@
-//! What was found: harms, counted by test and program.
+//! The report: harms, counted by test and program.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Display};
@@ -14,22 +14,22 @@ use crate::{page, picture};
 /// What can happen to a file and to its user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Harm {
-    /// DEST is neither the whole old file nor the whole new one.
+    /// DEST is neither the complete old file nor the complete new one.
     Torn,
     /// There is no DEST, and there was or must be one.
     Missing,
-    /// The program said that it was done, and it is not so (any more).
+    /// The program reported success, and DEST is not what it must be, or is no longer.
     Lost,
     /// Another mode, owner or group than the file had or was to have.
-    Looks,
-    /// A file stays that nobody asked for; for atomwrite, one that the next write to the same DEST does not remove.
-    Left,
+    Attributes,
+    /// A file stays that was not asked for; for atomwrite, one that the next write to the same DEST does not remove.
+    Litter,
     /// The exit status or the message is wrong.
     Answer,
     /// It does not end.
     Hung,
-    /// A file that has nothing to do with it was changed.
-    Stranger,
+    /// A file that has nothing to do with the run was changed.
+    Foreign,
 }
 
 impl Harm {
@@ -38,11 +38,11 @@ impl Harm {
             Self::Torn => "torn",
             Self::Missing => "missing",
             Self::Lost => "lost",
-            Self::Looks => "mode or owner",
-            Self::Left => "litter",
+            Self::Attributes => "mode or owner",
+            Self::Litter => "litter",
             Self::Answer => "wrong answer",
             Self::Hung => "hung",
-            Self::Stranger => "another's file",
+            Self::Foreign => "another's file",
         }
     }
 }
@@ -55,16 +55,16 @@ pub(crate) struct Tally {
     examples: Vec<String>,
 }
 
-/// How many examples of each test are told.
+/// How many examples of each test are printed.
 const EXAMPLES: usize = 20;
 
 impl Tally {
-    /// One more case was tried.
+    /// Counts one more case.
     pub(crate) fn tried(&mut self) {
         self.tried += 1;
     }
 
-    /// It did harm; `example` tells how to see it again.
+    /// Counts a harm; `example` says how to see it again.
     pub(crate) fn harmed(&mut self, harm: Harm, example: impl FnOnce() -> String) {
         *self.harms.entry(harm).or_default() += 1;
         if self.examples.len() < EXAMPLES {
@@ -73,14 +73,14 @@ impl Tally {
         }
     }
 
-    /// Which part of the cases did one of these harms, at most.
+    /// Returns the share of cases that did one of these harms, 1 at most.
     #[expect(clippy::cast_precision_loss, reason = "for a picture")]
     pub(crate) fn part(&self, harms: &[Harm]) -> f64 {
         let harmed: u64 = harms.iter().filter_map(|harm| self.harms.get(harm)).sum();
         harmed.min(self.tried) as f64 / self.tried.max(1) as f64
     }
 
-    /// Adds what another thread has counted.
+    /// Adds the counts of another thread.
     pub(crate) fn add(&mut self, other: Self) {
         self.tried += other.tried;
         for (harm, count) in other.harms {
@@ -91,7 +91,7 @@ impl Tally {
     }
 }
 
-/// As a cell of the table: `0 of 1204`, `**30 torn, 7 missing** of 1204`. The parts may add up to more than the whole.
+/// Writes a cell of the table: `0 of 1204`, `**30 torn, 7 missing** of 1204`. One case may count as several harms.
 impl Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.harms.is_empty() {
@@ -106,11 +106,11 @@ impl Display for Tally {
     }
 }
 
-/// Whether atomwrite has promised not to do what a test looks for.
+/// Whether atomwrite promises not to do the harms that a test counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Promise {
     Made,
-    /// Only told, as `--sync=none` after a power cut.
+    /// Counted and shown only, as for `--sync=none` after a power cut.
     NotMade,
 }
 
@@ -122,7 +122,7 @@ struct Row {
     cells: BTreeMap<Program, Tally>,
 }
 
-/// Whether the pages that people read are written.
+/// Whether the run writes README.md and the picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Published {
     Yes,
@@ -152,12 +152,12 @@ impl Report {
         }
     }
 
-    /// The rows that follow are of this part.
+    /// Begins a part: it gets the rows that follow.
     pub(crate) fn enter(&mut self, part: &'static str) {
         self.part = part;
     }
 
-    /// Adds what a program did in a test: to its row if there is one, else in a new one.
+    /// Adds the result of a program in a test, to the row of that name or in a new one.
     pub(crate) fn add(&mut self, test: &str, promise: Promise, program: Program, tally: Tally) {
         println!(
             "torture: {}: {test}: {}: {tally} ({} s)",
@@ -189,13 +189,13 @@ impl Report {
         row.cells.entry(program).or_default().add(tally);
     }
 
-    /// What a program did in a test.
+    /// Returns the result of a program in a test, or `None` if it was not tried.
     pub(crate) fn tally(&self, test: &str, program: Program) -> Option<&Tally> {
         let row = self.rows.iter().find(|row| row.test == test)?;
         row.cells.get(&program)
     }
 
-    /// Prints the table; gives whether atomwrite has kept what it promises.
+    /// Prints the table. Returns whether atomwrite has kept its promise.
     pub(crate) fn end(self, published: Published) -> Result<bool> {
         println!("\n{}", self.table());
         let broken: Vec<&Row> = self
@@ -238,7 +238,7 @@ impl Report {
         Ok(broken.is_empty())
     }
 
-    /// Which run it was.
+    /// Describes the run.
     fn run(&self) -> String {
         let length = match self.length {
             Length::Short => "a short run",
@@ -247,20 +247,47 @@ impl Report {
         format!("{length}, seed {}", self.seed)
     }
 
-    /// All tests in one line. Of atomwrite's, those about which it promises something.
+    /// Counts the harms of each program in one line, of those rows for which atomwrite promises that there are none.
+    /// The other rows are named, with atomwrite's harms.
     fn sum(&self) -> String {
+        let count = |program: Program, promise: Promise| {
+            self.rows
+                .iter()
+                .filter(|row| row.promise == promise)
+                .filter_map(|row| row.cells.get(&program))
+                .fold((0, 0), |(harms, tried), tally| {
+                    let more: u64 = tally.harms.values().sum();
+                    (harms + more, tried + tally.tried)
+                })
+        };
         let parts = Program::ALL.map(|program| {
-            let tallies = self.rows.iter().filter_map(|row| {
-                let counts = program != Program::Atomwrite || row.promise == Promise::Made;
-                row.cells.get(&program).filter(|_| counts)
-            });
-            let (tried, harms) = tallies.fold((0, 0), |(tried, harms), tally| {
-                let more: u64 = tally.harms.values().sum();
-                (tried + tally.tried, harms + more)
-            });
-            format!("{} {harms} in {tried} cases", program.shown())
+            let (harms, tried) = count(program, Promise::Made);
+            format!(
+                "{} {} in {} cases",
+                program.shown(),
+                grouped(harms),
+                grouped(tried)
+            )
         });
-        format!("Harms: {}.", parts.join("; "))
+        let left_out: Vec<String> = self
+            .rows
+            .iter()
+            .filter(|row| row.promise == Promise::NotMade)
+            .map(|row| format!("\"{}\"", row.test))
+            .collect();
+        let (harms, tried) = count(Program::Atomwrite, Promise::NotMade);
+        let rest = if left_out.is_empty() {
+            String::new()
+        } else {
+            format!(
+                " These counts leave out the rows for which atomwrite promises nothing: {}. In them `atomwrite` did {} \
+                 harms in {} cases.",
+                left_out.join(", "),
+                grouped(harms),
+                grouped(tried)
+            )
+        };
+        format!("Harms: {}.{rest}", parts.join("; "))
     }
 
     fn table(&self) -> String {
@@ -279,8 +306,42 @@ impl Report {
                         .map_or_else(String::new, ToString::to_string)
                 })
                 .collect();
-            table.extend(["| ", &row.test, " | ", &cells.join(" | "), " |\n"]);
+            let promise = match row.promise {
+                Promise::Made => "",
+                Promise::NotMade => " (no promise)",
+            };
+            table.extend(["| ", &row.test, promise, " | ", &cells.join(" | "), " |\n"]);
         }
         table
+    }
+}
+
+/// Writes a number with commas: 4,257,592.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut grouped = String::new();
+    for (at, digit) in digits.char_indices() {
+        if at > 0 && (digits.len() - at) % 3 == 0 {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_digits_by_three() {
+        for (number, shown) in [
+            (0, "0"),
+            (999, "999"),
+            (1000, "1,000"),
+            (4_257_592, "4,257,592"),
+        ] {
+            assert_eq!(grouped(number), shown);
+        }
     }
 }

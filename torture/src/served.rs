@@ -1,8 +1,8 @@
-//! A filesystem in memory that a thread of ours serves to the kernel (FUSE).
+//! A filesystem in memory that a thread of the suite serves to the kernel (FUSE).
 //!
-//! The rule: the kernel keeps nothing back, and what it was told it knows for that moment only. What it asks for is done,
-//! and in the log where there is one, before it is answered. There are no files without a name: the library has no such
-//! call, and many servers have none.
+//! Invariant: the kernel holds nothing back and caches no answer. A request is carried out, and logged if there is a
+//! log, before it is answered. There are no unnamed temporary files (O_TMPFILE): the library has no such call, and many
+//! servers have none.
 
 mod log;
 mod memory;

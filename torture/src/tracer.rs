@@ -1,12 +1,12 @@
-//! A tracer (ptrace): runs a command line with all of its children, sees each of its system calls, and meddles with one.
+//! A tracer (ptrace): runs a command line with all of its children, sees each system call, and acts on one of them.
 //!
-//! The rule: a call has an address that is the same in each run, its name and how many of that name came before it; what
-//! is done to it is done there and nowhere else, and the answer tells whether it was reached. The program is the real
-//! one: nothing is loaded into it. A tree belongs to the thread that has started it, so that two threads can each have
-//! their own.
+//! Invariant: a call has an address that is the same in each run: its name, and how many calls of that name came
+//! before. An act happens at that call only, and the answer says whether the call was reached. The program is the real
+//! one: nothing is loaded into it. A tree belongs to the thread that started it, so two threads can each have their
+//! own.
 //!
-//! What it cannot see: what the kernel does within a call, and calls that need none (vDSO, mapped memory). Job control is
-//! off: signals that stop a process are swallowed. Of several processes that run at once, the order is chance.
+//! What it cannot see: what the kernel does within a call, and what needs no call (vDSO, mapped memory). Job control is
+//! off: signals that stop a process are swallowed. The order of concurrent processes is random.
 
 mod calls;
 mod feed;
@@ -32,7 +32,7 @@ pub(crate) use self::calls::Call;
 use self::calls::Length;
 pub(crate) use self::feed::Feed;
 
-/// What is run, and what is looked at.
+/// The program that is run, and which of its calls are seen.
 pub(crate) struct Line<'l> {
     pub(crate) words: &'l [OsString],
     pub(crate) directory: &'l Path,
@@ -113,8 +113,8 @@ pub(crate) enum End {
 pub(crate) struct Run {
     pub(crate) end: End,
     pub(crate) stderr: String,
-    /// In the order in which they were entered. When the aim was reached, those that follow may be missing, unless it was
-    /// to interrupt the call.
+    /// In the order in which they were entered. When the aim was reached, those that follow may be missing, unless it
+    /// was to interrupt the call.
     pub(crate) calls: Vec<Call>,
     /// Whether the call that was aimed at was made.
     pub(crate) reached: bool,
@@ -192,7 +192,7 @@ struct Tree<'l> {
     standing: Option<Standing>,
     aim: Option<Aim>,
     tracees: HashMap<Pid, Tracee>,
-    /// Stopped before their parents' stop has told of them.
+    /// Processes that stopped before the stop of their parent announced them.
     early: HashSet<Pid>,
     counts: HashMap<u64, usize>,
     calls: Vec<Call>,
@@ -313,10 +313,10 @@ impl Tree<'_> {
         Ok(resumed?)
     }
 
-    /// Whether the rest of the run needs no stop at a call: that takes half of the time.
+    /// Returns whether the rest of the run needs no stop at a call: that takes half of the time.
     fn is_over(&self) -> bool {
         let fed = self.feed.as_ref().is_none_or(Feed::is_done);
-        // What is interrupted is made again, and that is looked for.
+        // An interrupted call is made again, and the tracer waits for that.
         let is_interrupted = |aim: Aim| matches!(aim.act, Act::Fail(Errno::EINTR) | Act::Interrupt);
         self.reached
             && self.dead.is_none()

@@ -1,4 +1,4 @@
-//! What a directory holds, so that it can be compared with what it held before.
+//! The content of a directory, for comparison with its content before.
 
 use std::collections::BTreeMap;
 use std::fs::{self, Metadata};
@@ -32,7 +32,7 @@ impl Entry {
 /// All names below a directory.
 pub(crate) type Tree = BTreeMap<PathBuf, Entry>;
 
-/// Looks at all that is below a directory, and at the directory.
+/// Reads the attributes and contents of a directory and of everything below it.
 pub(crate) fn look(top: &Path) -> Result<Tree> {
     let mut tree = Tree::new();
     let mut open = vec![top.to_owned()];
@@ -65,7 +65,7 @@ fn there<T>(path: &Path, found: std::io::Result<T>) -> Result<Option<T>> {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         found => found
             .map(Some)
-            .with_context(|| format!("cannot look at {}", path.display())),
+            .with_context(|| format!("cannot read {}", path.display())),
     }
 }
 
@@ -92,7 +92,7 @@ pub(crate) fn differences(before: &Tree, after: &Tree) -> Vec<String> {
     names.sort();
     names.dedup();
     let differs = |name: &&PathBuf| before.get(*name) != after.get(*name);
-    let told = |name: &PathBuf| {
+    let shown = |name: &PathBuf| {
         let what = match (before.get(name), after.get(name)) {
             (None, _) => "is new",
             (_, None) => "is gone",
@@ -106,7 +106,7 @@ pub(crate) fn differences(before: &Tree, after: &Tree) -> Vec<String> {
     names
         .into_iter()
         .filter(differs)
-        .map(told)
+        .map(shown)
         .take(3)
         .collect()
 }

@@ -1,4 +1,4 @@
-//! Which errors a system call on files may have.
+//! The errors that a system call on files can have.
 
 use nix::errno::Errno::{
     self, E2BIG, EACCES, EAGAIN, EBADF, EBUSY, EDQUOT, EEXIST, EFBIG, EINTR, EINVAL, EIO, EISDIR,
@@ -7,7 +7,7 @@ use nix::errno::Errno::{
 };
 
 /// As the manual pages and the filesystems have them, one of each meaning. None for calls that are not about files. No
-/// ENOENT where a name is looked at, moved or removed: what is there cannot be missing.
+/// ENOENT for a name that exists, in a call that reads, moves or removes it.
 pub(super) fn errors_of(call: &str) -> &'static [Errno] {
     match call {
         "open" | "openat" | "openat2" | "creat" => &[

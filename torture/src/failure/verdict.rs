@@ -1,7 +1,7 @@
-//! What must come of an error, where atomwrite has no choice.
+//! The exit status that an error must lead to, where atomwrite has no choice.
 //!
-//! The rule: what has been committed stays a success, unless it may not be on the disk; what another way can do is no error;
-//! and no error of what carries the content is passed over.
+//! Invariant: a committed write stays a success, unless it may not be on the disk. A call with a fallback is no error.
+//! No error of a call that carries the content is ignored.
 
 use nix::errno::Errno;
 
@@ -14,7 +14,7 @@ pub(super) enum Verdict {
     MustFail,
 }
 
-/// Gives nothing where either can be right.
+/// Returns nothing if either can be right.
 pub(super) fn verdict(case: &Case<'_>) -> Option<Verdict> {
     let errno = match case.act {
         Act::Shorten(_) | Act::Interrupt => return Some(Verdict::MustSucceed),
@@ -47,7 +47,7 @@ pub(super) fn verdict(case: &Case<'_>) -> Option<Verdict> {
         "fallocate" if !is_full && errno != Errno::EFBIG => Some(Verdict::MustSucceed),
         "write" if !is_message(call) => Some(Verdict::MustFail),
         "close" if is_full && closes_duplicate(case) => Some(Verdict::MustFail),
-        // A link or, where nothing is to be spared, a plain rename does the same.
+        // A link does the same, or a plain rename if nothing must be kept.
         "renameat2"
             if matches!(errno, Errno::EPERM | Errno::EINVAL | Errno::ENOSYS) && is_commit(case) =>
         {
@@ -66,7 +66,7 @@ fn is_message(call: &Call) -> bool {
     call.argument(0) == 2
 }
 
-/// Whether the last rename has been made.
+/// Returns whether the last rename has been made.
 fn is_committed(case: &Case<'_>) -> bool {
     last_rename(case).is_some_and(|last| last < case.at)
 }

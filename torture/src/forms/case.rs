@@ -1,4 +1,4 @@
-//! One thing that is done to one call of one form.
+//! A case: one act on one system call of one form.
 
 use std::path::Path;
 
@@ -12,10 +12,10 @@ use crate::programs::Program;
 use crate::report::{Harm, Promise, Report, Tally};
 use crate::tracer::{Act, Aim, Call, Run};
 
-/// What is wrong, and what tells it.
+/// The harms, each with its evidence.
 pub(crate) type Harms = Vec<(Harm, String)>;
 
-/// At most so many cases of each form and kind, of another program: an interpreter makes a thousand calls before it looks at
+/// The limit of cases of each form and kind for another program: an interpreter makes a thousand calls before it reads
 /// its work. Of atomwrite, all are tried.
 const MOST_OF_OTHERS: usize = 250;
 const MOST_OF_OTHERS_IN_SHORT: usize = 20;
@@ -28,17 +28,17 @@ pub(crate) struct Kind {
     pub(crate) acts: fn(&Form, usize, &Call, Length) -> Vec<Act>,
 }
 
-/// Tries all that is to be done at every call of every form of every program.
+/// Tries every act at every call of every form of every program.
 pub(crate) fn try_all(
     ground: &Ground,
     report: &mut Report,
     kinds: &[Kind],
-    judge: impl Fn(&Case<'_>, &Kit, &Run, &Seen, &Seen) -> Harms + Sync,
+    check: impl Fn(&Case<'_>, &Kit, &Run, &Seen, &Seen) -> Harms + Sync,
 ) -> Result<()> {
     let fields = Field::all(ground)?;
     for program in Program::ALL {
         let forms = rehearsed(program, ground, &fields)?;
-        tell_missing(program, ground);
+        report_missing(program, ground);
         for kind in kinds {
             let row = kind.row;
             let mut chance = ground.chance(&format!("{row} {program:?}"));
@@ -51,7 +51,7 @@ pub(crate) fn try_all(
             }
             let tally = with_each(&cases, &fields, |case, directories, tally| {
                 let kit = &fields[case.field].kit;
-                case.try_it(ground, kit, directories[case.field].path(), tally, &judge)
+                case.try_it(ground, kit, directories[case.field].path(), tally, &check)
                     .with_context(|| case.shown(ground))
             })?;
             report.add(row, Promise::Made, program, tally);
@@ -61,7 +61,7 @@ pub(crate) fn try_all(
 }
 
 /// Says which forms are left out, and why.
-fn tell_missing(program: Program, ground: &Ground) {
+fn report_missing(program: Program, ground: &Ground) {
     let forms = of_program(program);
     let missing: Vec<String> = forms
         .iter()
@@ -133,7 +133,7 @@ impl<'f> Case<'f> {
         kit: &Kit,
         above: &Path,
         tally: &mut Tally,
-        judge: &impl Fn(&Self, &Kit, &Run, &Seen, &Seen) -> Harms,
+        check: &impl Fn(&Self, &Kit, &Run, &Seen, &Seen) -> Harms,
     ) -> Result<()> {
         let scene = Scene::make(self.form, kit, above)?;
         let before = scene.look()?;
@@ -153,7 +153,7 @@ impl<'f> Case<'f> {
         }
         tally.tried();
         let after = scene.look()?;
-        let mut harms = judge(self, kit, &run, &before, &after);
+        let mut harms = check(self, kit, &run, &before, &after);
         let may = self.form.expected_names();
         if !self.form.unexpected(&before, &after, may).is_empty() {
             let next = self

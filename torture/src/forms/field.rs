@@ -1,6 +1,6 @@
-//! Filesystems for the scenes, in memory: tens of thousands of runs would wait for a disk's flushes.
+//! Filesystems in memory for the scenes, because tens of thousands of runs would wait for a disk's flushes.
 //!
-//! Where nothing can be mounted, the scenes are in `/dev/shm` or, where that is missing, beside the program.
+//! If nothing can be mounted, the scenes are in `/dev/shm`, or beside the program if that is missing.
 
 use std::path::Path;
 
@@ -14,7 +14,8 @@ use crate::image::{self, Mounted};
 /// The filesystem that a form needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Disk {
-    /// tmpfs, or any other that has all that the forms need: unnamed files, links, attributes (on tmpfs since Linux 6.6).
+    /// tmpfs, or any other that has all that the forms need: unnamed files, links, attributes (on tmpfs since Linux
+    /// 6.6).
     Usual,
     /// It clones, and it needs a second flush when a new file has its name.
     Btrfs,
@@ -34,7 +35,7 @@ pub(super) struct Field {
 /// As most disks have them.
 const SECTOR: u32 = 512;
 
-/// Room for the scenes of many processors; only what is written takes memory.
+/// Large enough for the scenes of many processors; only what is written takes memory.
 const SIZE: u64 = 4 << 30;
 
 /// In memory, on most machines.

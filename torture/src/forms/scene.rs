@@ -1,4 +1,4 @@
-//! A directory as it was made for one run, and what is seen in it.
+//! A directory that was made for one run, and what is found in it.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, Permissions};
@@ -13,7 +13,7 @@ use rustix::fs::{XattrFlags, lgetxattr, llistxattr, lsetxattr};
 use tempfile::TempDir;
 
 use super::{Also, Form, Old, Owner, Size, Stdin};
-use crate::ground::{ANOTHER, Ground, SOMEBODY};
+use crate::ground::{Ground, OTHER_USER, THIRD_USER};
 use crate::tracer::Feed;
 
 /// The directory for temporary files, on the same filesystem: the best case for those who rename from there.
@@ -27,7 +27,7 @@ pub(crate) struct Kit {
     large: Vec<u8>,
     spread: Vec<u8>,
     files: TempDir,
-    /// User and group of the runner, and those of an old DEST.
+    /// User and group of the runner, and of an old DEST.
     own: (u32, u32),
     old_owner: (u32, u32),
 }
@@ -52,7 +52,7 @@ impl Kit {
             files: tempfile::Builder::new().prefix("kit.").tempdir_in(above)?,
             own,
             old_owner: if ground.gives_away {
-                (SOMEBODY, SOMEBODY)
+                (OTHER_USER, OTHER_USER)
             } else {
                 own
             },
@@ -69,7 +69,7 @@ impl Kit {
         let file = File::create(self.file(Size::Spread))?;
         file.write_all_at(piece, HOLE as u64)?;
         file.set_len(self.spread.len() as u64)?;
-        // Only then does every filesystem tell of the holes.
+        // Only then does every filesystem report the holes.
         Ok(file.sync_all()?)
     }
 
@@ -84,7 +84,7 @@ impl Kit {
         match owner {
             Owner::Runner => self.own,
             Owner::Old => self.old_owner,
-            Owner::Another => (ANOTHER, ANOTHER),
+            Owner::Another => (THIRD_USER, THIRD_USER),
         }
     }
 
@@ -105,7 +105,7 @@ impl Kit {
     }
 }
 
-/// Lines that tell where they belong, so that no part of it looks like another.
+/// Returns numbered lines, so no two parts of it are equal.
 fn lines(word: &str, length: usize) -> Vec<u8> {
     let mut content: Vec<u8> = (0..=length / 12)
         .flat_map(|number| format!("{word} {number:07}\n").into_bytes())
@@ -228,11 +228,11 @@ impl<'k> Scene<'k> {
         Ok((reader, Some(feed)))
     }
 
-    /// Looks at all that is there.
+    /// Reads everything that is there.
     pub(crate) fn look(&self) -> Result<Seen> {
         let mut others = BTreeMap::new();
         look_into(self.directory.path(), Path::new(""), &mut others)
-            .context("cannot look at the scene")?;
+            .context("cannot read the scene")?;
         let destination = others.remove(Path::new(self.destination));
         let also = self
             .also
@@ -285,7 +285,7 @@ impl Seen {
     }
 }
 
-/// What can be told of a file from outside.
+/// The attributes of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Look {
     inode: u64,
@@ -310,7 +310,7 @@ impl Look {
         &self.attributes
     }
 
-    /// Whether a user sees no difference: but for inode and times.
+    /// Returns whether a user sees no difference: but for inode and times.
     pub(crate) fn seems(&self, other: &Self) -> bool {
         let with_our_own = Self {
             inode: self.inode,
@@ -320,7 +320,7 @@ impl Look {
         self.is_but_for_links(&with_our_own)
     }
 
-    /// Whether at most links have come and gone, which the time of the last change tells.
+    /// Returns whether nothing has changed except hard links and the time of the last change.
     pub(crate) fn is_but_for_links(&self, other: &Self) -> bool {
         let with_our_own = Self {
             changed: self.changed,

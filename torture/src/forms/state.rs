@@ -1,4 +1,4 @@
-//! What DEST is after a run, and what harm that is.
+//! The state of DEST after a run, and the harm that it is.
 
 use std::path::{Path, PathBuf};
 
@@ -62,8 +62,8 @@ impl Form {
         std::iter::once(first).chain(others).collect()
     }
 
-    /// What is wrong with the other files that the run writes. They are renamed in their order, so that none is new before
-    /// an old one.
+    /// What is wrong with the other files that the run writes. They are renamed in their order, so that none is new
+    /// before an old one.
     pub(crate) fn harms_to_all(&self, kit: &Kit, before: &Seen, after: &Seen) -> Harms {
         let mut harms = Harms::new();
         let states = self.states(kit, before, after);
@@ -75,10 +75,10 @@ impl Form {
                 State::Torn => harms.push((Harm::Torn, format!("{name} is torn"))),
                 State::Missing => harms.push((Harm::Missing, format!("{name} is missing"))),
                 State::Old if !self.is_untouched(old.as_ref(), now.as_ref()) => {
-                    harms.push((Harm::Looks, format!("the old {name} has changed")));
+                    harms.push((Harm::Attributes, format!("the old {name} has changed")));
                 }
                 State::New if looks != Some(kit.look(file.old.look_of_new())) => {
-                    harms.push((Harm::Looks, format!("the new {name} looks like {looks:?}")));
+                    harms.push((Harm::Attributes, format!("the new {name} is {looks:?}")));
                 }
                 State::Old | State::New => {}
             }
@@ -100,7 +100,8 @@ impl Form {
             .collect()
     }
 
-    /// Whether a file is as it was, to the time of its last change. The link that a backup is may have come and gone.
+    /// Returns whether a file is as it was, to the time of its last change. The link that a backup is may have come and
+    /// gone.
     pub(crate) fn is_untouched(&self, old: Option<&Look>, now: Option<&Look>) -> bool {
         match (old, now) {
             (Some(old), Some(now)) if self.backup.is_some() => old.is_but_for_links(now),
@@ -108,14 +109,14 @@ impl Form {
         }
     }
 
-    /// Whether all but the first of the files are as they were.
+    /// Returns whether all but the first of the files are as they were.
     pub(crate) fn are_others_untouched(&self, before: &Seen, after: &Seen) -> bool {
         let mut pairs = before.also.iter().zip(&after.also);
         pairs.all(|(old, now)| self.is_untouched(old.as_ref(), now.as_ref()))
     }
 
-    /// What is wrong with a DEST that was being overwritten: of the new content there is the beginning, behind it what was
-    /// there, or nothing.
+    /// What is wrong with a DEST that was being overwritten: of the new content there is the beginning, behind it what
+    /// was there, or nothing.
     pub(crate) fn harms_in_place(&self, kit: &Kit, before: &Seen, after: &Seen) -> Harms {
         let (Some(old), Some(now)) = (&before.destination, &after.destination) else {
             return Harms::new();
@@ -155,7 +156,7 @@ impl Form {
             .collect()
     }
 
-    /// Whether status 0 is right.
+    /// Returns whether status 0 is right.
     pub(crate) fn is_done(&self, state: State) -> bool {
         state == State::New || (self.old == Old::Equal && state == State::Old)
     }
@@ -185,8 +186,8 @@ impl Form {
             State::Missing => vec![(Harm::Missing, "DEST is missing".into())],
             State::Old => {
                 let (old, now) = (before.destination.as_ref(), after.destination.as_ref());
-                // Of others it is enough that no difference is seen, and in place the space is allocated first, which can
-                // change the time.
+                // Of others it is enough that no difference is seen, and in place the space is allocated first, which
+                // can change the time.
                 let strict = self.program == Program::Atomwrite && !self.is_in_place();
                 let same = match (old, now) {
                     (Some(old), Some(now)) if !strict => old.seems(now),
@@ -195,7 +196,7 @@ impl Form {
                 if same {
                     Vec::new()
                 } else {
-                    vec![(Harm::Looks, "the old DEST has changed".into())]
+                    vec![(Harm::Attributes, "the old DEST has changed".into())]
                 }
             }
             State::New => {
@@ -210,15 +211,15 @@ impl Form {
                     return Vec::new();
                 }
                 vec![(
-                    Harm::Looks,
-                    format!("the new DEST looks like {:?}", now.appearance()),
+                    Harm::Attributes,
+                    format!("the new DEST is {:?}", now.appearance()),
                 )]
             }
         }
     }
 
-    /// Writes to the same DEST once more. It removes the derived name and the lock file, and leaves alone what has a random
-    /// name: that was made by another run.
+    /// Writes to the same DEST once more. It removes the derived name and the lock file, and leaves alone what has a
+    /// random name: that was made by another run.
     pub(crate) fn harms_after_next_write(
         &self,
         kit: &Kit,
@@ -251,12 +252,12 @@ impl Form {
         let mut stays = self.unexpected(before, &after, self.expected_names());
         stays.retain(|name| !(is_random(name) && left.others.contains_key(name)));
         if !stays.is_empty() {
-            harms.push((Harm::Left, format!("{stays:?} stays")));
+            harms.push((Harm::Litter, format!("{stays:?} stays")));
         }
         let changed: Vec<PathBuf> = after.harmed(left).into_iter().filter(is_random).collect();
         if !changed.is_empty() {
             harms.push((
-                Harm::Stranger,
+                Harm::Foreign,
                 format!("the next write has changed {changed:?}, which another run has made"),
             ));
         }

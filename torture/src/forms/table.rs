@@ -634,7 +634,7 @@ pub(super) fn of_program(program: Program) -> Vec<Form> {
     } else {
         Stdin::Nothing
     };
-    // It is told so.
+    // The caller is told so.
     let wanted = (program == Program::Install).then_some((0o644, Owner::Runner));
     let plain = Form {
         program,

@@ -1,10 +1,10 @@
 //! What a disk may hold when the power goes.
 //!
-//! The rule: all that came before the last flush is there. Of what came after it, each write is there, or not, or is torn:
-//! some of its sectors of 4 KiB are there. Later writes go over earlier ones.
+//! Invariant: everything before the last flush is there. Of what came after it, each write is there, or is not, or is
+//! torn: some of its sectors of 4 KiB are there. Later writes overwrite earlier ones.
 //!
-//! What it cannot see: a disk that lies about a flush, or that tears a sector. Chance is unlikely to find a write that
-//! must be lost alone, out of hundreds; so the order of the calls is looked at as well (see `order`).
+//! What these tests cannot see: a disk that ignores a flush, or that tears a sector. A random cut rarely loses exactly
+//! the one write out of hundreds that matters, so the order of the calls is checked as well (see `order`).
 
 use std::fs::File;
 
@@ -35,7 +35,7 @@ enum Kept {
 }
 
 impl Cut {
-    fn choose(log: &[Entry], position: usize, chance: &mut StdRng) -> Self {
+    pub(crate) fn choose(log: &[Entry], position: usize, chance: &mut StdRng) -> Self {
         let flushed = log[..position]
             .iter()
             .rposition(|entry| matches!(entry, Entry::Flush))
@@ -146,7 +146,7 @@ impl<'l> Platter<'l> {
         }
     }
 
-    /// Gives what is on the disk after a cut, in a new file. Cuts must come in their order.
+    /// Returns what is on the disk after a cut, in a new file. Cuts must come in their order.
     pub(crate) fn image(&mut self, cut: &Cut) -> Result<File> {
         for entry in &self.log[self.reached..cut.flushed] {
             entry.apply(&mut self.content, 0, usize::MAX);

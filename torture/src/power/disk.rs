@@ -1,11 +1,11 @@
-//! A disk that remembers everything: one file in a filesystem that we serve, behind a loop device.
+//! A disk that remembers everything: one file in a FUSE filesystem of the suite, behind a loop device.
 //!
-//! The rule: what the block layer sends is in the log, in the order in which it came, before it is answered. The kernel
-//! keeps nothing back: FUSE writes through here, and the loop device makes an fsync of each flush and a hole of each
-//! discard.
+//! Invariant: everything that the block layer sends is in the log, in its order, before it is answered. The kernel
+//! holds nothing back: FUSE is in write-through mode, and the loop device turns each flush into an fsync and each
+//! discard into a hole.
 //!
-//! What it cannot see: two writes that are under way at once come one after the other, so a filesystem that sends a flush
-//! without having waited for a write looks better here than it is.
+//! What these tests cannot see: two concurrent writes are logged one after the other, so a filesystem that sends a
+//! flush without waiting for a write appears safer here than it is.
 
 use std::fs::File;
 use std::path::Path;

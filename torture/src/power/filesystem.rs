@@ -1,7 +1,7 @@
 //! The filesystems that lose power.
 //!
-//! The rule: each is made small, with a small journal, so that blocks are used again soon and the journal wraps around;
-//! and each is mounted as people mount it, but for the one option that its name tells.
+//! Invariant: each is small, with a small journal, so that blocks are soon reused and the journal wraps around. Each is
+//! mounted with the default options, except for the one option that its name contains.
 
 use std::fs::File;
 use std::path::Path;
@@ -10,7 +10,7 @@ use anyhow::Result;
 
 use crate::image::{self, Mounted};
 
-/// What the filesystems are told of the disk: less than this is never written, and never torn.
+/// The sector size of the disk: less than a sector is never written, and a sector is never torn.
 pub(crate) const SECTOR: usize = 4096;
 
 /// A kind of filesystem, and how it is mounted.
@@ -72,14 +72,14 @@ impl Filesystem {
         }
     }
 
-    /// Whether an old version that has just been replaced may be torn: its blocks can be used again before the rename is
-    /// on the disk. The manual says so.
+    /// Returns whether an old version that has just been replaced may be torn: its blocks can be used again before the
+    /// rename is on the disk. The manual says so.
     pub(crate) fn tears_what_was_replaced(self) -> bool {
         self == Self::Ext4Writeback
     }
 
-    /// A command, given a new name, that has all names put on the disk, and not the data: what the kernel does by itself
-    /// every 30 seconds, which is too long to wait for. On the others, everybody's fsync does it.
+    /// A command, given a new name, that has all names put on the disk, and not the data: what the kernel does by
+    /// itself every 30 seconds, which is too long to wait for. On the other filesystems, any fsync does it.
     pub(crate) fn commit(self) -> Option<&'static [&'static str]> {
         match self {
             Self::Btrfs => Some(&["btrfs", "subvolume", "create"]),

@@ -1,7 +1,7 @@
-//! What was written to each file, when, and by whom; and what may be there after a power cut.
+//! What was written to each file, when, and by which author; and what may be there after a power cut.
 //!
-//! The rule: a version counts as begun from before its program is started, and as done from after the program has ended,
-//! so that nobody is blamed for what lies between. Times are places in the disk's log.
+//! Invariant: a version begins before its program starts, and is done after the program has ended, so no program is
+//! blamed for what lies between. Times are positions in the disk's log.
 
 use std::path::{Path, PathBuf};
 
@@ -28,7 +28,7 @@ impl Sync {
     }
 }
 
-/// Who writes a file.
+/// The program that writes a file, and how.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Author {
     Atomwrite(Sync),
@@ -129,14 +129,14 @@ pub(crate) enum Found {
 pub(crate) struct Expected {
     /// How many versions had been begun.
     pub(crate) begun: usize,
-    /// The newest that the filesystem had been asked to put on the disk as a whole, and said that it had.
+    /// The newest that a sync of the whole filesystem had put on the disk.
     pub(crate) synced: Option<usize>,
     /// The newest whose program had ended with status 0.
     pub(crate) returned: Option<usize>,
 }
 
 impl Expected {
-    /// Whether a run was under way.
+    /// Returns whether a run was under way.
     pub(crate) fn is_being_written(self) -> bool {
         self.returned
             .is_none_or(|returned| returned + 1 < self.begun)
@@ -159,7 +159,7 @@ impl History {
         done.map(|version| version.content.as_slice())
     }
 
-    /// `None` if nobody had begun to write it.
+    /// Returns `None` if no program had begun to write it.
     pub(crate) fn expected(&self, cut: usize, synced: &[Synced]) -> Option<Expected> {
         let begun = self
             .versions

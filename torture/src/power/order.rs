@@ -1,11 +1,11 @@
-//! The order of the system calls, since a power cut made by chance hardly sees an fsync that comes a moment late.
+//! The order of the system calls, because a random power cut rarely sees an fsync that comes too late.
 //!
-//! The rule: the last change of the new file, its fsync, its name, the rename, the fsync of the directory, and of each
-//! directory that was made for it. btrfs forgets a file that was synced before it had a name, so there one more fsync is
-//! between the name and the rename. With `-t` (see `many`), all of that comes once for all files, or each part of it for
-//! all of them before the next part. `--sync=file` leaves the directories alone, `--sync=none` syncs nothing.
+//! Invariant: the last change of the new file, its fsync, its name, the rename, the fsync of the directory, and of each
+//! directory that was made for it. btrfs forgets a file that was synced before it had a name, so there one more fsync
+//! comes between the name and the rename. With `-t` (see `many`), all of this comes once for all files, or each part of
+//! it for all files before the next part. `--sync=file` does not sync directories, `--sync=none` syncs nothing.
 //!
-//! What it cannot see: whether the kernel does what it is told.
+//! What these tests cannot see: whether the kernel does what the calls ask for.
 
 mod calls;
 mod many;
@@ -116,7 +116,7 @@ impl Stage<'_> {
                 },
                 forgets_unnamed: self.filesystem == Filesystem::Btrfs,
             };
-            judge(
+            check(
                 sync,
                 &shown,
                 |sync| expected.broken(sync, &calls),
@@ -126,7 +126,7 @@ impl Stage<'_> {
         Ok(tally)
     }
 
-    /// None of them syncs anything; if one begins to, its order has to be looked at as well.
+    /// None of them syncs anything. If one begins to, its order must be checked as well.
     fn try_other(&self, program: Program) -> Result<Tally> {
         let mut tally = Tally::default();
         let calls = self.trace(program.words(self.ground), Birth::Unnamed, Form::Stdin)?;
@@ -192,7 +192,7 @@ impl Stage<'_> {
         ensure!(
             ended.is_success(),
             "it should have worked: {}",
-            ended.told()
+            ended.summary()
         );
         parse(&fs::read_to_string(&to).context("cannot read what strace has written")?)
     }
@@ -202,7 +202,7 @@ impl Stage<'_> {
 type Broken = Option<(Harm, String)>;
 
 /// Counts what is wrong with the order, given what was asked for.
-fn judge(
+fn check(
     sync: Sync,
     shown: &str,
     broken: impl Fn(Sync) -> Broken,
@@ -223,7 +223,7 @@ fn judge(
     Ok(())
 }
 
-/// Where nothing is to be put on the disk.
+/// The order if nothing is synced.
 fn needless(calls: &[Call]) -> Broken {
     let sync = calls.iter().find(|call| call.syncs())?;
     Some((Harm::Answer, format!("{}({})", sync.name, sync.arguments)))
@@ -243,7 +243,7 @@ fn missing(directories: &[PathBuf], calls: &[Call]) -> Broken {
 struct Expected {
     /// That have a new name in them.
     directories: Vec<PathBuf>,
-    /// Whether a file that was synced without a name must be synced again when it has one.
+    /// Returns whether a file that was synced before it had a name must be synced again.
     forgets_unnamed: bool,
 }
 

@@ -1,9 +1,9 @@
-//! Who writes what while the disk remembers: every author its own directories, one run after the other, two crowds of
-//! authors at once. What `-t` writes is chosen in `many`.
+//! The workload while the disk keeps its log: every author has its own directories and does one run after the other,
+//! and two groups of authors work at once. `many` chooses what `-t` writes.
 //!
-//! The rule: what a run is to write is known before it begins, and no two versions are the same. In between, other files
-//! are written, synced and forgotten, so that the journal is written before the data that it tells of. A run may write
-//! more than one file (see [`Step`]); each of them is judged by itself.
+//! Invariant: what a run must write is known before it begins, and no two versions are equal. In between, other files
+//! are written, synced and removed, so that the journal is written before the data that it describes. A run may write
+//! more than one file (see [`Step`]); each of them is checked by itself.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -25,7 +25,7 @@ use crate::lacking::Lacking;
 use crate::programs::atomwrite;
 use crate::served::Log;
 
-/// How many directories, and so DESTs, each author has in each crowd.
+/// How many directories, and so DESTs, each author has in each group.
 const DIRECTORIES: usize = 3;
 /// Bits that a new file does not get by itself, so that they must have been kept.
 const MODE: u32 = 0o640;
@@ -84,8 +84,8 @@ pub(crate) struct Change {
     /// In the directory.
     pub(crate) name: String,
     pub(crate) content: Vec<u8>,
-    /// Whether it holds that already: somebody writes it to the directory just before, and nobody puts that on the disk or
-    /// has promised anything of it until the run is done.
+    /// Whether the file has that content already: the test writes it to the directory just before, without a flush, and
+    /// no promise covers it until the run is done.
     pub(crate) is_laid: bool,
 }
 
@@ -248,7 +248,7 @@ impl Desk {
                 "'{}' in {}: {}",
                 step.shown,
                 self.path.display(),
-                ended.told()
+                ended.summary()
             );
             self.failed.push(Failed {
                 author: self.author,
@@ -279,7 +279,7 @@ impl Desk {
 }
 
 /// Authors that take turns.
-pub(crate) struct Crowd<'a> {
+pub(crate) struct Writers<'a> {
     ground: &'a Ground,
     filesystem: Filesystem,
     root: &'a Path,
@@ -290,9 +290,9 @@ pub(crate) struct Crowd<'a> {
     synced: Vec<Synced>,
 }
 
-impl<'a> Crowd<'a> {
+impl<'a> Writers<'a> {
     /// Makes the directories and the first versions.
-    pub(crate) fn gather(
+    pub(crate) fn prepare(
         ground: &'a Ground,
         filesystem: Filesystem,
         root: &'a Path,
@@ -334,7 +334,7 @@ impl<'a> Crowd<'a> {
             let desk = &mut self.desks[at];
             let step = desk.step(self.ground, self.root, &aside, number, &mut self.chance)?;
             desk.take(self.root, &aside, step, &self.log)?;
-            self.meanwhile(number)
+            self.other_activity(number)
                 .context("what others do on the filesystem")?;
         }
         Ok(())
@@ -357,7 +357,7 @@ impl<'a> Crowd<'a> {
     }
 
     /// What else goes on: other files, other people's fsync, the kernel that writes back what it likes.
-    fn meanwhile(&mut self, number: usize) -> Result<()> {
+    fn other_activity(&mut self, number: usize) -> Result<()> {
         let other = self
             .root
             .join(&self.path)
@@ -401,7 +401,7 @@ impl<'a> Crowd<'a> {
         let words: Vec<OsString> = words.map(OsString::from).collect();
         let aside = self.root.join(&self.path).join("aside");
         let ended = run(&words, &aside, &aside, &[])?;
-        ensure!(ended.is_success(), "{words:?}: {}", ended.told());
+        ensure!(ended.is_success(), "{words:?}: {}", ended.summary());
         Ok(())
     }
 

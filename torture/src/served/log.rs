@@ -1,8 +1,8 @@
-//! What was done to files, in the order in which it came. A flush covers all writes before it.
+//! The log of what was done to files, in order. A flush covers all writes before it.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// What the filesystem was told.
+/// A request to the filesystem.
 #[derive(Debug)]
 pub(crate) enum Entry {
     Write {

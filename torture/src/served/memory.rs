@@ -1,7 +1,7 @@
-//! The files and directories, and how they fail as they are told.
+//! The files and directories of the filesystem in memory, and the failures that a test asks for.
 //!
-//! The rule: what is told to be missing is missing from the first call on; what is told to break does so only while it is
-//! armed, so that a directory can be laid out and looked at.
+//! Invariant: what must be missing is missing from the first call on. What must fail fails only while it is armed, so
+//! that a test can prepare and check a directory.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::{OsStr, OsString};
@@ -31,7 +31,7 @@ pub(crate) enum Break {
     Nothing,
     /// The close of a file that was written to.
     Close(i32),
-    /// The same, and what was written is gone; that is told once.
+    /// The same, and what was written is gone; the error is reported once.
     CloseAndLose(i32),
     Sync(i32),
     SyncDirectory(i32),
@@ -64,7 +64,7 @@ pub(super) struct Node {
     pub(super) attributes: BTreeMap<OsString, Vec<u8>>,
 }
 
-/// Names do not stay known: a rename that was done and not told of must be seen.
+/// The kernel caches no names, so it sees a rename that was done and reported as failed.
 pub(super) const FOR_NOW: Duration = Duration::ZERO;
 const TOP: u64 = 1;
 
@@ -91,7 +91,7 @@ impl Memory {
             log: None,
         };
         let top = memory.node(FileType::Directory, 0o755, (0, 0));
-        debug_assert_eq!(top, TOP, "the first number is that of the top");
+        debug_assert_eq!(top, TOP, "the top has the first number");
         memory
     }
 
@@ -277,7 +277,7 @@ impl Memory {
         let content = self.changing(number)?;
         content.resize(content.size().max(end));
         content.write(offset, data);
-        self.tell(|| Entry::Write {
+        self.record(|| Entry::Write {
             offset,
             data: data.into(),
         });
@@ -309,7 +309,7 @@ impl Memory {
             }
             mode if mode & (libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_ZERO_RANGE) != 0 => {
                 self.changing(number)?.zero(offset, length);
-                self.tell(|| Entry::Zero { offset, length });
+                self.record(|| Entry::Zero { offset, length });
             }
             _ => return Err(libc::EOPNOTSUPP),
         }
@@ -325,7 +325,7 @@ impl Memory {
         Ok(&mut node.content)
     }
 
-    fn tell(&self, entry: impl FnOnce() -> Entry) {
+    fn record(&self, entry: impl FnOnce() -> Entry) {
         if let Some(log) = &self.log {
             log.add(entry());
         }
@@ -338,7 +338,7 @@ impl Memory {
         match (breaks, node.is_dirty) {
             (Break::Close(errno), true) => Err(errno),
             (Break::CloseAndLose(errno), true) => {
-                // That much was written before the server had no more room.
+                // That much was written before the server had no space left.
                 node.content.resize(node.content.size() / 2);
                 node.is_dirty = false;
                 Err(errno)
@@ -355,7 +355,7 @@ impl Memory {
         if let Break::Sync(errno) = self.breaks() {
             return Err(errno);
         }
-        self.tell(|| Entry::Flush);
+        self.record(|| Entry::Flush);
         Ok(())
     }
 

@@ -1,5 +1,5 @@
-//! The calls of the kernel, as the library gives them to us. What is not here, the kernel does in another way or not at
-//! all.
+//! The calls of the kernel, as the library passes them on. For all other calls the kernel has a fallback or reports an
+//! error.
 
 use std::ffi::OsStr;
 use std::path::Path;

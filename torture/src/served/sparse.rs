@@ -1,7 +1,7 @@
 //! The bytes of a disk, most of which are zero.
 //!
-//! The rule: only what was written to takes memory. btrfs writes back early when it has little room, and shows what it
-//! does in life only on a disk that is far larger than what is written to it.
+//! Invariant: only what was written takes memory. btrfs writes back early when it is nearly full, and behaves as in
+//! practice only on a disk that is far larger than its content.
 
 use std::collections::BTreeMap;
 use std::fs::File;

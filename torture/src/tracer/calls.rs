@@ -1,4 +1,4 @@
-//! System calls of x86_64: their names, and what of them matters here.
+//! System calls of x86-64: their names, and the facts about them that matter here.
 
 use std::borrow::Cow;
 use std::fmt::{self, Display};
@@ -91,7 +91,7 @@ impl Call {
         self.nth
     }
 
-    /// Whether the process that was started makes it, and not a child.
+    /// Returns whether the process that was started makes it, and not a child.
     pub(crate) fn by_main(&self) -> bool {
         self.by_main
     }
@@ -129,7 +129,7 @@ impl Call {
         }
     }
 
-    /// Whether it waits until something is on the disk.
+    /// Returns whether it waits until something is on the disk.
     pub(crate) fn syncs(&self) -> bool {
         matches!(&*self.name(), "fsync" | "fdatasync" | "syncfs")
     }
@@ -138,7 +138,7 @@ impl Call {
         matches!(&*self.name(), "rename" | "renameat" | "renameat2")
     }
 
-    /// Whether it gives, takes or changes a name.
+    /// Returns whether it gives, takes or changes a name.
     pub(crate) fn names(&self) -> bool {
         match &*self.name() {
             "link" | "linkat" | "rename" | "renameat" | "renameat2" | "unlink" | "unlinkat"
@@ -153,7 +153,7 @@ impl Call {
         self.arguments[flags] & u64::from(libc::O_CREAT.unsigned_abs()) != 0
     }
 
-    /// Whether it changes something on a filesystem, or waits until a change is on the disk.
+    /// Returns whether it changes something on a filesystem, or waits until a change is on the disk.
     pub(crate) fn changes(&self) -> bool {
         self.names()
             || match &*self.name() {

@@ -1,7 +1,7 @@
-//! Input that comes through a pipe in the same pieces each time.
+//! Input through a pipe, in the same pieces each time.
 //!
-//! Two processes that write and read at their own pace would give each run other calls. So the tracer is the writer, and
-//! it fills the pipe whenever the program has stopped: what the program finds depends on what it has done alone.
+//! Two processes that write and read at their own pace would make other calls in each run. So the tracer is the writer,
+//! and fills the pipe whenever the program has stopped: what the program reads depends only on what it has done.
 
 use std::fs::File;
 use std::io::{ErrorKind, Write};
@@ -19,7 +19,7 @@ pub(crate) struct Feed<'i> {
 }
 
 impl<'i> Feed<'i> {
-    /// Gives the reading end too.
+    /// Also returns the reading end.
     pub(crate) fn through_pipe(input: &'i [u8]) -> Result<(Self, File)> {
         let (reader, writer) = pipe2(OFlag::O_CLOEXEC).context("cannot make a pipe")?;
         // The reader's end waits as usual.
@@ -32,12 +32,12 @@ impl<'i> Feed<'i> {
         Ok((feed, reader.into()))
     }
 
-    /// Whether all has been put in.
+    /// Returns whether all has been put in.
     pub(super) fn is_done(&self) -> bool {
         self.writer.is_none()
     }
 
-    /// Puts in as much as there is room for; closes the pipe when all is in it, or nobody reads.
+    /// Writes as much as fits into the pipe. Closes the pipe when everything is in it, or when it has no reader.
     pub(super) fn fill(&mut self) -> Result<()> {
         while let Some(writer) = &mut self.writer {
             if self.rest.is_empty() {

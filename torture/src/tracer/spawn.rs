@@ -1,4 +1,4 @@
-//! Starting what is traced.
+//! Starting the traced program.
 
 use std::fs::File;
 use std::io::{self, Read, Seek};

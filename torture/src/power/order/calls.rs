@@ -1,6 +1,6 @@
-//! The system calls of a program, as strace(1) tells them.
+//! The system calls of a program, as strace(1) shows them.
 //!
-//! The rule: only those that have worked are of any account.
+//! Invariant: only calls that succeeded count.
 
 use std::collections::HashMap;
 
@@ -14,7 +14,7 @@ pub(super) struct Call {
 }
 
 impl Call {
-    /// Whether it is about the file that a descriptor of its shows.
+    /// Returns whether it is about the file that a descriptor of its shows.
     pub(super) fn is_on(&self, path: &str) -> bool {
         self.arguments.contains(&format!("<{path}>"))
     }

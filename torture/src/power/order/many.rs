@@ -1,8 +1,8 @@
-//! The order of the calls of `-t`: all files are written, then all are on the disk, then all are renamed, then the
-//! directory.
+//! The order of the calls of `-t`: all files are written, then all are flushed, then all are renamed, then the
+//! directory is synced.
 //!
-//! The rule: the flush comes behind the last change of every file, and before the first rename of any: one syncfs, or an
-//! fsync of each file. A file that is equal is flushed as the others are, and not renamed.
+//! Invariant: the flush comes after the last change of every file, and before the first rename: one syncfs, or an fsync
+//! of each file. A file that is equal is flushed like the others, and not renamed.
 
 use std::fs;
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, ensure};
 
 use super::calls::{Call, shown_path};
-use super::{Broken, Stage, Sync, judge, missing, needless};
+use super::{Broken, Stage, Sync, check, missing, needless};
 use crate::power::many::Flush;
 use crate::programs::atomwrite;
 use crate::report::{Harm, Tally};
@@ -65,7 +65,7 @@ impl Stage<'_> {
                 renamed: NAMES[..NAMES.len() - usize::from(is_equal)].to_vec(),
                 changed,
             };
-            judge(
+            check(
                 sync,
                 &shown,
                 |sync| expected.broken(sync, &calls),
@@ -167,7 +167,7 @@ impl Expected {
     }
 }
 
-/// Everything is on one filesystem here, so that any syncfs is that of all files.
+/// Everything is on one filesystem here, so any syncfs covers all files.
 fn is_flushed(calls: &[Call], path: &str) -> bool {
     calls
         .iter()
