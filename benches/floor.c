@@ -1,18 +1,21 @@
 /*
- * The floor: an atomic write that makes the necessary calls and no others.
+ * The floor: an atomic write that makes the calls of atomwrite's promise and no others: O_TMPFILE, write, flock, linkat
+ * and renameat; with `full` also an fsync of the file and of the directory.
  *
  *     floor none|full DEST <INPUT
  *
- * It takes no care: no check of what DEST is, no owner, no mode, no attributes, no way around a missing O_TMPFILE, a
- * fixed temporary name. DEST is in the current directory.
+ * The lock distinguishes a stale temporary file from one in use. Everything else is left out: there is no check of what
+ * DEST is, no owner, mode or attributes, no fallback without O_TMPFILE, and the temporary name is fixed. DEST is in the
+ * current directory.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <unistd.h>
 
-/* Only what is read is ever touched. */
+/* Only the pages that are read into take memory. */
 static char buffer[1 << 20];
 
 int main(int argc, char **argv)
@@ -36,9 +39,11 @@ int main(int argc, char **argv)
 		return 1;
 	if (durable && fsync(file) < 0)
 		return 1;
+	if (flock(file, LOCK_EX | LOCK_NB) < 0)
+		return 1;
 	if (linkat(file, "", AT_FDCWD, ".floor.tmp", AT_EMPTY_PATH) < 0)
 		return 1;
-	if (rename(".floor.tmp", argv[2]) < 0)
+	if (renameat(AT_FDCWD, ".floor.tmp", AT_FDCWD, argv[2]) < 0)
 		return 1;
 	if (durable) {
 		int directory = open(".", O_RDONLY | O_DIRECTORY);
