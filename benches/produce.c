@@ -1,5 +1,5 @@
 /*
- * Writes bytes to stdout, as fast as they are taken.
+ * Writes bytes to stdout as fast as the reader takes them.
  *
  *     produce BYTES [BYTES_PER_SECOND [BYTES_PER_WRITE]]
  *
@@ -33,7 +33,7 @@ int main(int argc, char **argv)
 	if (most == 0 || most > sizeof block)
 		return 2;
 
-	/* Not zeros: nobody may take them for a hole. */
+	/* Not zeros, which a program could turn into a hole. */
 	for (size_t i = 0; i < sizeof block && i < size; i++)
 		block[i] = (char)('a' + i % 26);
 

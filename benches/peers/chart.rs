@@ -1,6 +1,6 @@
 //! A chart: lines over two logarithmic axes, as SVG.
 
-use crate::lines::Who;
+use crate::lines::Program;
 use crate::picture::{circle, class, path, text};
 
 const WIDTH: f64 = 376.0;
@@ -8,11 +8,11 @@ const LEFT: f64 = 58.0;
 const TOP: f64 = 26.0;
 const BOTTOM: f64 = 226.0;
 const LEGEND: f64 = 260.0;
-/// The room that a label of the horizontal axis needs.
+/// The width of a label of the horizontal axis.
 const LABEL: f64 = 52.0;
 const LEGEND_LINE: f64 = 20.0;
 
-/// Where the vertical axis may have a line.
+/// The possible lines of the vertical axis.
 const DECADES: [(f64, &str); 8] = [
     (1e-5, "10 µs"),
     (1e-4, "100 µs"),
@@ -27,20 +27,20 @@ const DECADES: [(f64, &str); 8] = [
 /// One program's line.
 #[derive(Debug)]
 pub(crate) struct Series {
-    pub(crate) who: Who,
-    /// How much work, and how many seconds; more than nothing, both.
+    pub(crate) program: Program,
+    /// The amount of work and the seconds; both are more than 0.
     pub(crate) points: Vec<(f64, f64)>,
 }
 
 #[derive(Debug)]
 pub(crate) struct Chart {
     pub(crate) title: &'static str,
-    /// Where the horizontal axis has a mark, and what is written there.
+    /// The marks of the horizontal axis: value and label.
     pub(crate) marks: Vec<(f64, String)>,
     pub(crate) series: Vec<Series>,
 }
 
-/// One axis: what it shows, and where that is.
+/// One axis: its values, and their places in the picture.
 #[derive(Debug, Clone, Copy)]
 struct Axis {
     from: f64,
@@ -57,14 +57,14 @@ impl Axis {
 }
 
 impl Chart {
-    /// With its legend.
+    /// Returns the height, with the legend.
     pub(crate) fn height(&self) -> f64 {
         self.series
             .iter()
             .fold(LEGEND, |height, _| height + LEGEND_LINE)
     }
 
-    /// A group with its corner at the place given; nothing where nothing was measured.
+    /// Returns an SVG group whose corner is at the given place, or nothing if nothing was measured.
     pub(crate) fn draw(&self, left: f64, top: f64) -> String {
         let points = || self.series.iter().flat_map(|series| &series.points);
         let lowest = points().map(|p| p.1).fold(f64::INFINITY, f64::min);
@@ -107,7 +107,7 @@ impl Chart {
                 *svg += &text(LEFT - 6.0, y + 4.0, "small end", label);
             }
         }
-        // From the right, the end of what can be compared, as many as have room.
+        // From the right, where the lines end; labels that would overlap are left out.
         let mut free = f64::INFINITY;
         for (value, label) in self.marks.iter().rev() {
             let x = across.at(*value);
@@ -123,14 +123,14 @@ impl Chart {
 
 impl Series {
     fn draw(&self, svg: &mut String, across: Axis, up: Axis, legend: f64) {
-        let class = class(self.who);
+        let class = class(self.program);
         let places: Vec<(f64, f64)> = self
             .points
             .iter()
             .map(|(work, seconds)| (across.at(*work), up.at(*seconds)))
             .collect();
         for (x, y) in &places {
-            *svg += &circle(*x, *y, 2.5, class);
+            *svg += &circle(*x, *y, 2.5, &format!("dot {class}"));
         }
         let places: Vec<String> = places
             .iter()
@@ -138,7 +138,7 @@ impl Series {
             .collect();
         let class = format!("line {class}");
         *svg += &path(&class, &format!("M{}", places.join("L")));
-        *svg += &path(&class, &format!("M{LEFT:.0} {:.1}h22", legend - 4.0));
-        *svg += &text(LEFT + 30.0, legend, "small", &self.who.plain());
+        *svg += &path(&class, &format!("M{LEFT:.0} {:.1}h36", legend - 4.0));
+        *svg += &text(LEFT + 44.0, legend, "small", &self.program.plain());
     }
 }

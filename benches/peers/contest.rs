@@ -1,4 +1,4 @@
-//! A contest: several programs do the same work in turn, many times over, and each round gives a pair for every two.
+//! A contest: several programs do the same work in turn, many times. Each round gives a ratio for every two of them.
 
 use std::cell::Cell;
 use std::env;
@@ -11,45 +11,48 @@ use anyhow::{Context, Result, bail};
 
 use crate::ground::Place;
 use crate::launch::{Launcher, Sample};
-use crate::lines::{self, Who};
+use crate::lines::{self, Program};
 use crate::statistics::Spread;
 use crate::table::duration;
 use crate::work::{Input, KIB, LARGE, MIB, Old, PACED, Sync, Work};
 
-/// How much time is spent.
+/// How much is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Effort {
-    /// A quarter of an hour or so: for figures that may be shown.
+    /// Everything, in about a quarter of an hour: for the page.
     Full,
-    /// Two minutes: to try the benchmark itself.
+    /// Less, in two minutes: to try the benchmark itself.
     Quick,
+    /// Nothing: the page is drawn again from the record of the last full run.
+    Draw,
 }
 
 impl Effort {
-    /// $BENCH.
+    /// Reads $BENCH.
     pub(crate) fn from_environment() -> Result<Self> {
         match env::var("BENCH").as_deref() {
             Err(_) | Ok("" | "full") => Ok(Self::Full),
             Ok("quick") => Ok(Self::Quick),
-            Ok(other) => bail!("BENCH is '{other}'; it can be quick or full"),
+            Ok("draw") => Ok(Self::Draw),
+            Ok(other) => bail!("BENCH is '{other}'; it can be full, quick or draw"),
         }
     }
 
-    /// The time for a contest, and how many rounds there are at least and at most.
+    /// Returns the time for a contest, and the smallest and the largest number of rounds.
     fn rounds(self, work: Work) -> (Duration, usize, usize) {
         let (seconds, least, most) = match (self, work.size * count(work)) {
-            // What they write stays until the end.
+            // The files stay until the end of the contest.
             (_, LARGE..) if count(work) > 1 => (20, 2, 3),
             (Self::Quick, _) => (2, 3, 100),
             _ if count(work) > 1 => (60, 5, 21),
             // A clone costs the same at any size.
             _ if work.place != Place::Disk => (10, 20, 400),
-            (Self::Full, ..KIB) => (15, 20, 400),
-            (Self::Full, ..=MIB) => (10, 5, 200),
-            (Self::Full, PACED) => (40, 7, 25),
-            (Self::Full, ..LARGE) => (20, 5, 40),
-            (Self::Full, LARGE) => (55, 7, 25),
-            (Self::Full, _) => (40, 5, 15),
+            (_, ..KIB) => (15, 20, 400),
+            (_, ..=MIB) => (10, 5, 200),
+            (_, PACED) => (40, 7, 25),
+            (_, ..LARGE) => (20, 5, 40),
+            (_, LARGE) => (55, 7, 25),
+            _ => (40, 5, 15),
         };
         (Duration::from_secs(seconds), least, most)
     }
@@ -62,14 +65,27 @@ fn count(work: Work) -> u64 {
     }
 }
 
-/// What a contest gave: for each program its samples, one for each round.
+/// The result of a contest.
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) work: Work,
-    all: Vec<(Who, Vec<Sample>)>,
+    pub(crate) rounds: usize,
+    pub(crate) programs: Vec<Figures>,
+    /// The time of the first program divided by the time of the second, round by round.
+    pub(crate) ratios: Vec<(Program, Program, Spread)>,
 }
 
-/// Lets everybody do the work until the time is over.
+/// What one program needed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Figures {
+    pub(crate) program: Program,
+    /// The median, in seconds.
+    pub(crate) time: f64,
+    /// The largest peak of memory, in KiB.
+    pub(crate) peak: u64,
+}
+
+/// Lets all programs do the work in turn until the time is over.
 pub(crate) fn run(
     work: Work,
     place: &Path,
@@ -83,17 +99,17 @@ pub(crate) fn run(
     let one = |line: &str| -> Result<Sample> {
         runs.set(runs.get() + 1);
         clear(work, place, runs.get())?;
-        // What the last one left for the disk is not for the next one to wait for.
+        // No program waits for what the last one has left for the disk.
         if work.sync == Sync::Full || work.size > MIB {
             rustix::fs::syncfs(&directory)?;
         }
         launcher.run(line, place)
     };
-    let mut all: Vec<(Who, Vec<Sample>)> = Vec::new();
-    for (who, line) in &lines {
-        // For warmth; it counts for nothing.
+    let mut all: Vec<(Program, Vec<Sample>)> = Vec::new();
+    for (program, line) in &lines {
+        // A warm-up, which is not counted.
         one(line)?;
-        all.push((*who, Vec::new()));
+        all.push((*program, Vec::new()));
     }
     let (time, least, most) = effort.rounds(work);
     let started = Instant::now();
@@ -109,7 +125,7 @@ pub(crate) fn run(
     fs::remove_dir_all(place.join("d"))?;
     clear_names(place, &["src", "o", "t"])?;
     rustix::fs::syncfs(&directory)?;
-    Ok(Outcome { work, all })
+    Ok(Outcome::of(work, &all))
 }
 
 /// The order of a round: each begins in its turn, and every second round goes backwards.
@@ -165,67 +181,77 @@ fn clear_names(place: &Path, names: &[&str]) -> Result<()> {
 }
 
 impl Outcome {
-    fn samples(&self, who: Who) -> Option<&[Sample]> {
-        let (_, samples) = self.all.iter().find(|(one, _)| *one == who)?;
-        Some(samples)
-    }
-
-    fn time(&self, sample: &Sample) -> f64 {
-        match self.work.input {
+    fn of(work: Work, all: &[(Program, Vec<Sample>)]) -> Self {
+        let time = |sample: &Sample| match work.input {
             Input::Paced => sample.wait,
             _ => sample.whole,
+        };
+        let mut ratios = Vec::new();
+        for (ours, our_samples) in all.iter().filter(|(program, _)| program.is_ours()) {
+            for (theirs, their_samples) in all {
+                let pairs = our_samples.iter().zip(their_samples);
+                let ratio = Spread::of(pairs.map(|(ours, theirs)| time(ours) / time(theirs)));
+                ratios.push((*ours, *theirs, ratio));
+            }
+        }
+        Self {
+            work,
+            rounds: all.first().map_or(0, |(_, samples)| samples.len()),
+            programs: all
+                .iter()
+                .map(|(program, samples)| Figures {
+                    program: *program,
+                    time: Spread::of(samples.iter().map(time)).median,
+                    peak: samples.iter().map(|sample| sample.peak).max().unwrap_or(0),
+                })
+                .collect(),
+            ratios,
         }
     }
 
-    pub(crate) fn rounds(&self) -> usize {
-        self.all.first().map_or(0, |(_, samples)| samples.len())
+    fn figures(&self, program: Program) -> Option<&Figures> {
+        self.programs.iter().find(|one| one.program == program)
     }
 
-    pub(crate) fn everybody(&self) -> impl Iterator<Item = Who> {
-        self.all.iter().map(|(who, _)| *who)
+    /// Returns the median in seconds, or `None` if the program did not take part.
+    pub(crate) fn time(&self, program: Program) -> Option<f64> {
+        Some(self.figures(program)?.time)
     }
 
-    /// Seconds; None for who did not take part.
-    pub(crate) fn times(&self, who: Who) -> Option<Spread> {
-        let samples = self.samples(who)?;
-        Some(Spread::of(samples.iter().map(|s| self.time(s))))
+    /// Returns the time of `ours`, which is one of atomwrite's, divided by the time of `theirs`.
+    pub(crate) fn ratio(&self, ours: Program, theirs: Program) -> Option<Spread> {
+        let mut ratios = self.ratios.iter();
+        let (.., ratio) = ratios.find(|(one, other, _)| (*one, *other) == (ours, theirs))?;
+        Some(*ratio)
     }
 
-    /// Ours divided by theirs, round by round.
-    pub(crate) fn ratio(&self, ours: Who, theirs: Who) -> Option<Spread> {
-        let pairs = self.samples(ours)?.iter().zip(self.samples(theirs)?);
-        Some(Spread::of(
-            pairs.map(|(ours, theirs)| self.time(ours) / self.time(theirs)),
-        ))
+    /// Returns the largest peak of memory, in KiB.
+    pub(crate) fn peak(&self, program: Program) -> Option<u64> {
+        Some(self.figures(program)?.peak)
     }
 
-    /// The largest peak of memory, in KiB.
-    pub(crate) fn peak(&self, who: Who) -> Option<u64> {
-        self.samples(who)?.iter().map(|s| s.peak).max()
-    }
-
-    /// A line for whoever waits.
+    /// Returns a line of progress.
     pub(crate) fn summary(&self) -> String {
-        let first = self.all[0].0;
-        let each = |who: Who| {
-            let ratio = self.ratio(first, who)?.median;
-            let time = duration(self.times(who)?.median);
-            Some(format!("{} {time} ({ratio:.2})", who.plain()))
+        let first = self.programs[0].program;
+        let each = |program: Program| {
+            let ratio = self.ratio(first, program)?.median;
+            let time = duration(self.time(program)?);
+            Some(format!("{} {time} ({ratio:.2})", program.plain()))
         };
-        let all: Vec<String> = self.everybody().filter_map(each).collect();
-        format!(
-            "{}, {} rounds: {}",
-            self.work,
-            self.rounds(),
-            all.join(", ")
-        )
+        let all: Vec<String> = self
+            .programs
+            .iter()
+            .map(|one| one.program)
+            .filter_map(each)
+            .collect();
+        format!("{}, {} rounds: {}", self.work, self.rounds, all.join(", "))
     }
 }
 
 /// System calls for 100 bytes, no fsync.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Calls {
-    pub(crate) who: Who,
+    pub(crate) program: Program,
     pub(crate) old: Old,
     pub(crate) count: usize,
 }
@@ -233,41 +259,45 @@ pub(crate) struct Calls {
 /// All that was measured.
 #[derive(Debug, Default)]
 pub(crate) struct Results {
-    outcomes: Vec<Outcome>,
+    pub(crate) outcomes: Vec<Outcome>,
     pub(crate) calls: Vec<Calls>,
 }
 
 impl Results {
-    pub(crate) fn add(&mut self, outcome: Outcome) {
-        self.outcomes.push(outcome);
-    }
-
     pub(crate) fn of(&self, work: Work) -> Option<&Outcome> {
         self.outcomes.iter().find(|outcome| outcome.work == work)
     }
 
-    /// The largest peak of atomwrite in any contest, in KiB.
+    /// Returns the largest peak of atomwrite in any contest, in KiB.
     pub(crate) fn peak(&self) -> Option<u64> {
-        let ours = [Who::Atomwrite, Who::AtomwriteCommand];
-        let each = |outcome: &Outcome| ours.iter().filter_map(|who| outcome.peak(*who)).max();
+        let ours = [Program::Atomwrite, Program::AtomwriteCommand];
+        let each = |outcome: &Outcome| {
+            ours.iter()
+                .filter_map(|program| outcome.peak(*program))
+                .max()
+        };
         self.outcomes.iter().filter_map(each).max()
     }
 }
 
-/// Counts the system calls of those who write a small file.
+/// Counts the system calls of the programs that write a small file.
 pub(crate) fn count_calls(launcher: &Launcher, place: &Path) -> Result<Vec<Calls>> {
-    let lines: [(Who, &[&str]); 3] = [
-        (Who::Atomwrite, &["atomwrite", "--sync=none", "o"]),
-        (Who::Sponge, &["sponge", "o"]),
-        (Who::Floor, &["floor", "none", "o"]),
+    let lines: [(Program, &[&str]); 3] = [
+        (Program::Atomwrite, &["atomwrite", "--sync=none", "o"]),
+        (Program::Sponge, &["sponge", "o"]),
+        (Program::Floor, &["floor", "none", "o"]),
     ];
     let mut calls = Vec::new();
-    for (who, words) in lines {
+    for (program, words) in lines {
         for old in [Old::Removed, Old::Replaced] {
             let count = launcher
                 .count_calls(words, place)
                 .context("cannot count system calls")?;
-            calls.push(Calls { who, old, count });
+            calls.push(Calls {
+                program,
+                old,
+                count,
+            });
         }
         clear_names(place, &["o"])?;
     }

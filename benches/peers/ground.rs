@@ -1,7 +1,7 @@
 //! The ground: directories on the filesystems that are measured.
 //!
-//! ext4 is the machine's own disk where that is ext4, else an image like the others. The mounts are in a namespace of
-//! this program's own, so that nothing stays mounted, however it ends.
+//! ext4 is the machine's own disk if that is ext4, otherwise an image like the others. The mounts are in a mount
+//! namespace of this program, so nothing stays mounted, however it ends.
 
 use std::env;
 use std::fs::{self, File};
@@ -19,17 +19,17 @@ use crate::work::MIB;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Place {
     Disk,
-    /// One of its own, on which nothing was ever removed.
+    /// An image of its own, on which nothing was ever removed.
     Ext4,
     Btrfs,
     Xfs,
 }
 
-/// Set in the program that has mounts of its own.
+/// Set in the process that has its own mount namespace.
 const INSIDE: &str = "BENCH_INSIDE";
 const EXT4: i64 = 0xef53;
 
-/// Begins again in a mount namespace, if it may; without it, only the machine's own disk is measured.
+/// Starts this program again in a mount namespace, if it is root. Otherwise only the machine's own disk is measured.
 pub(crate) fn have_own_mounts() -> Result<()> {
     if !geteuid().is_root() || env::var_os(INSIDE).is_some() {
         return Ok(());
@@ -43,12 +43,12 @@ pub(crate) fn have_own_mounts() -> Result<()> {
     Err(anyhow!(error).context("cannot run unshare"))
 }
 
-/// An empty directory on the machine's own disk, for all that the run makes.
+/// Returns an empty directory on the machine's own disk, for all files of the run.
 pub(crate) fn target() -> Result<PathBuf> {
     let target = env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
     let target = PathBuf::from(target).join("bench");
     if target.exists() {
-        fs::remove_dir_all(&target).context("cannot remove what the last run left")?;
+        fs::remove_dir_all(&target).context("cannot remove the files of the last run")?;
     }
     fs::create_dir_all(&target)?;
     Ok(target.canonicalize()?)
@@ -83,17 +83,17 @@ impl Ground {
         })
     }
 
-    /// Which disks they are on.
+    /// Describes the disks.
     pub(crate) fn words(&self) -> &'static str {
         self.words
     }
 
-    /// The ext4 one.
+    /// Returns the directory on ext4.
     pub(crate) fn disk(&self) -> &Path {
         &self.disk
     }
 
-    /// None if it is not there.
+    /// Returns `None` if that filesystem is not available.
     pub(crate) fn at(&self, place: Place) -> Option<&Path> {
         match place {
             Place::Disk | Place::Ext4 => Some(&self.disk),
@@ -103,15 +103,15 @@ impl Ground {
     }
 }
 
-/// A filesystem for one contest alone. ext4 looks through the inodes that were freed in the last minutes for each new
-/// one, so that who begins later would pay for the files that were removed before.
+/// A filesystem for one contest alone. For each new inode, ext4 searches the inodes that were freed in the last
+/// minutes, so later programs would pay for files that were removed before.
 #[derive(Debug)]
 pub(crate) struct Fresh {
     path: PathBuf,
 }
 
 impl Fresh {
-    /// None without root.
+    /// Returns `None` without root.
     pub(crate) fn mount(place: Place, target: &Path) -> Result<Option<Self>> {
         let filesystem = match place {
             Place::Disk | Place::Ext4 => "ext4",
@@ -130,12 +130,12 @@ impl Fresh {
 
 impl Drop for Fresh {
     fn drop(&mut self) {
-        // The mount goes with the namespace at the latest.
+        // If that fails, the mount ends with the namespace.
         drop(Command::new("umount").arg(&self.path).status());
     }
 }
 
-/// Mounts an image of so many MiB; None without root.
+/// Mounts an image of `size` MiB. Returns `None` without root.
 fn mount(target: &Path, filesystem: &str, size: u64) -> Result<Option<PathBuf>> {
     if !geteuid().is_root() {
         return Ok(None);
@@ -156,7 +156,7 @@ fn mount(target: &Path, filesystem: &str, size: u64) -> Result<Option<PathBuf>> 
             .arg(&image)
             .arg(&place),
     )?;
-    // It goes when the mount goes.
+    // It is freed when the mount ends.
     fs::remove_file(&image)?;
     Ok(Some(place))
 }

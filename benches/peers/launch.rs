@@ -1,6 +1,6 @@
-//! The launcher: builds the C programs, finds the others, and has benches/launch.c run lines and take the time.
+//! The launcher: builds the C programs, finds the others, and lets benches/launch.c run lines and measure their time.
 //!
-//! The rule: nothing of this program's own is inside the time or the memory that is measured.
+//! Invariant: the measured time and memory include nothing of this program.
 
 use std::collections::HashMap;
 use std::env;
@@ -11,14 +11,14 @@ use std::process::{Command, Output, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 
-/// What one run of a line took.
+/// What one run of a line needed.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Sample {
     /// From before the first process to the end of the last, in seconds.
     pub(crate) whole: f64,
     /// From the end of the first process on.
     pub(crate) wait: f64,
-    /// The largest peak of any process but the producer, in KiB; 0 if he is alone.
+    /// The largest peak of any process but the producer, in KiB; 0 if there is no other.
     pub(crate) peak: u64,
 }
 
@@ -27,14 +27,14 @@ pub(crate) struct Launcher {
     programs: HashMap<&'static str, PathBuf>,
 }
 
-/// Run for the figures, or to get ready for them.
+/// What the lines and the preparations call.
 const PROGRAMS: [&str; 9] = [
     "cat", "cp", "dd", "install", "mkdir", "mv", "sponge", "strace", "sync",
 ];
 const SOURCES: [&str; 3] = ["floor", "launch", "produce"];
 
 impl Launcher {
-    /// Puts what it compiles into `target`.
+    /// Compiles the C programs into `target`.
     pub(crate) fn build(target: &Path) -> Result<Self> {
         let mut programs = HashMap::new();
         for name in SOURCES {
@@ -71,7 +71,7 @@ impl Launcher {
             };
             begins = matches!(word, "|" | "&&" | "--");
         }
-        // sponge renames only what is on the same filesystem, and looks for that here.
+        // sponge puts its temporary file here, and renames it only on the same filesystem.
         command
             .current_dir(place)
             .env_clear()
@@ -134,7 +134,7 @@ fn seconds(nanoseconds: u64) -> f64 {
     nanoseconds as f64 / 1e9
 }
 
-/// Finds a program as a shell would, so that nobody has to search for it while the clock runs.
+/// Finds a program as a shell would, so that the search is not in the measured time.
 fn find(name: &str) -> Result<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     for directory in env::split_paths(&path) {

@@ -1,19 +1,19 @@
-//! The limits: what atomwrite is held to, against whom.
+//! The limits: how large the ratio of two times may be.
 
 use crate::contest::Results;
 use crate::ground::Place;
-use crate::lines::Who;
+use crate::lines::Program;
 use crate::statistics::Spread;
 use crate::work::{EACH, Input, LARGE, MANY, PACED, SMALL, Sync, Work};
 
-/// Ours divided by theirs is to be this much at most.
+/// The time of `ours` divided by the time of `theirs` must be `most` or less.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limit {
     pub(crate) what: &'static str,
     pub(crate) work: Work,
-    pub(crate) ours: Who,
-    pub(crate) theirs: Who,
-    /// Theirs in words, where the label says too little.
+    pub(crate) ours: Program,
+    pub(crate) theirs: Program,
+    /// Describes `theirs` more exactly than its label.
     pub(crate) against: &'static str,
     pub(crate) most: f64,
 }
@@ -21,11 +21,11 @@ pub(crate) struct Limit {
 const fn limit(
     what: &'static str,
     work: Work,
-    theirs: Who,
+    theirs: Program,
     against: &'static str,
     most: f64,
 ) -> Limit {
-    let ours = Who::Atomwrite;
+    let ours = Program::Atomwrite;
     Limit {
         what,
         work,
@@ -55,17 +55,17 @@ const FILE_NONE: &str = "256 MiB file, no fsync";
 const MANY_FULL: &str = "2,000 files of 4 KiB, full sync";
 const MANY_XFS: &str = "the same on xfs";
 
-/// Many files, in one run.
+/// A limit for many files in one run.
 const fn together(
     what: &'static str,
     place: Place,
-    theirs: Who,
+    theirs: Program,
     against: &'static str,
     most: f64,
 ) -> Limit {
     let work = full(Input::Files(MANY), EACH).on(place);
     Limit {
-        ours: Who::AtomwriteTogether,
+        ours: Program::AtomwriteTogether,
         ..limit(what, work, theirs, against, most)
     }
 }
@@ -74,61 +74,61 @@ pub(crate) const LIMITS: [Limit; 19] = [
     limit(
         SMALL_NONE,
         none(Input::Held, SMALL),
-        Who::Sponge,
+        Program::Sponge,
         "`sponge`",
         0.80,
     ),
     limit(
         SMALL_NONE,
         none(Input::Held, SMALL),
-        Who::Floor,
+        Program::Floor,
         "the static C floor",
         1.25,
     ),
     limit(
         "100 B, full sync",
         full(Input::Held, SMALL),
-        Who::Floor,
+        Program::Floor,
         "the static C floor with fsync and directory fsync",
         1.20,
     ),
     limit(
         PIPE_NONE,
         none(Input::Produced, LARGE),
-        Who::Cat,
+        Program::Cat,
         "`cat >o`",
         0.65,
     ),
     limit(
         PIPE_NONE,
         none(Input::Produced, LARGE),
-        Who::Sponge,
+        Program::Sponge,
         "`sponge`",
         0.25,
     ),
     limit(
         PIPE_NONE,
         none(Input::Produced, LARGE),
-        Who::Straight,
+        Program::Straight,
         "producer straight into a file",
         1.55,
     ),
     Limit {
-        ours: Who::AtomwriteCommand,
+        ours: Program::AtomwriteCommand,
         ..limit(
             "256 MiB by COMMAND, 64 KiB a write, no fsync",
             none(Input::Produced, LARGE),
-            Who::Straight,
+            Program::Straight,
             "producer straight into a file",
             1.35,
         )
     },
     Limit {
-        ours: Who::AtomwriteCommand,
+        ours: Program::AtomwriteCommand,
         ..limit(
             "256 MiB by COMMAND, 4 KiB a write, no fsync",
             none(Input::ProducedInPages, LARGE),
-            Who::Straight,
+            Program::Straight,
             "producer straight into a file",
             0.70,
         )
@@ -136,84 +136,84 @@ pub(crate) const LIMITS: [Limit; 19] = [
     limit(
         FILE_NONE,
         none(Input::File, LARGE),
-        Who::CpMv,
+        Program::CpMv,
         "`cp src t && mv t o`",
         0.98,
     ),
     limit(
         FILE_NONE,
         none(Input::File, LARGE),
-        Who::Sponge,
+        Program::Sponge,
         "`sponge o <src`",
         0.35,
     ),
     limit(
         "256 MiB file on btrfs",
         none(Input::File, LARGE).on(Place::Btrfs),
-        Who::CpMv,
+        Program::CpMv,
         "`cp --reflink=always src t && mv t o`",
         0.55,
     ),
     limit(
         "256 MiB file on xfs",
         none(Input::File, LARGE).on(Place::Xfs),
-        Who::CpMv,
+        Program::CpMv,
         "`cp --reflink=always src t && mv t o`",
         0.55,
     ),
     limit(
         "256 MiB from a pipe, full sync",
         full(Input::Produced, LARGE),
-        Who::Dd,
+        Program::Dd,
         "`dd of=o bs=1M iflag=fullblock conv=fsync`",
         0.40,
     ),
     limit(
         "256 MiB file, full sync",
         full(Input::File, LARGE),
-        Who::CpMv,
+        Program::CpMv,
         "`cp src t && sync t && mv t o && sync .`",
         0.70,
     ),
     limit(
         "wait after the last of 96 MiB, full sync",
         full(Input::Paced, PACED),
-        Who::Dd,
+        Program::Dd,
         "`dd of=o bs=1M iflag=fullblock conv=fsync`",
         0.60,
     ),
     together(
         MANY_FULL,
         Place::Ext4,
-        Who::CpTogether,
+        Program::CpTogether,
         "`cp -t d s/* && sync -f d`",
         1.30,
     ),
     together(
         MANY_FULL,
         Place::Ext4,
-        Who::Atomwrite,
+        Program::Atomwrite,
         "a loop of `atomwrite`",
         0.20,
     ),
     together(
         MANY_XFS,
         Place::Xfs,
-        Who::CpTogether,
+        Program::CpTogether,
         "`cp -t d s/* && sync -f d`",
         1.30,
     ),
     together(
         MANY_XFS,
         Place::Xfs,
-        Who::Atomwrite,
+        Program::Atomwrite,
         "a loop of `atomwrite`",
         0.20,
     ),
 ];
 
 impl Limit {
-    /// None where it was not measured.
+    /// Returns `None` if it was not measured.
     pub(crate) fn ratio(&self, results: &Results) -> Option<Spread> {
         results.of(self.work)?.ratio(self.ours, self.theirs)
     }

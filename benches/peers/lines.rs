@@ -1,14 +1,15 @@
-//! Lines: who does the work, and the line of shell by which.
+//! Lines: which programs do a work, and with which line of shell.
 //!
 //! The words are those of benches/launch.c. DEST is `o`, what is renamed to it `t`, SOURCE `src`; of many files, `s/1`
-//! and so on become `d/1`. Everybody who can gets the large blocks and the single call that a careful user would give.
+//! and so on become `d/1`. Each program
+//! gets the large blocks and the single call that a careful user would choose, if it has them.
 
 use crate::ground::Place;
 use crate::work::{Input, PACE, Sync, Work};
 
-/// Somebody who does the work.
+/// A way to do the work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Who {
+pub(crate) enum Program {
     Atomwrite,
     /// With COMMAND in place of a pipe.
     AtomwriteCommand,
@@ -16,7 +17,7 @@ pub(crate) enum Who {
     AtomwriteTogether,
     /// benches/floor.c.
     Floor,
-    /// The producer writes to the file itself: nobody can be faster than what he waits for.
+    /// The producer writes to the file itself. No program that waits for the producer can be faster.
     Straight,
     Sponge,
     /// `cat >o`: not atomic.
@@ -29,8 +30,30 @@ pub(crate) enum Who {
     CpTogether,
 }
 
-impl Who {
-    /// As the table calls him.
+impl Program {
+    pub(crate) const ALL: [Self; 12] = [
+        Self::Atomwrite,
+        Self::AtomwriteCommand,
+        Self::AtomwriteTogether,
+        Self::Floor,
+        Self::Straight,
+        Self::Sponge,
+        Self::Cat,
+        Self::CatMv,
+        Self::CpMv,
+        Self::Install,
+        Self::Dd,
+        Self::CpTogether,
+    ];
+
+    pub(crate) fn is_ours(self) -> bool {
+        matches!(
+            self,
+            Self::Atomwrite | Self::AtomwriteCommand | Self::AtomwriteTogether
+        )
+    }
+
+    /// Returns the name in the table.
     pub(crate) fn label(self) -> &'static str {
         match self {
             Self::Atomwrite => "`atomwrite`",
@@ -54,8 +77,8 @@ impl Who {
     }
 }
 
-/// Everybody who can do this work, with his line.
-pub(crate) fn of(work: Work) -> Vec<(Who, String)> {
+/// Returns the programs that can do this work, each with its line.
+pub(crate) fn of(work: Work) -> Vec<(Program, String)> {
     match work.input {
         Input::Held => from_pipe(work, "", &format!("<< {}", work.size)),
         Input::Produced | Input::ProducedInPages => {
@@ -69,10 +92,10 @@ pub(crate) fn of(work: Work) -> Vec<(Who, String)> {
                 Sync::Full => ("--sync=full", " && sync o ."),
             };
             all.push((
-                Who::AtomwriteCommand,
+                Program::AtomwriteCommand,
                 format!("atomwrite {option} o -- {produce}"),
             ));
-            all.push((Who::Straight, format!("{produce} > o{after}")));
+            all.push((Program::Straight, format!("{produce} > o{after}")));
             all
         }
         Input::Paced => from_pipe(work, &format!("produce {} {PACE} | ", work.size), ""),
@@ -82,72 +105,75 @@ pub(crate) fn of(work: Work) -> Vec<(Who, String)> {
 }
 
 /// `before` is a pipe's other end, `held` what is in a pipe that has none.
-fn from_pipe(work: Work, before: &str, held: &str) -> Vec<(Who, String)> {
+fn from_pipe(work: Work, before: &str, held: &str) -> Vec<(Program, String)> {
     match work.sync {
         Sync::None => vec![
             (
-                Who::Atomwrite,
+                Program::Atomwrite,
                 format!("{before}atomwrite --sync=none o {held}"),
             ),
-            (Who::Floor, format!("{before}floor none o {held}")),
-            (Who::Sponge, format!("{before}sponge o {held}")),
-            (Who::Cat, format!("{before}cat {held} > o")),
-            (Who::CatMv, format!("{before}cat {held} > t && mv t o")),
+            (Program::Floor, format!("{before}floor none o {held}")),
+            (Program::Sponge, format!("{before}sponge o {held}")),
+            (Program::Cat, format!("{before}cat {held} > o")),
+            (Program::CatMv, format!("{before}cat {held} > t && mv t o")),
         ],
         Sync::Full => vec![
             (
-                Who::Atomwrite,
+                Program::Atomwrite,
                 format!("{before}atomwrite --sync=full o {held}"),
             ),
-            (Who::Floor, format!("{before}floor full o {held}")),
-            (Who::Sponge, format!("{before}sponge o {held} && sync o .")),
+            (Program::Floor, format!("{before}floor full o {held}")),
             (
-                Who::CatMv,
+                Program::Sponge,
+                format!("{before}sponge o {held} && sync o ."),
+            ),
+            (
+                Program::CatMv,
                 format!("{before}cat {held} > t && sync t && mv t o && sync ."),
             ),
             (
-                Who::Dd,
+                Program::Dd,
                 format!("{before}dd of=o bs=1M iflag=fullblock conv=fsync status=none {held}"),
             ),
         ],
     }
 }
 
-fn from_file(work: Work) -> Vec<(Who, String)> {
-    let mut all: Vec<(Who, &str)> = Vec::new();
+fn from_file(work: Work) -> Vec<(Program, String)> {
+    let mut all: Vec<(Program, &str)> = Vec::new();
     if work.place != Place::Disk {
-        all.push((Who::Atomwrite, "atomwrite --sync=none src o"));
-        all.push((Who::CpMv, "cp --reflink=always src t && mv t o"));
+        all.push((Program::Atomwrite, "atomwrite --sync=none src o"));
+        all.push((Program::CpMv, "cp --reflink=always src t && mv t o"));
     } else if work.sync == Sync::None {
-        all.push((Who::Atomwrite, "atomwrite --sync=none src o"));
-        all.push((Who::Floor, "floor none o < src"));
-        all.push((Who::Sponge, "sponge o < src"));
-        all.push((Who::CpMv, "cp src t && mv t o"));
-        all.push((Who::Install, "install -m 644 src o"));
+        all.push((Program::Atomwrite, "atomwrite --sync=none src o"));
+        all.push((Program::Floor, "floor none o < src"));
+        all.push((Program::Sponge, "sponge o < src"));
+        all.push((Program::CpMv, "cp src t && mv t o"));
+        all.push((Program::Install, "install -m 644 src o"));
     } else {
-        all.push((Who::Atomwrite, "atomwrite --sync=full src o"));
-        all.push((Who::Floor, "floor full o < src"));
-        all.push((Who::Sponge, "sponge o < src && sync o ."));
-        all.push((Who::CpMv, "cp src t && sync t && mv t o && sync ."));
-        all.push((Who::Install, "install -m 644 src o && sync o ."));
-        all.push((Who::Dd, "dd if=src of=o bs=1M conv=fsync status=none"));
+        all.push((Program::Atomwrite, "atomwrite --sync=full src o"));
+        all.push((Program::Floor, "floor full o < src"));
+        all.push((Program::Sponge, "sponge o < src && sync o ."));
+        all.push((Program::CpMv, "cp src t && sync t && mv t o && sync ."));
+        all.push((Program::Install, "install -m 644 src o && sync o ."));
+        all.push((Program::Dd, "dd if=src of=o bs=1M conv=fsync status=none"));
     }
     all.into_iter()
-        .map(|(who, line)| (who, line.to_owned()))
+        .map(|(program, line)| (program, line.to_owned()))
         .collect()
 }
 
 /// The words of more files than these would not fit on a command line.
 const ON_A_LINE: usize = 2000;
 
-fn many(count: usize) -> Vec<(Who, String)> {
+fn many(count: usize) -> Vec<(Program, String)> {
     if count > ON_A_LINE {
         return vec![
             (
-                Who::AtomwriteTogether,
+                Program::AtomwriteTogether,
                 "atomwrite --sync=full -t d --files0-from=list".to_owned(),
             ),
-            (Who::CpTogether, "cp -r s/. d && sync -f d".to_owned()),
+            (Program::CpTogether, "cp -r s/. d && sync -f d".to_owned()),
         ];
     }
     let each = |line: fn(usize) -> String| {
@@ -158,13 +184,16 @@ fn many(count: usize) -> Vec<(Who, String)> {
     let sources = sources.join(" ");
     vec![
         (
-            Who::AtomwriteTogether,
+            Program::AtomwriteTogether,
             format!("atomwrite --sync=full -t d {sources}"),
         ),
         (
-            Who::Atomwrite,
+            Program::Atomwrite,
             each(|n| format!("atomwrite --sync=full s/{n} d/{n}")),
         ),
-        (Who::CpTogether, format!("cp -t d {sources} && sync -f d")),
+        (
+            Program::CpTogether,
+            format!("cp -t d {sources} && sync -f d"),
+        ),
     ]
 }

@@ -1,4 +1,4 @@
-//! The machine, and who ran on it, in a line.
+//! The machine, and the versions of the programs, in a line.
 
 use std::fs;
 use std::process::Command;
@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 
 use crate::launch::{Launcher, check};
 
-/// For the page: processor, memory, kernel, versions, day.
+/// Returns processor, memory, kernel, versions and date, for the page.
 pub(crate) fn describe(launcher: &Launcher, ground: &str) -> Result<String> {
     let processors = fs::read_to_string("/proc/cpuinfo")?;
     let values = |name: &str| -> Vec<String> {
@@ -48,7 +48,7 @@ fn words(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8(check(command)?.stdout)?.trim().to_owned())
 }
 
-/// How many processes wanted to run at once in the last minute, on each processor.
+/// Returns the load of the last minute.
 pub(crate) fn load() -> Result<f64> {
     let load = fs::read_to_string("/proc/loadavg")?;
     let load = load.split(' ').next().context("no load")?;

@@ -1,7 +1,7 @@
-//! Side by side with what a user would run instead: times, memory and system calls, from one run.
+//! Measures atomwrite side by side with what a user would run instead: times, memory and system calls.
 //!
-//! The rule: what it measures, it writes itself. The table, the picture and the README's section come from the same
-//! samples, and nothing in them is edited by hand. benches/README.md says how it measures.
+//! Invariant: the table and the pictures come from the same run, and nothing in them is edited by hand.
+//! benches/README.md says how the benchmark measures.
 
 mod chart;
 mod contest;
@@ -12,6 +12,7 @@ mod lines;
 mod machine;
 mod page;
 mod picture;
+mod record;
 mod statistics;
 mod table;
 mod work;
@@ -25,7 +26,6 @@ use anyhow::{Context, Result};
 use crate::contest::{Effort, Results};
 use crate::ground::{Fresh, Ground};
 use crate::launch::Launcher;
-use crate::page::Pictures;
 use crate::work::Input;
 
 fn main() -> ExitCode {
@@ -45,13 +45,16 @@ fn measure() -> Result<()> {
     ground::have_own_mounts()?;
     let target = ground::target()?;
     let launcher = Launcher::build(&target)?;
+    if effort == Effort::Draw {
+        return page::redraw(&launcher);
+    }
     let ground = Ground::prepare(&target)?;
     let description = machine::describe(&launcher, ground.words())?;
     say(&description);
     let load = machine::load()?;
     if load > 0.5 {
         say(&format!(
-            "the machine is busy (load {load}): the figures will be worse than they are"
+            "the machine is busy (load {load}): the times will be too long"
         ));
     }
 
@@ -78,25 +81,20 @@ fn measure() -> Result<()> {
         let outcome = contest::run(work, place, &launcher, effort)
             .with_context(|| format!("cannot measure {name}"))?;
         say(&outcome.summary());
-        results.add(outcome);
+        results.outcomes.push(outcome);
     }
     results.calls = contest::count_calls(&launcher, ground.disk())?;
 
-    let table = table::draw(&results, &description);
-    let pictures = Pictures {
-        speed: picture::speed(&results),
-        growth: picture::growth(&results),
-    };
     let took = format!("{:.0} s", started.elapsed().as_secs_f64());
     if wanted.is_empty() && effort == Effort::Full {
-        page::publish(&launcher, &table, &pictures)?;
+        page::publish(&launcher, &results, &description)?;
         say(&format!(
-            "{took}; wrote benches/results/ and the section of README.md"
+            "{took}; wrote benches/results/ and the section of benches/README.md"
         ));
     } else {
-        page::try_out(&launcher, &target, &table, &pictures)?;
+        page::try_out(&launcher, &target, &results, &description)?;
         say(&format!(
-            "{took}; wrote {}/table.md, speed.svg and growth.svg",
+            "{took}; wrote table.md, speed.svg, growth.svg and figures.tsv in {}",
             target.display()
         ));
     }

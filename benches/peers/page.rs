@@ -1,4 +1,4 @@
-//! The pages: benches/results, and the README's section between its marks.
+//! The page: benches/results, and the section of benches/README.md between its marks.
 
 use std::fs;
 use std::io::Write;
@@ -7,54 +7,88 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
+use crate::contest::Results;
 use crate::launch::Launcher;
+use crate::{picture, record, table};
 
-const README: &str = "README.md";
+const README: &str = "benches/README.md";
 const BEGIN: &str = "<!-- make bench: all from here was measured and is not edited by hand -->\n";
 const END: &str = "<!-- make bench: to here -->\n";
-const SPEED: &str = "benches/results/speed.svg";
-const GROWTH: &str = "benches/results/growth.svg";
+const RESULTS: &str = "benches/results";
+const RECORD: &str = "figures.tsv";
 
-/// Both, as SVG.
-pub(crate) struct Pictures {
-    pub(crate) speed: String,
-    pub(crate) growth: String,
+/// Writes the section of benches/README.md, the pictures, and the record from which `redraw` can do so again.
+pub(crate) fn publish(launcher: &Launcher, results: &Results, machine: &str) -> Result<()> {
+    let directory = Path::new(RESULTS);
+    write(
+        launcher,
+        &directory.join(RECORD),
+        &record::write(results, machine),
+    )?;
+    draw(launcher, results, machine)
 }
 
-/// Where the project's readers look.
-pub(crate) fn publish(launcher: &Launcher, table: &str, pictures: &Pictures) -> Result<()> {
-    write(launcher, Path::new(SPEED), &pictures.speed)?;
-    write(launcher, Path::new(GROWTH), &pictures.growth)?;
-    write(launcher, Path::new("benches/results/table.md"), table)?;
+/// Writes the section and the pictures from the record of the last run.
+pub(crate) fn redraw(launcher: &Launcher) -> Result<()> {
+    let path = Path::new(RESULTS).join(RECORD);
+    let text = fs::read_to_string(&path)
+        .with_context(|| format!("cannot read the record of a run, {}", path.display()))?;
+    let (results, machine) = record::read(&text)?;
+    draw(launcher, &results, &machine)
+}
+
+fn draw(launcher: &Launcher, results: &Results, machine: &str) -> Result<()> {
+    pictures(launcher, Path::new(RESULTS), results)?;
     let readme = fs::read_to_string(README)?;
     let (before, rest) = readme
         .split_once(BEGIN)
-        .context("README.md has lost the mark where its figures begin")?;
+        .with_context(|| format!("{README} has lost the mark where its figures begin"))?;
     let (_, after) = rest
         .split_once(END)
-        .context("README.md has lost the mark where its figures end")?;
+        .with_context(|| format!("{README} has lost the mark where its figures end"))?;
     let shown = format!(
-        "\n![Times of atomwrite divided by those of others]({SPEED})\n\n\
-         <details>\n<summary>How the time grows with the size</summary>\n\n\
-         ![Times of atomwrite and of others, from 100 bytes to 512 MiB]({GROWTH})\n\n</details>\n\n{table}\n"
+        "\n![Times of atomwrite divided by those of other programs](results/speed.svg)\n\n\
+         ![Times of atomwrite and of other programs, by size and by number of files](results/growth.svg)\n\n{}\n",
+        table::draw(results, machine)
     );
     let readme = [before, BEGIN, &shown, END, after].concat();
     write(launcher, Path::new(README), &readme)
 }
 
-/// Where only who tries something looks.
+/// Writes the results of a partial or quick run to `target` only.
 pub(crate) fn try_out(
     launcher: &Launcher,
     target: &Path,
-    table: &str,
-    pictures: &Pictures,
+    results: &Results,
+    machine: &str,
 ) -> Result<()> {
-    write(launcher, &target.join("speed.svg"), &pictures.speed)?;
-    write(launcher, &target.join("growth.svg"), &pictures.growth)?;
-    write(launcher, &target.join("table.md"), table)
+    pictures(launcher, target, results)?;
+    write(
+        launcher,
+        &target.join(RECORD),
+        &record::write(results, machine),
+    )?;
+    write(
+        launcher,
+        &target.join("table.md"),
+        &table::draw(results, machine),
+    )
 }
 
-/// Writes a file as this project would.
+fn pictures(launcher: &Launcher, directory: &Path, results: &Results) -> Result<()> {
+    write(
+        launcher,
+        &directory.join("speed.svg"),
+        &picture::speed(results),
+    )?;
+    write(
+        launcher,
+        &directory.join("growth.svg"),
+        &picture::growth(results),
+    )
+}
+
+/// Writes a file with the program under test.
 fn write(launcher: &Launcher, path: &Path, text: &str) -> Result<()> {
     let mut atomwrite = Command::new(launcher.program("atomwrite"))
         .arg("-D")

@@ -1,67 +1,70 @@
-//! The pictures: the limits as dots, and how the cost grows. SVG with colours for a light and a dark page, narrow enough
-//! to be read on a phone.
+//! The pictures: the ratios as dots, and how the cost grows. SVG with colours for a light and a dark page, narrow
+//! enough for a phone.
 
 use crate::chart::{Chart, Series};
 use crate::contest::Results;
 use crate::ground::Place;
 use crate::limits::LIMITS;
-use crate::lines::Who;
+use crate::lines::Program;
 use crate::work::{COUNTS, EACH, Input, SIZES, Sync, Work, human};
 
-/// A telephone shows a page of about 330 pixels: letters of 13 are still read there.
+/// A phone shows a page of about 330 pixels: letters of 13 are still legible there.
 const WIDTH: f64 = 400.0;
 const MARGIN: f64 = 12.0;
 const ROW: f64 = 20.0;
-/// Where the dots' scale begins and ends, and what it shows.
+/// Where the scale of the dots begins and ends, and its values there.
 const BEGIN: f64 = 222.0;
 const END: f64 = 346.0;
-const LEAST: f64 = 0.1;
+const LEAST: f64 = 0.03;
 const MOST: f64 = 2.0;
 
 const STYLE: &str = "\
 text{font:15px system-ui,-apple-system,'Segoe UI',Helvetica,Arial,sans-serif;fill:#1f2328}
 .head{font-weight:600}.small{font-size:13px}.work{font-size:13px;font-weight:600}.faint{fill:#656d76}.end{text-anchor:end}.middle{text-anchor:middle}
-.page{fill:#fff}.grid{stroke:#d8dee4;fill:none}.axis{stroke:#8c959f;fill:none}.limit{stroke:#1f2328;stroke-width:2}
+.page{fill:#fff}.grid{stroke:#d8dee4;fill:none}.axis{stroke:#1f2328;fill:none}
 .line{fill:none;stroke-width:1.6}.spread{stroke-width:4;stroke-opacity:.45}
-.ours{color:#0969da;stroke-width:3}.command{color:#1b9ab0;stroke-width:3}.together{color:#8250df;stroke-width:3}
+.ours{color:#0969da;stroke-width:3}.command{color:#1b7c8e;stroke-width:3;stroke-dasharray:8 3}
+.together{color:#8250df;stroke-width:3;stroke-dasharray:8 3}
 .floor{color:#8c959f;stroke-dasharray:2 3}.straight{color:#57606a;stroke-dasharray:6 3}
-.sponge{color:#cf222e}.cat{color:#bc4c00}.cp{color:#1a7f37}.install{color:#7d4e00}.dd{color:#bf3989}.batch{color:#9a6700}
-.kept{color:#0969da}.missed{color:#cf222e}
+.sponge{color:#cf222e;stroke-dasharray:9 3 2 3}.cat{color:#bc4c00}.cp{color:#1a7f37}.install{color:#7d4e00}.dd{color:#bf3989;stroke-dasharray:2 2 6 2}.batch{color:#9a6700;stroke-dasharray:2 2}
+.faster{color:#0969da}.slower{color:#bc4c00}
+.hollow{fill:#fff;stroke:currentColor;stroke-width:2}
 .line,.spread{stroke:currentColor}.dot{fill:currentColor;stroke:none}
 @media (prefers-color-scheme:dark){
 text{fill:#e6edf3}.faint{fill:#9198a1}
-.page{fill:#0d1117}.grid{stroke:#30363d}.axis{stroke:#6e7681}.limit{stroke:#e6edf3}
+.page,.hollow{fill:#0d1117}.grid{stroke:#30363d}.axis{stroke:#e6edf3}
 .ours{color:#58a6ff}.command{color:#56d4dd}.together{color:#bc8cff}.floor{color:#6e7681}.straight{color:#b1bac4}
 .sponge{color:#ff7b72}.cat{color:#ffa657}.cp{color:#56d364}.install{color:#e3b341}.dd{color:#f778ba}.batch{color:#d29922}
-.kept{color:#58a6ff}.missed{color:#ff7b72}
+.faster{color:#58a6ff}.slower{color:#ffa657}
 }";
 
-/// What atomwrite is held to.
+/// How atomwrite compares with other programs.
 pub(crate) fn speed(results: &Results) -> String {
     let mut body = text(
         MARGIN,
         26.0,
         "head",
-        "Time of atomwrite, divided by that of others",
+        "Time of atomwrite / time of another program",
     );
     let explained = [
-        "Left of the line at 1, atomwrite is faster. Dot: median",
-        "of the rounds; bar: half of them; mark: the limit.",
+        "0.5: atomwrite takes half the time. Dot: median of all",
+        "rounds, hollow where atomwrite is slower. Bar: the middle",
+        "half of the rounds.",
     ];
     let mut y = 28.0;
     for words in explained {
         y += ROW;
         body += &text(MARGIN, y, "small faint", words);
     }
-    let height = draw_limits(&mut body, y + 28.0, results) + MARGIN;
+    let height = draw_ratios(&mut body, y + 28.0, results) + MARGIN;
     frame(
-        "Time of atomwrite, divided by that of others",
+        "Time of atomwrite, divided by the time of other programs",
         height,
         &body,
     )
 }
 
-/// How the cost grows with the size, and with the number of files.
+/// How the time grows with the size, and with the number of files.
 pub(crate) fn growth(results: &Results) -> String {
     let mut body = String::new();
     let mut y = 14.0;
@@ -69,7 +72,11 @@ pub(crate) fn growth(results: &Results) -> String {
         body += &chart.draw(MARGIN, y);
         y += chart.height() + 26.0;
     }
-    frame("How the time grows with the size", y, &body)
+    frame(
+        "How the time grows with the size, and with the number of files",
+        y,
+        &body,
+    )
 }
 
 fn frame(label: &str, height: f64, body: &str) -> String {
@@ -81,8 +88,8 @@ fn frame(label: &str, height: f64, body: &str) -> String {
     )
 }
 
-/// Gives where they end. Those of the same work stand together, below its name.
-fn draw_limits(body: &mut String, top: f64, results: &Results) -> f64 {
+/// Draws the ratios, grouped by work, and returns where they end.
+fn draw_ratios(body: &mut String, top: f64, results: &Results) -> f64 {
     let at = |ratio: f64| {
         let part = (ratio.clamp(LEAST, MOST) / LEAST).ln() / (MOST / LEAST).ln();
         BEGIN + (END - BEGIN) * part
@@ -107,20 +114,24 @@ fn draw_limits(body: &mut String, top: f64, results: &Results) -> f64 {
             range.1 = y + 3.0;
         }
         let middle = y - 4.5;
-        rows += &text(BEGIN - 14.0, y, "small faint end", &limit.theirs.plain());
-        let class = if limit.is_kept(ratio) {
-            "kept"
+        let theirs = if limit.theirs.is_ours() {
+            limit.against.replace('`', "")
         } else {
-            "missed"
+            limit.theirs.plain()
+        };
+        rows += &text(BEGIN - 14.0, y, "small faint end", &theirs);
+        let (class, shape) = if ratio.median < 1.0 {
+            ("faster", "dot faster")
+        } else {
+            ("slower", "hollow slower")
         };
         let (low, high) = (at(ratio.low), at(ratio.high));
-        let (x, mark) = (at(ratio.median), at(limit.most));
+        let x = at(ratio.median);
         rows += &path(
             &format!("spread {class}"),
             &format!("M{low:.1} {middle:.1}H{high:.1}"),
         );
-        rows += &circle(x, middle, 5.0, class);
-        rows += &path("limit", &format!("M{mark:.1} {:.1}v14", middle - 7.0));
+        rows += &circle(x, middle, 5.0, shape);
         rows += &text(
             WIDTH - MARGIN,
             y,
@@ -128,7 +139,7 @@ fn draw_limits(body: &mut String, top: f64, results: &Results) -> f64 {
             &format!("{:.2}", ratio.median),
         );
     }
-    for tick in [0.1, 0.2, 0.5, 1.0, 2.0] {
+    for tick in [0.05, 0.2, 0.5, 1.0, 2.0] {
         let x = at(tick);
         let class = if (0.9..1.1).contains(&tick) {
             "axis"
@@ -154,38 +165,42 @@ fn charts(results: &Results) -> Vec<Chart> {
     });
     let charts = [
         (
-            "From a producer, no fsync",
+            "Time by size, from a pipe, no fsync",
             sizes(Sync::None).to_vec(),
             vec![
-                Who::Atomwrite,
-                Who::AtomwriteCommand,
-                Who::Straight,
-                Who::Floor,
-                Who::CatMv,
-                Who::Sponge,
+                Program::Atomwrite,
+                Program::AtomwriteCommand,
+                Program::Straight,
+                Program::Floor,
+                Program::CatMv,
+                Program::Sponge,
             ],
         ),
         (
-            "From a producer, full sync",
+            "Time by size, from a pipe, full sync",
             sizes(Sync::Full).to_vec(),
             vec![
-                Who::Atomwrite,
-                Who::AtomwriteCommand,
-                Who::Straight,
-                Who::Dd,
-                Who::CatMv,
-                Who::Sponge,
+                Program::Atomwrite,
+                Program::AtomwriteCommand,
+                Program::Straight,
+                Program::Dd,
+                Program::CatMv,
+                Program::Sponge,
             ],
         ),
         (
-            "Files of 4 KiB, full sync",
+            "Time by number of files of 4 KiB, full sync",
             files.to_vec(),
-            vec![Who::Atomwrite, Who::AtomwriteTogether, Who::CpTogether],
+            vec![
+                Program::Atomwrite,
+                Program::AtomwriteTogether,
+                Program::CpTogether,
+            ],
         ),
     ];
     charts
         .into_iter()
-        .map(|(title, works, everybody)| chart(title, &works, &everybody, results))
+        .map(|(title, works, programs)| chart(title, &works, &programs, results))
         .collect()
 }
 
@@ -193,7 +208,7 @@ fn charts(results: &Results) -> Vec<Chart> {
 fn chart(
     title: &'static str,
     works: &[(u64, Work)],
-    everybody: &[Who],
+    programs: &[Program],
     results: &Results,
 ) -> Chart {
     let measured: Vec<_> = works
@@ -206,12 +221,12 @@ fn chart(
     };
     let marks = measured.iter();
     let marks = marks.map(|(much, outcome)| (*much as f64, label(*much, outcome.work)));
-    let series = everybody.iter().map(|who| {
+    let series = programs.iter().map(|program| {
         let points = measured.iter();
         let points =
-            points.filter_map(|(much, outcome)| Some((*much as f64, outcome.times(*who)?.median)));
+            points.filter_map(|(much, outcome)| Some((*much as f64, outcome.time(*program)?)));
         Series {
-            who: *who,
+            program: *program,
             points: points.collect(),
         }
     });
@@ -222,20 +237,20 @@ fn chart(
     }
 }
 
-/// What a program's line looks like.
-pub(crate) fn class(who: Who) -> &'static str {
-    match who {
-        Who::Atomwrite => "ours",
-        Who::AtomwriteCommand => "command",
-        Who::AtomwriteTogether => "together",
-        Who::Floor => "floor",
-        Who::Straight => "straight",
-        Who::Sponge => "sponge",
-        Who::Cat | Who::CatMv => "cat",
-        Who::CpMv => "cp",
-        Who::Install => "install",
-        Who::Dd => "dd",
-        Who::CpTogether => "batch",
+/// Returns the class of a program's line.
+pub(crate) fn class(program: Program) -> &'static str {
+    match program {
+        Program::Atomwrite => "ours",
+        Program::AtomwriteCommand => "command",
+        Program::AtomwriteTogether => "together",
+        Program::Floor => "floor",
+        Program::Straight => "straight",
+        Program::Sponge => "sponge",
+        Program::Cat | Program::CatMv => "cat",
+        Program::CpMv => "cp",
+        Program::Install => "install",
+        Program::Dd => "dd",
+        Program::CpTogether => "batch",
     }
 }
 
@@ -252,5 +267,5 @@ pub(crate) fn path(class: &str, steps: &str) -> String {
 }
 
 pub(crate) fn circle(x: f64, y: f64, radius: f64, class: &str) -> String {
-    format!("<circle class=\"dot {class}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"{radius}\"/>\n")
+    format!("<circle class=\"{class}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"{radius}\"/>\n")
 }

@@ -1,17 +1,17 @@
 //! Medians and quartiles.
 
-/// The middle of many values, and how far they lie around it.
+/// The median of many values and its quartiles.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Spread {
-    /// A quarter of the values are below it.
+    /// A quarter of the values are smaller.
     pub(crate) low: f64,
     pub(crate) median: f64,
-    /// A quarter of the values are above it.
+    /// A quarter of the values are larger.
     pub(crate) high: f64,
 }
 
 impl Spread {
-    /// Sorts the values; there has to be one at least.
+    /// Panics if there are no values.
     pub(crate) fn of(values: impl IntoIterator<Item = f64>) -> Self {
         let mut values: Vec<f64> = values.into_iter().collect();
         values.sort_by(f64::total_cmp);
@@ -23,7 +23,7 @@ impl Spread {
     }
 }
 
-/// So many quarters of the way through sorted values; between two of them, in proportion.
+/// Returns a quartile of sorted values, interpolated between two of them.
 fn quantile(sorted: &[f64], quarters: usize) -> f64 {
     let last = sorted.len() - 1;
     let (below, rest) = (last * quarters / 4, last * quarters % 4);

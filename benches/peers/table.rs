@@ -2,22 +2,23 @@
 
 use crate::contest::{Calls, Outcome, Results};
 use crate::limits::{CALLS, LIMITS, Limit, MEMORY};
-use crate::lines::Who;
+use crate::lines::Program;
 use crate::statistics::Spread;
 use crate::work::{Input, Old, SIZES, SMALL, Sync, Work, human};
 
-/// Everything below the picture.
+/// Returns what stands below the pictures.
 pub(crate) fn draw(results: &Results, machine: &str) -> String {
     let limits = limits(results);
     let sizes = sizes(results);
     format!(
         "{machine}\n\n\
-         <details>\n<summary>The limits</summary>\n\n\
-         Time, system calls and memory are those of `atomwrite` / theirs. A ratio that is not within its limit is bold.\n\n\
-         {limits}\n</details>\n\n\
-         <details>\n<summary>All sizes</summary>\n\n\
-         In the columns of the others: the time of `atomwrite` divided by theirs (quartiles), and their peak memory.\n\n\
-         {sizes}\n</details>\n"
+         ### The limits\n\n\
+         Time, system calls and memory: `atomwrite` / the other program. A ratio above its limit is bold.\n\n\
+         {limits}\n\
+         ### All sizes\n\n\
+         In the columns of the other programs: the time of `atomwrite` divided by the program's (quartiles), and the \
+         program's peak memory.\n\n\
+         {sizes}"
     )
 }
 
@@ -48,26 +49,26 @@ fn row(limit: &Limit, results: &Results) -> Option<String> {
         "| {} | {} | {} / {} | {} | {:.2} | {} / {} | {} |\n",
         limit.what,
         limit.against,
-        duration(outcome.times(limit.ours)?.median),
-        duration(outcome.times(limit.theirs)?.median),
+        duration(outcome.time(limit.ours)?),
+        duration(outcome.time(limit.theirs)?),
         bold_unless(limit.is_kept(ratio), spread(ratio)),
         limit.most,
         memory(outcome.peak(limit.ours)?),
         memory(outcome.peak(limit.theirs)?),
-        outcome.rounds(),
+        outcome.rounds,
     ))
 }
 
 fn calls(calls: &[Calls], old: Old) -> Option<String> {
-    let of = |who| {
+    let of = |program| {
         Some(
             calls
                 .iter()
-                .find(|one| one.who == who && one.old == old)?
+                .find(|one| one.program == program && one.old == old)?
                 .count,
         )
     };
-    let count = of(Who::Atomwrite)?;
+    let count = of(Program::Atomwrite)?;
     let what = match old {
         Old::Removed => "a new file",
         Old::Replaced => "over an old file",
@@ -75,24 +76,24 @@ fn calls(calls: &[Calls], old: Old) -> Option<String> {
     Some(format!(
         "| system calls, 100 B, no fsync, {what} | `sponge`, the floor | {} / {}, {} | | {CALLS} | | |\n",
         bold_unless(count <= CALLS, count.to_string()),
-        of(Who::Sponge)?,
-        of(Who::Floor)?,
+        of(Program::Sponge)?,
+        of(Program::Floor)?,
     ))
 }
 
-const OTHERS: [Who; 7] = [
-    Who::Floor,
-    Who::Straight,
-    Who::Sponge,
-    Who::CatMv,
-    Who::CpMv,
-    Who::Install,
-    Who::Dd,
+const OTHERS: [Program; 7] = [
+    Program::Floor,
+    Program::Straight,
+    Program::Sponge,
+    Program::CatMv,
+    Program::CpMv,
+    Program::Install,
+    Program::Dd,
 ];
 
 fn sizes(results: &Results) -> String {
     let mut head = vec!["input", "size", "sync", "`atomwrite`", "memory", "rounds"];
-    head.extend(OTHERS.iter().map(|who| who.label()));
+    head.extend(OTHERS.iter().map(|program| program.label()));
     let mut table = join(&head);
     table += "|---|--:|---|--:|--:|--:|";
     table += &"--:|".repeat(OTHERS.len());
@@ -105,41 +106,41 @@ fn sizes(results: &Results) -> String {
                 Input::Produced
             };
             let pipe = Work::new(from, size, sync);
-            table += &line("pipe", pipe, Who::Atomwrite, results).unwrap_or_default();
+            table += &line("pipe", pipe, Program::Atomwrite, results).unwrap_or_default();
             if size == SMALL {
                 let work = pipe.over_an_old_one();
-                table += &line("pipe, over an old file", work, Who::Atomwrite, results)
+                table += &line("pipe, over an old file", work, Program::Atomwrite, results)
                     .unwrap_or_default();
             }
         }
         for size in SIZES {
             let work = Work::new(Input::File, size, sync);
-            table += &line("file", work, Who::Atomwrite, results).unwrap_or_default();
+            table += &line("file", work, Program::Atomwrite, results).unwrap_or_default();
         }
         for size in SIZES {
             let work = Work::new(Input::Produced, size, sync);
-            table += &line("COMMAND", work, Who::AtomwriteCommand, results).unwrap_or_default();
+            table += &line("COMMAND", work, Program::AtomwriteCommand, results).unwrap_or_default();
         }
     }
     table
 }
 
-fn line(input: &str, work: Work, ours: Who, results: &Results) -> Option<String> {
+fn line(input: &str, work: Work, ours: Program, results: &Results) -> Option<String> {
     let outcome = results.of(work)?;
     let mut cells = vec![
         input.to_owned(),
         human(work.size),
         work.sync.to_string(),
-        duration(outcome.times(ours)?.median),
+        duration(outcome.time(ours)?),
         memory(outcome.peak(ours)?),
-        outcome.rounds().to_string(),
+        outcome.rounds.to_string(),
     ];
     let others = OTHERS.iter();
     cells.extend(others.map(|theirs| cell(outcome, ours, *theirs).unwrap_or_default()));
     Some(join(&cells))
 }
 
-fn cell(outcome: &Outcome, ours: Who, theirs: Who) -> Option<String> {
+fn cell(outcome: &Outcome, ours: Program, theirs: Program) -> Option<String> {
     let ratio = outcome.ratio(ours, theirs)?;
     let peak = outcome.peak(theirs)?;
     Some(format!("{}, {}", spread(ratio), memory(peak)))
@@ -159,7 +160,7 @@ fn spread(spread: Spread) -> String {
     format!("{median:.2} ({low:.2} to {high:.2})")
 }
 
-/// As in "3.1 ms".
+/// Formats a time, as in "3.1 ms".
 pub(crate) fn duration(seconds: f64) -> String {
     let (value, unit) = if seconds < 1e-3 {
         (seconds * 1e6, "µs")
@@ -176,7 +177,7 @@ pub(crate) fn duration(seconds: f64) -> String {
     format!("{value:.digits$} {unit}")
 }
 
-/// As in "1.6 MiB".
+/// Formats an amount of memory, as in "1.6 MiB".
 #[expect(
     clippy::cast_precision_loss,
     reason = "2^53 KiB are no machine's memory"

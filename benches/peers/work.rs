@@ -1,4 +1,4 @@
-//! Work: what is measured, each kind once for every size, and in which order.
+//! Work: the kinds of work that are measured, each once for every size, and their order.
 
 use std::fmt;
 
@@ -8,35 +8,35 @@ use crate::ground::Place;
 pub(crate) const KIB: u64 = 1024;
 pub(crate) const MIB: u64 = 1024 * KIB;
 
-/// The sizes, in bytes. The limits stand at the first and the fourth.
+/// The sizes, in bytes. The limits are for the first and the fourth.
 pub(crate) const SIZES: [u64; 5] = [100, MIB, 64 * MIB, 256 * MIB, 512 * MIB];
 pub(crate) const SMALL: u64 = SIZES[0];
 pub(crate) const LARGE: u64 = SIZES[3];
 
-/// What comes slowly: so much of it, and so much a second.
+/// A slow producer: its bytes, and its bytes a second.
 pub(crate) const PACED: u64 = 96 * MIB;
 pub(crate) const PACE: u64 = 250 * MIB;
 
 /// The size of each of many files.
 pub(crate) const EACH: u64 = 4 * KIB;
 pub(crate) const COUNTS: [usize; 5] = [10, 100, 2000, 10_000, 100_000];
-/// So many the limits are for.
+/// The number of files that the limits are for.
 pub(crate) const MANY: usize = COUNTS[2];
 
 /// Where the content comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Input {
-    /// A pipe that already holds all of it: nobody waits for another process.
+    /// A pipe that already holds all of it, so no program waits for another process.
     Held,
     /// A program that writes it as fast as it can, into a pipe or as COMMAND.
     Produced,
-    /// The same program, that writes 4 KiB at a time, as stdio does.
+    /// The same program, writing 4 KiB at a time, as stdio does.
     ProducedInPages,
-    /// The same program, at `PACE`; the clock runs from its end.
+    /// The same program, at `PACE`. The time begins at its end.
     Paced,
     /// A file.
     File,
-    /// So many files, each of them to be written under its own name.
+    /// As many files, each written under its own name.
     Files(usize),
 }
 
@@ -48,7 +48,7 @@ pub(crate) enum Sync {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Old {
-    /// DEST is removed before each run, and the clock does not see it.
+    /// DEST is removed before each run, outside the measured time.
     Removed,
     /// Each run replaces what the last one wrote.
     Replaced,
@@ -87,10 +87,10 @@ impl Work {
     }
 }
 
-/// All that is measured; the small work first, as large work leaves the machine warm.
+/// Returns all work. Small work comes first, because large work warms the machine up.
 pub(crate) fn all(effort: Effort) -> Vec<Work> {
     let (sizes, counts) = match effort {
-        Effort::Full => (&SIZES[..], &COUNTS[..]),
+        Effort::Full | Effort::Draw => (&SIZES[..], &COUNTS[..]),
         Effort::Quick => (&SIZES[..4], &COUNTS[..3]),
     };
     let mut all = Vec::new();
@@ -118,7 +118,7 @@ pub(crate) fn all(effort: Effort) -> Vec<Work> {
     all
 }
 
-/// As in "256 MiB".
+/// Formats a size, as in "256 MiB".
 pub(crate) fn human(bytes: u64) -> String {
     if bytes < KIB {
         format!("{bytes} B")
