@@ -1,6 +1,6 @@
-//! The page: torture/results, and the README's section between its marks.
+//! The page: torture/results, and the section of torture/README.md between its marks.
 //!
-//! The rule: nothing in it is written by hand, and only a whole run writes it: a long one, or one that is told to.
+//! Invariant: nothing in it is written by hand. Only a run of all parts writes it, if it is long or has `--publish`.
 
 use std::fs;
 use std::io::Write;
@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
-const README: &str = "README.md";
+const README: &str = "torture/README.md";
 const BEGIN: &str = "<!-- make torture: all from here was counted and is not edited by hand -->\n";
 const END: &str = "<!-- make torture: to here -->\n";
 
@@ -21,7 +21,7 @@ pub(crate) fn publish(
     run: &str,
 ) -> Result<()> {
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease")?;
-    // Without the suffix that tells who built it.
+    // Without the suffix, which names the builder.
     let kernel = kernel.trim().split('-').next().unwrap_or_default();
     let date = Command::new("date")
         .arg("+%F")
@@ -29,25 +29,24 @@ pub(crate) fn publish(
         .context("cannot run date")?;
     let date = String::from_utf8(date.stdout)?;
     let shown = format!(
-        "{sum} Linux {kernel}, {run}, {}.\n\n\
-         <details>\n<summary>All tests</summary>\n\n\
-         Harms, each of so many cases.\n\n{table}\n</details>\n",
+        "![Share of files destroyed or lost by a power cut, a kill, a full disk, or concurrent writers](results/power.svg)\n\n\
+         {sum} Linux {kernel}, {run}, {}.\n\n\
+         A cell counts the harms and the cases: `30 torn of 1204`.\n\n{table}",
         date.trim()
     );
     write(binary, Path::new("torture/results/power.svg"), picture)?;
-    write(binary, Path::new("torture/results/table.md"), &shown)?;
     let readme = fs::read_to_string(README)?;
     let (before, rest) = readme
         .split_once(BEGIN)
-        .context("README.md has lost the mark where its table begins")?;
+        .with_context(|| format!("{README} has lost the mark where its table begins"))?;
     let (_, after) = rest
         .split_once(END)
-        .context("README.md has lost the mark where its table ends")?;
+        .with_context(|| format!("{README} has lost the mark where its table ends"))?;
     let readme = [before, BEGIN, "\n", &shown, "\n", END, after].concat();
     write(binary, Path::new(README), &readme)
 }
 
-/// Writes a file as this project would.
+/// Writes a file with the program under test.
 fn write(binary: &Path, path: &Path, text: &str) -> Result<()> {
     let mut atomwrite = Command::new(binary)
         .arg("-D")
