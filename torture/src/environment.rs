@@ -21,6 +21,7 @@ mod stops;
 use anyhow::{Context, Result};
 
 use self::course::Course;
+pub(crate) use self::full::DISK_FULL;
 use crate::ground::Ground;
 use crate::report::Report;
 

@@ -11,11 +11,12 @@
 mod check;
 mod cut;
 mod disk;
-mod filesystem;
+pub(crate) mod filesystem;
 mod history;
 mod many;
 mod order;
 mod run;
+pub(crate) mod window;
 mod workload;
 
 use std::collections::BTreeMap;
@@ -80,6 +81,7 @@ pub(crate) fn run(ground: &Ground, report: &mut Report) -> Result<()> {
         }
     }
     seen.is_enough()?;
+    window::measure(ground, report)?;
     order::run(ground, report)
 }
 
