@@ -7,7 +7,7 @@
 # make lint       what else has to be in order before a commit
 # make torture    tries to break the promise, as root; TORTURE='--short' for a few minutes, and as any user
 #                 TORTURE='--short failure death'
-# make bench      measures side by side with other programs; BENCH=quick only tries it
+# make bench      measures side by side with other programs; BENCH=quick only tries it, BENCH=draw draws again
 # make recording  records the README's terminal anew
 
 PREFIX ?= /usr/local

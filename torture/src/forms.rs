@@ -23,7 +23,7 @@ use tempfile::TempDir;
 
 pub(crate) use self::case::{Case, Harms, Kind, try_all};
 use self::field::{Disk, Field};
-pub(crate) use self::scene::{Kit, Look, Scene, Seen};
+pub(crate) use self::scene::{FileState, Kit, Scene, Seen};
 pub(crate) use self::state::State;
 use self::table::of_program;
 use crate::ground::Ground;
@@ -249,8 +249,8 @@ impl Form {
     }
 
     /// What the new file must have: mode, user, group.
-    pub(crate) fn expected_look(&self, kit: &Kit) -> (u32, u32, u32) {
-        kit.look(self.wanted.unwrap_or(self.old.look_of_new()))
+    pub(crate) fn expected_appearance(&self, kit: &Kit) -> (u32, u32, u32) {
+        kit.appearance(self.wanted.unwrap_or(self.old.appearance_of_new()))
     }
 
     /// Why it cannot be run here, if it cannot.
@@ -313,9 +313,9 @@ impl Form {
     /// Runs it undisturbed, which must do what the form says; gives the calls that it made.
     fn rehearse(&self, ground: &Ground, kit: &Kit, above: &Path) -> Result<Vec<Call>> {
         let scene = Scene::make(self, kit, above)?;
-        let before = scene.look()?;
+        let before = scene.snapshot()?;
         let run = self.run(&scene, ground, None)?;
-        let after = scene.look()?;
+        let after = scene.snapshot()?;
         ensure!(
             run.end == End::Exited(0),
             "{} ends undisturbed with {:?}: {}",
@@ -336,10 +336,10 @@ impl Form {
                 self.shown(),
                 run.stderr
             );
-            let look = after.destination.as_ref().map(Look::appearance);
+            let found = after.destination.as_ref().map(FileState::appearance);
             ensure!(
-                look == Some(self.expected_look(kit)),
-                "{} makes a file with {look:?}",
+                found == Some(self.expected_appearance(kit)),
+                "{} makes a file with {found:?}",
                 self.shown()
             );
             let harms = self.harms_to_all(kit, &before, &after);
@@ -379,7 +379,7 @@ impl Form {
 
 impl Old {
     /// Returns the mode and owner of a new file that replaces it.
-    fn look_of_new(self) -> (u32, Owner) {
+    fn appearance_of_new(self) -> (u32, Owner) {
         match self {
             Self::Nothing | Self::Link => (0o644, Owner::Runner),
             Self::File | Self::Rich | Self::Equal | Self::Similar => (0o640, Owner::Old),

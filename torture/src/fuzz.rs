@@ -27,7 +27,7 @@ use crate::image;
 use crate::place::Place;
 use crate::programs::{Program, atomwrite, is_ours};
 use crate::report::{Harm, Promise, Report, Tally};
-use crate::tree::{Tree, differences, look};
+use crate::tree::{Tree, differences, snapshot};
 
 /// What was found about one call; nothing, mostly.
 type Found = Vec<(Harm, String)>;
@@ -199,10 +199,10 @@ fn furnish(place: &Place) -> Result<PathBuf> {
 fn one_call(ground: &Ground, call: &Call) -> Result<(String, Found)> {
     let place = Place::make(ground)?;
     let d = furnish(&place)?;
-    let before = look(&d)?;
+    let before = snapshot(&d)?;
     let words = atomwrite(ground, &call.words);
     let ended = perform(&d, &words, 0o022, call.stdin, &call.environment)?;
-    let after = look(&d)?;
+    let after = snapshot(&d)?;
     let mut found = Found::new();
     found.extend(
         place
@@ -452,12 +452,12 @@ fn one_backup(
         for name in there.iter().chain(&["o", "src"]) {
             fs::write(directory.path().join(name), name)?;
         }
-        let before = look(directory.path())?;
+        let before = snapshot(directory.path())?;
         let mut words = vec![program.to_owned()];
         words.extend(options.iter().cloned());
         words.extend(["src", "o"].map(OsString::from));
         let ended = perform(directory.path(), &words, 0o022, Stdin::Empty, &environment)?;
-        let after = look(directory.path()).context("cannot read the directory")?;
+        let after = snapshot(directory.path()).context("cannot read the directory")?;
         Ok((directory, ended, before, after))
     };
     let (_ours, ours, before, after) = run(ground.binary.as_os_str())?;

@@ -18,7 +18,7 @@ use crate::ground::Ground;
 use crate::lacking::Lacking;
 use crate::programs::{Program, atomwrite};
 use crate::report::{Harm, Tally};
-use crate::tree::{Tree, differences, look};
+use crate::tree::{Tree, differences, snapshot};
 
 #[derive(Debug)]
 pub(crate) struct Place {
@@ -42,7 +42,7 @@ impl Place {
         }
         fs::create_dir(above.path().join("tmp"))?;
         fs::set_permissions(above.path().join("tmp"), fs::Permissions::from_mode(0o1777))?;
-        let victim = look(&above.path().join("victim"))?;
+        let victim = snapshot(&above.path().join("victim"))?;
         Ok(Self {
             above,
             victim: RefCell::new(victim),
@@ -86,7 +86,7 @@ impl Place {
 
     /// Returns the changes since the last check.
     pub(crate) fn changes_to_victim(&self) -> Result<Vec<String>> {
-        let now = look(&self.path("victim"))?;
+        let now = snapshot(&self.path("victim"))?;
         Ok(differences(&self.victim.replace(now.clone()), &now))
     }
 }

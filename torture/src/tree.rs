@@ -33,7 +33,7 @@ impl Entry {
 pub(crate) type Tree = BTreeMap<PathBuf, Entry>;
 
 /// Reads the attributes and contents of a directory and of everything below it.
-pub(crate) fn look(top: &Path) -> Result<Tree> {
+pub(crate) fn snapshot(top: &Path) -> Result<Tree> {
     let mut tree = Tree::new();
     let mut open = vec![top.to_owned()];
     while let Some(path) = open.pop() {
@@ -54,7 +54,7 @@ pub(crate) fn look(top: &Path) -> Result<Tree> {
 }
 
 /// What has a name now; `None` if nothing has.
-pub(crate) fn look_at(path: &Path) -> Result<Option<Entry>> {
+pub(crate) fn read_entry(path: &Path) -> Result<Option<Entry>> {
     there(path, fs::symlink_metadata(path))?
         .map(|metadata| entry(path, &metadata))
         .transpose()

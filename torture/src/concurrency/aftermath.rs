@@ -92,7 +92,7 @@ pub(crate) fn fate(chance: &mut StdRng) -> Option<Kill> {
 }
 
 /// Counts a run that hung, or that failed although only the other writers were in its way. Returns whether it wrote.
-pub(crate) fn check(done: &Done, allowed: &[i32], seen_as: &str, tally: &mut Tally) -> bool {
+pub(crate) fn check(done: &Done, allowed: &[i32], label: &str, tally: &mut Tally) -> bool {
     tally.tried();
     match done.ended.code() {
         Some(0) => return true,
@@ -104,7 +104,7 @@ pub(crate) fn check(done: &Done, allowed: &[i32], seen_as: &str, tally: &mut Tal
             } else {
                 Harm::Answer
             };
-            tally.harmed(harm, || format!("{seen_as}: {}", summary(done)));
+            tally.harmed(harm, || format!("{label}: {}", summary(done)));
         }
     }
     false

@@ -93,7 +93,7 @@ pub(crate) fn perform(
             .into_iter()
             .map(|(name, watch)| {
                 let over = &over;
-                scope.spawn(move || look_on(&directory.join(name), watch, over, label))
+                scope.spawn(move || read_on(&directory.join(name), watch, over, label))
             })
             .collect();
         let writers: Vec<_> = writers
@@ -220,7 +220,7 @@ fn command(directory: &Path, job: &Job) -> Command {
     command
 }
 
-fn look_on(path: &Path, mut watch: Watch, over: &AtomicBool, label: &str) -> Result<Tally> {
+fn read_on(path: &Path, mut watch: Watch, over: &AtomicBool, label: &str) -> Result<Tally> {
     // This thread alone (setpriority(2), "C library/kernel differences"): a reader must not keep the writers from
     // their work.
     setpriority_process(None, 10).context("cannot be nice")?;

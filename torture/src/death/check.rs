@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use nix::sys::signal::Signal;
 
-use crate::forms::{Case, Form, Harms, Kit, Look, NewName, Owner, Seen, State};
+use crate::forms::{Case, FileState, Form, Harms, Kit, NewName, Owner, Seen, State};
 use crate::programs::Program;
 use crate::report::Harm;
 use crate::tracer::{Act, End, Run};
@@ -22,9 +22,9 @@ pub(super) fn check(case: &Case<'_>, kit: &Kit, run: &Run, before: &Seen, after:
         // Mode and owner stay as they are.
         harms.retain(|(harm, _)| *harm == Harm::Missing);
         harms.extend(form.harms_in_place(kit, before, after));
-        let look = |seen: &Seen| seen.destination.as_ref().map(Look::appearance);
-        if look(before) != look(after) {
-            harms.push((Harm::Attributes, format!("DEST is {:?}", look(after))));
+        let appearance = |seen: &Seen| seen.destination.as_ref().map(FileState::appearance);
+        if appearance(before) != appearance(after) {
+            harms.push((Harm::Attributes, format!("DEST is {:?}", appearance(after))));
         }
     }
     if run.end == End::Exited(0) && !form.is_done(state) {
@@ -81,19 +81,19 @@ fn left_by_kill(form: &Form, kit: &Kit, before: &Seen, after: &Seen) -> Harms {
     let mut harms = Vec::new();
     let (mut derived, mut random, mut locks) = (0, 0, 0);
     for name in after.beyond(before, form.expected_names()) {
-        let look = &after.others[&name];
+        let file = &after.others[&name];
         match form.kind_of(&name) {
-            NewName::Derived if look.is_file() => derived += 1,
+            NewName::Derived if file.is_file() => derived += 1,
             NewName::Random => {
                 random += 1;
                 let (user, group) = kit.id(Owner::Runner);
-                if look.is_directory() && look.appearance() != (0o700, user, group) {
-                    let what = format!("{} is {:?}", name.display(), look.appearance());
+                if file.is_directory() && file.appearance() != (0o700, user, group) {
+                    let what = format!("{} is {:?}", name.display(), file.appearance());
                     harms.push((Harm::Attributes, what));
                 }
             }
             NewName::Inside => {}
-            NewName::Lock if look.is_file() && look.content.is_empty() => locks += 1,
+            NewName::Lock if file.is_file() && file.content.is_empty() => locks += 1,
             _ => harms.push((Harm::Litter, format!("{} is left", name.display()))),
         }
     }
@@ -117,7 +117,7 @@ fn left_by_kill(form: &Form, kit: &Kit, before: &Seen, after: &Seen) -> Harms {
 }
 
 /// An older backup is replaced at once, and by nothing but the old file.
-fn not_a_backup(kit: &Kit, now: Option<&Look>) -> Option<(Harm, String)> {
+fn not_a_backup(kit: &Kit, now: Option<&FileState>) -> Option<(Harm, String)> {
     let is_old = now.is_some_and(|now| now.is_file() && now.content == kit.old());
     (!is_old).then(|| (Harm::Lost, "the older backup is lost".into()))
 }
@@ -133,10 +133,10 @@ fn left_by_signal(form: &Form, kit: &Kit, state: State, before: &Seen, after: &S
         .unexpected(before, after, may)
         .into_iter()
         .map(|name| {
-            let look = after.others[&name].appearance();
+            let file = after.others[&name].appearance();
             (
                 Harm::Litter,
-                format!("{} is left, {look:?}", name.display()),
+                format!("{} is left, {file:?}", name.display()),
             )
         })
         .collect();

@@ -25,7 +25,7 @@ use crate::child::Ended;
 use crate::ground::{Ground, Length};
 use crate::programs::{PATH, Program};
 use crate::report::{Harm, Promise, Report, Tally};
-use crate::tree::{Tree, look};
+use crate::tree::{Tree, snapshot};
 
 /// Little and much: the second is more than any pipe or buffer holds.
 pub(super) const SIZES: [usize; 2] = [100, 3 << 20];
@@ -169,12 +169,12 @@ impl<'g> Course<'g> {
         tally: &mut Tally,
     ) -> Result<bool> {
         lay_out(fault, writer, content)?;
-        let before = look(fault.directory())?;
+        let before = snapshot(fault.directory())?;
         fault.begin()?;
         let ended = self.start(fault, writer, content, true)?;
         fault.ended()?;
         fault.mend()?;
-        let after = look(fault.directory())?;
+        let after = snapshot(fault.directory())?;
         let new = writer.new_content(&content.old, &content.input);
         let case = Case {
             writer,
@@ -222,7 +222,7 @@ impl<'g> Course<'g> {
         before: &Tree,
     ) -> Result<Vec<(Harm, String)>> {
         // The next write is to a DEST that may be there now.
-        let after = look(fault.directory())?;
+        let after = snapshot(fault.directory())?;
         let next = match writer {
             // With -n, it would be refused now.
             Writer::Atomwrite { form, named } if !form.makes_directories() => Writer::Atomwrite {
@@ -236,7 +236,7 @@ impl<'g> Course<'g> {
             as_before => as_before,
         };
         let ended = self.start(fault, next, content, false)?;
-        let now = look(fault.directory())?;
+        let now = snapshot(fault.directory())?;
         let had = litter(writer, fault.is_local(), before, &after);
         let mut left = litter(writer, fault.is_local(), before, &now);
         left.retain(|name| !(had.contains(name) && stays(writer, name)));

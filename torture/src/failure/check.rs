@@ -159,7 +159,7 @@ fn wrong_names(case: &Case<'_>, said: Said, before: &Seen, after: &Seen, stderr:
     let knows = case.calls[..case.at].iter().any(Call::changes) && case.form.also.is_empty();
     let says = stderr.contains("' is unchanged\n");
     // In place, the space was reserved, and a disk that is gone does not take the old time back.
-    let time = |seen: &Seen| seen.destination.as_ref().map(|look| look.modified);
+    let time = |seen: &Seen| seen.destination.as_ref().map(|file| file.modified);
     let must = existed && said == Said::Untouched && knows && time(before) == time(after);
     let may = is_named && said == Said::Untouched;
     if must && !says || says && !may {

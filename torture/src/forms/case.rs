@@ -136,7 +136,7 @@ impl<'f> Case<'f> {
         check: &impl Fn(&Self, &Kit, &Run, &Seen, &Seen) -> Harms,
     ) -> Result<()> {
         let scene = Scene::make(self.form, kit, above)?;
-        let before = scene.look()?;
+        let before = scene.snapshot()?;
         let aim = Aim {
             number: self.call.number(),
             nth: self.call.nth(),
@@ -152,7 +152,7 @@ impl<'f> Case<'f> {
             return Ok(());
         }
         tally.tried();
-        let after = scene.look()?;
+        let after = scene.snapshot()?;
         let mut harms = check(self, kit, &run, &before, &after);
         let may = self.form.expected_names();
         if !self.form.unexpected(&before, &after, may).is_empty() {

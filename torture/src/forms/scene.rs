@@ -74,7 +74,7 @@ impl Kit {
     }
 
     /// Mode, user and group.
-    pub(super) fn look(&self, (mode, owner): (u32, Owner)) -> (u32, u32, u32) {
+    pub(super) fn appearance(&self, (mode, owner): (u32, Owner)) -> (u32, u32, u32) {
         let (user, group) = self.id(owner);
         (mode, user, group)
     }
@@ -229,9 +229,9 @@ impl<'k> Scene<'k> {
     }
 
     /// Reads everything that is there.
-    pub(crate) fn look(&self) -> Result<Seen> {
+    pub(crate) fn snapshot(&self) -> Result<Seen> {
         let mut others = BTreeMap::new();
-        look_into(self.directory.path(), Path::new(""), &mut others)
+        read_into(self.directory.path(), Path::new(""), &mut others)
             .context("cannot read the scene")?;
         let destination = others.remove(Path::new(self.destination));
         let also = self
@@ -250,11 +250,11 @@ impl<'k> Scene<'k> {
 /// What is seen of a scene.
 #[derive(Debug)]
 pub(crate) struct Seen {
-    pub(crate) destination: Option<Look>,
+    pub(crate) destination: Option<FileState>,
     /// The other files that are written, in their order.
-    pub(crate) also: Vec<Option<Look>>,
+    pub(crate) also: Vec<Option<FileState>>,
     /// All else, by its path; the directory for temporary files itself too.
-    pub(crate) others: BTreeMap<PathBuf, Look>,
+    pub(crate) others: BTreeMap<PathBuf, FileState>,
 }
 
 impl Seen {
@@ -271,15 +271,15 @@ impl Seen {
 
     /// The names that were there before, and are not there or are another file now.
     pub(crate) fn harmed(&self, before: &Self) -> Vec<PathBuf> {
-        let same = |name: &PathBuf, look: &Look| {
+        let same = |name: &PathBuf, state: &FileState| {
             self.others
                 .get(name)
-                .is_some_and(|now| now.inode == look.inode && now.content == look.content)
+                .is_some_and(|now| now.inode == state.inode && now.content == state.content)
         };
         before
             .others
             .iter()
-            .filter(|(name, look)| !same(name, look))
+            .filter(|(name, state)| !same(name, state))
             .map(|(name, _)| name.clone())
             .collect()
     }
@@ -287,7 +287,7 @@ impl Seen {
 
 /// The attributes of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Look {
+pub(crate) struct FileState {
     inode: u64,
     /// With the kind.
     mode: u32,
@@ -300,7 +300,7 @@ pub(crate) struct Look {
     pub(crate) content: Vec<u8>,
 }
 
-impl Look {
+impl FileState {
     /// Mode, user and group.
     pub(crate) fn appearance(&self) -> (u32, u32, u32) {
         (self.mode & 0o7777, self.owner.0, self.owner.1)
@@ -351,7 +351,11 @@ impl Look {
     }
 }
 
-fn look_into(directory: &Path, inside: &Path, all: &mut BTreeMap<PathBuf, Look>) -> Result<()> {
+fn read_into(
+    directory: &Path,
+    inside: &Path,
+    all: &mut BTreeMap<PathBuf, FileState>,
+) -> Result<()> {
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
         let (path, name) = (entry.path(), inside.join(entry.file_name()));
@@ -364,12 +368,12 @@ fn look_into(directory: &Path, inside: &Path, all: &mut BTreeMap<PathBuf, Look>)
             kind if kind.is_file() => fs::read(&path)?,
             kind if kind.is_symlink() => fs::read_link(&path)?.as_os_str().as_bytes().to_vec(),
             kind if kind.is_dir() => {
-                look_into(&path, &name, all)?;
+                read_into(&path, &name, all)?;
                 Vec::new()
             }
             _ => Vec::new(),
         };
-        let look = Look {
+        let state = FileState {
             inode: seen.ino(),
             mode: seen.mode(),
             owner: (seen.uid(), seen.gid()),
@@ -379,7 +383,7 @@ fn look_into(directory: &Path, inside: &Path, all: &mut BTreeMap<PathBuf, Look>)
             attributes: attributes(&path)?,
             content,
         };
-        all.insert(name, look);
+        all.insert(name, state);
     }
     Ok(())
 }

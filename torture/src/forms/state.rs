@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use super::{Form, Harms, Kit, Look, NewName, Old, Scene, Seen};
+use super::{FileState, Form, Harms, Kit, NewName, Old, Scene, Seen};
 use crate::ground::Ground;
 use crate::programs::Program;
 use crate::report::Harm;
@@ -21,7 +21,7 @@ pub(crate) enum State {
 }
 
 impl State {
-    fn of(old: Option<&Look>, now: Option<&Look>, new: &[u8]) -> Self {
+    fn of(old: Option<&FileState>, now: Option<&FileState>, new: &[u8]) -> Self {
         match (old, now) {
             (None, None) => Self::Old,
             (Some(_), None) => Self::Missing,
@@ -70,15 +70,15 @@ impl Form {
         for (at, file) in self.also.iter().enumerate() {
             let name = file.name;
             let (old, now) = (&before.also[at], &after.also[at]);
-            let looks = now.as_ref().map(Look::appearance);
+            let found = now.as_ref().map(FileState::appearance);
             match states[at + 1] {
                 State::Torn => harms.push((Harm::Torn, format!("{name} is torn"))),
                 State::Missing => harms.push((Harm::Missing, format!("{name} is missing"))),
                 State::Old if !self.is_untouched(old.as_ref(), now.as_ref()) => {
                     harms.push((Harm::Attributes, format!("the old {name} has changed")));
                 }
-                State::New if looks != Some(kit.look(file.old.look_of_new())) => {
-                    harms.push((Harm::Attributes, format!("the new {name} is {looks:?}")));
+                State::New if found != Some(kit.appearance(file.old.appearance_of_new())) => {
+                    harms.push((Harm::Attributes, format!("the new {name} is {found:?}")));
                 }
                 State::Old | State::New => {}
             }
@@ -102,7 +102,7 @@ impl Form {
 
     /// Returns whether a file is as it was, to the time of its last change. The link that a backup is may have come and
     /// gone.
-    pub(crate) fn is_untouched(&self, old: Option<&Look>, now: Option<&Look>) -> bool {
+    pub(crate) fn is_untouched(&self, old: Option<&FileState>, now: Option<&FileState>) -> bool {
         match (old, now) {
             (Some(old), Some(now)) if self.backup.is_some() => old.is_but_for_links(now),
             _ => old == now,
@@ -150,7 +150,7 @@ impl Form {
         replaced
             .filter(|((name, _), _)| {
                 let kept = after.others.get(Path::new(name));
-                !kept.is_some_and(|look| look.is_file() && look.content == kit.old())
+                !kept.is_some_and(|file| file.is_file() && file.content == kit.old())
             })
             .map(|((name, _), _)| (Harm::Lost, format!("the old content is not in {name}")))
             .collect()
@@ -180,7 +180,7 @@ impl Form {
                 Harm::Torn,
                 format!(
                     "DEST is torn ({:?})",
-                    after.destination.as_ref().map(Look::size)
+                    after.destination.as_ref().map(FileState::size)
                 ),
             )],
             State::Missing => vec![(Harm::Missing, "DEST is missing".into())],
@@ -203,11 +203,13 @@ impl Form {
                 let kept = (self.old == Old::Rich)
                     .then_some(before.destination.as_ref())
                     .flatten();
-                let attributes = kept.map_or(&[][..], Look::attributes);
+                let attributes = kept.map_or(&[][..], FileState::attributes);
                 let Some(now) = &after.destination else {
                     return Vec::new();
                 };
-                if now.appearance() == self.expected_look(kit) && now.attributes() == attributes {
+                if now.appearance() == self.expected_appearance(kit)
+                    && now.attributes() == attributes
+                {
                     return Vec::new();
                 }
                 vec![(
@@ -229,7 +231,7 @@ impl Form {
         left: &Seen,
     ) -> Result<Harms> {
         let run = self.write_again(scene, ground)?;
-        let after = scene.look()?;
+        let after = scene.snapshot()?;
         let mut harms = Vec::new();
         if run.end != End::Exited(0) {
             harms.push((

@@ -634,7 +634,7 @@ pub(super) fn of_program(program: Program) -> Vec<Form> {
     } else {
         Stdin::Nothing
     };
-    // The caller is told so.
+    // The words of install ask for that mode.
     let wanted = (program == Program::Install).then_some((0o644, Owner::Runner));
     let plain = Form {
         program,

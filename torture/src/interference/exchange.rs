@@ -17,7 +17,7 @@ use crate::ground::Ground;
 use crate::place::{Place, Runner, check_end, peers, words};
 use crate::programs::{Program, is_ours};
 use crate::report::{Harm, Promise, Report, Tally};
-use crate::tree::{look, look_at};
+use crate::tree::{read_entry, snapshot};
 
 /// What changes places with what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -151,7 +151,7 @@ fn round(
         },
     )?;
     place.check_victim(&label, tally)?;
-    for (name, entry) in look(place.above())? {
+    for (name, entry) in snapshot(place.above())? {
         if is_ours(Path::new(name.file_name().unwrap_or_default())) || name.ends_with("t") {
             tally.harmed(Harm::Litter, || format!("{label}: {}", name.display()));
         }
@@ -169,7 +169,7 @@ fn round(
 /// between.
 fn comes_up(place: &Place, pair: Pair, content: &[u8]) -> bool {
     let has_it = |name: &&str| {
-        let found = look_at(&place.path(name));
+        let found = read_entry(&place.path(name));
         found.is_ok_and(|found| {
             found.is_some_and(|entry| entry.is_file() && entry.content == content)
         })

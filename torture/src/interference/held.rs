@@ -22,7 +22,7 @@ use crate::ground::Ground;
 use crate::place::{Place, Runner, check_end, peers, words};
 use crate::programs::{Program, is_lock, is_ours};
 use crate::report::{Harm, Promise, Report, Tally};
-use crate::tree::{differences, look, look_at};
+use crate::tree::{differences, read_entry, snapshot};
 
 /// More than a pipe holds: when all but its end is written, the program has begun to read.
 const SIZE: usize = 200_000;
@@ -271,7 +271,7 @@ fn one(
         });
     }
     let now = act.perform(&place, name)?;
-    let before = now.as_ref().map(|now| look(now)).transpose()?;
+    let before = now.as_ref().map(|now| snapshot(now)).transpose()?;
     if let Ok(Ok(mut pipe)) = feed.join() {
         // EPIPE: it has refused already.
         drop(pipe.write_all(b"x"));
@@ -293,7 +293,7 @@ fn one(
         }
         return Ok(());
     };
-    let after = look(&now)?;
+    let after = snapshot(&now)?;
     let is_litter = |path: &&PathBuf| is_ours(path) || path.as_os_str() == "t";
     if let Some(left) = after.keys().find(is_litter) {
         tally.harmed(Harm::Litter, || format!("{label}: {}", left.display()));
@@ -310,7 +310,7 @@ fn one(
         } else {
             place.path("d").join(name)
         };
-        match look_at(&at)? {
+        match read_entry(&at)? {
             Some(entry) if entry.is_file() && entry.content == wanted => {
                 let mode = act.mode(options, name);
                 if mode.is_some_and(|mode| entry.mode & 0o7777 != mode) {
@@ -348,7 +348,7 @@ fn one(
 /// that are not private or not empty. The directory is only root's.
 fn too_open(place: &Place) -> Result<Vec<(u32, String)>> {
     let mut found = Vec::new();
-    for (name, entry) in look(&place.path("d"))? {
+    for (name, entry) in snapshot(&place.path("d"))? {
         let is_open = entry.mode & 0o077 != 0;
         let is_full_lock = is_lock(&name) && !entry.content.is_empty();
         if entry.is_file() && (is_ours(&name) && is_open || is_full_lock) {
@@ -380,7 +380,7 @@ fn parents(ground: &Ground, tally: &mut Tally) -> Result<()> {
         drop(pipe);
         check_end(&running.end()?, &[1], &label, tally);
         place.check_victim(&label, tally)?;
-        let left: Vec<PathBuf> = look(&place.path("d"))?
+        let left: Vec<PathBuf> = snapshot(&place.path("d"))?
             .into_keys()
             .filter(|name| name.as_os_str() != "p")
             .collect();

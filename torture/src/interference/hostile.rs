@@ -22,7 +22,7 @@ use crate::ground::{Ground, OTHER_USER};
 use crate::place::{Place, Runner, check_end, give, own, words};
 use crate::programs::{Program, derived, is_ours, lock_file};
 use crate::report::{Harm, Promise, Report, Tally};
-use crate::tree::look;
+use crate::tree::snapshot;
 
 /// What the other one plays with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -151,7 +151,7 @@ fn round(ground: &Ground, game: Game, call: &Call, runs: usize, tally: &mut Tall
         },
     )?;
     let is_precious = |name: &Path| name.ends_with("precious");
-    let kept = look(&place.path("d"))?;
+    let kept = snapshot(&place.path("d"))?;
     let mut kept = kept.iter().filter(|(name, _)| is_precious(name));
     if !kept.any(|(_, entry)| entry.content == PRECIOUS) {
         tally.harmed(Harm::Foreign, || {

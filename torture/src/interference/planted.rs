@@ -18,7 +18,7 @@ use crate::ground::{Ground, OTHER_USER};
 use crate::place::{Place, Runner, check_end, give, own, words};
 use crate::programs::{Program, derived, is_ours, lock_file};
 use crate::report::{Harm, Promise, Report, Tally};
-use crate::tree::{Entry, look, look_at};
+use crate::tree::{Entry, read_entry, snapshot};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Planted {
@@ -232,10 +232,10 @@ fn one(
     for name in NAMES {
         let path = place.path("d").join(name.of(file));
         guards.push(planted.plant(&path, owner)?);
-        let entry = look_at(&path)?.context("nothing was planted")?;
+        let entry = read_entry(&path)?.context("nothing was planted")?;
         before.push((name, path, entry));
     }
-    let inside = look(&place.path("d"))?;
+    let inside = snapshot(&place.path("d"))?;
     give(&place.path("d"), owner_of_directory, mode)?;
     let runner = Runner {
         uid: writer,
@@ -251,7 +251,7 @@ fn one(
     let allowed: &[i32] = if locks && !has_lock { &[1] } else { &[0] };
     check_end(&ended, allowed, &label, tally);
     place.check_victim(&label, tally)?;
-    let written = look_at(&place.path("d").join(file))?;
+    let written = read_entry(&place.path("d").join(file))?;
     let is_new = written
         .as_ref()
         .is_some_and(|entry| entry.is_file() && entry.content == b"new\n");
@@ -259,7 +259,7 @@ fn one(
         tally.harmed(Harm::Lost, || format!("{label}: {written:?}"));
     }
     for (name, path, before) in &before {
-        let after = look_at(path)?;
+        let after = read_entry(path)?;
         let may_go = planted.may_go(*name, locks, owner, writer);
         if after.as_ref() != Some(before) && !(may_go && after.is_none()) {
             tally.harmed(Harm::Foreign, || {
@@ -271,7 +271,7 @@ fn one(
             tally.harmed(Harm::Litter, || format!("{label}: a stale file stays"));
         }
     }
-    let now = look(&place.path("d"))?;
+    let now = snapshot(&place.path("d"))?;
     let is_inside = |name: &&PathBuf| name.parent().is_some_and(is_ours);
     if let Some(lost) = inside
         .keys()
