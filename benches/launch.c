@@ -1,19 +1,19 @@
 /*
- * Runs what a line of shell would run, without the shell, and says when each process began and ended and how much
+ * Runs the processes of a line of shell, without the shell, and prints when each process began and ended and how much
  * memory it had at its peak.
  *
  *     launch WORD...
  *
  * A WORD is part of a command, or one of these, as in a shell:
  *     |       the next command reads what this one writes
- *     &&      the next command begins when this one has ended well
+ *     &&      the next command begins when this one has exited with status 0
  *     < FILE  > FILE
  *     << N    stdin is a pipe that already holds N bytes and has no writer (N <= 65536)
  * Other stdins and stdouts are /dev/null. On stdout, for each process:
  *     BEGAN ENDED (ns, CLOCK_MONOTONIC) PEAK (KiB) PROGRAM
  *
- * The clock runs from before the first vfork until the last wait4 has returned. It is a program of its own, static and
- * small, because the peak that wait4 reports includes what a process had before exec, which is its parent's memory.
+ * The time is from before the first vfork until the last wait4 has returned. This is a separate program, static and
+ * small, because the peak that wait4 reports includes the memory of the process before exec, which is its parent's.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -64,7 +64,7 @@ static int full_pipe(size_t bytes)
 	return ends[0];
 }
 
-/* Between vfork and exec: system calls only, and nothing that the parent could miss. */
+/* Between vfork and exec: only system calls, and no change to memory that the parent uses. */
 static void become(const struct process *process, int in, int out)
 {
 	if (process->from)
@@ -91,7 +91,7 @@ static pid_t spawn(const struct process *process, int in, int out)
 	return pid;
 }
 
-/* Starts the processes of one pipeline and waits for them all; gives the first one after it. */
+/* Starts the processes of one pipeline and waits for them all. Returns the first process after it. */
 static struct process *run(struct process *first)
 {
 	struct process *process = first;
