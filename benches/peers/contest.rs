@@ -128,7 +128,7 @@ pub(crate) fn run(
     Ok(Outcome::of(work, &all))
 }
 
-/// The order of a round: each begins in its turn, and every second round goes backwards.
+/// Returns the order of a round: each begins in its turn, and every second round goes backwards.
 fn turns(round: usize, many: usize) -> Vec<usize> {
     let mut turns: Vec<usize> = (0..many).map(|n| (n + round / 2) % many).collect();
     if round % 2 == 1 {

@@ -55,7 +55,7 @@ const FILE_NONE: &str = "256 MiB file, no fsync";
 const MANY_FULL: &str = "2,000 files of 4 KiB, full sync";
 const MANY_XFS: &str = "the same on xfs";
 
-/// A limit for many files in one run.
+/// Returns a limit for many files in one run.
 const fn together(
     what: &'static str,
     place: Place,

@@ -38,7 +38,7 @@ text{fill:#e6edf3}.faint{fill:#9198a1}
 .faster{color:#58a6ff}.slower{color:#ffa657}
 }";
 
-/// How atomwrite compares with other programs.
+/// Draws how atomwrite compares with other programs.
 pub(crate) fn speed(results: &Results) -> String {
     let mut body = text(
         MARGIN,
@@ -64,7 +64,7 @@ pub(crate) fn speed(results: &Results) -> String {
     )
 }
 
-/// How the time grows with the size, and with the number of files.
+/// Draws how the time grows with the size, and with the number of files.
 pub(crate) fn growth(results: &Results) -> String {
     let mut body = String::new();
     let mut y = 14.0;

@@ -75,7 +75,7 @@ impl Running {
         })
     }
 
-    /// What it reads, if that was to be a pipe; once.
+    /// Returns its stdin, if that is a pipe, the first time. Errors: it is no pipe, or was returned before.
     pub(crate) fn stdin(&mut self) -> Result<ChildStdin> {
         self.child.stdin.take().context("its stdin is no pipe")
     }
@@ -151,12 +151,12 @@ impl Running {
 }
 
 impl Ended {
-    /// Its exit status, if it has one.
+    /// Returns its exit status, if it has one.
     pub(crate) fn code(&self) -> Option<i32> {
         self.status.and_then(|status| status.code())
     }
 
-    /// The signal that it died by, if it did.
+    /// Returns the signal that it died by, if it did.
     pub(crate) fn signal(&self) -> Option<i32> {
         self.status.and_then(|status| status.signal())
     }
@@ -165,7 +165,7 @@ impl Ended {
         self.status.is_some_and(|status| status.success())
     }
 
-    /// What is wrong with that, if it should have worked.
+    /// Returns what is wrong with that, if it should have worked.
     pub(crate) fn harm(&self) -> Option<Harm> {
         match self.status {
             Some(status) if status.success() => None,
@@ -174,7 +174,7 @@ impl Ended {
         }
     }
 
-    /// Its messages.
+    /// Returns its messages.
     pub(crate) fn messages(&self) -> Cow<'_, str> {
         String::from_utf8_lossy(&self.stderr)
     }
@@ -202,7 +202,7 @@ pub(crate) fn tool(name: &str, words: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// A pipe that is read when all is over.
+/// Makes a pipe that is read at the end.
 fn messages() -> Result<(File, OwnedFd)> {
     let (reader, writer) = pipe2(OFlag::O_CLOEXEC).context("cannot make a pipe")?;
     fcntl(&writer, FcntlArg::F_SETPIPE_SZ(1 << 20)).context("cannot make a pipe longer")?;

@@ -50,7 +50,7 @@ impl Outcome {
 /// The report's row.
 pub(crate) const READERS: &str = "8 readers of a file with 200 writers";
 
-/// Prints how many random temporary names of killed runs stay, since the manual says that some do.
+/// Prints how many random temporary names of killed runs stay, because the manual says that some do.
 pub(crate) fn run(ground: &Ground, report: &mut Report) -> Result<()> {
     let mut random = 0;
     let mut add = |report: &mut Report, test, program, outcome: Outcome| {
@@ -141,7 +141,7 @@ fn many(ground: &Ground, report: &mut Report, random: &mut usize) -> Result<()> 
     Ok(())
 }
 
-/// How many runs each writer has, one after the other.
+/// Returns how many runs each writer has, one after the other.
 fn runs(ground: &Ground, program: Program) -> usize {
     match program {
         Program::Atomwrite => ground.many(1, 2),

@@ -146,7 +146,7 @@ pub(crate) enum NewName {
 }
 
 impl Form {
-    /// The content that DEST must have in the end.
+    /// Returns the content that DEST must have in the end.
     pub(crate) fn new_content<'k>(&self, kit: &'k Kit) -> Cow<'k, [u8]> {
         let input = kit.input(self.size);
         if self.words.contains(&"-a") && self.old != Old::Nothing {
@@ -155,7 +155,7 @@ impl Form {
         Cow::Borrowed(input)
     }
 
-    /// What the next write to the same DEST writes: its small input, or the SOURCEs once more.
+    /// Returns what the next write to the same DEST writes: its small input, or the SOURCEs once more.
     fn next_content<'k>(&self, kit: &'k Kit) -> &'k [u8] {
         kit.input(if self.also.is_empty() {
             Size::Small
@@ -164,7 +164,7 @@ impl Form {
         })
     }
 
-    /// The line that is run, for the report.
+    /// Returns the line that is run, for the report.
     pub(crate) fn shown(&self) -> String {
         format!(
             "{} ({}; {})",
@@ -238,8 +238,8 @@ impl Form {
         }
     }
 
-    /// The names that are new and are not among those that may be there. Where the filesystem is not known to be local,
-    /// a lock file stays.
+    /// Returns the names that are new and are not among those that may be there. Where the filesystem is not known to
+    /// be local, a lock file stays.
     pub(crate) fn unexpected(&self, before: &Seen, after: &Seen, may: &[&str]) -> Vec<PathBuf> {
         let mut names = after.beyond(before, may);
         if self.lacks == Lacks::Type && self.locks() {
@@ -248,7 +248,7 @@ impl Form {
         names
     }
 
-    /// What the new file must have: mode, user, group.
+    /// Returns what the new file must have: mode, user, group.
     pub(crate) fn expected_appearance(&self, kit: &Kit) -> (u32, u32, u32) {
         kit.appearance(self.wanted.unwrap_or(self.old.appearance_of_new()))
     }
@@ -287,7 +287,7 @@ impl Form {
         tracer::run(line, aim).with_context(|| format!("with {}", self.shown()))
     }
 
-    /// The next write to the same DEST: with the same words where another program has no others.
+    /// Returns the next write to the same DEST: with the same words where another program has no others.
     pub(crate) fn write_again(&self, scene: &Scene<'_>, ground: &Ground) -> Result<Run> {
         let (stdin, feed) = scene.small_stdin()?;
         let line = Line {
@@ -435,7 +435,7 @@ fn is_at_cwd(call: &Call) -> bool {
     call.argument(0) as i32 == libc::AT_FDCWD
 }
 
-/// A file that has no name yet is linked with a flag.
+/// Returns whether the call links a name. An unnamed file is linked with a flag.
 fn links_a_name(call: &Call) -> bool {
     is(call, libc::SYS_linkat) && call.argument(4) == 0
 }
@@ -444,7 +444,7 @@ fn renames_with(call: &Call, flag: u32) -> bool {
     is(call, libc::SYS_renameat2) && call.argument(4) & u64::from(flag) != 0
 }
 
-/// The forms of a program, each with the calls that it makes undisturbed.
+/// Returns the forms of a program, each with the calls that it makes undisturbed.
 fn rehearsed(program: Program, ground: &Ground, fields: &[Field]) -> Result<Vec<Rehearsed>> {
     let mut all = Vec::new();
     for form in of_program(program) {

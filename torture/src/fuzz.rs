@@ -134,7 +134,7 @@ fn search<S: Strategy>(
     Ok(tally)
 }
 
-/// A program that runs in a directory, with a umask, and with stdin as it is wanted.
+/// Runs a program in a directory, with a umask and the wanted stdin.
 fn perform(
     directory: &Path,
     words: &[OsString],
@@ -174,7 +174,7 @@ fn content(bytes: &[u8]) -> Result<File> {
     Ok(file)
 }
 
-/// The directory in which a call is made; its names come from the grammar.
+/// Returns the directory in which a call is made; its names come from the grammar.
 fn furnish(place: &Place) -> Result<PathBuf> {
     let d = place.path("d");
     fs::create_dir(d.join("dir"))?;
@@ -349,7 +349,7 @@ fn is_directory(tree: &Tree, name: &Path) -> bool {
         .is_some_and(|entry| entry.mode & libc::S_IFMT == libc::S_IFDIR)
 }
 
-/// A mode, what the file has, and the umask.
+/// Returns a mode, what the file has, and the umask.
 fn modes() -> impl Strategy<Value = (OsString, u32, u32)> {
     (
         mode(),

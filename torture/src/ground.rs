@@ -88,7 +88,7 @@ impl Ground {
         })
     }
 
-    /// A new, empty directory.
+    /// Returns a new, empty directory.
     pub(crate) fn directory(&self, name: &str) -> Result<TempDir> {
         Ok(tempfile::Builder::new()
             .prefix(name)
@@ -103,7 +103,7 @@ impl Ground {
         StdRng::seed_from_u64(self.seed ^ name)
     }
 
-    /// One of two numbers, by how much time there is.
+    /// Returns one of two numbers, by how much time there is.
     pub(crate) fn many(&self, short: usize, long: usize) -> usize {
         match self.length {
             Length::Short => short,

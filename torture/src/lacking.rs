@@ -56,7 +56,7 @@ impl Calls {
     }
 }
 
-/// A filter with which calls fail with an error, and do nothing.
+/// Returns a filter with which calls fail with an error, and do nothing.
 pub(crate) fn refusing(all: impl IntoIterator<Item = Calls>, errno: i32) -> Result<BpfProgram> {
     let mut rules = BTreeMap::new();
     for Calls { numbers, bits } in all {

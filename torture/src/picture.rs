@@ -63,7 +63,7 @@ impl Fate {
         })
     }
 
-    /// A bar and the share of both harms together.
+    /// Returns a bar and the share of both harms together.
     fn draw(self, x: u32, y: u32) -> String {
         let length = f64::from(LENGTH);
         let all = (self.gone + self.back).min(1.0);

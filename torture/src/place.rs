@@ -28,7 +28,7 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// The victim is root's, and no other user may write to it.
+    /// Makes the directories. The victim is root's, and no other user may write to it.
     pub(crate) fn make(ground: &Ground) -> Result<Self> {
         let above = ground.directory("place.")?;
         fs::set_permissions(above.path(), fs::Permissions::from_mode(0o755))?;
@@ -118,7 +118,7 @@ impl Runner {
 
     /// Starts it with a pipe for stdin.
     pub(crate) fn start(self, directory: &Path, words: &[OsString]) -> Result<Running> {
-        // A thread of its own, since a filter stays.
+        // A thread of its own, because a filter stays.
         let start = move || -> Result<Running> {
             if !self.unnamed_files {
                 Lacking::UnnamedFiles.begin()?;
@@ -153,13 +153,13 @@ pub(crate) fn check_end(ended: &Ended, allowed: &[i32], label: &str, tally: &mut
     }
 }
 
-/// The words of a call of atomwrite.
+/// Returns the words of a call of atomwrite.
 pub(crate) fn words(ground: &Ground, options: &[&str], destination: &str) -> Vec<OsString> {
     let words = ["--sync=none"].iter().chain(options);
     atomwrite(ground, words.chain([&destination]))
 }
 
-/// What others call to write `d/o`.
+/// Returns what others call to write `d/o`.
 pub(crate) fn peers() -> [(Program, Vec<OsString>); 2] {
     let words = |words: &[&str]| words.iter().map(OsString::from).collect();
     [

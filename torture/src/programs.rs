@@ -64,7 +64,7 @@ impl Program {
     }
 
     /// Returns the words that write `o` in the current directory. `cp` and `install` read the file `src`, all others
-    /// stdin, which has to be given the same bytes.
+    /// stdin, which must be given the same bytes.
     pub(crate) fn words(self, ground: &Ground) -> Vec<OsString> {
         let words = |words: &[&str]| words.iter().map(OsString::from).collect();
         match self {

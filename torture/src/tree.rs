@@ -53,7 +53,7 @@ pub(crate) fn snapshot(top: &Path) -> Result<Tree> {
     Ok(tree)
 }
 
-/// What has a name now; `None` if nothing has.
+/// Returns what has a name now; `None` if nothing has.
 pub(crate) fn read_entry(path: &Path) -> Result<Option<Entry>> {
     there(path, fs::symlink_metadata(path))?
         .map(|metadata| entry(path, &metadata))
@@ -86,7 +86,7 @@ fn entry(path: &Path, metadata: &Metadata) -> Result<Entry> {
     })
 }
 
-/// The first names that differ, for an example.
+/// Returns the first names that differ, for an example.
 pub(crate) fn differences(before: &Tree, after: &Tree) -> Vec<String> {
     let mut names: Vec<&PathBuf> = before.keys().chain(after.keys()).collect();
     names.sort();

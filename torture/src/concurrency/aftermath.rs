@@ -61,7 +61,7 @@ fn names(directory: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// What a run is, in an example: its writer, its number, its words, when it was to be killed.
+/// Returns what a run is, in an example: its writer, its number, its words, when it was to be killed.
 pub(crate) fn summary(done: &Done) -> String {
     let Stamp { writer, number } = done.job.stamp;
     let kill = done
@@ -110,13 +110,13 @@ pub(crate) fn check(done: &Done, allowed: &[i32], label: &str, tally: &mut Tally
     false
 }
 
-/// The words of a program that writes `o`, with a file of its own to read, if it reads one.
+/// Returns the words of a program that writes `o`, with a file of its own to read, if it reads one.
 pub(crate) fn words_for(program: Program, ground: &Ground, source: &str) -> Vec<OsString> {
     let own = |word: OsString| if word == "src" { source.into() } else { word };
     program.words(ground).into_iter().map(own).collect()
 }
 
-/// The words of a run of atomwrite. The disk is mostly not waited for, since that is not what is tested here.
+/// Returns the words of a run of atomwrite. The disk is mostly not waited for, because that is not what is tested here.
 pub(crate) fn ours(ground: &Ground, chance: &mut StdRng, words: &[&str]) -> Vec<OsString> {
     let sync = match chance.random_range(0..20) {
         0 => "--sync=full",
@@ -168,8 +168,8 @@ impl<'a> Scene<'a> {
         })
     }
 
-    /// All writers, each with so many runs. `task` says what a run does, given whose it is and where its source will
-    /// be. Every fourth writer has no O_TMPFILE.
+    /// Returns all writers, each with its runs. `task` says what a run does, given whose it is and where its source
+    /// will be. Every fourth writer has no O_TMPFILE.
     pub(crate) fn writers(
         &mut self,
         runs: usize,
@@ -199,7 +199,7 @@ impl<'a> Scene<'a> {
         Ok(writers)
     }
 
-    /// Has all of them at work; `reader` says what each of the readers reads, and what it thinks of it.
+    /// Runs all writers. `reader` returns the file of a reader, and its check.
     pub(crate) fn perform(
         &self,
         writers: Vec<Writer>,
@@ -275,7 +275,7 @@ fn clear_up(
     litter(place, expected, may_stay, &label, tally)
 }
 
-/// One more write, alone. Gives whether it was done.
+/// Writes once more, alone. Returns whether that succeeded.
 pub(crate) fn once_more(place: &Place, job: Job, label: &str, tally: &mut Tally) -> Result<bool> {
     let writer = Writer {
         jobs: vec![job],
@@ -286,7 +286,7 @@ pub(crate) fn once_more(place: &Place, job: Job, label: &str, tally: &mut Tally)
     Ok(done.iter().all(|done| check(done, &[], &label, tally)))
 }
 
-/// Counts names that must not be there. Returns how many there are that may stay; a directory among them has to be
+/// Counts names that must not be there. Returns how many there are that may stay; a directory among them must be
 /// private.
 pub(crate) fn litter(
     place: &Place,
@@ -344,7 +344,7 @@ pub(crate) fn shown(content: &[u8]) -> String {
     format!("{} bytes, {}", content.len(), head.join(" "))
 }
 
-/// What is there before.
+/// Returns what is there before.
 pub(crate) fn before() -> Vec<u8> {
     make(BEFORE, SMALLEST)
 }

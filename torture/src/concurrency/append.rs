@@ -39,7 +39,7 @@ fn read(line: &str) -> Option<(Stamp, usize)> {
     (self::line(stamp, at, length).strip_suffix('\n') == Some(line)).then_some((stamp, at))
 }
 
-/// What has been seen stays, and there is no half of a line.
+/// Checks that what has been seen stays, and that no line is partial.
 fn watch() -> Watch {
     let mut before = Vec::new();
     Box::new(move |content| {

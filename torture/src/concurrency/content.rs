@@ -59,7 +59,7 @@ pub(crate) fn read(content: &[u8]) -> Option<Stamp> {
     })
 }
 
-/// Of all but the checksum itself, eight bytes at a time: readers have to be quick.
+/// Returns the checksum of everything else, eight bytes at a time, because readers must be fast.
 fn checksum(content: &[u8]) -> u32 {
     let (before, after) = (&content[..HEAD - 4], &content[HEAD..]);
     let chunks = before.chunks(8).chain(after.chunks(8));

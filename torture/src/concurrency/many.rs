@@ -74,7 +74,7 @@ impl Form {
     }
 }
 
-/// A content says of which name it is, too.
+/// The content also names its file.
 fn stamp(writer: u16, run: u16, at: u16) -> Stamp {
     Stamp {
         writer,
@@ -111,7 +111,7 @@ fn watch(at: u16, mut was_there: bool, form: Form) -> Watch {
     })
 }
 
-/// A run of `-t` with sources of its own, which are made.
+/// Makes the sources of a run of `-t`, and returns the run.
 fn job_of_set(
     ground: &Ground,
     place: &Place,
@@ -137,7 +137,7 @@ fn job_of_set(
     })
 }
 
-/// A run that writes one of the files.
+/// Returns a run that writes one of the files.
 fn job_of_one(ground: &Ground, (writer, run): (u16, u16), chance: &mut StdRng) -> Job {
     let at = chance.random_range(0..NAMES_NUMBER);
     let stamp = stamp(writer, run, at);

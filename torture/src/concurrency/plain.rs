@@ -66,7 +66,7 @@ impl Form {
     }
 }
 
-/// A size of which the small ones are as likely as the large ones.
+/// Returns a size of which the small ones are as likely as the large ones.
 fn some_size(chance: &mut StdRng) -> usize {
     let most = chance.random_range(SMALLEST.ilog2()..=LARGEST.ilog2());
     chance.random_range(SMALLEST..=(2 << most).min(LARGEST))

@@ -116,14 +116,14 @@ fn left_by_kill(form: &Form, kit: &Kit, before: &Seen, after: &Seen) -> Harms {
     harms
 }
 
-/// An older backup is replaced at once, and by nothing but the old file.
+/// Checks that an older backup is replaced in one step, and only by the old file.
 fn not_a_backup(kit: &Kit, now: Option<&FileState>) -> Option<(Harm, String)> {
     let is_old = now.is_some_and(|now| now.is_file() && now.content == kit.old());
     (!is_old).then(|| (Harm::Lost, "the older backup is lost".into()))
 }
 
-/// All is as it was, or as it is after a run without a signal. In place, an older backup can have been replaced by the
-/// old file, though DEST is not overwritten any more.
+/// Checks that everything is as it was, or as it is after a run without a signal. In place, an older backup can have
+/// been replaced by the old file, though DEST is not overwritten any more.
 fn left_by_signal(form: &Form, kit: &Kit, state: State, before: &Seen, after: &Seen) -> Harms {
     let (may, must): (&[&str], &[&str]) = match state {
         State::New => (form.expected_names(), form.expected_names()),

@@ -25,9 +25,9 @@ pub(super) struct Case<'c> {
     pub(super) expect: Expect,
     /// Whether temporary names and lock files may stay.
     pub(super) keeps_names: bool,
-    /// Whether an older backup has to be what it was after a failure.
+    /// Whether an older backup must be what it was after a failure.
     pub(super) keeps_older: bool,
-    /// Whether a lock file has to go.
+    /// Whether a lock file must go.
     pub(super) is_local: bool,
 }
 
@@ -58,12 +58,12 @@ impl Case<'_> {
         tree.get(Path::new(self.writer.destination())).cloned()
     }
 
-    /// Names that must not be there.
+    /// Returns names that must not be there.
     pub(super) fn litter(&self) -> Vec<&Path> {
         litter(self.writer, self.is_local, self.before, self.after)
     }
 
-    /// DEST has to be new.
+    /// DEST must be new.
     fn check_new(&self, harms: &mut Harms) {
         match self.destination(self.after) {
             None => harms.push((Harm::Missing, "there is no DEST".to_owned())),
@@ -256,7 +256,7 @@ impl Case<'_> {
     }
 }
 
-/// Names that are new, and that were not asked for.
+/// Returns names that are new, and that were not asked for.
 pub(super) fn litter<'p>(
     writer: Writer,
     is_local: bool,

@@ -65,7 +65,7 @@ fn feed(mut stdin: ChildStdin, input: &[u8], says_half: &Sender<()>, may_go: &Re
     }
 }
 
-/// How many bytes are in a pipe.
+/// Returns how many bytes are in a pipe.
 fn unread(pipe: i32) -> Result<i32> {
     let mut bytes: libc::c_int = 0;
     #[expect(unsafe_code, reason = "neither std nor nix has this call")]

@@ -52,7 +52,7 @@ impl Row {
     }
 }
 
-/// Whether a fault has to be met by atomwrite.
+/// Whether a fault must be met by atomwrite.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Bite {
     /// One run at least must fail, or the fault is not there.
@@ -160,7 +160,7 @@ impl<'g> Course<'g> {
         Ok(())
     }
 
-    /// One run; gives whether it failed.
+    /// Runs a program once. Returns whether it failed.
     fn attempt(
         &self,
         fault: &mut dyn Fault,
@@ -213,7 +213,7 @@ impl<'g> Course<'g> {
         Ok(case.failed())
     }
 
-    /// What was left has to go with the next write, but for random temporary names. Those have to stay as they are.
+    /// Checks that the next write removes what was left, except random temporary names, which must stay as they are.
     fn write_again(
         &self,
         fault: &mut dyn Fault,

@@ -112,7 +112,7 @@ impl Disk {
         nix::unistd::syncfs(&top).context("cannot sync a filesystem")
     }
 
-    /// What the kernel calls the loop device.
+    /// Returns the name of the loop device.
     pub(super) fn device(&self) -> Result<String> {
         let device = fs::metadata(&self.top)
             .context("cannot read the attributes of a mount point")?

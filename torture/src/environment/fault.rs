@@ -16,7 +16,7 @@ use super::form::Writer;
 pub(super) enum Expect {
     /// Whatever the contract allows.
     Contract,
-    /// There is another way, and it has to find that.
+    /// There is another way, and it must find that.
     Success,
     /// It must notice.
     Failure,
@@ -29,7 +29,7 @@ pub(super) trait Fault {
     /// Returns the words for an example.
     fn shown(&self) -> String;
 
-    /// Where DEST is, and nothing else.
+    /// Returns where DEST is, and nothing else.
     fn directory(&self) -> &Path;
 
     /// All is laid out; the program is about to start.
@@ -105,7 +105,7 @@ pub(super) fn before_exec(
     }
 }
 
-/// A path as a word of a command line; all of ours are UTF-8.
+/// Returns a path as a word of a command line; all of ours are UTF-8.
 pub(super) fn word(path: &Path) -> Result<&str> {
     path.to_str().context("a path of ours is not UTF-8")
 }

@@ -48,10 +48,10 @@ pub(super) const FORMS: [Form; 16] = [
     creates(&["-D", "-t", "d", "src"]),
 ];
 
-/// The next write after any other: it has to remove the derived name.
+/// The next write after any other: it must remove the derived name.
 pub(super) const PLAIN: Form = replaces(&["o"]);
 
-/// The next write after one that locks: it has to remove the lock file, too.
+/// The next write after one that locks: it must remove the lock file, too.
 pub(super) const LOCKED: Form = replaces(&["--lock", "o"]);
 
 impl Form {
@@ -59,7 +59,7 @@ impl Form {
         self.words.contains(&word)
     }
 
-    /// Where DEST is, from the current directory.
+    /// Returns where DEST is, from the current directory.
     pub(super) fn destination(&self) -> &'static str {
         if self.has("d/e/o") {
             "d/e/o"
@@ -103,7 +103,7 @@ impl Form {
         self.has("-a") || self.has("--lock")
     }
 
-    /// Returns whether it has to be on the disk at the end.
+    /// Returns whether it must be on the disk at the end.
     pub(super) fn is_synced(&self) -> bool {
         !self.has("--sync=none")
     }
@@ -114,7 +114,7 @@ impl Form {
 pub(super) enum Writer {
     Atomwrite {
         form: &'static Form,
-        /// Whether the new file has a temporary name from the start, since there is no O_TMPFILE.
+        /// Whether the new file has a temporary name from the start, because there is no O_TMPFILE.
         named: bool,
     },
     Other(Program),
@@ -166,7 +166,8 @@ impl Writer {
         self.form().is_none_or(|form| form.replaces)
     }
 
-    /// The mode of the old file. The other programs are not required to keep a mode that a new file would not get.
+    /// Returns the mode of the old file. The other programs are not required to keep a mode that a new file would not
+    /// get.
     pub(super) fn old_mode(self) -> u32 {
         match self {
             Self::Atomwrite { .. } => 0o640,
@@ -174,7 +175,7 @@ impl Writer {
         }
     }
 
-    /// What DEST has to hold when all is well.
+    /// Returns what DEST must hold when all is well.
     pub(super) fn new_content(self, old: &[u8], input: &[u8]) -> Vec<u8> {
         if self.form().is_some_and(|form| form.has("-a")) {
             [old, input].concat()

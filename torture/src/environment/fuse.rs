@@ -122,7 +122,7 @@ fn breaking(course: &Course<'_>) -> Result<Row> {
     Ok(row)
 }
 
-/// What has another way, or is no error, need not make a run fail.
+/// Returns whether a fault must make a run fail. It need not, if there is a fallback or if it is no error.
 fn fault_bite(breaks: Break) -> Bite {
     match breaks {
         Break::Nothing

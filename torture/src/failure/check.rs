@@ -108,8 +108,8 @@ fn said(case: &Case<'_>, end: End) -> Option<Said> {
     }
 }
 
-/// What the lines of a failure among many renames say of each file, in the order of the renames; nothing if there are
-/// none.
+/// Returns what the lines of a failure among many renames say of each file, in the order of the renames; nothing if
+/// there are none.
 fn reported(form: &Form, stderr: &str) -> Vec<State> {
     let names = iter::once(form.destination).chain(form.also.iter().map(|file| file.name));
     let reported = names.map(|name| {
@@ -123,7 +123,8 @@ fn reported(form: &Form, stderr: &str) -> Vec<State> {
     reported.collect::<Option<_>>().unwrap_or_default()
 }
 
-/// One line for a failure and one for each file, and none for a success but warnings; none that is for programmers.
+/// Checks the number of lines: one for a failure and one for each file, none for a success except warnings. No line may
+/// be for programmers.
 fn wrong_words(said: Said, reported: usize, stderr: &str) -> Harms {
     let expected = usize::from(said != Said::Done) + reported;
     let lines = stderr
@@ -145,7 +146,7 @@ fn wrong_words(said: Said, reported: usize, stderr: &str) -> Harms {
     harms
 }
 
-/// A failure names a file or the input, and says that DEST is unchanged if there is one and it is so.
+/// Checks that a failure names a file or the input, and says that DEST is unchanged if there is a DEST and that is so.
 fn wrong_names(case: &Case<'_>, said: Said, before: &Seen, after: &Seen, stderr: &str) -> Harms {
     let mut harms = Harms::new();
     let named = case.form.names_an_operand(stderr) || stderr.contains("standard input");

@@ -80,7 +80,8 @@ fn last_rename(case: &Case<'_>) -> Option<usize> {
     case.calls.iter().rposition(made)
 }
 
-/// What only a close reports is asked of a duplicate, which is made just before.
+/// Returns whether the call closes a duplicate that was made just before, to collect the error that only a close
+/// reports.
 fn closes_duplicate(case: &Case<'_>) -> bool {
     let before = case.at.checked_sub(1).map(|at| &case.calls[at]);
     before.is_some_and(|call| {

@@ -93,7 +93,7 @@ pub(crate) struct Case<'f> {
 }
 
 impl<'f> Case<'f> {
-    /// All cases of a form; of another program, a choice of them by chance.
+    /// Returns all cases of a form; of another program, a choice of them by chance.
     fn of(rehearsed: &'f Rehearsed, kind: &Kind, length: Length, chance: &mut StdRng) -> Vec<Self> {
         let mut cases = Vec::new();
         let Rehearsed { form, field, calls } = rehearsed;

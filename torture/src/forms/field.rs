@@ -42,7 +42,7 @@ const SIZE: u64 = 4 << 30;
 const SHARED_MEMORY: &str = "/dev/shm";
 
 impl Field {
-    /// All that there can be here.
+    /// Makes all fields that are possible here.
     pub(super) fn all(ground: &Ground) -> Result<Vec<Self>> {
         let mut fields = vec![Self::make(ground, Disk::Usual)?];
         if ground.mounts {
@@ -83,7 +83,7 @@ impl Field {
         })
     }
 
-    /// A new, empty directory.
+    /// Returns a new, empty directory.
     pub(super) fn directory(&self) -> Result<TempDir> {
         Ok(tempfile::tempdir_in(self.directory.path())?)
     }

@@ -218,7 +218,7 @@ impl<'k> Scene<'k> {
         }
     }
 
-    /// A small one: it fits into the pipe at once.
+    /// Returns a small content, which fits into the pipe at once.
     pub(super) fn small_stdin(&self) -> Result<(File, Option<Feed<'k>>)> {
         self.piped(Size::Small)
     }
@@ -258,7 +258,7 @@ pub(crate) struct Seen {
 }
 
 impl Seen {
-    /// The names that are there now, were not there before, and are not among those that may be there.
+    /// Returns the names that are there now, were not there before, and are not among those that may be there.
     pub(crate) fn beyond(&self, before: &Self, may: &[&str]) -> Vec<PathBuf> {
         let new = self
             .others
@@ -269,7 +269,7 @@ impl Seen {
             .collect()
     }
 
-    /// The names that were there before, and are not there or are another file now.
+    /// Returns the names that were there before, and are not there or are another file now.
     pub(crate) fn harmed(&self, before: &Self) -> Vec<PathBuf> {
         let same = |name: &PathBuf, state: &FileState| {
             self.others

@@ -43,7 +43,7 @@ impl Form {
         State::of(old, now, &self.new_content(kit))
     }
 
-    /// The states of all files that the run writes, DEST's first. One that had the content already is new.
+    /// Returns the states of all files that the run writes, DEST's first. One that had the content already is new.
     pub(crate) fn states(&self, kit: &Kit, before: &Seen, after: &Seen) -> Vec<State> {
         let new = self.new_content(kit);
         let first = self.state(kit, before, after);
@@ -62,8 +62,8 @@ impl Form {
         std::iter::once(first).chain(others).collect()
     }
 
-    /// What is wrong with the other files that the run writes. They are renamed in their order, so that none is new
-    /// before an old one.
+    /// Returns what is wrong with the other files that the run writes. They are renamed in their order, so that none is
+    /// new before an old one.
     pub(crate) fn harms_to_all(&self, kit: &Kit, before: &Seen, after: &Seen) -> Harms {
         let mut harms = Harms::new();
         let states = self.states(kit, before, after);
@@ -90,7 +90,7 @@ impl Form {
         harms
     }
 
-    /// The states of those that did not have the content already.
+    /// Returns the states of those that did not have the content already.
     pub(crate) fn states_of_renamed(&self, kit: &Kit, before: &Seen, after: &Seen) -> Vec<State> {
         let olds = std::iter::once(self.old).chain(self.also.iter().map(|file| file.old));
         let states = olds.zip(self.states(kit, before, after));
@@ -115,8 +115,8 @@ impl Form {
         pairs.all(|(old, now)| self.is_untouched(old.as_ref(), now.as_ref()))
     }
 
-    /// What is wrong with a DEST that was being overwritten: of the new content there is the beginning, behind it what
-    /// was there, or nothing.
+    /// Returns what is wrong with a DEST that was being overwritten: of the new content there is the beginning, behind
+    /// it what was there, or nothing.
     pub(crate) fn harms_in_place(&self, kit: &Kit, before: &Seen, after: &Seen) -> Harms {
         let (Some(old), Some(now)) = (&before.destination, &after.destination) else {
             return Harms::new();
@@ -167,7 +167,7 @@ impl Form {
             .any(|expected| Path::new(expected) == name)
     }
 
-    /// What is wrong with DEST itself.
+    /// Returns what is wrong with DEST itself.
     pub(crate) fn harms_to_destination(
         &self,
         kit: &Kit,

@@ -39,7 +39,7 @@ const SOURCE: Form = Form {
     stdin: Stdin::Nothing,
     ..PLAIN
 };
-/// The next write has to take the lock, so that it removes the lock file.
+/// The next write must take the lock, so that it removes the lock file.
 const LOCK: Form = Form {
     name: "--lock",
     words: &["--lock", "o"],
@@ -624,7 +624,7 @@ const ATOMWRITE: &[Form] = &[
     },
 ];
 
-/// The forms of a program: of others than atomwrite, over a file and to a new name, small and large.
+/// Returns the forms of a program: of others than atomwrite, over a file and to a new name, small and large.
 pub(super) fn of_program(program: Program) -> Vec<Form> {
     if program == Program::Atomwrite {
         return ATOMWRITE.to_vec();

@@ -47,7 +47,7 @@ impl Pair {
         }
     }
 
-    /// The two names that may be the new file's.
+    /// Returns the two names that may be the new file's.
     fn files(self) -> [&'static str; 2] {
         match self {
             Self::Directories => ["d/o", "e/o"],

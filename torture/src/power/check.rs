@@ -65,7 +65,7 @@ pub(crate) fn of(verdicts: &mut Verdicts, author: Author) -> &mut Verdict {
 }
 
 impl Scene<'_> {
-    /// Checks all files. Gives whether one of those is harmed for which a promise was made.
+    /// Checks all files. Returns whether one of those is harmed for which a promise was made.
     pub(crate) fn check(&self, verdicts: &mut Verdicts) -> Result<bool> {
         let mut broken = false;
         for history in &self.record.histories {
@@ -292,7 +292,7 @@ fn is_random(path: &Path, histories: &[&History]) -> bool {
     is_temporary(last(path)) && !is_derived
 }
 
-/// The author's directory: the second on the path.
+/// Returns the author's directory: the second on the path.
 fn desk(path: &Path) -> &Path {
     let depth = path.components().count();
     path.ancestors()
@@ -300,8 +300,8 @@ fn desk(path: &Path) -> &Path {
         .unwrap_or(path)
 }
 
-/// Files in a directory, and in those below it, that are not known. A temporary directory counts as one, whatever is in
-/// it, and if nothing is.
+/// Returns files in a directory, and in those below it, that are not known. A temporary directory counts as one,
+/// whatever is in it, and if nothing is.
 fn unexpected(root: &Path, directory: &Path, known: &BTreeSet<PathBuf>) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     let entries = match fs::read_dir(root.join(directory)) {

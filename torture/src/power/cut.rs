@@ -101,7 +101,7 @@ pub(crate) fn choose(
 }
 
 impl Entry {
-    /// How many sectors it touches.
+    /// Returns how many sectors it touches.
     fn sectors(&self) -> usize {
         let (offset, length) = self.place();
         (offset + length).div_ceil(SECTOR) - offset / SECTOR

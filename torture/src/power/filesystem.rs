@@ -42,7 +42,7 @@ impl Filesystem {
         }
     }
 
-    /// A word for names of files.
+    /// Returns a word for names of files.
     pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Ext4 => "ext4",
@@ -78,8 +78,8 @@ impl Filesystem {
         self == Self::Ext4Writeback
     }
 
-    /// A command, given a new name, that has all names put on the disk, and not the data: what the kernel does by
-    /// itself every 30 seconds, which is too long to wait for. On the other filesystems, any fsync does it.
+    /// Returns a command, given a new name, that has all names put on the disk, and not the data: what the kernel does
+    /// by itself every 30 seconds, which is too long to wait for. On the other filesystems, any fsync does it.
     pub(crate) fn commit(self) -> Option<&'static [&'static str]> {
         match self {
             Self::Btrfs => Some(&["btrfs", "subvolume", "create"]),

@@ -52,7 +52,7 @@ impl Author {
         }
     }
 
-    /// What was promised, if anything was.
+    /// Returns the mode of syncing that was asked for, or `None` for other programs.
     pub(crate) fn sync(self) -> Option<Sync> {
         match self {
             Self::Atomwrite(sync) | Self::Many(sync) => Some(sync),
@@ -90,7 +90,7 @@ pub(crate) struct Synced {
     pub(crate) done: usize,
 }
 
-/// A run that should have worked, since nothing was wrong with the disk.
+/// A run that should have worked, because nothing was wrong with the disk.
 #[derive(Debug)]
 pub(crate) struct Failed {
     pub(crate) author: Author,
@@ -153,7 +153,7 @@ impl History {
         }
     }
 
-    /// What the last program that has worked has written.
+    /// Returns what the last successful program has written.
     pub(crate) fn newest(&self) -> Option<&[u8]> {
         let done = self.versions.iter().rfind(|version| version.done.is_some());
         done.map(|version| version.content.as_slice())

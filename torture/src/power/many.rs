@@ -54,7 +54,7 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    /// Which files, and what they are to hold.
+    /// Returns which files, and what they are to hold.
     pub(crate) fn choose(histories: &[History], number: usize, chance: &mut StdRng) -> Self {
         let compares = chance.random_bool(0.5);
         let flush = Flush::ALL[usize::from(chance.random_ratio(1, 3))];
@@ -87,7 +87,7 @@ impl Run {
         }
     }
 
-    /// The words; the sources are in another directory, under the same names.
+    /// Returns the words; the sources are in another directory, under the same names.
     pub(crate) fn words(&self, ground: &Ground, sync: Sync, sources: &Path) -> Vec<OsString> {
         let mut words = words(ground, sync);
         words.extend(self.compares.then(|| "-C".into()));
@@ -108,7 +108,7 @@ impl Run {
     }
 }
 
-/// Where the sources are for one of the directories that are written to.
+/// Returns where the sources are for one of the directories that are written to.
 pub(crate) fn sources(aside: &Path, desk: &Path) -> PathBuf {
     aside
         .join("sources")
@@ -119,7 +119,7 @@ fn words(ground: &Ground, sync: Sync) -> Vec<OsString> {
     atomwrite(ground, [sync.option(), "-t", "."])
 }
 
-/// The next write of the same set. Its sources are made.
+/// Makes the sources of the next write of the same set, and returns the write.
 pub(crate) fn next_words(ground: &Ground, sources: &Path) -> Result<Vec<OsString>> {
     std::fs::create_dir_all(sources)?;
     let mut words = words(ground, Sync::None);

@@ -69,9 +69,9 @@ pub(crate) fn run(ground: &Ground, report: &mut Report) -> Result<()> {
 enum Birth {
     /// By its descriptor.
     Unnamed,
-    /// Through /proc, since linkat takes no descriptor.
+    /// Through /proc, because linkat takes no descriptor.
     ThroughProc,
-    /// From the start, since nothing can be linked. So a backup is a copy.
+    /// From the start, because nothing can be linked. So a backup is a copy.
     Named,
 }
 
@@ -156,7 +156,7 @@ impl Stage<'_> {
         self.strace(words, inject)
     }
 
-    /// The directory anew, with old files in it.
+    /// Makes the directory anew, with old files in it.
     fn lay_out(&self, names: &[&str]) -> Result<PathBuf> {
         let directory = self.directory();
         if directory.exists() {
@@ -172,7 +172,7 @@ impl Stage<'_> {
 
     fn strace(&self, words: Vec<OsString>, inject: Option<&str>) -> Result<Vec<Call>> {
         let to = self.place.join("trace");
-        // What is injected has to be traced.
+        // What is injected must be traced.
         let traced = match inject {
             Some(many::NO_STATFS) => format!("{CALLS},fstatfs"),
             _ => CALLS.to_owned(),
@@ -212,7 +212,7 @@ fn check(
     if let Some((harm, what)) = broken(sync) {
         tally.harmed(harm, || format!("{shown}: {what}"));
     }
-    // What would be wrong if more had been asked for has to be seen.
+    // What would be wrong if more had been asked for must be seen.
     for more in Sync::ALL.into_iter().filter(|more| *more > sync) {
         ensure!(
             broken(more).is_some(),
@@ -223,13 +223,13 @@ fn check(
     Ok(())
 }
 
-/// The order if nothing is synced.
+/// Returns the order if nothing is synced.
 fn needless(calls: &[Call]) -> Broken {
     let sync = calls.iter().find(|call| call.syncs())?;
     Some((Harm::Answer, format!("{}({})", sync.name, sync.arguments)))
 }
 
-/// Where all of the directories are to be put on the disk.
+/// Returns where all of the directories are to be put on the disk.
 fn missing(directories: &[PathBuf], calls: &[Call]) -> Broken {
     let lost = directories.iter().find(|directory| {
         let path = directory.to_string_lossy();

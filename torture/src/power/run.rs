@@ -41,7 +41,7 @@ pub(crate) fn run_lacking(
     let Some(lacking) = lacking else {
         return run(words, directory, aside, input);
     };
-    // A thread of its own, since it stays so.
+    // A thread of its own, because it stays so.
     let run = || {
         lacking.begin()?;
         run(words, directory, aside, input)

@@ -62,7 +62,7 @@ pub(crate) const AGES: [Age; 4] = [
     },
 ];
 
-/// The name of the report's row.
+/// Returns the name of the report's row.
 pub(crate) fn row(filesystem: Filesystem, age: Age) -> String {
     format!(
         "Power cut, {}, {} after exit status 0",

@@ -54,7 +54,7 @@ impl Form {
         Self::CreateDirs,
     ];
 
-    /// The words after the program and its `--sync`, for a DEST that is `o` unless the form wants a new one.
+    /// Returns the words after the program and its `--sync`, for a DEST that is `o` unless the form wants a new one.
     pub(crate) fn words(self, new: &str) -> Vec<String> {
         let words: &[&str] = match self {
             Self::Stdin => &["o"],
@@ -147,7 +147,7 @@ impl Desk {
         self.histories[0].newest().unwrap_or_default()
     }
 
-    /// Where the sources of `-t` are; not in the directory that is written to.
+    /// Returns where the sources of `-t` are; not in the directory that is written to.
     fn sources(&self, aside: &Path) -> PathBuf {
         many::sources(aside, &self.path)
     }
@@ -326,7 +326,7 @@ impl<'a> Writers<'a> {
         })
     }
 
-    /// Writes so many times.
+    /// Runs `steps` programs, one after the other.
     pub(crate) fn work(&mut self, steps: usize) -> Result<()> {
         let aside = self.root.join(&self.path).join("aside");
         for number in 0..steps {
@@ -356,7 +356,7 @@ impl<'a> Writers<'a> {
         }
     }
 
-    /// What else goes on: other files, other people's fsync, the kernel that writes back what it likes.
+    /// Does what other programs and the kernel do: writes and syncs other files, and writes back dirty pages.
     fn other_activity(&mut self, number: usize) -> Result<()> {
         let other = self
             .root
@@ -396,7 +396,7 @@ impl<'a> Writers<'a> {
         Ok(())
     }
 
-    /// Runs what comes with the filesystem.
+    /// Runs a tool of the filesystem.
     fn call<'w>(&self, words: impl Iterator<Item = &'w str>) -> Result<()> {
         let words: Vec<OsString> = words.map(OsString::from).collect();
         let aside = self.root.join(&self.path).join("aside");

@@ -22,12 +22,12 @@ pub(crate) enum Entry {
 pub(crate) struct Log(Arc<Mutex<Vec<Entry>>>);
 
 impl Log {
-    /// How many entries there are. Whatever was sent before the call is among them.
+    /// Returns how many entries there are. Whatever was sent before the call is among them.
     pub(crate) fn position(&self) -> usize {
         self.entries().len()
     }
 
-    /// All entries; what comes later begins a new log.
+    /// Returns all entries; what comes later begins a new log.
     pub(crate) fn take(&self) -> Vec<Entry> {
         std::mem::take(&mut self.entries())
     }

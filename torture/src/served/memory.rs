@@ -115,7 +115,7 @@ impl Memory {
         memory
     }
 
-    /// What breaks now.
+    /// Returns what breaks now.
     pub(super) fn breaks(&mut self) -> Break {
         if self.armed.load(Ordering::SeqCst) {
             return self.breaks;
@@ -316,7 +316,7 @@ impl Memory {
         Ok(())
     }
 
-    /// The content, which is about to change.
+    /// Returns the content, which is about to change.
     fn changing(&mut self, number: u64) -> Answer<&mut Sparse> {
         let armed = self.armed.load(Ordering::SeqCst);
         let node = self.get_mut(number)?;
@@ -331,7 +331,7 @@ impl Memory {
         }
     }
 
-    /// What close(2) asks for, of whatever descriptor.
+    /// Does what close(2) asks for, of any descriptor.
     pub(super) fn flush(&mut self, number: u64) -> Answer<()> {
         let breaks = self.breaks();
         let node = self.get_mut(number)?;

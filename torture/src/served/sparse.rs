@@ -107,7 +107,7 @@ impl From<usize> for Sparse {
     }
 }
 
-/// Where the next data of a file is, after its holes.
+/// Returns where the next data of a file is, after its holes.
 fn next_data(file: &File, from: usize) -> io::Result<Option<usize>> {
     let from = i64::try_from(from).map_err(io::Error::other)?;
     match lseek(file, from, Whence::SeekData) {
@@ -117,7 +117,7 @@ fn next_data(file: &File, from: usize) -> io::Result<Option<usize>> {
     }
 }
 
-/// The pieces that a place goes over: which, what of it, and where that is in the place.
+/// Returns the pieces that a place goes over: which, what of it, and where that is in the place.
 fn pieces(offset: usize, length: usize) -> impl Iterator<Item = (usize, Range<usize>, usize)> {
     let end = offset.saturating_add(length);
     (offset / PIECE..end.div_ceil(PIECE)).map(move |number| {

@@ -86,7 +86,7 @@ impl Call {
         self.number
     }
 
-    /// How many of the same number came before it.
+    /// Returns how many of the same number came before it.
     pub(crate) fn nth(&self) -> usize {
         self.nth
     }
@@ -106,12 +106,12 @@ impl Call {
         }
     }
 
-    /// An argument that is a number, or flags.
+    /// Returns an argument that is a number, or flags.
     pub(crate) fn argument(&self, at: usize) -> u64 {
         self.arguments[at]
     }
 
-    /// How many bytes a read or a write asks for.
+    /// Returns how many bytes a read or a write asks for.
     pub(crate) fn asks_for(&self) -> Option<u64> {
         self.length().map(|length| match length {
             Length::Third => self.arguments[2],

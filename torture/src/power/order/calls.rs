@@ -40,7 +40,7 @@ impl Call {
         !neither && self.is_on(path)
     }
 
-    /// What stands in quotation marks.
+    /// Returns what stands in quotation marks.
     pub(super) fn names(&self) -> Vec<&str> {
         self.arguments.split('"').skip(1).step_by(2).collect()
     }
@@ -86,7 +86,7 @@ pub(super) fn parse(trace: &str) -> Result<Vec<Call>> {
     Ok(calls)
 }
 
-/// The path of the file that the last call gives a name: `4</d/#12>(deleted), "", 3</d>, "name"` or
+/// Returns the path of the file that the last call gives a name: `4</d/#12>(deleted), "", 3</d>, "name"` or
 /// `AT_FDCWD</>, "/proc/self/fd/4", 3</d>, "name"`, where an earlier call shows what 4 is.
 pub(super) fn linked_path(calls: &[Call]) -> Option<String> {
     let (link, before) = calls.split_last()?;
@@ -103,7 +103,7 @@ pub(super) fn linked_path(calls: &[Call]) -> Option<String> {
     }
 }
 
-/// The path of the first descriptor.
+/// Returns the path of the first descriptor.
 pub(super) fn shown_path(arguments: &str) -> Option<String> {
     let (_, rest) = arguments.split_once('<')?;
     Some(rest.split_once('>')?.0.to_owned())

@@ -174,7 +174,7 @@ fn is_flushed(calls: &[Call], path: &str) -> bool {
         .any(|call| call.name == "syncfs" || call.syncs_file(path))
 }
 
-/// The path of the file that a call renames.
+/// Returns the path of the file that a call renames.
 fn draft(rename: &Call) -> Option<String> {
     let directory = shown_path(&rename.arguments)?;
     Some(format!("{directory}/{}", rename.names().first()?))
