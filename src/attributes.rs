@@ -170,7 +170,10 @@ impl Attributes {
                 (Seen::Other(now), Some(seen))
                     if seen.kind == Kind::Regular && !destination.is_shared_trap(&seen) =>
                 {
-                    let old = Some(Old::of(&seen));
+                    let mut old = Old::of(&seen);
+                    // With an ACL, the bits of the group are the mask.
+                    old.mode = apply::revoke_group(old.mode);
+                    let old = Some(old);
                     (Self { old, ..none() }, now)
                 }
                 (Seen::Other(now), _) => (none(), now),
@@ -205,8 +208,10 @@ impl Attributes {
         let others = |of: &Self| of.old.as_ref().map(|old| old.others.clone());
         let (now, before) = (others(self), others(before));
         for name in before.unwrap_or_default().into_keys() {
-            if now.as_ref().is_none_or(|now| !now.contains_key(&name)) {
-                // It may not be there: not everything can be set.
+            let is_gone = now.as_ref().is_none_or(|now| !now.contains_key(&name));
+            if is_gone && sys::remove_attribute(file, &name) == Err(Errno::ACCESS) {
+                // The mode forbids it, and is applied again. If it is not there, it could not be set.
+                let _ = sys::set_mode(file, InitialMode::Private.bits());
                 let _ = sys::remove_attribute(file, &name);
             }
         }

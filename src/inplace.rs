@@ -5,7 +5,6 @@
 //! reported as what it is: DEST is a mix of new and old.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
@@ -60,16 +59,9 @@ pub(crate) fn overwrite(
     signals::check()?;
     attributes.may_be_set(file.as_fd(), destination)?;
     let backups = context.backups().filter(|_| is_regular);
-    if backups.is_some() {
-        // Only the owner of DEST can put back its time, which the next step changes.
-        sys::may_write(destination.directory().fd.as_fd(), Path::new("."))
-            .with_context(|| destination.cannot("back up"))?;
+    if is_regular {
+        spool.find_space(&file, destination)?;
     }
-    let preallocated = if is_regular {
-        Some(spool.preallocate(&file, destination)?)
-    } else {
-        None
-    };
     let backup = match backups {
         Some(backups) => Some(back_up(destination, seen, backups, context)?),
         None => None,
@@ -78,20 +70,25 @@ pub(crate) fn overwrite(
         "overwriting {} in place: readers may see partial content, and an interruption will leave it",
         destination.typed()
     ));
-    // The warning may have waited for its reader.
+    // The backup may have taken its time, and the warning may have waited for its reader.
     signals::check()?;
+    check_target(&file, spool, destination, seen, context.request.start)?;
+    let preallocated = if is_regular {
+        Some(spool.preallocate(&file, destination)?)
+    } else {
+        None
+    };
     let mode = attributes.restrict_mode(file.as_fd(), destination)?;
     let finish = || attributes.apply_requested(file.as_fd(), destination, mode);
     let (written, finished) = spool.write_to(&file, is_regular, destination, finish, context);
     let Written { bytes, state } = written;
-    // The first write has failed, as on a device that takes nothing: nothing has happened.
-    let is_untouched = bytes == 0 && spool.size > 0;
-    if let (Some(preallocated), false) = (preallocated, is_untouched) {
-        preallocated.keep();
-    }
     if let Err(error) = finished {
-        if is_untouched {
+        // The first write has failed, as on a device that takes nothing: nothing has happened.
+        if bytes == 0 && spool.size > 0 {
             attributes.release_mode(file.as_fd(), mode);
+            if let Some(change) = preallocated {
+                change.undo(&file);
+            }
             return Err(error.into());
         }
         if let Some(backup) = backup {
@@ -161,13 +158,10 @@ pub(crate) fn create(
     };
     let prepared = attributes
         .may_be_set(file.as_fd(), destination)
+        .and_then(|()| spool.find_space(&file, destination))
         .and_then(|()| spool.preallocate(&file, destination))
-        .and_then(|preallocated| {
-            // The warning may have waited for its reader.
-            signals::check()?;
-            preallocated.keep();
-            Ok(())
-        });
+        // The warning may have waited for its reader.
+        .and_then(|_| Ok(signals::check()?));
     let (written, finished) = match prepared {
         Ok(()) => spool.write_to(&file, true, destination, finish, context),
         Err(error) => (Written::default(), Err(error)),
@@ -205,43 +199,32 @@ pub(crate) struct Spool<'f> {
 }
 
 impl Spool<'_> {
-    /// Preallocates the space for the content in DEST, which keeps its size.
-    fn preallocate<'f>(
-        &self,
-        file: &'f OwnedFd,
-        destination: &Destination,
-    ) -> Result<Preallocated<'f>> {
-        let cannot = || destination.cannot("write");
-        let before = sys::metadata(file).with_context(cannot)?;
-        self.find_space(file, before).with_context(cannot)?;
-        let done = sys::preallocate(file, 0, self.size);
-        // Some of the space may be there even if not all is.
-        let preallocated = Preallocated {
-            file: file.as_fd(),
-            before,
-            after: sys::metadata(file).unwrap_or(before),
-            stays: false,
-        };
-        done.with_context(cannot)?;
-        Ok(preallocated)
-    }
-
     /// Fails if the disk is too full. A preallocation would find that, too, but it changes DEST even if it fails.
-    fn find_space(&self, file: &OwnedFd, before: Metadata) -> Result<(), Errno> {
-        let Ok(filesystem) = sys::filesystem(file) else {
-            return Ok(());
-        };
-        let reused = if filesystem.copies_on_write() {
-            0
-        } else {
-            before.allocated
-        };
-        let needed = self.size.saturating_sub(reused);
-        match sys::available_space(file) {
-            // What others say about their space may not be so.
-            Some(available) if filesystem.is_local() && available < needed => Err(Errno::NOSPC),
+    fn find_space(&self, file: &OwnedFd, destination: &Destination) -> Result<()> {
+        let cannot = || destination.cannot("write");
+        let now = sys::metadata(file).with_context(cannot)?;
+        match sys::available_space(file, now.size.saturating_sub(self.size)) {
+            Some(available) if available < self.size => Err(Errno::NOSPC).with_context(cannot),
             _ => Ok(()),
         }
+    }
+
+    /// Preallocates the space for the content in DEST, which keeps its size. Its time changes, and is returned.
+    fn preallocate(&self, file: &OwnedFd, destination: &Destination) -> Result<TimeChange> {
+        let cannot = || destination.cannot("write");
+        let before = sys::metadata(file).with_context(cannot)?;
+        let done = sys::preallocate(file, 0, self.size);
+        let after = sys::metadata(file).with_context(cannot)?;
+        let change = TimeChange { before, after };
+        if done.is_err() {
+            // A part of the space may be there, and a run that fails must not fill the disk. The error under way is what the
+            // user needs to know.
+            let _ = sys::set_size(file.as_fd(), after.size);
+            let after = sys::metadata(file).unwrap_or(after);
+            TimeChange { before, after }.undo(file);
+        }
+        done.with_context(cannot)?;
+        Ok(change)
     }
 
     /// Copies the content, and puts it on the disk. Also returns how much was written.
@@ -349,36 +332,18 @@ fn copy_all(transfer: &mut Transfer<'_, '_>, spool: BorrowedFd<'_>) -> Result<()
     }
 }
 
-/// Space beyond the end of DEST. Freed when dropped, because a run that fails must not fill the disk.
-#[derive(Debug)]
-struct Preallocated<'f> {
-    file: BorrowedFd<'f>,
+/// What a preallocation has done to DEST.
+struct TimeChange {
     before: Metadata,
     after: Metadata,
-    stays: bool,
 }
 
-impl Preallocated<'_> {
-    /// The content is there.
-    fn keep(mut self) {
-        self.stays = true;
-    }
-}
-
-impl Drop for Preallocated<'_> {
-    fn drop(&mut self) {
-        let (file, before, after) = (self.file, self.before, self.after);
-        if self.stays || Metadata::are_same(Some(&before), Some(&after)) {
-            return;
-        }
-        let Ok(now) = sys::metadata(file) else {
-            return;
-        };
-        // The error under way is what the user needs to know. Only the file's owner can set the time.
-        let _ = sys::set_size(file, now.size);
-        // What another process has written since has a time of its own.
-        if now.is_same_content(&after) {
-            let _ = sys::set_modified(file, before.modified);
+impl TimeChange {
+    /// Gives DEST its time back, unless another process has written to it since.
+    fn undo(&self, file: &OwnedFd) {
+        if sys::metadata(file).is_ok_and(|now| now.is_same_content(&self.after)) {
+            // Only the file's owner can do that.
+            let _ = sys::set_modified(file, self.before.modified);
         }
     }
 }

@@ -271,6 +271,8 @@ pub(crate) fn stdin_method(metadata: &Metadata) -> (Option<OwnedFd>, ReadMethod)
         }
         // To open another device anew can have effects.
         Kind::CharacterDevice => (None, ReadMethod::WaitAndRead),
+        // Files that the kernel makes up have no size, and some wait for what comes, like /proc/kmsg.
+        Kind::Regular if metadata.size == 0 => (None, ReadMethod::WaitAndRead),
         _ => (None, ReadMethod::Read),
     }
 }

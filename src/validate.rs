@@ -356,9 +356,10 @@ fn run(program: &OsStr, input: Stdio, path: &Path, dest: &Path) -> Result<ExitSt
     Ok(program.wait()?)
 }
 
-/// Tells whether a link's target is a name and nothing else.
+/// Tells whether a link's target is a name in the link's own directory.
 fn is_name(target: &Path) -> bool {
-    let mut parts = target.components();
+    let parts = target.components();
+    let mut parts = parts.filter(|part| *part != Component::CurDir);
     matches!(
         (parts.next(), parts.next()),
         (Some(Component::Normal(_)), None)

@@ -263,7 +263,14 @@ impl<'a> Applier<'a> {
     /// perhaps taken the set-id bits from it since.
     pub(super) fn change_mode(&mut self, before: u32) -> Result<()> {
         let now = self.metadata()?.mode;
-        let mode = self.changed(before & !SET_ID | now & SET_ID);
+        let restricted = before & self.attributes.changed(before);
+        // Otherwise another process has set it since.
+        let base = if now & !SET_ID == restricted & !SET_ID {
+            before & !SET_ID | now & SET_ID
+        } else {
+            now
+        };
+        let mode = self.changed(base);
         self.chmod(now, mode)
     }
 
@@ -343,7 +350,7 @@ fn reason(errno: Errno, what: &str) -> anyhow::Error {
 
 /// The owning group could not be kept: the new one gets no more than others have, and others, whom the old group's
 /// members now belong to, no more than that had.
-fn revoke_group(mode: u32) -> u32 {
+pub(super) fn revoke_group(mode: u32) -> u32 {
     let (group, others) = (mode >> 3 & 7, mode & 7);
     mode & !0o077 | (group & others) << 3 | (group & others)
 }

@@ -12,7 +12,7 @@ use crate::destination::Destination;
 use crate::outcome::Failure;
 use crate::request::{InPlace, Start};
 use crate::run_context::RunContext;
-use crate::sys::Metadata;
+use crate::sys::{Kind, Metadata};
 
 /// The attributes of a new file.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ pub(super) struct Seal {
 
 impl Seal {
     /// Looks up DEST again, and applies its attributes again if this run would now set others. A DEST that has appeared is an
-    /// existing one; one that has vanished is written as planned. Returns the file if it was changed. `open` opens it.
+    /// existing one; one that has vanished, or is a link that will be replaced, is written as planned. Returns the file if it was changed. `open` opens it.
     pub(super) fn renew(
         &mut self,
         destination: &Destination,
@@ -49,12 +49,17 @@ impl Seal {
             self.seen = None;
             return Ok(None);
         }
+        let is_regular = seen.is_some_and(|seen| seen.kind == Kind::Regular);
         let in_place = InPlace::Never;
         let rules = Rules {
             in_place,
             ..context.rules()
         };
         checks::destination(destination, seen, rules)?;
+        if !is_regular {
+            self.seen = seen;
+            return Ok(None);
+        }
         let is_same = attributes.plan() == self.attributes.plan();
         let before = mem::replace(&mut self.attributes, attributes);
         self.seen = seen;

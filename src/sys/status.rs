@@ -268,11 +268,6 @@ impl FileSystem {
         matches!(self, Self::Ext | Self::Xfs)
     }
 
-    /// Tells whether content that is overwritten needs space of its own.
-    pub(crate) fn copies_on_write(self) -> bool {
-        self == Self::Btrfs
-    }
-
     /// Tells whether one syncfs puts files and names on the disk as surely as an fsync of each, and reports every error.
     ///
     /// It reports errors since Linux 5.8 (syncfs(2)). On FUSE it may do nothing at all.
@@ -292,16 +287,31 @@ fn syncfs_reports_errors() -> bool {
     (number(), number()) >= (Some(5), Some(8))
 }
 
-/// Returns how many bytes this process can still write to the filesystem of an open file. `None` where it does not say.
-pub(crate) fn available_space(file: impl AsFd) -> Option<u64> {
-    let seen = fs::fstatvfs(file).ok()?;
-    // Some blocks are reserved for root.
-    let blocks = if super::effective_uid() == 0 {
-        seen.f_bfree
-    } else {
-        seen.f_bavail
+/// Returns how many bytes this process can write to an open file without `beyond` bytes at its end: what is free, and what
+/// the file has. `None` where that is not known.
+pub(crate) fn available_space(file: impl AsFd, beyond: u64) -> Option<u64> {
+    let (filesystem, now) = (filesystem(&file).ok()?, metadata(&file).ok()?);
+    let seen = fs::fstatvfs(&file).ok()?;
+    // ext4 reserves some blocks for root. What others say about their space may not be so.
+    let blocks = match filesystem {
+        FileSystem::Ext if super::effective_uid() == 0 => seen.f_bfree,
+        found if found.is_local() => seen.f_bavail,
+        _ => return None,
     };
-    (seen.f_blocks > 0).then(|| blocks.saturating_mul(seen.f_frsize))
+    // Content that is overwritten needs space of its own; overlayfs may lie on btrfs.
+    let copies_on_write = match filesystem {
+        FileSystem::Btrfs => !super::chattr_flags(file.as_fd()).contains('C'),
+        FileSystem::Overlay => true,
+        _ => false,
+    };
+    // Blocks beyond the end are nothing to count on, and a hole has none.
+    let reused = if copies_on_write {
+        0
+    } else {
+        let size = now.size.next_multiple_of(seen.f_frsize.max(1));
+        now.allocated.min(size).saturating_sub(beyond)
+    };
+    (seen.f_blocks > 0).then(|| blocks.saturating_mul(seen.f_frsize).saturating_add(reused))
 }
 
 /// Tells what filesystem the open file is on, by the number that statfs(2) gives. 9p gives the number of its server's, but is

@@ -362,7 +362,7 @@ fn replaces_what_has_come_and_makes_what_has_gone_meanwhile() {
     assert_eq!(run.wait().code(), Some(0));
     assert_eq!(
         (sandbox.text("went").as_str(), sandbox.mode("went")),
-        ("new", 0o640),
+        ("new", 0o600),
         "a file that is gone may have been private"
     );
     assert_eq!(sandbox.names(), ["came", "went"]);
