@@ -138,6 +138,7 @@ mod environment {
 }
 
 mod docs {
+    mod comparison;
     pub(crate) mod examples;
     mod manual;
     mod project;

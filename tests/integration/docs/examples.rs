@@ -2,7 +2,8 @@
 //!
 //! A `console` block is run by bash, in a sandbox of its own: each line that begins with `$ ` is a command, which lines
 //! with `> ` continue, and the lines below it are all that it prints, on stdout and stderr. `(...)` stands for anything in
-//! parentheses. A `sh` block sets up the machine; those few are run by .ci/run.
+//! parentheses. A comment on the line above, `<!-- $ seq 3 > list -->`, sets up what the reader has already. A `sh` block
+//! sets up the machine; those few are run by .ci/run.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -64,22 +65,36 @@ pub(crate) fn mentions(text: &str, name: &str) -> bool {
     })
 }
 
-/// Gives a page's blocks of one kind, with the line where they begin.
-pub(crate) fn blocks(page: &str, kind: &str) -> Vec<(usize, String)> {
+/// A block of a page.
+pub(crate) struct Block {
+    /// Where it begins.
+    pub(crate) line: usize,
+    /// The command in the comment above it.
+    pub(crate) set_up: Option<String>,
+    pub(crate) text: String,
+}
+
+/// Returns a page's blocks of one kind.
+pub(crate) fn blocks(page: &str, kind: &str) -> Vec<Block> {
     let mut blocks = Vec::new();
-    let mut open: Option<(usize, String)> = None;
+    let mut open: Option<Block> = None;
+    let mut above = "";
     for (number, line) in page.lines().enumerate() {
         match &mut open {
             Some(_) if line == "```" => blocks.extend(open.take()),
-            Some((_, block)) => {
-                block.push_str(line);
-                block.push('\n');
-            }
+            Some(block) => block.text.extend([line, "\n"]),
             None if line.strip_prefix("```") == Some(kind) => {
-                open = Some((number + 1, String::new()));
+                let comment = above.strip_prefix("<!-- $ ");
+                let set_up = comment.and_then(|comment| comment.strip_suffix(" -->"));
+                open = Some(Block {
+                    line: number + 1,
+                    set_up: set_up.map(str::to_owned),
+                    text: String::new(),
+                });
             }
             None => {}
         }
+        above = line;
     }
     blocks
 }

@@ -28,7 +28,7 @@ fn every_line_does_what_the_page_says() {
     if [None, device(Sandbox::new().root())].contains(&device("/dev/shm".as_ref())) {
         skip!("needs /dev/shm, and that it is another filesystem");
     }
-    let set_up = blocks(PAGE, "sh").remove(0).1;
+    let set_up = blocks(PAGE, "sh").remove(0).text;
     for row in rows() {
         let sandbox = Sandbox::new();
         let commands = [
