@@ -4,8 +4,9 @@
 What is typed and what is printed are real: a bash in a pseudo-terminal, with the program that RECORDING_PROGRAM names.
 Only the clock is ours, so that the same program gives the same picture.
 
-All rows stand in the picture as they are at the end. What has not come yet is covered by what moves with the cursor, so
-where nothing moves, the whole scenario is to be seen. That needs a screen that is only ever filled, which is checked.
+All rows stand in the picture as they are at the end, broken between words. A cover that moves with the cursor hides the
+rows that are not printed yet. So where nothing moves, and in the first seconds, the picture shows the whole scenario. This
+needs a screen on which nothing is overwritten, which is checked.
 """
 
 import os
@@ -19,11 +20,13 @@ import pyte
 
 HERE = Path(__file__).resolve().parent
 
-COLUMNS, LINES = 48, 40
+# The terminal is wider than any line, so that only the picture breaks lines.
+COLUMNS, LINES = 240, 40
+WIDTH = 48
 # The typed words are bold: PS1 switches that on, PS0 off.
 PROMPT, AFTER = "\033[1m$ ", "\033[0m"
 
-# Seconds.
+# Seconds; END is how long the whole picture is shown.
 KEY = 0.015
 RUN = 0.2
 READ = 0.35
@@ -86,51 +89,77 @@ class Terminal:
         self.time += READ + READ_LETTER * self.show_until(PROMPT)
 
 
-def row(number, line):
-    """A row of the screen, in one <text> element."""
-    last = max((column for column in range(COLUMNS) if line[column].data != " "), default=-1)
+def breaks(text):
+    """Gives where the parts of a line begin that fit into the picture, each at the start of a word."""
+    starts = [0]
+    while len(text) - starts[-1] > WIDTH:
+        space = text.rfind(" ", starts[-1], starts[-1] + WIDTH + 1)
+        assert space > starts[-1], f"too long for the picture: {text[starts[-1]:]!r}"
+        starts.append(space + 1)
+    return starts
+
+
+def row(number, cells, is_remark):
+    """A row of the picture, in one <text> element."""
     parts = []
-    for column in range(last + 1):
-        cell = line[column]
+    for cell in cells:
         if not parts or parts[-1][0] != cell.bold:
             parts.append([cell.bold, ""])
         parts[-1][1] += cell.data
     if not parts:
         return ""
-    typed = "remark" if parts[0][1].startswith("$ #") else "typed"
+    typed = "remark" if is_remark else "typed"
     words = "".join(
         f'<tspan class="{typed}">{escape(words)}</tspan>' if bold else escape(words) for bold, words in parts
     )
     y = MARGIN + number * ROW + 13
-    return f'<text x="{MARGIN}" y="{y}" textLength="{(last + 1) * CELL:g}" xml:space="preserve">{words}</text>\n'
+    length = len(cells) * CELL
+    return f'<text x="{MARGIN}" y="{y}" textLength="{length:g}" xml:space="preserve">{words}</text>\n'
 
 
 def draw(terminal):
-    terminal.time += END
-    used = terminal.screen.cursor.y + 1
-    inner = COLUMNS * CELL
-    width, height = inner + 2 * MARGIN, used * ROW + 2 * MARGIN
-    rows = "".join(row(number, terminal.screen.buffer[number]) for number in range(used))
-    steps = "".join(
-        f"{100 * time / terminal.time:.2f}%{{transform:translate({x * CELL:g}px,{y * ROW}px)}}\n"
-        for time, x, y in terminal.places
-    )
+    rows, first_rows, starts = [], [], []
+    for number in range(terminal.screen.cursor.y + 1):
+        line = terminal.screen.buffer[number]
+        text = terminal.screen.display[number].rstrip()
+        first_rows.append(len(rows))
+        starts.append(breaks(text))
+        for start, end in zip(starts[-1], starts[-1][1:] + [len(text) + 1]):
+            cells = [line[column] for column in range(start, min(end, len(text)))]
+            while cells and cells[-1].data == " ":
+                cells.pop()
+            rows.append(row(len(rows), cells, text.startswith("$ #")))
+
+    def place(x, y):
+        """Gives where the picture shows a cell of the terminal."""
+        part = sum(start <= x for start in starts[y]) - 1
+        return (x - starts[y][part]) * CELL, (first_rows[y] + part) * ROW
+
+    # The whole picture comes first, so that it is never empty.
     _, x, y = terminal.places[-1]
+    end_x, end_y = place(x, y)
+    duration = END + terminal.time
+    steps = f"0%{{transform:translate({end_x:g}px,{end_y}px)}}\n" + "".join(
+        f"{100 * (END + time) / duration:.2f}%{{transform:translate({x:g}px,{y}px)}}\n"
+        for time, (x, y) in ((time, place(x, y)) for time, x, y in terminal.places)
+    )
+    inner = WIDTH * CELL
+    width, height = inner + 2 * MARGIN, len(rows) * ROW + 2 * MARGIN
     return f"""\
 <svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height}" width="{width:g}" height="{height}" \
 role="img" aria-label="A recording of a terminal">
 <style>
 {STYLE}
-.coming{{animation:play {terminal.time:.1f}s step-end infinite}}
+.coming{{animation:play {duration:.1f}s step-end infinite}}
 @keyframes play{{
 {steps}}}
 </style>
 <rect class="page" width="100%" height="100%" rx="6"/>
-{rows}\
-<svg x="{MARGIN}" y="{MARGIN}" width="{inner:g}" height="{used * ROW}">
-<g class="coming" transform="translate({x * CELL:g} {y * ROW})">
+{"".join(rows)}\
+<svg x="{MARGIN}" y="{MARGIN}" width="{inner:g}" height="{len(rows) * ROW}">
+<g class="coming" transform="translate({end_x:g} {end_y})">
 <rect class="page" width="{inner:g}" height="{ROW}"/>
-<rect class="page" x="-{inner:g}" y="{ROW}" width="{2 * inner:g}" height="{used * ROW}"/>
+<rect class="page" x="-{inner:g}" y="{ROW}" width="{2 * inner:g}" height="{len(rows) * ROW}"/>
 <rect class="cursor" y="1" width="{CELL:g}" height="{ROW - 2}"/>
 </g>
 </svg>

@@ -6,7 +6,7 @@ use crate::harness::{Sandbox, needs_tool};
 const SCENARIO: &str = include_str!("../../../docs/recording/scenario");
 const RECORDING: &str = include_str!("../../../docs/recording/recording.svg");
 /// As docs/recording/record.py has it.
-const COLUMNS: usize = 48;
+const WIDTH: usize = 48;
 
 #[test]
 fn shows_what_the_programs_print() {
@@ -27,12 +27,17 @@ fn shows_what_the_programs_print() {
     );
 }
 
-/// Breaks a line as a terminal does.
+/// Breaks a line between words, as the picture does.
 fn rows(line: &str) -> Vec<String> {
-    let letters: Vec<char> = line.chars().collect();
-    let rows = letters.chunks(COLUMNS);
-    rows.map(|row| String::from_iter(row).trim_end().to_owned())
-        .collect()
+    let mut rows = Vec::new();
+    let mut rest = line.trim_end();
+    while rest.len() > WIDTH {
+        let space = rest[..=WIDTH].rfind(' ').expect("a word fits");
+        rows.push(rest[..space].to_owned());
+        rest = &rest[space + 1..];
+    }
+    rows.push(rest.to_owned());
+    rows
 }
 
 /// What a row of the picture says, if it is one.
