@@ -12,6 +12,7 @@ root=$scratch/$name
 install -D -m 755 "$binary" "$root/atomwrite"
 install -m 755 packaging/install.sh "$root/install.sh"
 install -m 644 README.md CHANGELOG.md LICENSE-APACHE LICENSE-MIT SECURITY.md "$root"
+install -D -m 644 -t "$root/docs" docs/guide.md docs/sponge.md
 install -D -m 644 -t "$root/man" man/*
 install -D -m 644 -t "$root/completions" completions/*
 
