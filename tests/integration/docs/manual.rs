@@ -47,6 +47,14 @@ fn examples_fit_a_terminal_of_80_columns() {
 }
 
 #[test]
+fn name_has_the_words_that_people_search_for() {
+    // As apropos(1) reads it: `man -k atomic`.
+    let name = format!("atomwrite \\- {}\n", env!("CARGO_PKG_DESCRIPTION"));
+    assert!(MANUAL.contains(&format!(".SH NAME\n{name}")), "{name}");
+    assert!(name.contains("write files atomically and durably"));
+}
+
+#[test]
 fn every_option_has_an_example_where_one_helps() {
     let examples: String = examples().into_iter().map(|example| example.text).collect();
     for names in options() {
