@@ -60,8 +60,8 @@ complete -c atomwrite -s c -l command -d 'Run a shell pipeline for the content' 
 complete -c atomwrite -l lock -d 'Lock DEST before reading, until the commit' -f
 complete -c atomwrite -s t -l target-directory -d 'Write every SOURCE into DIR, in one commit' -r -f -a "(__atomwrite_directories)"
 complete -c atomwrite -l files-from -d 'With -t, read the names of SOURCEs from F' -r -F
-complete -c atomwrite -l files0-from -d 'The same, with names that end with a NUL' -r -F
-complete -c atomwrite -l min-size -d 'Refuse input of fewer bytes, if it was truncated' -r -f
+complete -c atomwrite -l files0-from -d 'The same, with NUL-terminated names' -r -F
+complete -c atomwrite -l min-size -d 'Refuse truncated input: fewer than SIZE bytes' -r -f
 complete -c atomwrite -l sha256 -d 'Refuse content with another SHA-256 digest' -r -f
 complete -c atomwrite -l validate -d 'Refuse content unless sh -c CMD exits with 0' -r -f -a "(__fish_complete_command)"
 complete -c atomwrite -l validate-all -d 'With -t, refuse all unless sh -c CMD exits with 0' -r -f -a "(__fish_complete_command)"
@@ -88,7 +88,7 @@ complete -c atomwrite -s n -l no-clobber -d 'Refuse if DEST exists, whatever it 
 complete -c atomwrite -l allow-empty -d 'Accept empty standard input'
 complete -c atomwrite -l no-empty -d 'Refuse empty input, also from SOURCE and COMMAND'
 complete -c atomwrite -s C -l compare -d 'Leave DEST alone if it has this content already'
-complete -c atomwrite -s p -l preserve-timestamps -d 'Give DEST the times that SOURCE had'
+complete -c atomwrite -s p -l preserve-timestamps -d 'Preserve the timestamps of SOURCE'
 complete -c atomwrite -l no-dereference -d 'Replace a symbolic link itself, not its target'
 complete -c atomwrite -s f -l force -d 'Replace a DEST that you may not write to'
 complete -c atomwrite -s D -l create-dirs -d 'Make missing parent directories of DEST'

@@ -48,9 +48,9 @@ Arguments:
 /// No line is broken or aligned by hand: clap fills them to the width of the terminal.
 const EXAMPLES: &str = r#"Examples:
   sort list | atomwrite list
-      Read and replace one and the same file
+      Edit a file in place
   atomwrite -v new.conf app.conf
-      Replace a file by what another one holds
+      Replace a file by another one
   atomwrite out.json -- curl -fsS URL
       Replace it only if the command succeeds
   atomwrite -c 'zcat a.gz | sort' list
@@ -58,7 +58,7 @@ const EXAMPLES: &str = r#"Examples:
   atomwrite --validate 'visudo -cf "$1"' new /etc/sudoers
       Replace it only if a program approves
   atomwrite -a log -- date
-      Add to it, one writer after the other
+      Append to it; concurrent runs lose no data
   atomwrite -t conf.d new/*.conf
       Replace many files in one commit
 
@@ -74,16 +74,17 @@ With COMMAND, the exit status is its own if it fails, 125 for 1 and 3, and 124 f
 const INPUT: &str = "Input";
 const MANY: &str = "Many files";
 const GUARDS: &str = "Guards (a refusal is status 3)";
-const LOOKS: &str = "What DEST looks like";
-const WRITING: &str = "How it is written";
+const LOOKS: &str = "Attributes, links and backups";
+const WRITING: &str = "Durability and writing in place";
 const MESSAGES: &str = "Messages";
 
 /// Replaces a file atomically and durably
 ///
-/// Other processes see the complete old file or the complete new one, also after a power loss. atomwrite reads standard
-/// input, SOURCE, or the output of COMMAND to its end, and writes it to a new file in DEST's directory. When all of it has
-/// arrived, and COMMAND has exited with 0, the new file gets the owner, mode and attributes of the old one, is synced to
-/// the disk, and is renamed to DEST. If anything fails before that, DEST is untouched, and no temporary file is left.
+/// Other processes see the complete old file or the complete new one, even after a power loss. atomwrite reads standard
+/// input, SOURCE, or the output of COMMAND to its end, and writes it to a new file in DEST's directory. When the input
+/// is complete, and COMMAND has exited with 0, the new file gets the owner, mode and attributes of the old one, is
+/// synced to the disk, and is renamed to DEST. If anything fails before that, DEST is untouched, and no temporary file
+/// is left.
 #[expect(
     clippy::struct_excessive_bools,
     reason = "options are; they become enums below"
@@ -110,8 +111,8 @@ pub(crate) struct Args {
     /// Run a shell pipeline for the content
     ///
     /// STRING is run by bash -o pipefail -c, or by sh -o pipefail -c if there is no bash and sh has pipefail. DEST is
-    /// replaced only if every command of the pipeline exits with 0; the shell alone would take the status of the last one.
-    /// In a list such as 'a; b', the status of the last command counts. All else is as with COMMAND.
+    /// replaced only if every command of the pipeline exits with 0; the shell alone would take the status of the last
+    /// one. In a list such as 'a; b', the status of the last command counts. Otherwise STRING works as COMMAND does.
     #[arg(short, long, value_name = "STRING", value_parser = OsStringValueParser::new().try_map(parse_command), value_hint = ValueHint::CommandString, allow_hyphen_values = true, help_heading = INPUT)]
     command: Option<OsString>,
 
@@ -124,21 +125,22 @@ pub(crate) struct Args {
 
     /// Lock DEST before reading, until the commit
     ///
-    /// Only one run with --lock or --append works on DEST at a time, also if DEST does not exist yet. The lock is taken
-    /// before COMMAND starts or the input is read, so a COMMAND that reads DEST, changes it and writes it loses no update; a
-    /// pipeline that has read DEST before can. Waits as long as it takes, or at most SECONDS, with a decimal fraction if
-    /// needed; 0 does not wait. The lock is a hidden file beside DEST. flock(1) on DEST does not respect it.
+    /// Only one run with --lock or --append works on DEST at a time, even if DEST does not exist yet. The lock is taken
+    /// before COMMAND starts or the input is read, so a COMMAND that reads DEST, changes it and writes it loses no
+    /// update; a pipeline that has read DEST before can. Waits as long as it takes, or at most SECONDS, with a decimal
+    /// fraction if needed; 0 does not wait. The lock is a hidden file beside DEST. flock(1) on DEST does not respect
+    /// it.
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, value_parser = OsStringValueParser::new().try_map(parse_timeout), value_hint = ValueHint::Other, help_heading = INPUT)]
     #[expect(clippy::option_option, reason = "clap's form of an optional value")]
     lock: Option<Option<Duration>>,
 
     /// Write every SOURCE into DIR, in one commit
     ///
-    /// Each gets its own base name. All new files are complete, have passed every guard, and are on the disk, which is
-    /// flushed once for all of them, before the first name in DIR changes; a failure until then leaves DIR as it was. Then
-    /// they are renamed, one right after the other. If a rename fails after others have succeeded, the exit status is 4, and
-    /// a line for each file says whether it is new or old. The other options hold for each file; -a, --lock, --sha256,
-    /// --inplace, -c, standard input and COMMAND do not go with -t.
+    /// Each file keeps its base name. All new files are complete, have passed every guard, and are on the disk before
+    /// the first name in DIR changes. The disk is flushed once for all of them. A failure until then leaves DIR as it
+    /// was. Then atomwrite renames the files, one right after the other. If a rename fails after others have succeeded,
+    /// the exit status is 4, and a line for each file says whether it is new or old. The other options apply to each
+    /// file; -a, --lock, --sha256, --inplace, -c, standard input and COMMAND do not go with -t.
     #[arg(short, long, value_name = "DIR", value_hint = ValueHint::DirPath, allow_hyphen_values = true, help_heading = MANY)]
     target_directory: Option<OsString>,
 
@@ -149,7 +151,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "F", value_hint = ValueHint::FilePath, allow_hyphen_values = true, help_heading = MANY)]
     files_from: Option<OsString>,
 
-    /// The same, with names that end with a NUL
+    /// The same, with NUL-terminated names
     ///
     /// F is a file in which each name ends with a NUL, as find -print0 writes them; a newline is a part of a name. "-" is
     /// standard input.
@@ -158,8 +160,8 @@ pub(crate) struct Args {
 
     /// Refuse if DEST exists, whatever it is
     ///
-    /// A file, a directory and a symbolic link count, a dangling link too. atomwrite checks this before it reads any input,
-    /// and once more in the call that gives the new file its name, so if two runs race, at most one succeeds.
+    /// Any file, directory or symbolic link counts, even a dangling link. atomwrite checks this before it reads any
+    /// input, and once more in the call that gives the new file its name, so if two runs race, at most one succeeds.
     #[arg(
         short = 'n',
         long,
@@ -169,9 +171,10 @@ pub(crate) struct Args {
 
     /// Accept empty standard input
     ///
-    /// Without it, such input is refused, whatever DEST is: it mostly comes from a command that failed. The same holds for a
-    /// SOURCE that is an empty FIFO or socket, as a shell's <(command) is, and for an empty list of names. Any other empty
-    /// SOURCE, a COMMAND that prints nothing and exits with 0, and --append need no permission.
+    /// Without this option, atomwrite refuses empty standard input, whatever DEST is, because it mostly comes from a
+    /// command that failed. It also refuses a SOURCE that is an empty FIFO or socket, as a shell's <(command) is, and
+    /// an empty list of names. It accepts any other empty SOURCE, a COMMAND that prints nothing and exits with 0, and
+    /// empty input with --append.
     #[arg(
         long,
         overrides_with = "no_empty",
@@ -181,7 +184,7 @@ pub(crate) struct Args {
 
     /// Refuse empty input, also from SOURCE and COMMAND
     ///
-    /// With --append, the input alone counts, and not what DEST holds.
+    /// With --append, only the input counts, not the content of DEST.
     #[arg(
         long,
         overrides_with = "allow_empty",
@@ -189,17 +192,18 @@ pub(crate) struct Args {
     )]
     no_empty: bool,
 
-    /// Refuse input of fewer bytes, if it was truncated
+    /// Refuse truncated input: fewer than SIZE bytes
     ///
-    /// SIZE is a number of bytes, or one followed by K, M, G or T for powers of 1024 (also KiB), or KB, MB, GB or TB for
-    /// powers of 1000. With --append, the input alone counts; with -t, each file. A connection that breaks looks like the end
-    /// of the input: ssh host atomwrite --min-size $(stat -c %s f) f <f
+    /// SIZE is a number of bytes, or one followed by K, M, G or T for powers of 1024 (also KiB), or KB, MB, GB or TB
+    /// for powers of 1000. With --append, only the input counts; with -t, each file. A broken connection looks like the
+    /// end of the input: ssh host atomwrite --min-size $(stat -c %s f) f <f
     #[arg(long, value_name = "SIZE", value_parser = OsStringValueParser::new().try_map(parse_size), value_hint = ValueHint::Other, allow_hyphen_values = true, help_heading = GUARDS)]
     min_size: Option<u64>,
 
     /// Refuse content with another SHA-256 digest
     ///
-    /// HEX is 64 hexadecimal digits, as sha256sum(1) prints them. With --append, it is the digest of the whole.
+    /// HEX is 64 hexadecimal digits, as sha256sum(1) prints them. With --append, it is the digest of the whole new
+    /// content.
     #[arg(long, value_name = "HEX", value_parser = OsStringValueParser::new().try_map(parse_sum), value_hint = ValueHint::Other, allow_hyphen_values = true, help_heading = GUARDS)]
     sha256: Option<Sha256Digest>,
 
@@ -224,10 +228,10 @@ pub(crate) struct Args {
 
     /// Leave DEST alone if it has this content already
     ///
-    /// DEST keeps its inode and its times, so that nothing that depends on it is made or loaded again. With -m, -o or -g, it
-    /// is left alone only if it also has the mode, owner and group that it would get. Unless --sync is none, it is synced to
-    /// the disk all the same. A DEST that cannot be replaced (immutable, on a read-only filesystem, another user's) is an
-    /// error only if the content differs.
+    /// DEST keeps its inode and its times, so nothing that depends on it is rebuilt or reloaded. With -m, -o or -g, it
+    /// is left alone only if it also has the mode, owner and group that it would get. Unless --sync is none, it is
+    /// synced to the disk anyway. A DEST that cannot be replaced (immutable, on a read-only filesystem, another user's)
+    /// is an error only if the content differs.
     #[arg(short = 'C', long, help_heading = GUARDS)]
     compare: bool,
 
@@ -239,10 +243,10 @@ pub(crate) struct Args {
 
     /// Attributes to keep: try (the default), all or none
     ///
-    /// They are the owner, the group, the mode, the ACL, the security label and the other extended attributes. Changes that
-    /// another process makes to them during the run are kept, too. Timestamps, security.capability, security.ima and
-    /// security.evm are never kept. The set-user-ID and set-group-ID bits are kept only with the owner and the group. Flags of
-    /// chattr(1) are not kept; --keep=all gives a warning for them.
+    /// The attributes are the owner, the group, the mode, the ACL, the security label and the other extended
+    /// attributes. Changes that another process makes to them during the run are kept, too. Timestamps,
+    /// security.capability, security.ima and security.evm are never kept. The set-user-ID and set-group-ID bits are
+    /// kept only with the owner and the group. Flags of chattr(1) are not kept; --keep=all gives a warning for them.
     #[arg(
         long,
         value_name = "WHAT",
@@ -271,53 +275,54 @@ pub(crate) struct Args {
     #[arg(short, long, value_name = "GROUP", value_parser = OsStringValueParser::new().try_map(parse_group), value_hint = ValueHint::Other, allow_hyphen_values = true, help_heading = LOOKS)]
     group: Option<OsString>,
 
-    /// Give DEST the times that SOURCE had
+    /// Preserve the timestamps of SOURCE
     ///
-    /// They are the times of the last read and the last write, as they were before SOURCE was read. SOURCE must be a regular
-    /// file; with standard input, COMMAND and --append there is none. A DEST that -C leaves alone keeps its own times.
-    /// Without this option, the time of the last write is that of the last byte, as with >, and can be earlier than the rename.
+    /// DEST gets the times of the last read and the last write that SOURCE had before atomwrite read it. SOURCE must be
+    /// a regular file, so the option does not work with standard input, COMMAND and --append. A DEST that -C leaves
+    /// alone keeps its own times. Without this option, the time is when the last byte was written, as with >, and can
+    /// be earlier than the rename.
     #[arg(short, long, help_heading = LOOKS)]
     preserve_timestamps: bool,
 
     /// Replace a symbolic link itself, not its target
     ///
-    /// Without it, the link stays, and the file that it leads to is replaced, or created if it is missing.
+    /// Without this option, the link stays, and its target is replaced, or created if it is missing.
     #[arg(long, help_heading = LOOKS)]
     no_dereference: bool,
 
     /// Replace a DEST that you may not write to
     ///
-    /// A rename needs the right to write to the directory only. Without this option, a file that is protected by its
-    /// mode is not replaced.
+    /// A rename needs write permission for the directory only. Without this option, atomwrite does not replace a file
+    /// that its mode protects.
     #[arg(short, long, help_heading = LOOKS)]
     force: bool,
 
     /// Make missing parent directories of DEST
     ///
-    /// They are made at the commit: a run that fails before that leaves none. With --lock or --append they are made before
-    /// the lock is taken, and stay if the run fails.
+    /// atomwrite makes them at the commit, so a run that fails earlier leaves none. With --lock or --append, it makes
+    /// them before it takes the lock, and they stay if the run fails.
     #[arg(short = 'D', long, help_heading = LOOKS)]
     create_dirs: bool,
 
     /// Keep a backup of the old file
     ///
-    /// CONTROL is simple (or never) for DEST~, numbered (t) for DEST.~1~, DEST.~2~ and so on, existing (nil) for numbered
-    /// if there are such backups already and simple otherwise, none (off) for no backup. Without CONTROL, and with -b,
-    /// $VERSION_CONTROL says it; if that is not set, it is existing. A simple backup replaces an older one. The backup is a
-    /// hard link to the old file, or a copy if no link is possible, and is made just before the rename. If two runs replace
-    /// DEST at once, only --lock ensures that each content has a backup.
+    /// CONTROL is simple (or never) for DEST~, numbered (t) for DEST.~1~, DEST.~2~ and so on, existing (nil) for
+    /// numbered if there are such backups already and simple otherwise, none (off) for no backup. Without CONTROL, and
+    /// with -b, $VERSION_CONTROL sets it; the default is existing. A simple backup replaces an older one. The backup is
+    /// a hard link to the old file, or a copy if no link is possible, and is made just before the rename. If two runs
+    /// replace DEST at once, only --lock ensures that each content has a backup.
     #[arg(short, long, value_name = "CONTROL", num_args = 0..=1, require_equals = true, default_missing_value = "", value_parser = OsStringValueParser::new().try_map(parse_control), hide_possible_values = true, value_hint = ValueHint::Other, help_heading = LOOKS)]
     backup: Option<Control>,
 
     /// End a simple backup with SUFFIX, not ~; implies -b
     ///
-    /// An empty SUFFIX counts as ~. Without this option, $SIMPLE_BACKUP_SUFFIX says it.
+    /// An empty SUFFIX counts as ~. Without this option, $SIMPLE_BACKUP_SUFFIX sets the suffix.
     #[arg(short = 'S', long, value_name = "SUFFIX", value_parser = OsStringValueParser::new().try_map(parse_suffix), value_hint = ValueHint::Other, allow_hyphen_values = true, help_heading = LOOKS)]
     suffix: Option<OsString>,
 
     /// What survives power loss: none, file, full (default)
     ///
-    /// Without this option, $ATOMWRITE_SYNC says it.
+    /// Without this option, $ATOMWRITE_SYNC sets the value.
     #[arg(long, value_name = "WHAT", value_enum, overrides_with_all = ["fsync", "no_fsync"], allow_hyphen_values = true, help_heading = WRITING)]
     sync: Option<Sync>,
 
@@ -331,23 +336,24 @@ pub(crate) struct Args {
 
     /// Overwrite a DEST that cannot be replaced; not atomic
     ///
-    /// For a file that is mounted by itself, one in a directory that is read-only or not yours, a device, a FIFO, and for
-    /// filesystems that cannot rename. The whole input is buffered, all guards have passed, and the space is preallocated where
-    /// the filesystem can do that, before the first byte is written; but concurrent readers of DEST can see a partial file, and an interruption leaves a mix of new and old. Without WHEN,
-    /// it is auto.
+    /// For a file that is itself a mount point, a file in a directory that is read-only or not yours, a device, a FIFO,
+    /// and for filesystems that cannot rename. Before the first byte is written, the whole input is buffered, all
+    /// guards have passed, and the space is preallocated if the filesystem can do that. But concurrent readers of DEST
+    /// can see a partial file, and an interruption leaves a mix of new and old content. Without WHEN, it is auto.
     #[arg(long, value_name = "WHEN", value_enum, num_args = 0..=1, require_equals = true, default_missing_value = "auto", help_heading = WRITING)]
     inplace: Option<InPlace>,
 
     /// Show progress on standard error, if it is a terminal
     ///
-    /// The line shows how much has been read and how fast, and if the size is known, a bar and the time that is left. It
-    /// disappears at the end, and a short write has none.
+    /// The line shows the size and speed of the input so far and, if the total size is known, a bar and the remaining
+    /// time. It disappears at the end. A short write shows none.
     #[arg(long, help_heading = MESSAGES)]
     progress: bool,
 
     /// Say what was done, in one line on standard error
     ///
-    /// The line says how large DEST is now, how much was appended, and names the backup and the directories that were made.
+    /// The line has the size of DEST and of the appended input, and names the backup and the directories that were
+    /// made.
     #[arg(short, long, overrides_with = "quiet", help_heading = MESSAGES)]
     verbose: bool,
 
