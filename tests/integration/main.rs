@@ -140,6 +140,7 @@ mod environment {
 mod docs {
     mod comparison;
     pub(crate) mod examples;
+    mod language;
     mod manual;
     mod project;
     mod readme;
