@@ -7,13 +7,14 @@ use std::process::{Command, Stdio};
 use crate::harness::{binary, needs_tool};
 
 /// The documents that are read, and the help.
-const DOCUMENTS: [&str; 11] = [
+const DOCUMENTS: [&str; 12] = [
     "ARCHITECTURE.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
     "README.md",
     "RELEASING.md",
     "SECURITY.md",
+    "benches/README.md",
     "docs/guide.md",
     "docs/kernel-notes.md",
     "docs/sponge.md",

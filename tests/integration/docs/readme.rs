@@ -11,16 +11,18 @@ const README: &str = include_str!("../../../README.md");
 const GUIDE: &str = include_str!("../../../docs/guide.md");
 
 /// The documents whose links are followed.
-const LINKED: [&str; 9] = [
+const LINKED: [&str; 11] = [
     "ARCHITECTURE.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
     "README.md",
     "RELEASING.md",
+    "benches/README.md",
     "docs/guide.md",
     "docs/kernel-notes.md",
     "docs/sponge.md",
     "packaging/README.md",
+    "torture/README.md",
 ];
 
 /// The commands that the README's `sh` block may have, each with what .ci/run does in its place.
