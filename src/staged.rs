@@ -1,17 +1,18 @@
-//! The new file, from its first byte to its name.
+//! The new file, from its creation to the commit.
 //!
 //! ```text
-//! create() ─> Staged<Open> ─fill─> Staged<Filled> ─seal─> Staged<Sealed> ─sync─> Staged<Synced> ─commit─> Committed
-//!                  │                    │                      │                      │                      │
-//!                  └────────────────────┴────── dropped ───────┴──────────────────────┘                 make_durable
-//!                             nothing is left, DEST is untouched                                             │
-//!                                                                                                         Outcome
+//! create() ─> Staged<Open> ─fill─> Staged<Filled> ─seal─> Staged<Sealed> ─sync─> Staged<Synced>
+//!                   │                     │                      │                  │      │
+//!                   └─────────────────────┴────── dropped ───────┴──────────────────┘   commit
+//!                               nothing is left behind, and DEST is untouched              │
+//!                                                               Outcome <─make_durable─ Committed
 //! ```
 //!
-//! Invariant: only `commit` changes DEST, and everything that can fail comes before its rename, but for the directory's
-//! fsync. The phases are types, so that nothing is written after the guards, and nothing is committed that is not on the
-//! disk. The file has no name until `commit`, where the filesystem has O_TMPFILE; otherwise it has a random one from the
-//! start, and mode 0600 until it is sealed.
+//! Invariant: only `commit` changes DEST. Every step that can fail comes before the rename in
+//! `commit`, except the fsync of the directory. The phases are types, so the compiler rejects a
+//! write after the checks and a commit before the sync. Where the filesystem has O_TMPFILE, the
+//! file is unnamed until `commit`. Elsewhere it has a random name from the start, and mode 0600
+//! until it is sealed.
 
 mod commit;
 mod pending;
@@ -47,9 +48,10 @@ use crate::validate::{DirectoryValidator, PreviewPlace, Validator};
 #[derive(Debug)]
 pub(crate) struct Staged<'d, Phase> {
     destination: &'d Destination,
-    /// The name that a file without one gets in the commit. Dropped before the file, while that is still locked.
+    /// The temporary name that `commit` gives to an unnamed file. Dropped before `file`, so that
+    /// the file is still flock'ed while the name is removed.
     linked: Option<TempName>,
-    /// Dropped before a name that it had from the start: FUSE and NFS rename an open file that is removed.
+    /// Dropped before the name in `method`: FUSE and NFS rename an open file that is unlinked.
     file: OwnedFd,
     method: CommitMethod,
     initial: InitialMode,
@@ -59,53 +61,56 @@ pub(crate) struct Staged<'d, Phase> {
 /// How DEST gets the content.
 #[derive(Debug)]
 enum CommitMethod {
-    /// The file is renamed to it.
+    /// The file is renamed to DEST.
     Rename(Backing),
-    /// The file is a spool, from which the content is copied into DEST: into this descriptor, or if it is `None` into one
-    /// that is opened when there is something to write, because to open a device or a FIFO has effects.
+    /// The file is a spool, and its content is copied into DEST. Holds DEST, open for writing;
+    /// `None` if DEST is opened in the commit only, because opening a device or a FIFO has side
+    /// effects.
     InPlace(Option<OwnedFd>),
-    /// Not at all, for this reason. With `-C` it may have the content already, so the input is compared and not stored.
+    /// DEST cannot be written, for this reason. With `-C`, DEST may have the content already, so
+    /// the input is compared with it and not stored.
     Impossible(String),
 }
 
-/// How the file is kept until the commit.
+/// What the file is until the commit.
 #[derive(Debug)]
 enum Backing {
-    /// Without a name; it gets one by this call.
+    /// An unnamed file (O_TMPFILE), and the call that can link it to a name.
     Anonymous(LinkBy),
     Named(TempName),
 }
 
-/// Nothing is in it.
+/// The file is empty.
 #[derive(Debug)]
 pub(crate) struct Open;
 
-/// All of the content is in it.
+/// The file has the complete content.
 #[derive(Debug)]
 pub(crate) struct Filled {
     content: Content,
 }
 
-/// It has the attributes that DEST will have.
+/// The file has the attributes that DEST will have.
 #[derive(Debug)]
 pub(crate) struct Sealed {
     content: Content,
     seal: Seal,
 }
 
-/// It is as durable as was asked for.
+/// The file is as durable as `--sync` requires.
 #[derive(Debug)]
 pub(crate) struct Synced {
     content: Content,
     seal: Seal,
     sync: Sync,
-    /// Its attributes were changed once more after the last fsync.
+    /// The attributes changed again after the last fsync.
     unsynced: bool,
 }
 
 impl<'d> Staged<'d, Open> {
-    /// Creates the file in DEST's directory, or if that is missing in the nearest one above it; a spool if DEST, which is
-    /// `existing`, is overwritten in place. Whether that is possible is known before any input is read.
+    /// Creates the file in DEST's directory, or in its nearest existing ancestor. Creates a spool
+    /// instead if DEST, which is `existing`, must be overwritten in place. Errors come before any
+    /// input is read.
     pub(crate) fn create(
         destination: &'d Destination,
         existing: Option<Metadata>,
@@ -155,7 +160,7 @@ impl<'d> Staged<'d, Open> {
         ))
     }
 
-    /// Creates the file in a directory with others, all of which are renamed together.
+    /// Creates the file in a staging directory, for a DEST that is renamed together with others.
     pub(crate) fn create_in(
         destination: &'d Destination,
         existing: Option<Metadata>,
@@ -170,7 +175,7 @@ impl<'d> Staged<'d, Open> {
         Ok(Self::new(destination, file, method, initial))
     }
 
-    /// Creates a spool, from which DEST will be overwritten in place.
+    /// Creates a spool, from which `commit` overwrites DEST in place.
     fn spool(destination: &'d Destination, existing: Option<Metadata>) -> Result<Self> {
         let regular = existing.filter(|existing| existing.kind == Kind::Regular);
         let target = regular
@@ -188,7 +193,7 @@ impl<'d> Staged<'d, Open> {
         ))
     }
 
-    /// Stands for a file that cannot become DEST.
+    /// Returns a stand-in for a file that cannot become DEST: the input is only compared with DEST.
     pub(crate) fn compare_only(
         destination: &'d Destination,
         refusal: anyhow::Error,
@@ -222,7 +227,7 @@ impl<'d> Staged<'d, Open> {
         }
     }
 
-    /// Reads the input to its end; COMMAND must exit with 0.
+    /// Reads the input to its end. Fails if COMMAND does not exit with 0.
     pub(crate) fn fill(
         self,
         input: &Input<'_>,
@@ -262,8 +267,8 @@ impl<'d> Staged<'d, Open> {
                 transfer.copy_from(&reader).map_err(explain)?;
             }
             source::Origin::Command(command) => {
-                // A program that is started closes its copies of our descriptors, and with them takes an error that
-                // only a close reports, and only once.
+                // close(2) reports a write error only once, and COMMAND's start closes a duplicate
+                // of this descriptor. So the error is collected first.
                 if input.first().is_some() {
                     sys::close_error(&self.file)
                         .map_err(|errno| explain(CopyError::Writing(errno)))?;
@@ -278,7 +283,7 @@ impl<'d> Staged<'d, Open> {
         Ok(self.into_phase(Filled { content }))
     }
 
-    /// Says on which side an error was.
+    /// Turns a copy error into a failure that names the side on which it occurred.
     fn explain(&self, error: CopyError, input: Option<&Input<'_>>) -> Failure {
         let errno = match error {
             CopyError::Interrupted(interrupted) => return interrupted.into(),
@@ -305,7 +310,8 @@ impl<'d> Staged<'d, Filled> {
         &self.phase.content
     }
 
-    /// Gives the file the attributes, which were read from `seen`. From here on nothing writes to it.
+    /// Gives the file its attributes, which were read from `seen`. Nothing writes to the file after
+    /// this.
     pub(crate) fn seal(
         self,
         attributes: Attributes,
@@ -336,7 +342,8 @@ impl<'d> Staged<'d, Sealed> {
         &self.phase.seal.attributes
     }
 
-    /// Has a program of the user's check a copy. What was only compared is what DEST holds, which is `old`.
+    /// Runs the user's validator on a copy of the content. If the input was only compared, the
+    /// content is that of DEST, which is `old`.
     pub(crate) fn validate(
         &self,
         validator: &mut Validator<'_>,
@@ -350,27 +357,28 @@ impl<'d> Staged<'d, Sealed> {
                 PreviewPlace::TemporaryDirectory,
             ),
         };
-        // A program that is started closes its copies of our descriptors, and with them takes an error that only a close
-        // reports, and only once.
+        // close(2) reports a write error only once, and the validator's start closes a duplicate of
+        // this descriptor. So the error is collected first.
         sys::close_error(&self.file).with_context(|| self.destination.cannot("write"))?;
         validator.check(file, self.attributes(), self.destination, place)?;
         if let CommitMethod::Rename(_) = self.method {
-            // To copy it was to read it.
+            // The copying has changed the access time.
             self.attributes().set_times(file, self.destination)?;
         }
         Ok(())
     }
 
-    /// Adds a copy to the directory that a program of the user's will check as a whole. `name` is the one that leads to DEST.
+    /// Adds a copy to the preview of a directory that a program will validate as a whole. `name`
+    /// in that directory leads to DEST.
     pub(crate) fn preview(&self, validator: &DirectoryValidator<'_>, name: &Path) -> Result<()> {
         let file = self.file.as_fd();
         validator.add(file, self.attributes(), self.destination, name)?;
-        // To copy it was to read it.
+        // The copying has changed the access time.
         self.attributes().set_times(file, self.destination)
     }
 
-    /// Puts the file on the disk, as far as that was asked for, and collects the errors that only a close reports; NFS sends
-    /// data at a close.
+    /// Syncs the file as far as `sync` requires. Collects the errors that only close(2) reports;
+    /// NFS sends data at close.
     pub(crate) fn sync(self, sync: Sync) -> Result<Staged<'d, Synced>> {
         if let CommitMethod::Rename(_) = self.method {
             let cannot_write = || self.destination.cannot("write");
@@ -390,12 +398,12 @@ impl<'d> Staged<'d, Sealed> {
 }
 
 impl<'d, Phase> Staged<'d, Phase> {
-    /// Tells whether DEST will be overwritten in place from this file.
+    /// Returns true if DEST will be overwritten in place from this file.
     pub(crate) fn is_spool(&self) -> bool {
         matches!(self.method, CommitMethod::InPlace(_))
     }
 
-    /// Fails if it cannot become DEST.
+    /// Returns an error if this file cannot become DEST.
     pub(crate) fn refuse(&self) -> Result<()> {
         match &self.method {
             CommitMethod::Impossible(reason) => Err(anyhow!("{reason}")),
@@ -452,7 +460,7 @@ pub(crate) fn is_for_lack_of_permission(error: &anyhow::Error) -> bool {
     )
 }
 
-/// What the kernel answered.
+/// Returns the error number in `error`, if it comes from a system call.
 fn errno(error: &anyhow::Error) -> Option<Errno> {
     error.downcast_ref::<Errno>().copied().or_else(|| {
         error

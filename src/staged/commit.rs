@@ -1,7 +1,8 @@
-//! The commit: the call by which DEST is the new file, and what makes that durable.
+//! The commit: the rename that makes DEST the new file, and the sync that makes the rename durable.
 //!
-//! Invariant: until the rename DEST is the old file, and after it the new one. On a local filesystem nothing stands between
-//! the link that gives the file its name and the rename, but what must: the second fsync on btrfs, and a backup.
+//! Invariant: DEST is the old file until the rename, and the new one after it. On a local
+//! filesystem, only the second fsync on btrfs and the backup come between the link that names the
+//! file and the rename.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
@@ -24,14 +25,17 @@ use crate::signals;
 use crate::sys::{self, Errno, Identity, Metadata};
 use crate::temp_name::{Moved, TempName, has_name};
 
-/// How often attributes that change again and again are put on the disk before the rename. After that it is done after it.
+/// How often changed attributes are applied and synced again before the rename. If they keep
+/// changing, they are synced after the rename.
 pub(super) const MAX_RESEALS: usize = 3;
 
-/// How often the rename to a missing DEST is tried that appears in this moment, and is gone when it is looked up.
+/// How often the rename to a missing DEST is retried when DEST appears at that moment and is gone
+/// again at the next lookup.
 pub(super) const MAX_RENAMES: usize = 100;
 
 impl Staged<'_, Synced> {
-    /// Makes DEST the new file. An error leaves DEST untouched, or is [`Failure::Uncertain`].
+    /// Makes DEST the new file. An error leaves DEST untouched, unless it is
+    /// [`Failure::Uncertain`].
     pub(crate) fn commit(mut self, context: &RunContext<'_>) -> Result<Committed, Failure> {
         signals::guard()?;
         if let CommitMethod::InPlace(target) = &mut self.method {
@@ -44,7 +48,7 @@ impl Staged<'_, Synced> {
         let destination = parents.destination().clone();
         let committed = match self.rename_to(&destination, context) {
             Ok(None) => {
-                // It stays the file that it is.
+                // DEST is not replaced, so it keeps its attributes.
                 self.phase.seal.warnings.clear();
                 self.overwrite(None, &destination, context)
             }
@@ -54,7 +58,7 @@ impl Staged<'_, Synced> {
         let mut outcome = match committed {
             Ok(outcome) => outcome,
             Err(failure) => {
-                // The file first: its name may be in a directory that was made.
+                // The file first: its name may be in a directory that `parents` removes.
                 drop(self);
                 return Err(failure);
             }
@@ -106,7 +110,7 @@ impl Staged<'_, Synced> {
                 checks::destination(destination, Some(seen), rules)?;
                 return inplace::overwrite(&spool, target, destination, seen, attributes, context);
             }
-            // What was to be overwritten can have been a device.
+            // The missing DEST may have been a device.
             if is_spool {
                 return Err(inplace::not_checked(destination));
             }
@@ -121,8 +125,8 @@ impl Staged<'_, Synced> {
         Err(keeps_appearing(destination))
     }
 
-    /// Renames the file to DEST, in its own directory, with the attributes that DEST has now. `None` if that is impossible, and
-    /// DEST may be written in place.
+    /// Renames the file to DEST, in DEST's own directory, with the attributes that DEST has now.
+    /// Returns `None` if the filesystem refuses the rename and DEST may be written in place.
     fn rename_to(
         &mut self,
         destination: &Destination,
@@ -148,7 +152,7 @@ impl Staged<'_, Synced> {
         Err(keeps_appearing(destination))
     }
 
-    /// Applies the attributes of DEST again, if they have changed since they were read.
+    /// Applies DEST's attributes again, if they have changed since they were read.
     fn reseal(
         &mut self,
         destination: &Destination,
@@ -171,7 +175,7 @@ impl Staged<'_, Synced> {
         Ok(())
     }
 
-    /// Gives the file a temporary name, if it has none.
+    /// Gives an unnamed file a temporary name.
     fn link(&mut self, destination: &Destination) -> Result<()> {
         let CommitMethod::Rename(Backing::Anonymous(by)) = self.method else {
             return Ok(());
@@ -197,8 +201,9 @@ impl Staged<'_, Synced> {
         Ok(())
     }
 
-    /// Copies the file to one that has a name. Some AppArmor profiles (attach_disconnected without mediate_deleted) refuse the
-    /// link of an unnamed file with ENOENT, although a link that must fail was answered as expected.
+    /// Replaces the unnamed file with a named copy. Some AppArmor profiles (attach_disconnected
+    /// without mediate_deleted) refuse to link an unnamed file with ENOENT, although the probe of
+    /// linkat succeeded.
     fn copy_to_named(&mut self, destination: &Destination) -> Result<()> {
         let seal = &mut self.phase.seal;
         let NamedCopy {
@@ -237,20 +242,20 @@ impl Staged<'_, Synced> {
     }
 }
 
-/// What became of a rename.
+/// The result of a rename that did not fail.
 #[derive(Debug)]
 pub(super) enum Renaming {
     Done {
-        /// The name that the old file has now.
+        /// The name of the backup.
         backup: Option<PathBuf>,
     },
     /// DEST was missing and has appeared.
     Appeared,
-    /// The filesystem refuses it, and the user allows that DEST is written in place.
+    /// The filesystem refuses the rename, and the user allows writing DEST in place.
     Impossible,
 }
 
-/// Renames a file to DEST, which was `seen` a moment ago, and makes the backup.
+/// Makes the backup, and renames a file to DEST, which was `seen` a moment ago.
 pub(super) fn rename(
     name: &mut TempName,
     identity: impl FnOnce() -> Option<Identity>,
@@ -262,14 +267,14 @@ pub(super) fn rename(
         (Some(backups), Some(_)) => backup::make(destination, backups, context.numbers)?,
         _ => None,
     };
-    // What has the name now and was not there a moment ago has no backup yet, and perhaps other attributes.
+    // A DEST that appeared after `seen` has no backup yet, and may have other attributes.
     let was_missing = seen.is_none() || (context.backups().is_some() && backup.is_none());
     let (directory, to) = (destination.directory().fd.as_fd(), destination.name());
     let moved = if context.request.overwrite == Overwrite::Never {
         name.rename_noreplace(directory, to)
     } else if was_missing {
         match name.rename_noreplace(directory, to) {
-            // A filesystem that has neither such a rename nor links: there, DEST was missing a moment ago.
+            // The filesystem has neither RENAME_NOREPLACE nor links. DEST was missing a moment ago.
             Err(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS | Errno::MLINK) => {
                 name.rename(directory, to).map(|()| Moved::Renamed)
             }
@@ -281,7 +286,8 @@ pub(super) fn rename(
     match moved {
         Ok(Moved::Renamed) => name.disarm(),
         Ok(Moved::Linked) => {}
-        // The answer to a rename that was done can get lost (NFS; a call that was interrupted and made again).
+        // A rename can succeed and still report an error: NFS can lose the reply, or the call was
+        // interrupted and retried.
         Err(_) if identity().is_some_and(|identity| has_name(directory, to, identity)) => {}
         Err(Errno::EXIST) if context.request.overwrite == Overwrite::Never => {
             return Err(checks::exists(destination));
@@ -310,7 +316,7 @@ pub(super) fn keeps_appearing(destination: &Destination) -> Failure {
     error.into()
 }
 
-/// What was done.
+/// Returns the outcome of a commit by rename.
 pub(super) fn outcome(
     destination: &Destination,
     seen: Option<Metadata>,
@@ -334,15 +340,16 @@ pub(super) fn outcome(
 #[must_use = "the rename is durable only after make_durable"]
 pub(crate) struct Committed {
     outcome: Outcome,
-    /// `None` if DEST was overwritten in place, and is on the disk.
+    /// The directories to sync. `None` if DEST was overwritten in place: then it is synced already.
     parents: Option<Parents>,
     file: OwnedFd,
-    /// A random name that the file still has, if it was linked to DEST. Removed after the file is closed.
+    /// The random name that the file still has if it was linked to DEST. Removed after the file is
+    /// closed.
     name: Option<TempName>,
     sync: Sync,
     /// Attributes were applied after the last fsync.
     unsynced: bool,
-    /// What could not be kept.
+    /// The attributes that could not be preserved, as warnings.
     warnings: Vec<String>,
 }
 
@@ -359,8 +366,8 @@ impl Committed {
         }
     }
 
-    /// Puts the new name on the disk, where that was asked for. Returns what was done, and what could not be kept. An error
-    /// leaves DEST new.
+    /// Syncs DEST's directory, if `--sync` requires it. Returns the outcome, and warnings about the
+    /// attributes that could not be preserved. After an error, DEST is new all the same.
     pub(crate) fn make_durable(self) -> (Result<Outcome, Failure>, Vec<String>) {
         let Self {
             outcome,
@@ -380,8 +387,9 @@ impl Committed {
                 drop(name);
                 return Ok(());
             };
-            // A watcher takes the close of a file that can be written to for a change of it (IN_CLOSE_WRITE). So it is
-            // closed before the wait for the disk, in which a watcher has time to begin to watch DEST anew.
+            // Closing a file that was open for writing raises IN_CLOSE_WRITE, which a watcher takes
+            // for a change. So the file is closed before the sync, which gives a watcher time to
+            // watch the new DEST.
             let kept = parents
                 .changed()
                 .any(|directory| !directory.readable)

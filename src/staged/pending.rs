@@ -1,4 +1,4 @@
-//! A new file that waits for others, closed, under its own name in a staging directory: many are renamed together.
+//! A new file of `-t`, closed, under its own name in a staging directory, until all are renamed.
 
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -14,18 +14,18 @@ use crate::run_context::RunContext;
 use crate::sys::{self, Errno, Identity};
 use crate::temp_name::TempName;
 
-/// How the content of many files is put on the disk.
+/// How the content of many files is synced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Flush {
     /// Not at all.
     Never,
-    /// An fsync of each file.
+    /// By an fsync of each file.
     Each,
-    /// One syncfs for all of them, later.
+    /// By one syncfs for all files, later.
     Once,
 }
 
-/// A new file that waits.
+/// A complete new file that waits to be renamed.
 #[derive(Debug)]
 pub(crate) struct Pending<'d> {
     destination: &'d Destination,
@@ -36,7 +36,7 @@ pub(crate) struct Pending<'d> {
 }
 
 impl<'d> Staged<'d, Sealed> {
-    /// Closes the file, and collects the errors that only a close reports.
+    /// Closes the file. Returns the errors that only close(2) reports.
     pub(crate) fn close_staged(self, flush: Flush) -> Result<Pending<'d>> {
         let destination = self.destination;
         let cannot_write = || destination.cannot("write");
@@ -66,20 +66,20 @@ impl<'d> Pending<'d> {
         self.destination
     }
 
-    /// What could not be kept.
+    /// Returns warnings about the attributes that could not be preserved.
     pub(crate) fn warnings(&self) -> &[String] {
         &self.seal.warnings
     }
 
-    /// Puts the content on the disk.
+    /// Opens the file again and syncs it.
     pub(crate) fn sync(&self) -> Result<()> {
         open(&self.name, self.identity)
             .and_then(|file| sys::sync_file(&file))
             .with_context(|| self.destination.cannot("write"))
     }
 
-    /// Applies the attributes of DEST again, if they have changed since they were read. `destination` is DEST in its own
-    /// directory.
+    /// Applies DEST's attributes again, if they have changed since they were read. `destination` is
+    /// DEST in its own directory.
     pub(crate) fn reseal(
         &mut self,
         destination: &Destination,
@@ -95,7 +95,7 @@ impl<'d> Pending<'d> {
         Ok(())
     }
 
-    /// Renames the file to DEST. To be called while the run is guarded.
+    /// Renames the file to DEST. The run must be guarded.
     pub(crate) fn commit(
         mut self,
         destination: &Destination,
@@ -114,7 +114,8 @@ impl<'d> Pending<'d> {
     }
 }
 
-/// Opens the file, which must be the one that was closed. Its mode may forbid that to us.
+/// Opens the file that was closed; fails with ESTALE if the name leads to another one. Adds read
+/// permission for the moment if the mode denies it.
 fn open(name: &TempName, identity: Identity) -> Result<OwnedFd, Errno> {
     let directory = name.directory().fd.as_fd();
     let file = match sys::open_existing(directory, name.name()) {

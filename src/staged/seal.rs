@@ -1,7 +1,8 @@
-//! What a sealed file's attributes were made from, and their renewal just before the commit.
+//! The attributes of a sealed file, and their renewal just before the commit.
 //!
-//! Invariant: what another process does to DEST's attributes while this run works is not undone. What is compared is the
-//! plan, which is what this run would set, and not DEST's own values: two users who write in turn would disturb one another.
+//! Invariant: atomwrite does not undo a change that another process makes to DEST's attributes
+//! during the run. `renew` compares the plan, which is what this run would set, and not DEST's own
+//! values: otherwise two users who write in turn would disturb each other.
 
 use std::mem;
 use std::os::fd::{AsFd, OwnedFd};
@@ -18,15 +19,17 @@ use crate::sys::{Kind, Metadata};
 #[derive(Debug)]
 pub(super) struct Seal {
     pub(super) attributes: Attributes,
-    /// What had DEST's name when they were read.
+    /// What had DEST's name when the attributes were read.
     pub(super) seen: Option<Metadata>,
-    /// What could not be kept.
+    /// The attributes that could not be preserved, as warnings.
     pub(super) warnings: Vec<String>,
 }
 
 impl Seal {
-    /// Looks up DEST again, and applies its attributes again if this run would now set others. A DEST that has appeared is an
-    /// existing one; one that has vanished, or is a link that will be replaced, is written as planned. Returns the file if it was changed. `open` opens it.
+    /// Looks up DEST again. Applies its attributes again if this run would now set different ones,
+    /// to the file that `open` returns. A DEST that has appeared counts as an existing one. If DEST
+    /// has vanished, or is a link that will be replaced, the file stays as planned. Returns the
+    /// file if its attributes changed.
     pub(super) fn renew(
         &mut self,
         destination: &Destination,
@@ -68,7 +71,7 @@ impl Seal {
         }
         let file = open()?;
         self.attributes.remove_gone(&before, file.as_fd());
-        // The file has all that a new DEST would have; what is read from DEST comes on top.
+        // The file has all that a new DEST would have. What is read from DEST is added.
         self.warnings = self
             .attributes
             .apply(file.as_fd(), destination, InitialMode::Private)?;
