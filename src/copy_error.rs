@@ -1,4 +1,4 @@
-//! What went wrong while content was copied, and on which side.
+//! Errors while content is copied, and on which side they occurred.
 
 use std::error::Error;
 use std::fmt::{self, Display};
@@ -11,17 +11,17 @@ use crate::sys::Errno;
 pub(crate) enum CopyError {
     Reading(Errno),
     Writing(Errno),
-    /// Reading the file that is DEST now.
+    /// Reading the current DEST failed.
     ReadingOld(Errno),
-    /// The content is not that of DEST, which cannot become anything else.
+    /// The content differs from DEST's, and DEST cannot be replaced.
     Different,
-    /// The terminal went away while content was typed.
+    /// The terminal hung up while content was typed.
     HungUp,
     Interrupted(Interrupted),
 }
 
 impl CopyError {
-    /// The same, where what was read is the file that is DEST now.
+    /// Marks an error of reading as one of reading the current DEST.
     pub(crate) fn of_old(self) -> Self {
         match self {
             Self::Reading(errno) => Self::ReadingOld(errno),

@@ -1,7 +1,8 @@
-//! Inspecting the content: its digest, whether DEST has the same already, and the progress.
+//! Inspection of the content: its digest, whether it equals DEST's, and the progress.
 //!
-//! Invariant: what is inspected is what will be committed. Bytes that pass through this process are inspected as they pass;
-//! those that the kernel copied are read back from the new file.
+//! Invariant: the inspected content is the content that will be committed. Bytes that pass through
+//! this process are inspected as they pass. Bytes that the kernel copied are read back from the new
+//! file.
 
 use std::os::fd::BorrowedFd;
 
@@ -15,30 +16,30 @@ use crate::sys;
 
 const CHUNK: usize = 256 * 1024;
 
-/// What the content turned out to be.
+/// The result of the inspection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Content {
     /// Bytes.
     pub(crate) size: u64,
-    /// Those that came behind what DEST held, with `--append`.
+    /// The number of bytes that `--append` added to DEST's content.
     pub(crate) appended: Option<u64>,
-    /// If it was asked for.
+    /// The digest, if the user gave an expected one.
     pub(crate) sum: Option<Sha256Digest>,
-    /// DEST has the same content already. False if that was not asked.
+    /// DEST has the same content already. False if it was not compared.
     pub(crate) same: bool,
 }
 
-/// Inspects content, from the first byte to the last.
+/// Inspects content from the first byte to the last.
 #[derive(Debug, Default)]
 pub(crate) struct ContentInspector<'o> {
     digest: Option<Sha256>,
     comparison: Option<Comparison<'o>>,
     progress: Option<Progress>,
-    /// All bytes before this offset were inspected.
+    /// All bytes before this offset have been inspected.
     seen: u64,
 }
 
-/// The old content, until a difference is found.
+/// DEST's content, to compare with.
 #[derive(Debug)]
 struct Comparison<'o> {
     old: BorrowedFd<'o>,
@@ -48,13 +49,13 @@ struct Comparison<'o> {
 }
 
 impl<'o> ContentInspector<'o> {
-    /// Computes the digest.
+    /// Makes the inspector compute the digest.
     pub(crate) fn digest(mut self) -> Self {
         self.digest = Some(Sha256::new());
         self
     }
 
-    /// Compares with an old file of `size` bytes.
+    /// Makes the inspector compare with an old file of `size` bytes.
     pub(crate) fn compare(mut self, old: BorrowedFd<'o>, size: u64) -> Self {
         self.comparison = Some(Comparison {
             old,
@@ -65,18 +66,18 @@ impl<'o> ContentInspector<'o> {
         self
     }
 
-    /// Shows the progress.
+    /// Makes the inspector show the progress.
     pub(crate) fn show(mut self, progress: Option<Progress>) -> Self {
         self.progress = progress;
         self
     }
 
-    /// Tells whether the bytes themselves matter, and not only their number.
+    /// Returns true if the inspector needs the bytes, not just their number.
     pub(crate) fn needs_bytes(&self) -> bool {
         self.digest.is_some() || self.compares()
     }
 
-    /// Tells whether no difference was found yet.
+    /// Returns true if a comparison is under way and has found no difference.
     pub(crate) fn compares(&self) -> bool {
         self.comparison
             .as_ref()
@@ -97,14 +98,14 @@ impl<'o> ContentInspector<'o> {
         self.seen += bytes.len() as u64;
     }
 
-    /// The file has `size` bytes now.
+    /// Shows that the file has `size` bytes now.
     pub(crate) fn advance(&mut self, size: u64) {
         if let Some(progress) = &self.progress {
             progress.at(size);
         }
     }
 
-    /// Reads back from `file` what did not pass through here, and returns the result.
+    /// Inspects the bytes of `file` that did not pass through this process. Returns the result.
     pub(crate) fn finish(mut self, file: BorrowedFd<'_>, size: u64) -> Result<Content, CopyError> {
         if let Some(comparison) = &mut self.comparison {
             comparison.same &= comparison.size == size;
@@ -130,7 +131,7 @@ impl<'o> ContentInspector<'o> {
         })
     }
 
-    /// Starts at the first byte again, but keeps that a difference was found.
+    /// Starts again at the first byte. A difference that was found still counts.
     fn start_again(&mut self) {
         self.seen = 0;
         if let Some(digest) = &mut self.digest {
@@ -140,7 +141,7 @@ impl<'o> ContentInspector<'o> {
 }
 
 impl Comparison<'_> {
-    /// An old file that cannot be read counts as different.
+    /// Compares `bytes` with the old file, which counts as different if it cannot be read.
     fn update(&mut self, mut offset: u64, mut bytes: &[u8]) {
         while self.same && !bytes.is_empty() {
             self.buffer.resize(bytes.len().min(CHUNK), 0);

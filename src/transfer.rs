@@ -1,8 +1,9 @@
-//! Copying the bytes, the fastest way that both ends allow.
+//! Copying the bytes, as fast as both ends allow.
 //!
-//! Invariant: the number of bytes is known only at the end of the input. A size that a file reports beforehand is a hint
-//! (files of /proc report 0), and every fast path may stop at any point and leave the rest to read and write, which also
-//! find out on which side an error was. Waiting is left to `signals`.
+//! Invariant: the number of bytes is known only at the end of the input. The size that a file
+//! reports is a hint: files of /proc report 0. Every fast path may stop at any point and leave the
+//! rest to read(2) and write(2), which also show on which side an error occurred. `signals` does
+//! the waiting.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
@@ -12,43 +13,47 @@ use crate::inspector::ContentInspector;
 use crate::signals;
 use crate::sys::{self, Errno, Event, FileSystem, Kind, Metadata, Waiting};
 
-/// What a pipe is asked to hold, and how much is read at once: with 64 KiB each, a writer and a reader that wait for one
-/// another take half as long again.
+/// The capacity requested for a pipe, in bytes. With the default of 64 KiB, a writer and a reader
+/// that wait for each other take half as long again.
 pub(crate) const PIPE_SIZE: usize = 1024 * 1024;
-const CHUNK: usize = 512 * 1024;
-/// How much is read the first time, when nobody knows yet how much will come.
-const FIRST_READ: usize = 4096;
 
-/// How much is written before the disk is told to begin. The wait at the end, for the fsync, is what a user feels.
+/// The size of the first read: most input is small.
+const FIRST_READ: usize = 4096;
+/// The size of every later read.
+const CHUNK: usize = 512 * 1024;
+
+/// How many bytes are written before writeback starts early. Early writeback shortens the fsync at
+/// the end, for which the user waits.
 const WRITEBACK: u64 = 8 * 1024 * 1024;
 
-/// At most so much in one call, which a signal cannot interrupt.
+/// The maximum for one copy_file_range(2), which a signal cannot interrupt.
 const MAX_COPY_RANGE: u64 = 8 * 1024 * 1024;
 
-/// From how many bytes on they are preallocated, and how many at once where the size of the input is not known.
+/// Fewer bytes than this are not preallocated.
 const PREALLOC_THRESHOLD: u64 = 1024 * 1024;
+/// How many bytes are preallocated ahead of input of unknown size.
 const PREALLOC_MIN: u64 = 8 * 1024 * 1024;
 const PREALLOC_MAX: u64 = 64 * 1024 * 1024;
 
 /// How to read from a descriptor without waiting in the read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ReadMethod {
-    /// read(2): the descriptor never waits, is non-blocking, or may wait because the run is not guarded.
+    /// read(2). It does not wait, or it may wait because the run is not guarded.
     Read,
-    /// As `Read`, once something is there: a FIFO without a writer yet, a device.
+    /// As `Read`, after waiting for input: a device, or a FIFO that has no writer yet.
     WaitAndRead,
-    /// A pipe that other processes share and that cannot be opened anew: splice(2) into a pipe of our own; where that is
-    /// not possible, as `WaitAndRead`.
+    /// splice(2) into a private pipe, or as `WaitAndRead` if that is not possible. For a pipe that
+    /// other processes share and that cannot be opened again.
     Splice,
-    /// A socket that other processes share: recv(2).
+    /// recv(2), for a socket that other processes share.
     Receive,
 }
 
-/// What was there to be copied.
+/// What an attempt to copy found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Available {
     Some,
-    /// Nothing yet: a non-blocking descriptor must be waited for.
+    /// No input yet: wait for the non-blocking descriptor.
     Nothing,
     End,
 }
@@ -61,25 +66,25 @@ pub(crate) struct Reader<'f> {
     pub(crate) method: ReadMethod,
 }
 
-/// Whether the disk begins to work while there still is input.
+/// Whether writeback starts while input still arrives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Writeback {
     Early,
     Late,
 }
 
-/// Preallocated space: a full disk fails early, and ext4 writes to it in 0.8 of the time.
+/// Preallocated space: a full disk fails early, and a write on ext4 takes 0.8 of the time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Prealloc {
-    /// It is not known yet whether there are enough bytes to be worth the call.
+    /// Too few bytes so far to be worth the call.
     Undecided,
-    /// Up to this offset, in bytes.
+    /// Preallocated up to this offset, in bytes.
     Until(u64),
-    /// Not on this filesystem.
+    /// The filesystem does not gain by preallocation, or refused it.
     Not,
 }
 
-/// The new file being written, from the front to the back.
+/// Writes a file from its first byte to its last.
 #[derive(Debug)]
 pub(crate) struct Transfer<'f, 'o> {
     file: BorrowedFd<'f>,
@@ -88,15 +93,15 @@ pub(crate) struct Transfer<'f, 'o> {
     prealloc: Prealloc,
     writeback: Writeback,
     inspector: ContentInspector<'o>,
-    /// Nothing is stored, and the first difference from the old content is the end.
+    /// Nothing is stored, and the first byte that differs from DEST ends the transfer.
     compares_only: bool,
     buffer: Vec<u8>,
-    /// Of our own, for what comes from a pipe.
+    /// A private pipe, for input that is spliced.
     pipe: Option<(OwnedFd, OwnedFd)>,
 }
 
 impl<'f, 'o> Transfer<'f, 'o> {
-    /// Begins with an empty file.
+    /// Starts with an empty file.
     pub(crate) fn begin(
         file: BorrowedFd<'f>,
         writeback: Writeback,
@@ -115,7 +120,7 @@ impl<'f, 'o> Transfer<'f, 'o> {
         }
     }
 
-    /// Begins at the start of an existing file: nothing is preallocated, and nothing is cut off at the end.
+    /// Starts at offset 0 of an existing file. Neither preallocates nor truncates.
     pub(crate) fn over(file: BorrowedFd<'f>) -> Self {
         let transfer = Self::begin(file, Writeback::Late, ContentInspector::default());
         Self {
@@ -124,7 +129,7 @@ impl<'f, 'o> Transfer<'f, 'o> {
         }
     }
 
-    /// Compares with the old content that the inspector has, and leaves `file` alone.
+    /// Compares the input with DEST's content, which the inspector has. Does not write to `file`.
     pub(crate) fn compare(file: BorrowedFd<'f>, inspector: ContentInspector<'o>) -> Self {
         let transfer = Self::begin(file, Writeback::Late, inspector);
         Self {
@@ -134,17 +139,18 @@ impl<'f, 'o> Transfer<'f, 'o> {
         }
     }
 
-    /// Bytes written.
+    /// Returns the number of bytes written so far.
     pub(crate) fn size(&self) -> u64 {
         self.size
     }
 
-    /// Appends all that is left of `from`.
+    /// Appends the rest of `from`.
     pub(crate) fn copy_from(&mut self, from: &Reader<'_>) -> Result<(), CopyError> {
         self.clone_or_read(from).map(|_| ())
     }
 
-    /// The same from a descriptor that other processes share: it is left at its end.
+    /// Appends the rest of `from`, a descriptor that other processes share. Leaves its offset at
+    /// the end.
     pub(crate) fn copy_from_shared(&mut self, from: &Reader<'_>) -> Result<(), CopyError> {
         if self.clone_or_read(from)? {
             sys::seek(from.file, self.size).map_err(CopyError::Reading)?;
@@ -152,12 +158,13 @@ impl<'f, 'o> Transfer<'f, 'o> {
         Ok(())
     }
 
-    /// Returns true if the file was cloned: then it has all of `from` as it was at one moment, and the offset of `from` has
-    /// not moved.
+    /// Appends the rest of `from`. Returns true if the file is a clone of `from`: then the clone
+    /// has the content of a single moment, and the offset of `from` has not moved.
     fn clone_or_read(&mut self, from: &Reader<'_>) -> Result<bool, CopyError> {
         let (file, size) = (from.file, from.metadata.size);
-        // A size of 0 means nothing: files of /proc and /sys report it, and have content. A small file is read and written
-        // sooner than the kernel is asked what it can do; but a block that is shared need not be written at all.
+        // A size of 0 means nothing: files of /proc and /sys report it and have content. For a
+        // small file, read and write are faster than asking the kernel for a copy. From a whole
+        // block on, a clone pays, because it writes no data.
         if from.metadata.kind == Kind::Regular
             && size >= FIRST_READ as u64
             && !self.compares_only
@@ -174,10 +181,10 @@ impl<'f, 'o> Transfer<'f, 'o> {
         }
     }
 
-    /// Appends what is there now, some of it at least. Waits only if a read of `from` does.
+    /// Appends some of the available input. Waits only if the `method` of `from` does.
     pub(crate) fn copy_available(&mut self, from: &Reader<'_>) -> Result<Available, CopyError> {
         signals::check()?;
-        // Mostly there is little, and a pipe of our own costs more than it saves.
+        // A private pipe costs more than it saves if the input is small.
         let is_worth_it = from.metadata.kind == Kind::Fifo
             && self.size >= FIRST_READ as u64
             && !self.inspector.needs_bytes();
@@ -189,9 +196,9 @@ impl<'f, 'o> Transfer<'f, 'o> {
         self.read_available(from)
     }
 
-    /// Reads once and appends that, and lets no signal come in between.
+    /// Reads once and appends the bytes, without checking for signals.
     pub(crate) fn read_available(&mut self, from: &Reader<'_>) -> Result<Available, CopyError> {
-        // Mostly there is little, and then a large buffer costs more than it saves.
+        // A large buffer costs more than it saves if the input is small.
         let size = if self.buffer.len() < FIRST_READ {
             FIRST_READ
         } else {
@@ -220,7 +227,7 @@ impl<'f, 'o> Transfer<'f, 'o> {
         Ok(Available::End)
     }
 
-    /// Appends what is in the buffer; returns the number of bytes.
+    /// Appends the content of the buffer. Returns the number of bytes.
     fn append_buffer(&mut self) -> Result<usize, CopyError> {
         let length = self.buffer.len();
         if !self.compares_only {
@@ -235,7 +242,7 @@ impl<'f, 'o> Transfer<'f, 'o> {
         Ok(length)
     }
 
-    /// Preallocates data whose size is known.
+    /// Preallocates `length` bytes, all of which will be written.
     fn preallocate(&mut self, offset: u64, length: u64) -> Result<(), Errno> {
         if length < PREALLOC_THRESHOLD || !self.may_preallocate() {
             return Ok(());
@@ -245,7 +252,8 @@ impl<'f, 'o> Transfer<'f, 'o> {
         Ok(())
     }
 
-    /// Reserves more than the `coming` bytes, as nobody knows how much follows. What is too much is given back.
+    /// Preallocates more than the `coming` bytes, because more may follow. `end` gives the excess
+    /// back.
     fn preallocate_ahead(&mut self, coming: u64) {
         let until = match self.prealloc {
             Prealloc::Until(until) => until,
@@ -257,12 +265,13 @@ impl<'f, 'o> Transfer<'f, 'o> {
         {
             return;
         }
-        // As much as there is already: others want space too.
+        // As much again as the file has already; other processes need disk space too.
         let more = self.size.clamp(PREALLOC_MIN, PREALLOC_MAX);
         let wanted = Prealloc::Until(self.size + more);
         self.prealloc = match sys::preallocate(self.file, self.size, more) {
             Ok(()) => wanted,
-            // It may be that what comes just fits; but now all that was left is reserved, and nobody else finds any.
+            // The input may still fit, but the failed call can hold all the remaining space, which
+            // other processes need. Truncating gives it back.
             Err(_) => match sys::set_size(self.file, self.size) {
                 Ok(()) => Prealloc::Not,
                 Err(_) => wanted,
@@ -291,7 +300,7 @@ impl<'f, 'o> Transfer<'f, 'o> {
         }
     }
 
-    /// All is written: returns the inspector and the size in bytes.
+    /// Ends the transfer, and gives back excess space. Returns the inspector and the size in bytes.
     pub(crate) fn end(self) -> Result<(ContentInspector<'o>, u64), CopyError> {
         if matches!(self.prealloc, Prealloc::Until(until) if until > self.size) {
             sys::set_size(self.file, self.size).map_err(CopyError::Writing)?;
@@ -299,9 +308,11 @@ impl<'f, 'o> Transfer<'f, 'o> {
         Ok((self.inspector, self.size))
     }
 
-    /// Moves the pages of a pipe into a pipe of our own, and writes them from there while the first is filled again: the
-    /// content is copied once, not twice, and its writer does not wait for the disk. Two thirds of the time of read and
-    /// write. `None` where the pages cannot be moved, and at end of file, which a read finds too.
+    /// Splices the input into a private pipe and writes it from there while the first pipe is
+    /// filled again. The content is copied once instead of twice, its writer does not wait for the
+    /// disk, and it takes two thirds of the time of read(2) and write(2).
+    ///
+    /// Returns `None` if splicing is impossible and at end of file; a read then finds out which.
     fn splice_available(&mut self, from: &Reader<'_>) -> Result<Option<Available>, CopyError> {
         let pipe = if let Some(pipe) = self.pipe.take() {
             pipe
@@ -313,7 +324,7 @@ impl<'f, 'o> Transfer<'f, 'o> {
             sys::enlarge_pipe(pipe.1.as_fd(), PIPE_SIZE);
             pipe
         };
-        // Not guarded, the call itself may wait: a signal kills.
+        // Unless the run is guarded, the call may wait, because a signal then ends the process.
         let waiting = if signals::is_guarded() {
             Waiting::Never
         } else {
@@ -326,14 +337,14 @@ impl<'f, 'o> Transfer<'f, 'o> {
             }
             Err(Errno::AGAIN) => Some(Available::Nothing),
             Ok(_) if from.method == ReadMethod::Splice => Some(Available::End),
-            // Nothing was moved. A read finds out whether the pipe is at its end, or what is wrong.
+            // Nothing was moved. A read finds the end of file or the error.
             Ok(_) | Err(_) => None,
         };
         self.pipe = Some(pipe);
         Ok(available)
     }
 
-    /// Appends what is in a pipe of our own.
+    /// Appends the `held` bytes of the private pipe.
     fn write_from_pipe(&mut self, pipe: BorrowedFd<'_>, mut held: usize) -> Result<(), CopyError> {
         self.preallocate_ahead(held as u64);
         while held > 0 {
@@ -358,10 +369,10 @@ impl<'f, 'o> Transfer<'f, 'o> {
         Ok(())
     }
 
-    /// Has the kernel copy what it can, from where `from` stands, and keeps the holes. Says whether it was cloned; if not,
-    /// both files stand where the rest is to be read and written.
+    /// Has the kernel copy what it can from the offset of `from` on, and preserves holes. Returns
+    /// true if the file was cloned. If not, both offsets are where read and write must continue.
     fn copy_file(&mut self, from: BorrowedFd<'_>, size: u64) -> Result<bool, CopyError> {
-        // A regular file that cannot seek is none that can be copied by ranges.
+        // A file that cannot seek cannot be copied by ranges.
         let Ok(start) = sys::position(from) else {
             return Ok(false);
         };
@@ -397,7 +408,7 @@ impl<'f, 'o> Transfer<'f, 'o> {
                     }
                     continue;
                 }
-                // EINVAL: the file cannot tell where its holes are.
+                // EINVAL: the filesystem does not report holes.
                 Err(_) => return Ok(()),
             };
             self.preallocate(span.to_dest(data), hole - data)
@@ -407,12 +418,13 @@ impl<'f, 'o> Transfer<'f, 'o> {
                 signals::check()?;
                 let copied =
                     sys::copy_range(from, at, self.file, span.to_dest(at), (hole - at).min(most))
-                        // From one filesystem to another, or not at all: by hand, and the hole after it stays one.
+                        // Not between these filesystems, or not at all. A copy through the buffer
+                        // still preserves the next hole.
                         .or_else(|_| {
                             self.copy_extent_buffered(from, at, span.to_dest(at), hole - at)
                         })?;
                 if copied == 0 {
-                    // The end, earlier than it was; or a file of which the kernel cannot copy.
+                    // The file became shorter, or the kernel cannot copy from it.
                     return Ok(());
                 }
                 at += copied;
@@ -421,7 +433,8 @@ impl<'f, 'o> Transfer<'f, 'o> {
         }
     }
 
-    /// Copies up to `length` bytes from one place to another; says how many, 0 at the end.
+    /// Copies up to `length` bytes through the buffer. Returns the number of bytes, 0 at end of
+    /// file.
     fn copy_extent_buffered(
         &mut self,
         from: BorrowedFd<'_>,
@@ -439,10 +452,11 @@ impl<'f, 'o> Transfer<'f, 'o> {
         Ok(self.buffer.len() as u64)
     }
 
-    /// Makes the new file as long as the old one where that ends in a hole. False if it turned out to be none.
+    /// Extends the new file to the size of `from`, if `from` ends in a hole. Returns false if data
+    /// follows after all.
     ///
-    /// A file that grows has no data where it ended a moment ago, and is longer now; only if there still is no data after
-    /// the size was seen, that much of it is a hole.
+    /// A growing file shows no data at its former end and is longer by the time its size is read.
+    /// So the rest counts as a hole only if there still is no data after the size was read.
     fn copy_last_hole(&mut self, from: BorrowedFd<'_>, span: OffsetMap) -> Result<bool, CopyError> {
         let size = sys::metadata(from).map_err(CopyError::Reading)?.size;
         if matches!(sys::next_data(from, span.to_source(self.size)), Ok(Some(_))) {
@@ -470,7 +484,7 @@ pub(crate) fn copy_whole(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<(),
     transfer.end().map(drop)
 }
 
-/// Writes all of the bytes: a short write is no error, the rest follows.
+/// Writes all the bytes; continues after a short write.
 fn write_all(file: BorrowedFd<'_>, mut bytes: &[u8]) -> Result<(), CopyError> {
     while !bytes.is_empty() {
         match sys::write(file, bytes) {
@@ -482,8 +496,9 @@ fn write_all(file: BorrowedFd<'_>, mut bytes: &[u8]) -> Result<(), CopyError> {
     Ok(())
 }
 
-/// Tells whether this is a terminal that is gone. That is no end of file: what was typed is not complete. isatty(3) answers
-/// no by then; no other device hangs up.
+/// Returns true if `from` is a terminal that has hung up. A hangup is not an end of file, because
+/// the typed content is incomplete. isatty(3) is false after a hangup, so all character devices are
+/// checked; only terminals hang up.
 fn has_hung_up(from: &Reader<'_>) -> Result<bool, CopyError> {
     if from.metadata.kind != Kind::CharacterDevice {
         return Ok(false);
@@ -493,23 +508,23 @@ fn has_hung_up(from: &Reader<'_>) -> Result<bool, CopyError> {
     Ok(ready.has_hung_up())
 }
 
-/// Where one file's content begins in the other.
+/// Maps offsets between the source and the new file.
 #[derive(Debug, Clone, Copy)]
 struct OffsetMap {
-    /// The first byte that is taken.
+    /// The offset of the first copied byte in the source.
     start: u64,
-    /// Its place in the new file.
+    /// The offset of that byte in the new file.
     base: u64,
 }
 
 impl OffsetMap {
-    /// A place in the new file, for one in the file that is read.
-    fn to_dest(self, there: u64) -> u64 {
-        there - self.start + self.base
+    /// Returns the offset in the new file of a byte of the source.
+    fn to_dest(self, source: u64) -> u64 {
+        source - self.start + self.base
     }
 
-    /// A place in the file that is read, for one in the new file.
-    fn to_source(self, here: u64) -> u64 {
-        here - self.base + self.start
+    /// Returns the offset in the source of a byte of the new file.
+    fn to_source(self, dest: u64) -> u64 {
+        dest - self.base + self.start
     }
 }
