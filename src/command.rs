@@ -1,8 +1,9 @@
 //! COMMAND, whose output is the new content.
 //!
-//! Invariant: its output counts only if COMMAND says that it is complete, by exiting with 0. It comes through a pipe, so
-//! every error of writing is seen here, and no process can add to the file afterwards. A process that outlives COMMAND and
-//! still holds its output is an error, and is not waited for: it may never end.
+//! Invariant: the output counts only if COMMAND exits with 0. It comes through a pipe, so atomwrite
+//! sees every write error, and no process can add to the file afterwards. If a process outlives
+//! COMMAND and keeps the output open, that is an error. atomwrite does not wait for it, because it
+//! may never end.
 
 mod executable;
 
@@ -25,14 +26,14 @@ use crate::signals::{self, Interrupted};
 use crate::sys::{self, Errno, Event};
 use crate::transfer::{Available, PIPE_SIZE, ReadMethod, Reader, Transfer};
 
-/// How long a process that COMMAND left behind may take to close the output. One that is about to end, like the reading
-/// end of a shell's `>(...)`, needs some milliseconds.
+/// How long a process that COMMAND started may take to close the output after COMMAND has ended. A
+/// process that is about to end, like the reader in a shell's `>(...)`, needs some milliseconds.
 const GRACE_PERIOD: Duration = Duration::from_secs(1);
 
-/// How often is read before the end of COMMAND is asked for.
+/// The number of reads between two checks whether COMMAND has ended.
 const READS: usize = 64;
 
-/// Runs COMMAND to its end, and appends its output.
+/// Runs COMMAND to its end and appends its output.
 pub(crate) fn run(
     command: &Command,
     transfer: &mut Transfer<'_, '_>,
@@ -70,15 +71,15 @@ pub(crate) fn run(
         return Ok(());
     }
     Err(anyhow!(
-        "cannot write {}: {} has ended, but a process that it started still has its output open; let the command wait for \
-         it, or redirect the output of that process",
+        "cannot write {}: {} has ended, but a process that it started still has its output open; \
+         let the command wait for it, or redirect the output of that process",
         destination.typed(),
         command
     )
     .into())
 }
 
-/// A pipe that is read without waiting, and written to as usual.
+/// Makes a pipe whose reading end is non-blocking.
 fn pipe() -> Result<(OwnedFd, OwnedFd), sys::Errno> {
     let (read, write) = sys::pipe()?;
     sys::enlarge_pipe(read.as_fd(), PIPE_SIZE);
@@ -86,7 +87,7 @@ fn pipe() -> Result<(OwnedFd, OwnedFd), sys::Errno> {
     Ok((read, write))
 }
 
-/// What an exit status of a pipeline may mean.
+/// Returns what a pipeline's exit status may mean, or nothing.
 fn hint(command: &Command, status: ExitStatus) -> &'static str {
     const KILLED_BY_SIGPIPE: u8 = 128 + 13;
     match command {
@@ -124,12 +125,12 @@ fn start(words: &[impl AsRef<OsStr>], output: OwnedFd) -> Result<Program, Failur
     Err(cannot_run(name, error))
 }
 
-/// What is wrong with a name that could not be executed.
+/// Explains why a program could not be executed.
 fn cannot_run(name: &OsStr, error: io::Error) -> Failure {
     let cannot_run = format!("cannot run {}", Quoted(name));
     let is_path = || name.as_encoded_bytes().contains(&b'/');
     let is_missing = error.kind() == ErrorKind::NotFound;
-    // Not those of the machine or of the arguments (ENOMEM, E2BIG).
+    // ENOMEM, E2BIG and the like are not about the file.
     let is_of_file = matches!(
         Errno::from_io_error(&error),
         Some(Errno::NOENT | Errno::NOTDIR | Errno::ACCESS | Errno::LOOP | Errno::NOEXEC)
@@ -166,9 +167,11 @@ fn cannot_run(name: &OsStr, error: io::Error) -> Failure {
     }
 }
 
-/// Starts a shell that fails if any part of a pipeline does: bash, or an sh that has this option (POSIX.1-2024).
+/// Starts a shell that fails if any part of a pipeline fails: bash, or an sh with pipefail
+/// (POSIX.1-2024).
 fn start_shell(pipeline: &OsStr, output: OwnedFd) -> Result<Program, Failure> {
-    // A pipeline that begins with a dash is no option of the shell, which would run its standard input then.
+    // Without `--`, a pipeline that begins with a dash would be an option, and the shell would run
+    // its standard input.
     let [set, pipefail, run, end] = ["-o", "pipefail", "-c", "--"].map(OsStr::new);
     let bash = [OsStr::new("bash"), set, pipefail, run, end, pipeline];
     let copy = output
@@ -197,15 +200,16 @@ fn process(words: &[impl AsRef<OsStr>], output: impl Into<Stdio>) -> process::Co
     process
 }
 
-/// What became of the output.
+/// How the copying of COMMAND's output ended.
 enum Drained {
-    /// COMMAND has ended. [`Available::End`] if the output has, too.
+    /// COMMAND has ended. [`Available::End`] if its output has ended too.
     Ended(ExitStatus, Available),
-    /// It cannot be copied; COMMAND still runs.
+    /// The output cannot be copied. COMMAND still runs.
     Failed(Program, CopyError),
 }
 
-/// Copies the output until no process is left to write to it, or until COMMAND has ended and others do not.
+/// Copies the output until no process has it open for writing, or until [`GRACE_PERIOD`] after
+/// COMMAND has ended.
 fn drain(
     mut program: Program,
     output: &Reader<'_>,
@@ -246,7 +250,7 @@ fn wait_after_end(output: &Reader<'_>, since: Instant) -> Result<(), Interrupted
     signals::wait([(output.file, Event::Readable)], Some(rest)).map(drop)
 }
 
-/// Copies what is there, but not for ever.
+/// Copies what is available, with at most [`READS`] reads.
 fn copy_some(output: &Reader<'_>, transfer: &mut Transfer<'_, '_>) -> Result<Available, CopyError> {
     for _ in 0..READS {
         match transfer.copy_available(output)? {

@@ -1,4 +1,5 @@
-//! A copy of a file under a temporary name: for a backup where no link is possible, and for a new file that no call can name.
+//! A copy of a file under a temporary name: for a backup that cannot be a hard link, and for an
+//! unnamed file that cannot be linked.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -14,15 +15,15 @@ use crate::transfer::copy_whole;
 /// A complete file with a random name.
 #[derive(Debug)]
 pub(crate) struct NamedCopy {
-    /// Dropped before the name: FUSE and NFS rename an open file that is removed.
+    /// Dropped before the name: FUSE and NFS rename an open file that is unlinked.
     pub(crate) file: OwnedFd,
     pub(crate) name: TempName,
-    /// What could not be kept.
+    /// The attributes that could not be preserved, as warnings.
     pub(crate) warnings: Vec<String>,
 }
 
 impl NamedCopy {
-    /// Copies `content` into DEST's directory, with these attributes.
+    /// Copies `content` to a random name in DEST's directory, and gives the copy these attributes.
     pub(crate) fn make(
         content: BorrowedFd<'_>,
         attributes: &Attributes,

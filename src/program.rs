@@ -1,7 +1,7 @@
-//! Programs that run for this one: COMMAND, and validators.
+//! The programs that atomwrite runs: COMMAND, and validators.
 //!
-//! Invariant: while one runs, the run is guarded. The first signal is for the program too; it has some time to end, and then
-//! this process ends by the same signal.
+//! Invariant: the run is guarded while a program runs. atomwrite forwards the first signal to the
+//! program and gives it some time to end. Then atomwrite dies of the same signal.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -17,27 +17,28 @@ use crate::sys::{self, Errno, Event};
 /// How long a program may take to end after a signal.
 const GRACE_PERIOD: Duration = Duration::from_secs(2);
 
-/// How often the end is asked for where there are no process descriptors.
+/// How often to check whether a program has ended, where the kernel has no pidfd.
 const INTERVAL: Duration = Duration::from_millis(10);
 
-/// Cannot be run; not found (POSIX, "env").
+/// The exit statuses for a command that cannot be run, and for one that is not found (POSIX,
+/// "env").
 pub(crate) const CANNOT_RUN: u8 = 126;
 pub(crate) const NOT_FOUND: u8 = 127;
 
-/// A program that was started.
+/// A running program.
 #[derive(Debug)]
 pub(crate) struct Program {
     child: Child,
-    /// Becomes readable when it ends.
+    /// A pidfd, which becomes readable when the program ends. `None` if the kernel has none.
     end: Option<OwnedFd>,
     /// A signal came before it was started, or while it was.
     missed_signal: bool,
 }
 
 impl Program {
-    /// Starts a program with default actions for SIGPIPE and SIGCHLD, and an empty mask.
+    /// Starts a program with an empty signal mask and default actions for SIGPIPE and SIGCHLD.
     ///
-    /// The command is taken and dropped, and with it our copies of what the program writes to. Errors: those of
+    /// Drops the command, and with it this process's copies of the program's output. Errors: as
     /// [`std::process::Command::spawn`].
     pub(crate) fn start(mut command: Command) -> Result<io::Result<Self>> {
         signals::guard()?;
@@ -54,11 +55,11 @@ impl Program {
         }))
     }
 
-    /// Waits for the end.
+    /// Waits until the program ends.
     pub(crate) fn wait(mut self) -> Result<ExitStatus> {
         loop {
             if let Some(status) = self.try_wait()? {
-                // A signal that came to both is not what the program has to say.
+                // If a signal came to both, the program's status does not matter.
                 signals::check()?;
                 return Ok(status);
             }
@@ -72,7 +73,7 @@ impl Program {
         }
     }
 
-    /// Waits for output, or for the end.
+    /// Waits for output, or until the program ends.
     pub(crate) fn wait_for_output(&self, output: BorrowedFd<'_>) -> Result<(), Interrupted> {
         match &self.end {
             Some(end) => {
@@ -83,20 +84,22 @@ impl Program {
         }
     }
 
-    /// The status, if it has ended. It is collected at once: there are those who wait for its process id to be gone.
+    /// Returns the exit status if the program has ended. Reaps the program at once, because other
+    /// processes may wait for its process ID to disappear.
     pub(crate) fn try_wait(&mut self) -> Result<Option<ExitStatus>> {
         self.child
             .try_wait()
             .context("cannot wait for the program that was started")
     }
 
-    /// Passes the signal on, and waits for the end, but not for ever.
+    /// Forwards the signal, and waits up to [`GRACE_PERIOD`] for the program to end.
     pub(crate) fn end_by(mut self, interrupted: Interrupted) -> Interrupted {
         if self.has_ended() {
             return interrupted;
         }
         let (child, Interrupted(signal)) = (self.child.id(), interrupted);
-        // A terminal sends its signals to the whole foreground process group; only a hangup goes to the session leader alone.
+        // A terminal sends its signals to the whole foreground process group. Only a hangup goes to
+        // the session leader alone.
         let has_it_already = !self.missed_signal
             && sys::first_signal_is_from_kernel()
             && signal != sys::SIGHUP
@@ -108,8 +111,9 @@ impl Program {
         interrupted
     }
 
-    /// Asks the program to end, whose output is of no use any more, and waits for the end, but not for ever. The output is
-    /// closed after the program was asked: before, a shell could go on when a part of it died of SIGPIPE.
+    /// Sends SIGTERM to a program whose output is no longer needed, and waits up to
+    /// [`GRACE_PERIOD`] for it to end. Closes the output after the signal is sent; otherwise a shell
+    /// could go on after a part of it has died of SIGPIPE.
     pub(crate) fn give_up(mut self, output: OwnedFd) {
         if self.has_ended() {
             return;
@@ -119,14 +123,15 @@ impl Program {
         self.wait_patiently();
     }
 
-    /// Tells whether it has ended. Its process id may then be another process's, which must not get a signal.
+    /// Returns true if the program has ended. Another process may then have its process ID, and must
+    /// not get a signal.
     fn has_ended(&mut self) -> bool {
         !matches!(self.child.try_wait(), Ok(None))
     }
 
-    /// Waits for the end for some time, or until another signal comes.
+    /// Waits up to [`GRACE_PERIOD`] for the program to end, or until another signal comes.
     fn wait_patiently(&mut self) {
-        // A stopped process would never handle what it was sent.
+        // A stopped process would never handle the signal.
         sys::send_signal(self.child.id(), sys::SIGCONT);
         let (since, signals) = (Instant::now(), sys::signal_count());
         loop {
@@ -145,7 +150,7 @@ impl Program {
     }
 }
 
-/// Runs a program to its end; returns its status, and what it has written.
+/// Runs a program to its end. Returns its exit status and its output.
 pub(crate) fn output(mut command: Command) -> Result<io::Result<(ExitStatus, Vec<u8>)>> {
     let (read, write) = sys::pipe()?;
     command.stdout(write);
@@ -166,7 +171,7 @@ pub(crate) fn output(mut command: Command) -> Result<io::Result<(ExitStatus, Vec
     }
 }
 
-/// The status as a shell gives it.
+/// Returns the exit status as a shell reports it.
 pub(crate) fn exit_status(status: ExitStatus) -> u8 {
     match (status.code(), status.signal()) {
         (Some(code), _) => u8::try_from(code).unwrap_or(u8::MAX),
@@ -175,7 +180,7 @@ pub(crate) fn exit_status(status: ExitStatus) -> u8 {
     }
 }
 
-/// How a program ended, after its name.
+/// Describes how a program ended, to follow its name.
 pub(crate) fn describe(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("exited with status {code}"),

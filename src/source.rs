@@ -1,7 +1,7 @@
-//! Where the new content comes from.
+//! The source of the new content: standard input, SOURCE or COMMAND.
 //!
-//! Invariant: a closed standard input is an error and not an empty file, and no open and no read waits where a signal would
-//! not be seen. With `--append`, what DEST holds now comes first.
+//! Invariant: a closed standard input is an error and not an empty file. No open(2) or read(2)
+//! blocks while signals are blocked. With `--append`, DEST's current content comes first.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -17,28 +17,28 @@ use crate::signals;
 use crate::sys::{self, Errno, Kind, Metadata, Times};
 use crate::transfer::{ReadMethod, Reader};
 
-/// How long is waited between two tries to open a SOURCE on which another process has a lease.
+/// The pause between two attempts to open a SOURCE on which another process has a lease.
 const LEASE_PAUSE: Duration = Duration::from_millis(20);
 
-/// An open source of bytes.
+/// The open input.
 #[derive(Debug)]
 pub(crate) struct Input<'d> {
     first: Option<Reader<'d>>,
     origin: Origin<'d>,
 }
 
-/// What the new bytes come from.
+/// Where the new bytes come from.
 #[derive(Debug)]
 pub(crate) enum Origin<'d> {
     /// Standard input.
     Stdin(Metadata),
     File(OwnedFd, Metadata, &'d Path),
-    /// To be run when there is a file for its output.
+    /// COMMAND, which starts when there is a file for its output.
     Command(&'d Command),
 }
 
 impl<'d> Input<'d> {
-    /// Opens what the user named; reads nothing yet. `old` is DEST, if it is read.
+    /// Opens the input and reads nothing yet. `old` is DEST, if this run reads it.
     pub(crate) fn open(
         source: &'d Source,
         start: Start,
@@ -64,7 +64,7 @@ impl<'d> Input<'d> {
             _ => None,
         };
         let origin = match source {
-            // The same by another name: the same guards hold.
+            // `/dev/stdin` and the like are standard input, so the same checks apply.
             Source::File(path) if is_stdin(path) => {
                 return Self::open(&Source::Stdin, start, destination, existing, old);
             }
@@ -89,7 +89,7 @@ impl<'d> Input<'d> {
         Ok(Self { first, origin })
     }
 
-    /// What comes before the input: what DEST holds now, with `--append`.
+    /// Returns DEST's current content, which comes before the input with `--append`.
     pub(crate) fn first(&self) -> Option<&Reader<'d>> {
         self.first.as_ref()
     }
@@ -102,13 +102,13 @@ impl<'d> Input<'d> {
         matches!(self.origin, Origin::Stdin(_))
     }
 
-    /// What is known of the file that is read, if it is one.
+    /// Returns the metadata of the file that is read; `None` for COMMAND.
     pub(crate) fn metadata(&self) -> Option<&Metadata> {
         self.origin.metadata()
     }
 
-    /// Says how input that is empty may come from a command that failed and whose status this process does not see:
-    /// standard input, and what a shell puts in the place of `<(command)`.
+    /// Returns how to describe an empty input that may come from a failed command whose exit status
+    /// this process does not see: standard input, or a pipe such as a shell's `<(command)`.
     pub(crate) fn empty_because_of_failure(&self) -> Option<&'static str> {
         match &self.origin {
             Origin::Stdin(_) if self.is_typed() => Some("nothing was typed"),
@@ -127,7 +127,7 @@ impl<'d> Input<'d> {
         }
     }
 
-    /// Tells whether a person is expected to type the content.
+    /// Returns true if a person is expected to type the content.
     pub(crate) fn is_typed(&self) -> bool {
         match &self.origin {
             Origin::Stdin(metadata) => {
@@ -137,7 +137,8 @@ impl<'d> Input<'d> {
         }
     }
 
-    /// Tells the user what they may be waiting for, and what `--lock` does not do.
+    /// Tells the user that atomwrite reads from the terminal, and that `--lock` does not protect
+    /// what the command before a pipe has read.
     pub(crate) fn announce(&self, request: &Request, messages: Messages) {
         if self.is_typed() {
             messages.notice("reading from the terminal; end with Ctrl-D, give up with Ctrl-C");
@@ -148,14 +149,15 @@ impl<'d> Input<'d> {
                 .is_some_and(|metadata| metadata.kind == Kind::Fifo);
         if is_pipe && request.locking != Locking::None && !request.appends() {
             messages.warn(
-                "--lock does not protect what the command before the pipe has read; run that under the lock: \
-                 atomwrite --lock DEST -- COMMAND",
+                "--lock does not protect what the command before the pipe has read; \
+                 run that under the lock: atomwrite --lock DEST -- COMMAND",
             );
         }
     }
 
-    /// Replaces a standard input that may be DEST: no descriptor of DEST may be open at the rename. On SMB the inode number
-    /// does not tell, and neither does the name.
+    /// Replaces a standard input that may be DEST, because no descriptor of DEST may be open at the
+    /// rename. On SMB neither the inode number nor the name identifies a file, so every regular
+    /// file on DEST's filesystem counts.
     pub(crate) fn detach(destination: &Destination) -> Result<()> {
         let directory = destination.directory_metadata();
         let may_be_dest =
@@ -166,7 +168,7 @@ impl<'d> Input<'d> {
         Ok(())
     }
 
-    /// The number of bytes that will come, if it is known: a regular file reports it.
+    /// Returns how many bytes a regular file will supply; `None` if that is unknown.
     pub(crate) fn size(&self) -> Option<u64> {
         let (file, metadata) = match &self.origin {
             Origin::Stdin(metadata) => (sys::stdin(), metadata),
@@ -180,8 +182,8 @@ impl<'d> Input<'d> {
         Some(rest + self.first.map_or(0, |old| old.metadata.size))
     }
 
-    /// The mode that a new DEST is created with, before the umask: that of SOURCE, as cp does, and otherwise what a shell's
-    /// `>` asks for.
+    /// Returns the mode for a new DEST, before the umask: SOURCE's mode, as with cp, and otherwise
+    /// 0666, as with a shell's `>`.
     pub(crate) fn mode(&self) -> u32 {
         match &self.origin {
             Origin::File(_, metadata, _) => metadata.mode & 0o777,
@@ -189,7 +191,8 @@ impl<'d> Input<'d> {
         }
     }
 
-    /// The times that `--preserve-timestamps` gives to DEST: those from before the input is read. `None` of what is no file.
+    /// Returns the times for `--preserve-timestamps`, taken before the input is read. `None` unless
+    /// SOURCE is a regular file.
     pub(crate) fn times(&self) -> Option<Times> {
         match &self.origin {
             Origin::File(_, metadata, _) if metadata.kind == Kind::Regular => {
@@ -199,7 +202,7 @@ impl<'d> Input<'d> {
         }
     }
 
-    /// Refuses an input that has no times to preserve.
+    /// Refuses `--preserve-timestamps` for an input that has no times.
     pub(crate) fn check_times(&self, request: &Request) -> Result<(), Failure> {
         if request.attributes.preserve_times && self.times().is_none() {
             return Err(Failure::Usage(anyhow!(
@@ -234,7 +237,7 @@ impl Origin<'_> {
     }
 }
 
-/// Opens SOURCE. Another process's lease on it is waited for; the kernel ends it after 45 s.
+/// Opens SOURCE. Waits while another process has a lease on it, which the kernel ends after 45 s.
 fn open(path: &Path) -> Result<OwnedFd> {
     loop {
         match sys::open_source(path) {
@@ -244,17 +247,17 @@ fn open(path: &Path) -> Result<OwnedFd> {
     }
 }
 
-/// How SOURCE, which was opened without waiting, is read.
+/// Returns how to read SOURCE, which is open with O_NONBLOCK.
 pub(crate) fn read_method(metadata: &Metadata) -> ReadMethod {
     match metadata.kind {
-        // One whose writer has not come yet looks as if it were at its end.
+        // Reading a FIFO without a writer returns 0, as at end of file.
         Kind::Fifo => ReadMethod::WaitAndRead,
         _ => ReadMethod::Read,
     }
 }
 
-/// How standard input is read; and the descriptor by which that is possible, if it is another one. The mode of standard
-/// input is shared with other processes, and stays as it is.
+/// Returns how to read standard input, and another descriptor for it if one is needed. Other
+/// processes share the flags of standard input, so it never gets O_NONBLOCK.
 pub(crate) fn stdin_method(metadata: &Metadata) -> (Option<OwnedFd>, ReadMethod) {
     if !signals::is_guarded() {
         return (None, ReadMethod::Read);
@@ -269,7 +272,7 @@ pub(crate) fn stdin_method(metadata: &Metadata) -> (Option<OwnedFd>, ReadMethod)
         Kind::CharacterDevice if sys::is_terminal(stdin) => {
             (sys::reopen_nonblocking(stdin).ok(), ReadMethod::WaitAndRead)
         }
-        // To open another device anew can have effects.
+        // Opening another device again can have side effects.
         Kind::CharacterDevice => (None, ReadMethod::WaitAndRead),
         // Files that the kernel makes up have no size, and some wait for what comes, like /proc/kmsg.
         Kind::Regular if metadata.size == 0 => (None, ReadMethod::WaitAndRead),

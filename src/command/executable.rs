@@ -1,7 +1,8 @@
-//! What execvp(3) does, and posix_spawnp(3) does not, about a file that the kernel does not execute; and what is wrong with
-//! a file that is there.
+//! What execvp(3) does, and posix_spawnp(3) does not, with a file that the kernel refuses to
+//! execute. Also finds out why it refuses.
 //!
-//! Invariant: only a text file is given to a shell. What else the kernel does not execute is an error.
+//! Invariant: only a text file is given to a shell. Any other file that the kernel refuses is an
+//! error.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -11,23 +12,23 @@ use std::path::{Path, PathBuf};
 
 use crate::sys;
 
-/// Where execvp(3) looks without $PATH.
+/// The search path of execvp(3) without $PATH.
 const DEFAULT_PATH: &str = "/bin:/usr/bin";
 
-/// As much as the kernel reads of a file to see what it is (BINPRM_BUF_SIZE).
+/// How many bytes the kernel reads to find the format of a file (BINPRM_BUF_SIZE).
 const HEAD_SIZE: usize = 256;
 
-/// What keeps an executable file from being executed.
+/// The program that an executable file needs.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Interpreter {
-    /// What the file names behind `#!`.
+    /// The interpreter after `#!`.
     Named(OsString),
-    /// What runs a program with shared libraries.
+    /// The loader of shared libraries.
     Loader,
 }
 
-/// Finds the script without `#!` that a name stands for: a shell runs it. Only the file that the kernel did not execute can be
-/// that.
+/// Returns the script that `name` stands for, if it has no `#!` line and a shell must run it. Only
+/// the first file without `#!` counts, because that is the one that the kernel refused.
 pub(super) fn script(name: &OsStr) -> Option<PathBuf> {
     let with_heads = executables(name).filter_map(|path| head(&path).map(|head| (path, head)));
     let mut refused = with_heads.filter(|(_, head)| !head.starts_with(b"#!"));
@@ -35,13 +36,14 @@ pub(super) fn script(name: &OsStr) -> Option<PathBuf> {
     is_text(&head).then_some(path)
 }
 
-/// What must run the executable file that a name stands for.
+/// Returns what must run the executable file that `name` stands for.
 pub(super) fn interpreter(name: &OsStr) -> Option<Interpreter> {
     executables(name).find_map(|path| interpreter_in(&head(&path)?))
 }
 
-/// Tells whether a shell would do something with a name that no program has: `-- "sort list | uniq"`, `-- LC_ALL=C sort list`.
-/// Words alone must begin with that of a program.
+/// Returns true if a name that no program has would mean something to a shell, as with
+/// `-- "sort list | uniq"` or `-- LC_ALL=C sort list`. Without special characters, the first of
+/// several words must be the name of a program.
 pub(super) fn is_for_a_shell(name: &OsStr) -> bool {
     let bytes = name.as_bytes();
     let mut words = bytes.split(|byte| b" \t".contains(byte));
@@ -50,7 +52,8 @@ pub(super) fn is_for_a_shell(name: &OsStr) -> bool {
         || words.next().is_some() && first.is_some_and(|word| executables(word).next().is_some())
 }
 
-/// The executable files that a name stands for: it is a path, or is looked for in $PATH.
+/// Returns the executable files that `name` can stand for: itself if it is a path, and otherwise
+/// those in $PATH.
 fn executables(name: &OsStr) -> impl Iterator<Item = PathBuf> {
     let paths: Vec<PathBuf> = if name.as_bytes().contains(&b'/') {
         vec![PathBuf::from(name)]
@@ -70,13 +73,14 @@ fn head(path: &Path) -> Option<Vec<u8>> {
     Some(head)
 }
 
-/// As bash decides it: there is no NUL in the first line.
+/// Returns true if the first line has no NUL, which is bash's test for a script.
 fn is_text(head: &[u8]) -> bool {
     let line = head.split(|byte| *byte == b'\n').next();
     !head.starts_with(b"#!") && line.is_none_or(|line| !line.contains(&0))
 }
 
-/// As the kernel reads it: a carriage return belongs to the name (fs/binfmt_script.c).
+/// Parses the `#!` line as the kernel does: a carriage return is part of the name
+/// (fs/binfmt_script.c).
 fn interpreter_in(head: &[u8]) -> Option<Interpreter> {
     if head.starts_with(b"\x7fELF") {
         return Some(Interpreter::Loader);
