@@ -1,7 +1,7 @@
 //! atomwrite replaces a file atomically and durably.
 //!
-//! This is the crate's table of contents, from top to bottom. `write` is the pipeline. Imports go downward only: the engine
-//! knows nothing of the command line, and `sys` and `message` know nothing of the engine.
+//! The modules below stand from top to bottom; `write` is the pipeline. Imports go downward only:
+//! the pipeline does not know the command line, and `sys` and `message` do not know the pipeline.
 
 #![cfg_attr(not(test), no_main)]
 
@@ -76,7 +76,7 @@ extern "C" fn main(count: c_int, values: *const *const c_char) -> c_int {
     signals::finish(status).into()
 }
 
-/// Does what was asked for; returns the exit status.
+/// Does what the user asked for. Returns the exit status.
 fn run(request: &Request) -> u8 {
     let messages = Messages::new(request.verbosity);
     if sys::has_file_size_limit() {

@@ -1,7 +1,7 @@
-//! How a run can end, and the exit status that says so.
+//! The results of a run, and their exit statuses.
 //!
-//! Invariant: a failure says what it means for DEST. Only [`Failure::Uncertain`] and [`Failure::PartialCommit`] come after
-//! the commit has begun; every other leaves DEST untouched.
+//! Invariant: a failure says what it means for DEST. Only [`Failure::Uncertain`] and
+//! [`Failure::PartialCommit`] come after the commit has begun. All others leave DEST untouched.
 
 use std::error::Error;
 use std::ffi::OsStr;
@@ -11,19 +11,19 @@ use std::path::{Component, Path, PathBuf};
 use crate::message::{self, Chain, Messages, Quoted};
 use crate::signals::{self, Interrupted};
 
-/// What was done.
+/// What a successful run did.
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) change: Change,
-    /// As the user typed it.
+    /// DEST as the user typed it.
     pub(crate) destination: PathBuf,
     /// Bytes.
     pub(crate) size: u64,
-    /// The other names of the file that was replaced; they keep the old content.
+    /// The number of the other hard links of the replaced file, which keep the old content.
     pub(crate) other_hard_links: u32,
-    /// Bytes that came behind what DEST held, with `--append`.
+    /// The number of bytes that `--append` added.
     pub(crate) appended: Option<u64>,
-    /// The name that the old file has now.
+    /// The path of the backup.
     pub(crate) backup: Option<PathBuf>,
     /// The directories that were made for DEST, the outermost first.
     pub(crate) directories: Vec<PathBuf>,
@@ -32,22 +32,23 @@ pub(crate) struct Outcome {
 /// What became of DEST.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Change {
-    /// There was nothing by that name.
+    /// DEST did not exist.
     Created,
-    /// There was a file by that name.
+    /// DEST was another file.
     Replaced,
-    /// It had the content already.
+    /// DEST had the content already.
     Unchanged,
-    /// It is the same file, with other content.
+    /// DEST is the same file with new content.
     WrittenInPlace,
 }
 
-/// Whose exit statuses count.
+/// The exit statuses of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum StatusScheme {
-    /// Ours.
+    /// atomwrite's own.
     Plain,
-    /// COMMAND's; ours must differ from any that it is likely to have (POSIX, "env"; coreutils, "timeout").
+    /// COMMAND's. atomwrite's own differ from those that a command is likely to have (POSIX, "env";
+    /// coreutils, "timeout").
     Command,
 }
 
@@ -106,48 +107,49 @@ impl Display for Outcome {
     }
 }
 
-/// The path as the user would type it: it was put together from what was looked up.
+/// Returns the path as the user would type it, without the `.` components of path resolution.
 pub(crate) fn without_dots(path: &Path) -> PathBuf {
     let parts = path.components();
     parts.filter(|part| *part != Component::CurDir).collect()
 }
 
-/// Why it was not done, and what that means for DEST.
+/// Why a run failed, and what the failure means for DEST.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// Something did not work; DEST is untouched.
+    /// A step failed. DEST is untouched.
     Failed(anyhow::Error),
-    /// A guard refused; DEST is untouched.
+    /// A check refused the write. DEST is untouched.
     Refused(anyhow::Error),
-    /// COMMAND did not exit with 0, or could not be run; DEST is untouched.
+    /// COMMAND did not exit with 0, or could not be run. DEST is untouched.
     Command { status: u8, error: anyhow::Error },
-    /// A signal came, of which we have to die; DEST is untouched.
+    /// A signal came that must end this process. DEST is untouched.
     Interrupted(i32),
-    /// The words make no sense, which could only be seen later; nothing was touched.
+    /// A usage error that parsing could not find. Nothing was touched.
     Usage(anyhow::Error),
     /// Some of many files are new, and the others are not.
     PartialCommit {
         error: anyhow::Error,
-        /// As the user would type them.
+        /// The paths as the user would type them.
         new: Vec<PathBuf>,
         old: Vec<PathBuf>,
-        /// What could not be done as the user might expect, of those that are new.
+        /// Warnings about the new files.
         warnings: Vec<String>,
     },
-    /// DEST was changed, and is not certain: it may not survive power loss, or an in-place write broke off.
+    /// DEST has changed, but it may not survive a power loss, or writing it in place failed
+    /// halfway.
     Uncertain(anyhow::Error),
 }
 
 impl Failure {
-    /// The status for arguments that make no sense.
+    /// The exit status for usage errors.
     pub(crate) const USAGE: u8 = 2;
 
-    /// Adds that the file which was there still is as it was. For failures before the commit.
+    /// Adds to a failure before the commit that DEST is unchanged.
     pub(crate) fn leaving(self, destination: &OsStr) -> Self {
         self.adding(&format!("{} is unchanged", Quoted(destination)))
     }
 
-    /// Adds what DEST is now to a failure that comes before the commit.
+    /// Adds DEST's state to a failure before the commit.
     pub(crate) fn adding(self, state: &str) -> Self {
         let with_state = |error: &anyhow::Error| anyhow::anyhow!("{}; {state}", Chain(error));
         match self {
@@ -164,7 +166,7 @@ impl Failure {
         }
     }
 
-    /// Adds what was to be done to a failure before the commit.
+    /// Adds the attempted step to a failure before the commit.
     pub(crate) fn within(self, what: &str) -> Self {
         match self {
             Self::Failed(error) => Self::Failed(error.context(what.to_owned())),
@@ -172,7 +174,7 @@ impl Failure {
         }
     }
 
-    /// The error alone, where what it means for DEST is told in another way.
+    /// Returns the error without its meaning for DEST.
     pub(crate) fn into_error(self) -> anyhow::Error {
         match self {
             Self::Failed(error)
@@ -185,7 +187,8 @@ impl Failure {
         }
     }
 
-    /// Says why nothing, or not all, was done. A signal says it itself, when this process dies by it.
+    /// Prints why the run did not do everything. For a signal the shell reports it, when this
+    /// process dies of the signal.
     pub(crate) fn report(&self, messages: Messages) {
         if let Self::Interrupted(_) = self {
             return;
@@ -212,7 +215,7 @@ impl Failure {
             (Self::Uncertain(_) | Self::PartialCommit { .. }, StatusScheme::Plain) => 4,
             (Self::Uncertain(_) | Self::PartialCommit { .. }, StatusScheme::Command) => 124,
             (Self::Failed(_) | Self::Refused(_), StatusScheme::Command) => 125,
-            // Only if the signal could not kill us.
+            // Reached only if the signal could not kill this process.
             (Self::Interrupted(signal), _) => signals::exit_status(*signal),
         }
     }

@@ -6,15 +6,15 @@ use crate::checks::Rules;
 use crate::message::Messages;
 use crate::request::{Backups, Request, Sync};
 
-/// What the user asked for, and what was found out once for all files.
+/// The user's request, and what was looked up once for all files.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RunContext<'r> {
     pub(crate) request: &'r Request,
     pub(crate) messages: Messages,
     pub(crate) owners: OwnerGroup,
-    /// Of the backups that are there. Read again for the commit, which may come hours later.
+    /// The numbers of the existing backups. Read again for the commit, which may come hours later.
     pub(crate) numbers: &'r Numbers,
-    /// How a DEST that has the content already is put on the disk.
+    /// How to sync a DEST that has the content already.
     pub(crate) sync_unchanged: Sync,
 }
 

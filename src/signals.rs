@@ -1,11 +1,13 @@
-//! Signals that end the run: nothing is left behind, and a commit is not broken off.
+//! Signals that end the run. They leave no file behind and do not interrupt a commit.
 //!
-//! The run is *guarded* while something has a name on the disk or a program runs for it, and from the start as PID 1.
-//! Guarded means that the ending signals are blocked, so that no signal can come between a call that makes a name and the
-//! code that owns it. They are delivered only in [`check`] and [`wait`], which then return [`Interrupted`]; the clean-up is
-//! `Drop`, in ordinary code. Not guarded, the default actions do all that is needed: an unnamed file goes with the process.
+//! The run is *guarded* while something has a name on the disk or a program runs. As PID 1 it is
+//! guarded from the start. While the run is guarded, the ending signals are blocked, so no signal
+//! comes between a call that makes a name and the code that owns the name. Only [`check`] and
+//! [`wait`] deliver them, and then return [`Interrupted`]. Ordinary code cleans up, in `Drop`.
+//! While the run is not guarded, the default actions are enough, because an unnamed file vanishes
+//! with the process.
 //!
-//! Invariant: guarded code waits nowhere but in [`wait`].
+//! Invariant: guarded code waits only in [`wait`].
 
 use std::error::Error;
 use std::fmt::{self, Display};
@@ -32,12 +34,12 @@ impl Display for Interrupted {
 
 impl Error for Interrupted {}
 
-/// Has signals wait from here on: something gets a name, or a program starts.
+/// Blocks the ending signals from here on: something gets a name, or a program starts.
 pub(crate) fn guard() -> Result<()> {
     sys::block_signals().context("cannot block signals")
 }
 
-/// Guards the run from its start where a signal would have no effect otherwise.
+/// Guards the run from its start if it is PID 1, which default actions do not kill.
 pub(crate) fn guard_if_init() -> Result<()> {
     if sys::is_init() { guard() } else { Ok(()) }
 }
@@ -46,23 +48,24 @@ pub(crate) fn is_guarded() -> bool {
     sys::are_signals_blocked()
 }
 
-/// Has signals wait for the end of the run: the commit of many files has begun.
+/// Defers signals to the end of the run: the commit of many files has begun.
 pub(crate) fn hold() {
     HELD.store(true, Relaxed);
 }
 
-/// Tells whether [`hold`] was called.
+/// Returns true if [`hold`] was called.
 pub(crate) fn are_held() -> bool {
     HELD.load(Relaxed)
 }
 
-/// Returns the signal that came, if any. Costs nothing unless guarded.
+/// Returns an error if a signal came. Makes no system call unless the run is guarded.
 pub(crate) fn check() -> Result<(), Interrupted> {
     if !is_guarded() || are_held() {
         return Ok(());
     }
     if sys::are_signals_pending() {
-        // Without descriptors: one that is always ready hides a pending signal. EINTR says that one was delivered.
+        // Without descriptors, because one that is always ready hides a pending signal. EINTR means
+        // that a signal was delivered.
         let _ = sys::poll([], Some(Duration::ZERO));
     }
     match sys::first_signal() {
@@ -71,7 +74,7 @@ pub(crate) fn check() -> Result<(), Interrupted> {
     }
 }
 
-/// Waits until one of the descriptors is ready, at most for `timeout`.
+/// Waits until one of the descriptors is ready, for at most `timeout`.
 pub(crate) fn wait<const N: usize>(
     wanted: [(BorrowedFd<'_>, Event); N],
     timeout: Option<Duration>,
@@ -83,7 +86,7 @@ pub(crate) fn wait<const N: usize>(
         match sys::poll(wanted, rest) {
             Err(Errno::INTR) => {}
             Ok(ready) => return Ok(ready),
-            // ENOMEM: the call that follows waits, or says what is wrong.
+            // ENOMEM: the following call on the descriptor waits or reports the error.
             Err(_) => return Ok([Ready::unknown(); N]),
         }
     }
@@ -94,13 +97,13 @@ pub(crate) fn wait_for(file: BorrowedFd<'_>, event: Event) -> Result<Ready, Inte
     wait([(file, event)], None).map(|[ready]| ready)
 }
 
-/// Waits for some time.
+/// Waits for `time` to pass.
 pub(crate) fn pause(time: Duration) -> Result<(), Interrupted> {
     wait([], Some(time)).map(|[]| ())
 }
 
-/// Ends the guard at the end of the run: ends this process by the signal that came, or by one that is pending. Returns the
-/// exit status where there is none, and as PID 1, which signals do not kill.
+/// Ends the run: kills this process with the signal that came or that is pending. Returns the exit
+/// status if no signal came, and as PID 1, which signals do not kill.
 pub(crate) fn finish(status: u8) -> u8 {
     HELD.store(false, Relaxed);
     match check() {
@@ -112,7 +115,7 @@ pub(crate) fn finish(status: u8) -> u8 {
     }
 }
 
-/// The status of a program that was killed by a signal, as shells give it.
+/// Returns the exit status that a shell reports for a program that `signal` killed.
 pub(crate) fn exit_status(signal: i32) -> u8 {
     u8::try_from(128 + signal).unwrap_or(u8::MAX)
 }

@@ -1,4 +1,4 @@
-//! The pipeline of one write, in the order of the manual. Only `commit` changes DEST.
+//! The pipeline of one file, in the order of the manual. Only `commit` changes DEST.
 
 use std::path::Path;
 
@@ -28,7 +28,7 @@ pub(crate) fn write(
     messages: Messages,
 ) -> Result<Outcome, Failure> {
     let unresolved = |failure| Destination::unresolved(typed, failure);
-    // getent(1) may take its time, so it runs before the lock.
+    // getent(1) may take its time, so it runs before the lock is taken.
     let owners = OwnerGroup::look_up(&request.attributes).map_err(|e| unresolved(e.into()))?;
     let resolve = || Destination::resolve(typed, request.links(), request.create_dirs);
     let (mut lock, destination) = Lock::acquire(request, messages, resolve).map_err(unresolved)?;
@@ -93,17 +93,18 @@ pub(crate) struct File<'d, 's> {
     pub(crate) progress: Option<Progress>,
 }
 
-/// The result of all steps before anything changes.
+/// The result of all steps before DEST changes.
 #[expect(clippy::large_enum_variant, reason = "it is taken apart at once")]
 #[derive(Debug)]
 pub(crate) enum Prepared<'d> {
     /// DEST has the content already.
     Unchanged(Outcome),
-    /// It will become this file.
+    /// DEST will become this file.
     New(Staged<'d, Sealed>),
 }
 
-/// Makes a file of the content of SOURCE, and has it pass every guard. `create` creates an empty one.
+/// Fills a new file with the content of `file.source`, and makes all checks. `create` creates the
+/// empty file.
 pub(crate) fn prepare<'d>(
     file: File<'d, '_>,
     context: &RunContext<'_>,
@@ -157,13 +158,14 @@ pub(crate) fn prepare<'d>(
             .map(Prepared::Unchanged);
     }
     sealed.refuse()?;
-    // Nothing of DEST is open at the rename.
+    // No descriptor of DEST is open at the rename.
     drop(input);
     Input::detach(destination)?;
     Ok(Prepared::New(sealed))
 }
 
-/// Adds to the error of an attribute that --keep=all does not lose that DEST keeps all if it stays the same file.
+/// Adds a hint to the error of an attribute that --keep=all cannot preserve: DEST keeps all of them
+/// if it is overwritten in place.
 fn or_in_place(
     error: Error,
     destination: &Destination,
@@ -182,8 +184,8 @@ fn or_in_place(
     error
 }
 
-/// Opens DEST, if its content is needed, and checks whether it can be replaced. If it cannot, and may have the content
-/// already, the reason is returned and not a failure.
+/// Opens DEST if its content is needed, and checks whether DEST can be replaced. If it cannot, but
+/// may have the content already, returns the reason beside the open DEST instead of failing.
 fn open_old(
     destination: &Destination,
     before: Option<Metadata>,
@@ -203,12 +205,12 @@ fn open_old(
     }
 }
 
-/// Tells whether DEST, which can be read, would be left alone if it has the content.
+/// Returns true if DEST can be read, and is left alone if it has the content already.
 fn may_be_equal(request: &Request, old: Option<&Opened>) -> bool {
     request.if_unchanged != IfUnchanged::Replace && old.is_some_and(|old| old.content().is_some())
 }
 
-/// Reading may have taken hours: DEST, which is something else `now`, is checked again.
+/// Checks DEST again, if it is something else `now`: reading the input may have taken hours.
 fn check_again(
     destination: &Destination,
     before: Option<Metadata>,
@@ -232,7 +234,7 @@ fn check_again(
     Ok(())
 }
 
-/// Tells whether DEST, which was `now` a moment ago, is what it would become.
+/// Returns true if DEST, which was `now` a moment ago, has the content and attributes already.
 fn is_unchanged(
     destination: &Destination,
     old: Option<&Opened>,
@@ -248,7 +250,7 @@ fn is_unchanged(
     Ok(checks::is_equal(old, latest, content, attributes))
 }
 
-/// What must be known of the content when it is complete.
+/// Returns the inspector for what must be known of the complete content.
 fn inspector<'o>(
     request: &Request,
     input: &Input<'_>,
@@ -267,7 +269,7 @@ fn inspector<'o>(
     inspector.show(progress.map(|progress| progress.of_input(input.size())))
 }
 
-/// Content that may turn out to be there already is not written back before that is known.
+/// Starts writeback early, unless it may turn out that DEST has the content already.
 fn writeback(request: &Request) -> Writeback {
     match (request.sync, request.if_unchanged) {
         (Sync::None, _) | (_, IfUnchanged::Skip(_)) => Writeback::Late,
