@@ -187,8 +187,8 @@ impl Failure {
         }
     }
 
-    /// Prints why the run did not do everything. For a signal the shell reports it, when this
-    /// process dies of the signal.
+    /// Prints why the run did not do everything. Prints nothing for a signal: the shell reports
+    /// that this process died of it.
     pub(crate) fn report(&self, messages: Messages) {
         if let Self::Interrupted(_) = self {
             return;

@@ -1,8 +1,9 @@
-//! The kernel: one function a system call, each with what it promises and with the errors that mean "not supported here".
+//! The kernel: one function for each system call, with its promises and the errors that mean "not
+//! supported here".
 //!
-//! Invariant: only this module names rustix or libc, and only this one may ask for the operating system. It imports nothing
-//! of the engine, so it can be read alone, beside the manual pages. What a name means is left to the modules above; what an
-//! errno means is decided here.
+//! Invariant: only this module names rustix or libc, and only this module may ask for the operating
+//! system. It imports nothing of the crate, so it can be read alone, beside the manual pages. It
+//! decides what an errno means. The modules above decide what a name means.
 
 mod attribute;
 mod bytes;
@@ -25,5 +26,5 @@ pub(crate) use self::signal::*;
 pub(crate) use self::startup::*;
 pub(crate) use self::status::*;
 
-/// What every call here returns: the errno is kept as the kernel gave it, and worded by `message`.
+/// The result of every call here. The errno is as the kernel returned it; `message` words it.
 pub(crate) type Result<T> = std::result::Result<T, Errno>;

@@ -1,4 +1,4 @@
-//! Names: all relative to a directory that is open already, so that nothing is resolved twice.
+//! Names, all relative to an open directory, so that no path is resolved twice.
 
 use std::ffi::OsString;
 use std::ops::ControlFlow;
@@ -13,27 +13,29 @@ use rustix::io::retry_on_intr;
 
 use super::{CWD, Errno, Result};
 
-/// A directory that was opened.
+/// An open directory.
 #[derive(Debug)]
 pub(crate) struct OpenDirectory {
     pub(crate) fd: OwnedFd,
-    /// False where its owner lets us write into it but not read it: such a descriptor cannot be fsynced.
+    /// False if we may write to the directory but not read it. Such a descriptor cannot be fsynced.
     pub(crate) readable: bool,
 }
 
 impl OpenDirectory {
-    /// Waits until the names in it are on the disk; `inside` is a file on the same filesystem.
+    /// Waits until the names in the directory are on the disk. `inside` is a file on the same
+    /// filesystem.
     pub(crate) fn sync(&self, inside: impl AsFd) -> Result<()> {
         if self.readable {
             super::sync_directory(&self.fd)
         } else {
-            // It cannot be opened for fsync, but the file stands for its filesystem.
+            // The directory cannot be opened for fsync, so sync its whole filesystem.
             super::sync_filesystem(inside)
         }
     }
 }
 
-/// Opens a directory, through any links but the magic ones of /proc (ELOOP, as for a circle of links).
+/// Opens a directory, following symbolic links but not the magic ones of /proc. Errors: ELOOP for a
+/// magic link, as for a loop.
 pub(crate) fn open_directory(at: BorrowedFd<'_>, path: &Path) -> Result<OpenDirectory> {
     let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
     match open_without_magic(at, path, OFlags::RDONLY | flags) {
@@ -49,18 +51,18 @@ pub(crate) fn open_directory(at: BorrowedFd<'_>, path: &Path) -> Result<OpenDire
 fn open_without_magic(at: BorrowedFd<'_>, path: &Path, flags: OFlags) -> Result<OwnedFd> {
     let no_magic = ResolveFlags::NO_MAGICLINKS;
     match retry_on_intr(|| fs::openat2(at, path, flags, Mode::empty(), no_magic)) {
-        // ENOSYS before Linux 5.6; EPERM from seccomp filters that are older than the call. There a directory behind a
-        // magic link is opened as any other; the last component is checked without this call.
+        // ENOSYS before Linux 5.6; EPERM from seccomp filters that are older than the call. Then
+        // magic links are followed, too. The last component is checked without openat2.
         Err(Errno::NOSYS | Errno::PERM) => {
             retry_on_intr(|| fs::openat(at, path, flags, Mode::empty()))
         }
-        // "Try again": a rename somewhere on the way while the path was walked.
+        // A rename raced with the path walk.
         Err(Errno::AGAIN) => open_without_magic(at, path, flags),
         other => other,
     }
 }
 
-/// Opens a directory that is there, and no link to one (ENOTDIR).
+/// Opens a directory, without following a symbolic link (ENOTDIR).
 pub(crate) fn open_child(parent: BorrowedFd<'_>, name: &Path) -> Result<OpenDirectory> {
     let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let open = |flags| retry_on_intr(|| fs::openat(parent, name, flags, Mode::empty()));
@@ -74,44 +76,47 @@ pub(crate) fn open_child(parent: BorrowedFd<'_>, name: &Path) -> Result<OpenDire
     }
 }
 
-/// Opens a file for reading, without waiting for the other end of a FIFO and without following a link.
+/// Opens a file for reading, without following a symbolic link and without waiting for a FIFO's
+/// writer.
 pub(crate) fn open_existing(directory: BorrowedFd<'_>, name: &Path) -> Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     retry_on_intr(|| fs::openat(directory, name, flags, Mode::empty()))
 }
 
-/// Opens a file that may be looked at, but neither read nor written (O_PATH).
+/// Opens a file with O_PATH: for its status, but neither for reading nor for writing.
 pub(crate) fn open_handle(directory: BorrowedFd<'_>, name: &Path) -> Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     retry_on_intr(|| fs::openat(directory, name, flags, Mode::empty()))
 }
 
-/// Opens what the user named as SOURCE, for reading without waiting: a FIFO whose writer has not come can be opened, and
-/// is waited for when it is read. Errors: EAGAIN while another process has a lease on the file.
+/// Opens SOURCE for reading with O_NONBLOCK, so that opening a FIFO does not wait for a writer.
+/// Errors: EAGAIN while another process has a lease on the file.
 pub(crate) fn open_source(path: &Path) -> Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
     retry_on_intr(|| fs::openat(CWD, path, flags, Mode::empty()))
 }
 
-/// Opens a pipe or a terminal that is open already anew, for reading without waiting; the mode of the descriptor that
-/// other processes share stays as it is. Errors: ENOENT without /proc, EACCES where the mode forbids it.
+/// Opens an open pipe or terminal again, for reading with O_NONBLOCK. The flags of the descriptor
+/// that other processes share do not change. Errors: ENOENT without /proc, EACCES if the mode
+/// forbids it.
 pub(crate) fn reopen_nonblocking(file: impl AsFd) -> Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
     let path = proc_path(file);
     retry_on_intr(|| fs::open(&path, flags, Mode::empty()))
 }
 
-/// Opens a directory that is open already anew. NFS asks the server again what is in it.
+/// Opens an open directory again. NFS then asks the server for the entries again.
 pub(crate) fn reopen_directory(directory: BorrowedFd<'_>) -> Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     retry_on_intr(|| fs::openat(directory, c".", flags, Mode::empty()))
 }
 
-/// Creates an unnamed temporary file (O_TMPFILE) in `directory`; it goes with its descriptor, unless it is linked before.
+/// Creates an unnamed temporary file (O_TMPFILE) in `directory`. It vanishes when its descriptor is
+/// closed, unless it is linked before.
 ///
-/// `Ok(None)` where that is not available: EOPNOTSUPP (the filesystem does not have it: NFS, FUSE, overlayfs before Linux
-/// 6.1), EISDIR (Linux before 3.11), EINVAL and ENOENT (some network filesystems take it for an open of the directory),
-/// ENOSYS (a seccomp filter).
+/// Returns `Ok(None)` if that is not available. EOPNOTSUPP: the filesystem does not have it (NFS,
+/// FUSE, overlayfs before Linux 6.1). EISDIR: Linux before 3.11. EINVAL and ENOENT: some network
+/// filesystems, which take the call for opening the directory. ENOSYS: a seccomp filter.
 pub(crate) fn open_tmpfile(directory: BorrowedFd<'_>, mode: u32) -> Result<Option<OwnedFd>> {
     let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
     match retry_on_intr(|| fs::openat(directory, c".", flags, Mode::from_raw_mode(mode))) {
@@ -123,15 +128,16 @@ pub(crate) fn open_tmpfile(directory: BorrowedFd<'_>, mode: u32) -> Result<Optio
     }
 }
 
-/// Opens a lock file for reading and writing. Never with O_CREAT: fs.protected_regular refuses that for another user's
-/// file in a sticky directory, even to root (proc_sys_fs(5)).
+/// Opens a lock file for reading and writing. Without O_CREAT, because fs.protected_regular refuses
+/// it for another user's file in a sticky directory, even to root (proc_sys_fs(5)).
 pub(crate) fn open_lock_file(directory: BorrowedFd<'_>, name: &Path) -> Result<OwnedFd> {
     let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     retry_on_intr(|| fs::openat(directory, name, flags, Mode::empty()))
 }
 
-/// Creates a lock file with exactly this mode, whatever the umask and the directory's default ACL. Errors: EEXIST if
-/// anything has that name. Only to be called while there is one thread.
+/// Creates a lock file with exactly this mode, whatever the umask and the directory's default ACL.
+/// Errors: EEXIST if the name exists. Only for a process with one thread, because it changes the
+/// umask.
 pub(crate) fn create_lock_file(
     directory: BorrowedFd<'_>,
     name: &Path,
@@ -141,37 +147,38 @@ pub(crate) fn create_lock_file(
     let created = create_new(directory, name, mode);
     rustix::process::umask(umask);
     let file = created?;
-    // EPERM where the filesystem has modes of its own (vfat, SMB); then its modes count.
+    // EPERM from filesystems with fixed modes (vfat, SMB), whose modes then apply.
     let _ = fs::fchmod(&file, Mode::from_raw_mode(mode));
     Ok(file)
 }
 
-/// Makes a file with a name; EEXIST if anything by that name is there.
+/// Creates a file. Errors: EEXIST if the name exists.
 pub(crate) fn create_new(directory: BorrowedFd<'_>, name: &Path, mode: u32) -> Result<OwnedFd> {
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     retry_on_intr(|| fs::openat(directory, name, flags, Mode::from_raw_mode(mode)))
 }
 
-/// By which call a file without a name can get one.
+/// The call that can link an unnamed file to a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LinkBy {
-    /// linkat with AT_EMPTY_PATH: without privilege since Linux 6.10, before that with CAP_DAC_READ_SEARCH.
+    /// linkat with AT_EMPTY_PATH: without privilege since Linux 6.10, before that with
+    /// CAP_DAC_READ_SEARCH.
     Descriptor,
-    /// linkat with AT_SYMLINK_FOLLOW through /proc/self/fd: wherever /proc is mounted.
+    /// linkat with AT_SYMLINK_FOLLOW through /proc/self/fd, which needs /proc.
     Proc,
 }
 
-/// Finds out by which call `file` can get a name in `directory`, without giving it one.
+/// Returns the call that can link `file` to a name in `directory`, without linking it.
 ///
-/// The name tried is ".", which no call can create: EEXIST says that all else is well, since the kernel looks at the
-/// file first and at the new name after it.
+/// Tries the name ".", which no call can create. EEXIST means that the link would succeed
+/// otherwise, because the kernel checks the file before it checks the new name.
 pub(crate) fn probe_link(file: BorrowedFd<'_>, directory: BorrowedFd<'_>) -> Option<LinkBy> {
     [LinkBy::Descriptor, LinkBy::Proc]
         .into_iter()
         .find(|by| link_open_file(file, *by, directory, Path::new(".")) == Err(Errno::EXIST))
 }
 
-/// Gives an open file a name; EEXIST if anything by that name is there.
+/// Links an open file to a name. Errors: EEXIST if the name exists.
 pub(crate) fn link_open_file(
     file: BorrowedFd<'_>,
     by: LinkBy,
@@ -187,23 +194,24 @@ pub(crate) fn link_open_file(
     })
 }
 
-/// The path by which /proc names one of our open files.
+/// Returns the path in /proc of an open file of this process.
 pub(crate) fn proc_path(file: impl AsFd) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", file.as_fd().as_raw_fd()))
 }
 
-/// Creates a hard link. Errors: EEXIST if anything has the new name; ENOENT also if another process replaced the old name
-/// in this moment; EPERM, EMLINK, EXDEV, EOPNOTSUPP where a link is not possible.
+/// Creates a hard link. Errors: EEXIST if the new name exists; ENOENT also if another process
+/// replaces the old name at this moment; EPERM, EMLINK, EXDEV and EOPNOTSUPP if the link is not
+/// possible.
 pub(crate) fn link(from: BorrowedFd<'_>, old: &Path, to: BorrowedFd<'_>, new: &Path) -> Result<()> {
     retry_on_intr(|| fs::linkat(from, old, to, new, AtFlags::empty()))
 }
 
-/// Creates a symbolic link. Errors: EEXIST if anything has that name.
+/// Creates a symbolic link. Errors: EEXIST if the name exists.
 pub(crate) fn symlink(target: &Path, directory: BorrowedFd<'_>, name: &Path) -> Result<()> {
     retry_on_intr(|| fs::symlinkat(target, directory, name))
 }
 
-/// Moves a name, over whatever has the new one; at no moment is there nothing by the new name.
+/// Renames a file and replaces the new name atomically: it exists at every moment.
 pub(crate) fn rename(
     from: BorrowedFd<'_>,
     old: &Path,
@@ -213,10 +221,11 @@ pub(crate) fn rename(
     retry_on_intr(|| fs::renameat(from, old, to, new))
 }
 
-/// Moves a name if nothing has the new one (EEXIST).
+/// Renames a file, unless the new name exists (EEXIST).
 ///
-/// `Ok(false)` where the filesystem cannot (EINVAL: NFS, FUSE) or the kernel (ENOSYS: before Linux 3.15; EPERM from
-/// seccomp filters that are older than the call, of which a rename without flags tells more).
+/// Returns `Ok(false)` if the filesystem cannot do that (EINVAL: NFS, FUSE), or the kernel cannot
+/// (ENOSYS: before Linux 3.15). EPERM can come from seccomp filters that are older than the call; a
+/// call without flags then shows the real error.
 pub(crate) fn rename_noreplace(
     from: BorrowedFd<'_>,
     old: &Path,
@@ -230,7 +239,7 @@ pub(crate) fn rename_noreplace(
     }
 }
 
-/// Removes a name that is not a directory's.
+/// Removes a name, except a directory's.
 pub(crate) fn unlink(directory: BorrowedFd<'_>, name: &Path) -> Result<()> {
     fs::unlinkat(directory, name, AtFlags::empty())
 }
@@ -240,12 +249,13 @@ pub(crate) fn remove_directory(parent: BorrowedFd<'_>, name: &Path) -> Result<()
     fs::unlinkat(parent, name, AtFlags::REMOVEDIR)
 }
 
-/// Makes a directory, 0777 less the umask.
+/// Makes a directory with mode 0777 minus the umask.
 pub(crate) fn make_directory(parent: BorrowedFd<'_>, name: &Path) -> Result<()> {
     retry_on_intr(|| fs::mkdirat(parent, name, Mode::from_raw_mode(0o777)))
 }
 
-/// Makes a directory with mode 0700, whatever the umask. Only to be called while there is one thread.
+/// Makes a directory with mode 0700, whatever the umask. Only for a process with one thread,
+/// because it changes the umask.
 pub(crate) fn make_private_directory(parent: BorrowedFd<'_>, name: &Path) -> Result<()> {
     let umask = rustix::process::umask(Mode::empty());
     let made = retry_on_intr(|| fs::mkdirat(parent, name, Mode::from_raw_mode(0o700)));
@@ -253,9 +263,9 @@ pub(crate) fn make_private_directory(parent: BorrowedFd<'_>, name: &Path) -> Res
     made
 }
 
-/// Opens a directory to empty it, and gives its owner all rights to it, as it may not even be readable. Errors: EXDEV if
-/// something is mounted there, also of the same filesystem; ENOTDIR if it is not a directory; ENOSYS or EPERM where the
-/// kernel or a filter does not have the call.
+/// Opens a directory to empty it. Gives its owner all permissions, because the directory may not
+/// even be readable. Errors: EXDEV if it is a mount point, even for the same filesystem; ENOTDIR if
+/// it is not a directory; ENOSYS or EPERM if the kernel or a seccomp filter does not have the call.
 pub(crate) fn open_to_empty(parent: BorrowedFd<'_>, name: &Path) -> Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let same_mount = ResolveFlags::NO_XDEV;
@@ -264,14 +274,15 @@ pub(crate) fn open_to_empty(parent: BorrowedFd<'_>, name: &Path) -> Result<Owned
     reopen_directory(handle.as_fd())
 }
 
-/// Opens a file to overwrite it in place, without waiting. Errors: ENXIO for a FIFO that has no reader yet.
+/// Opens a file for overwriting in place, without waiting. Errors: ENXIO for a FIFO without a
+/// reader.
 pub(crate) fn open_in_place(directory: BorrowedFd<'_>, name: &Path) -> Result<OwnedFd> {
     let flags =
         OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
     retry_on_intr(|| fs::openat(directory, name, flags, Mode::empty()))
 }
 
-/// Tells whether the path leads to a regular file that this process may execute.
+/// Returns true if the path leads to a regular file that this process may execute.
 pub(crate) fn may_execute(path: &Path) -> bool {
     let is_regular =
         |stat: fs::Stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
@@ -279,7 +290,7 @@ pub(crate) fn may_execute(path: &Path) -> bool {
         && fs::accessat(CWD, path, Access::EXEC_OK, AtFlags::empty()).is_ok()
 }
 
-/// Calls `visit` with each name in a directory but `.` and `..`, until it breaks.
+/// Calls `visit` with each name in a directory except `.` and `..`, until `visit` breaks.
 pub(crate) fn for_each_name(
     directory: BorrowedFd<'_>,
     mut visit: impl FnMut(&[u8]) -> ControlFlow<()>,
@@ -297,26 +308,27 @@ pub(crate) fn for_each_name(
     Ok(())
 }
 
-/// Reads where a link points to. The name of one that was opened as a handle is empty.
+/// Returns the target of a symbolic link. `name` is empty if the link was opened with O_PATH.
 pub(crate) fn read_link(directory: BorrowedFd<'_>, name: &Path) -> Result<PathBuf> {
     let target = fs::readlinkat(directory, name, Vec::new())?;
     Ok(PathBuf::from(OsString::from_vec(target.into_bytes())))
 }
 
-/// Asks whether this process may write to the file, by its effective user and groups (EACCES, EPERM, EROFS if not).
+/// Checks whether this process may write to a file, by its effective user and groups. Errors:
+/// EACCES, EPERM or EROFS if it may not.
 pub(crate) fn may_write(directory: BorrowedFd<'_>, name: &Path) -> Result<()> {
     may(directory, name, Access::WRITE_OK)
 }
 
-/// The same for reading (EACCES if not).
+/// Checks whether this process may read a file, as [`may_write`] does. Errors: EACCES if it may not.
 pub(crate) fn may_read(directory: BorrowedFd<'_>, name: &Path) -> Result<()> {
     may(directory, name, Access::READ_OK)
 }
 
 fn may(directory: BorrowedFd<'_>, name: &Path, access: Access) -> Result<()> {
     match fs::accessat(directory, name, access, AtFlags::EACCESS) {
-        // EPERM is that of seccomp filters that are older than the call, or an immutable file's: the old call tells,
-        // where real and effective ids are the same.
+        // EPERM comes from an immutable file, or from seccomp filters that are older than the call.
+        // The old call shows which, if real and effective IDs are the same.
         Err(Errno::PERM) if rustix::process::getuid() == rustix::process::geteuid() => {
             fs::accessat(directory, name, access, AtFlags::empty())
         }

@@ -7,14 +7,14 @@ use rustix::io::retry_on_intr;
 
 use super::{Errno, Result};
 
-/// Takes the exclusive flock(2) lock on an open file. Errors: EWOULDBLOCK if another process has it.
+/// Takes an exclusive flock(2) on an open file. Errors: EWOULDBLOCK if another process has it.
 pub(crate) fn try_flock(file: impl AsFd) -> Result<()> {
     retry_on_intr(|| fs::flock(&file, FlockOperation::NonBlockingLockExclusive))
 }
 
-/// Takes the write lock on all of a file for this open file description; `file` must be open for writing. Unlike flock,
-/// it holds between an NFS server and its clients. Errors: EAGAIN, on cifs EACCES, if another process has a lock; ENOLCK
-/// where the filesystem has no locks.
+/// Takes the write lock on a whole file, for this open file description. `file` must be open for
+/// writing. Unlike flock, the lock holds between an NFS server and its clients. Errors: EAGAIN, or
+/// EACCES on cifs, if another process has a lock; ENOLCK if the filesystem has no locks.
 pub(crate) fn try_lock(file: impl AsFd) -> Result<()> {
     let mut lock = libc::flock {
         l_type: TYPE,
@@ -26,7 +26,8 @@ pub(crate) fn try_lock(file: impl AsFd) -> Result<()> {
     let file = file.as_fd().as_raw_fd();
     retry_on_intr(|| {
         #[expect(unsafe_code, reason = "rustix does not have this command")]
-        // SAFETY: takes an open descriptor and a pointer to a lock that lives until the call returns.
+        // SAFETY: takes an open descriptor and a pointer to a lock that lives until the call
+        // returns.
         let done = unsafe { libc::fcntl(file, libc::F_OFD_SETLK, &raw mut lock) };
         if done == 0 {
             return Ok(());
@@ -36,7 +37,7 @@ pub(crate) fn try_lock(file: impl AsFd) -> Result<()> {
     })
 }
 
-/// `F_WRLCK` and `SEEK_SET`, in the widths that the structure has.
+/// `F_WRLCK` and `SEEK_SET`, in the widths of the structure.
 #[expect(clippy::cast_possible_truncation, reason = "1 and 0")]
 const TYPE: libc::c_short = libc::F_WRLCK as libc::c_short;
 #[expect(clippy::cast_possible_truncation, reason = "1 and 0")]

@@ -9,25 +9,25 @@ pub(crate) fn stdin() -> BorrowedFd<'static> {
     rustix::stdio::stdin()
 }
 
-/// Tells whether a person types into, or reads from, this descriptor.
+/// Returns true if the descriptor is a terminal.
 pub(crate) fn is_terminal(file: impl AsFd) -> bool {
     rustix::termios::isatty(file)
 }
 
-/// The width of a terminal, if it reports one.
+/// Returns the width of a terminal, if it reports one.
 pub(crate) fn terminal_columns(file: impl AsFd) -> Option<u16> {
     let size = rustix::termios::tcgetwinsize(file).ok()?;
     Some(size.ws_col).filter(|columns| *columns > 0)
 }
 
-/// Opens a descriptor that becomes readable when a child process ends. `None` before Linux 5.3, and where a filter
-/// forbids the call.
+/// Opens a pidfd, which becomes readable when the child process ends. `None` before Linux 5.3, and
+/// if a seccomp filter forbids the call.
 pub(crate) fn open_process(child: u32) -> Option<OwnedFd> {
     let child = i32::try_from(child).ok().and_then(Pid::from_raw)?;
     pidfd_open(child, PidfdFlags::empty()).ok()
 }
 
-/// Tells whether a write can go beyond the file size limit.
+/// Returns true if the process has a file size limit.
 pub(crate) fn has_file_size_limit() -> bool {
     getrlimit(Resource::Fsize).current.is_some()
 }

@@ -1,7 +1,7 @@
 //! Signals and waiting: masks, dispositions, the one handler, and ppoll.
 //!
-//! Invariant: the handler only stores which signal came first. It runs only inside [`poll`] and while a program is being
-//! started, because the signals are blocked everywhere else.
+//! Invariant: the handler only stores which signal came first, and counts. It runs only in [`poll`]
+//! and while a program is started, because the signals are blocked everywhere else.
 
 #![expect(
     unsafe_code,
@@ -23,7 +23,7 @@ use super::{Errno, Result};
 /// A set of signals.
 pub(crate) type Mask = libc::sigset_t;
 
-/// The signals that end a program and that it can handle.
+/// The signals that end a process by default and that a process can handle.
 const ENDING: [i32; 8] = [
     libc::SIGHUP,
     libc::SIGINT,
@@ -35,20 +35,22 @@ const ENDING: [i32; 8] = [
     libc::SIGUSR2,
 ];
 
-/// The mask before the signals were blocked.
+/// The signal mask from before [`block_signals`].
 static ORIGINAL_MASK: OnceLock<Mask> = OnceLock::new();
-/// Whether the handlers are set. For most runs they are not needed: nothing waits while the signals are blocked.
+/// Whether the handlers are set. Most runs do not need them, because they do not wait while the
+/// signals are blocked.
 static HANDLED: AtomicBool = AtomicBool::new(false);
 /// The first signal that was delivered, or 0.
 static FIRST: AtomicI32 = AtomicI32::new(0);
-/// Its si_code.
+/// The si_code of the first signal.
 static FIRST_CODE: AtomicI32 = AtomicI32::new(0);
-/// The number of signals delivered.
+/// The number of delivered signals.
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
 extern "C" fn store(signal: i32, info: *mut libc::siginfo_t, _context: *mut libc::c_void) {
     if FIRST.compare_exchange(0, signal, SeqCst, SeqCst).is_ok() {
-        // SAFETY: with SA_SIGINFO the kernel passes a valid siginfo_t, which lives until the handler returns.
+        // SAFETY: with SA_SIGINFO the kernel passes a valid siginfo_t, which lives until the
+        // handler returns.
         FIRST_CODE.store(unsafe { (*info).si_code }, SeqCst);
     }
     COUNT.fetch_add(1, SeqCst);
@@ -56,15 +58,15 @@ extern "C" fn store(signal: i32, info: *mut libc::siginfo_t, _context: *mut libc
 
 extern "C" fn do_nothing(_signal: i32, _info: *mut libc::siginfo_t, _context: *mut libc::c_void) {}
 
-/// Blocks the signals that end a program. A second call does nothing.
+/// Blocks the ending signals. A second call does nothing.
 pub(crate) fn block_signals() -> Result<()> {
     if ORIGINAL_MASK.get().is_some() {
         return Ok(());
     }
     let mut blocked = MaybeUninit::<Mask>::uninit();
     let mut original = MaybeUninit::<Mask>::uninit();
-    // SAFETY: sigemptyset initialises `blocked` before sigaddset and sigprocmask read it; sigprocmask initialises
-    // `original` if it returns 0, and only then is it used.
+    // SAFETY: sigemptyset initialises `blocked` before sigaddset and sigprocmask read it.
+    // sigprocmask initialises `original` if it returns 0, and only then is it used.
     let original = unsafe {
         libc::sigemptyset(blocked.as_mut_ptr());
         for signal in ENDING {
@@ -75,12 +77,12 @@ pub(crate) fn block_signals() -> Result<()> {
         }
         original.assume_init()
     };
-    // Empty: this function returned early otherwise, and there is one thread.
+    // The lock is empty: this function returned early otherwise, and there is one thread.
     let _ = ORIGINAL_MASK.set(original);
     Ok(())
 }
 
-/// Has the blocked signals stored when they are delivered. Signals that are ignored stay ignored (nohup, background jobs of
+/// Sets the handler for the ending signals. Ignored signals stay ignored (nohup, background jobs of
 /// a shell without job control). A second call does nothing.
 pub(crate) fn handle_signals() {
     if !HANDLED.swap(true, SeqCst) {
@@ -93,7 +95,7 @@ pub(crate) fn handle_signals() {
     }
 }
 
-/// Tells whether one of the signals waits to be delivered; it may be one that is ignored.
+/// Returns true if an ending signal is pending, even an ignored one.
 pub(crate) fn are_signals_pending() -> bool {
     let mut pending = MaybeUninit::<Mask>::uninit();
     // SAFETY: sigpending initialises the set if it returns 0, and only then is it read.
@@ -105,22 +107,23 @@ pub(crate) fn are_signals_pending() -> bool {
     }
 }
 
-/// Tells whether [`block_signals`] was called.
+/// Returns true if [`block_signals`] was called.
 pub(crate) fn are_signals_blocked() -> bool {
     ORIGINAL_MASK.get().is_some()
 }
 
-/// The first signal that was delivered since the signals were blocked.
+/// Returns the first signal that was delivered since the signals were blocked.
 pub(crate) fn first_signal() -> Option<i32> {
     Some(FIRST.load(SeqCst)).filter(|signal| *signal != 0)
 }
 
-/// The number of signals delivered since the signals were blocked.
+/// Returns the number of signals delivered since the signals were blocked.
 pub(crate) fn signal_count() -> u32 {
     COUNT.load(SeqCst)
 }
 
-/// Ends this process by the default action of `signal`. Returns only where the kernel does not deliver it (PID 1).
+/// Kills this process with the default action of `signal`. Returns only if the kernel does not
+/// deliver the signal (PID 1).
 pub(crate) fn raise_default(signal: i32) {
     set_default(signal);
     let mut only = MaybeUninit::<Mask>::uninit();
@@ -133,13 +136,13 @@ pub(crate) fn raise_default(signal: i32) {
     }
 }
 
-/// Runs `start` with an empty mask, which a program that it starts inherits (rust-lang/rust#101077). A signal that is
-/// delivered then is stored as at any other time.
+/// Runs `start` with an empty signal mask, which the program that it starts inherits
+/// (rust-lang/rust#101077). A signal that is delivered meanwhile is stored as usual.
 pub(crate) fn with_empty_mask<T>(start: impl FnOnce() -> T) -> T {
     let mut empty = MaybeUninit::<Mask>::uninit();
     let mut before = MaybeUninit::<Mask>::uninit();
-    // SAFETY: sigemptyset initialises `empty`, and sigprocmask with valid arguments cannot fail (POSIX: EINVAL only) and
-    // initialises `before`.
+    // SAFETY: sigemptyset initialises `empty`. sigprocmask with valid arguments cannot fail (POSIX:
+    // EINVAL only), and initialises `before`.
     let before = unsafe {
         libc::sigemptyset(empty.as_mut_ptr());
         libc::sigprocmask(libc::SIG_SETMASK, empty.as_ptr(), before.as_mut_ptr());
@@ -150,45 +153,47 @@ pub(crate) fn with_empty_mask<T>(start: impl FnOnce() -> T) -> T {
     started
 }
 
-/// Has a write beyond the file size limit (`ulimit -f`) fail with EFBIG instead of killing. An empty handler and not
-/// SIG_IGN: programs started from here get the default action again.
+/// Makes a write beyond the file size limit (`ulimit -f`) fail with EFBIG instead of killing this
+/// process. Uses an empty handler and not SIG_IGN, which programs started from here would inherit.
 pub(crate) fn survive_file_size_limit() {
-    // If this fails, the signal kills, DEST is untouched, and only the message is lost.
+    // If this fails, the signal kills this process. DEST is untouched, and only the message is
+    // lost.
     if handle(libc::SIGXFSZ, do_nothing) == Ok(libc::SIG_IGN) {
         ignore(libc::SIGXFSZ);
     }
 }
 
-/// Has a write to a pipe without a reader fail with EPIPE instead of killing. Programs started from here get the default
-/// action again (std).
+/// Makes a write to a pipe without a reader fail with EPIPE instead of killing this process. std
+/// resets SIGPIPE to its default action in programs started from here.
 pub(crate) fn ignore_broken_pipes() {
     ignore(libc::SIGPIPE);
 }
 
-/// Has the kernel keep the status of child processes, even if the parent of this process ignores SIGCHLD.
+/// Makes the kernel keep the exit status of child processes, even if this process inherited an
+/// ignored SIGCHLD.
 pub(crate) fn keep_child_status() {
     set_default(libc::SIGCHLD);
 }
 
-/// Tells whether the first signal was sent by the kernel, as a terminal's are (SI_KERNEL).
+/// Returns true if the kernel sent the first signal, as for keys of a terminal (SI_KERNEL).
 pub(crate) fn first_signal_is_from_kernel() -> bool {
     FIRST_CODE.load(SeqCst) == libc::SI_KERNEL
 }
 
-/// Tells whether a child process is in this process's group.
+/// Returns true if a child process is in this process's group.
 pub(crate) fn is_in_our_group(child: u32) -> bool {
     process(child).is_some_and(|child| getpgid(Some(child)) == Ok(getpgrp()))
 }
 
-/// Sends a signal to a child process that may have ended: then there is nothing to tell.
+/// Sends a signal to a child process. Does nothing if the child has ended.
 pub(crate) fn send_signal(child: u32, signal: i32) {
     if let (Some(child), Some(signal)) = (process(child), Signal::from_named_raw(signal)) {
         let _ = kill_process(child, signal);
     }
 }
 
-/// Tells whether this process is the first of its PID namespace, for which the kernel drops signals with the default
-/// action (pid_namespaces(7)).
+/// Returns true if this process is the first of its PID namespace. The kernel does not deliver
+/// signals with the default action to it (pid_namespaces(7)).
 pub(crate) fn is_init() -> bool {
     rustix::process::getpid().is_init()
 }
@@ -197,36 +202,36 @@ fn process(id: u32) -> Option<Pid> {
     i32::try_from(id).ok().and_then(Pid::from_raw)
 }
 
-/// What a descriptor is waited for.
+/// What to wait for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Event {
     Readable,
     Writable,
 }
 
-/// What [`poll`] found out about a descriptor.
+/// The state of a descriptor after [`poll`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Ready(i16);
 
 impl Ready {
-    /// For a wait that failed: a call on the descriptor tells.
+    /// The state after a wait that failed: the next call on the descriptor shows it.
     pub(crate) fn unknown() -> Self {
         Self(libc::POLLERR)
     }
 
-    /// A call on the descriptor would not wait.
+    /// Returns true if a call on the descriptor would not wait.
     pub(crate) fn is_any(self) -> bool {
         self.0 != 0
     }
 
-    /// The other end is gone.
+    /// Returns true if the other end is closed.
     pub(crate) fn has_hung_up(self) -> bool {
         self.0 & libc::POLLHUP != 0
     }
 }
 
-/// Waits for one of the descriptors, at most for `timeout`. Blocked signals are delivered in this call, also with a
-/// timeout of zero; then it returns EINTR.
+/// Waits until one of the descriptors is ready, for at most `timeout`. Delivers blocked signals,
+/// even with a timeout of zero. Errors: EINTR if a signal was delivered.
 pub(crate) fn poll<const N: usize>(
     wanted: [(BorrowedFd<'_>, Event); N],
     timeout: Option<Duration>,
@@ -247,7 +252,8 @@ pub(crate) fn poll<const N: usize>(
         tv_nsec: time.subsec_nanos().into(),
     });
     let count = libc::nfds_t::try_from(N).unwrap_or(0);
-    // SAFETY: `files` has N entries, and the pointers to the timeout and the mask are null or live until the call returns.
+    // SAFETY: `files` has N entries. The pointers to the timeout and the mask are null or live
+    // until the call returns.
     let done = unsafe {
         libc::ppoll(
             files.as_mut_ptr(),
@@ -262,13 +268,13 @@ pub(crate) fn poll<const N: usize>(
     Ok(files.map(|file| Ready(file.revents)))
 }
 
-/// Sets a handler; returns the disposition before it.
+/// Sets a handler. Returns the previous disposition.
 fn handle(
     signal: i32,
     handler: extern "C" fn(i32, *mut libc::siginfo_t, *mut libc::c_void),
 ) -> Result<libc::sighandler_t> {
-    // SAFETY: all-zero is a valid sigaction; sigfillset initialises its mask; the handler is async-signal-safe: it uses
-    // atomics only.
+    // SAFETY: all-zero is a valid sigaction; sigfillset initialises its mask; the handler is
+    // async-signal-safe, because it uses atomics only.
     let (done, before) = unsafe {
         let mut action: libc::sigaction = zeroed();
         let mut before: libc::sigaction = zeroed();

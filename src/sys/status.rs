@@ -1,4 +1,4 @@
-//! What the kernel tells of a file: statx, and fstatat where statx is not to be had.
+//! The status of a file: statx, or fstatat if statx is not available.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
@@ -9,7 +9,7 @@ use rustix::fs::{
 
 use super::{Errno, Result};
 
-/// The kind of thing that a name leads to.
+/// The type of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Regular,
@@ -21,14 +21,14 @@ pub(crate) enum Kind {
     BlockDevice,
 }
 
-/// Which file it is: no two files that exist at one time have the same.
+/// Identifies a file: no two files that exist at the same time have the same identity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Identity {
     device: (u32, u32),
     inode: u64,
 }
 
-/// A point in time, from 1970 on.
+/// A point in time, since 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Time {
     seconds: i64,
@@ -44,7 +44,7 @@ impl From<Time> for Timespec {
     }
 }
 
-/// Sets the time of the last write.
+/// Sets the modification time.
 pub(crate) fn set_modified(file: impl AsFd, time: Time) -> Result<()> {
     let times = Timestamps {
         last_access: Timespec {
@@ -56,15 +56,15 @@ pub(crate) fn set_modified(file: impl AsFd, time: Time) -> Result<()> {
     fs::futimens(file, &times)
 }
 
-/// The times of a file that can be set.
+/// The access and modification times.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Times {
     accessed: Time,
     modified: Time,
 }
 
-/// Sets the times of the last read and of the last write. Errors: EPERM, also for the times that it has, if the file is
-/// another user's.
+/// Sets the access and modification times. Errors: EPERM if the file is another user's, even for
+/// the times that the file has already.
 pub(crate) fn set_times(file: impl AsFd, times: Times) -> Result<()> {
     let times = Timestamps {
         last_access: times.accessed.into(),
@@ -73,10 +73,10 @@ pub(crate) fn set_times(file: impl AsFd, times: Times) -> Result<()> {
     fs::futimens(file, &times)
 }
 
-/// The unit in which statx(2) and stat(2) count blocks, whatever a filesystem's blocks are. Bytes.
+/// The unit in which statx(2) and stat(2) count blocks on any filesystem, in bytes.
 const BLOCK: u64 = 512;
 
-/// What is known of a file.
+/// The status of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Metadata {
     pub(crate) kind: Kind,
@@ -90,17 +90,17 @@ pub(crate) struct Metadata {
     /// Bytes on the disk.
     pub(crate) allocated: u64,
     pub(crate) identity: Identity,
-    /// The time of the last read, which the kernel may not have set.
+    /// The access time, which the kernel may not have updated.
     accessed: Time,
-    /// The time of the last write.
+    /// The modification time.
     pub(crate) modified: Time,
     /// The time of the last change of content, attributes or links (ctime).
     pub(crate) changed: Time,
-    /// chattr(1) +i: it can be neither changed nor replaced.
+    /// chattr(1) +i: the file can be neither changed nor replaced.
     pub(crate) is_immutable: bool,
-    /// chattr(1) +a: it can be appended to, but not be replaced.
+    /// chattr(1) +a: the file can be appended to, but not replaced.
     pub(crate) is_append_only: bool,
-    /// Something is mounted here: a rename over it gives EBUSY. Always false before Linux 5.8.
+    /// The file is a mount point: renaming over it fails with EBUSY. Always false before Linux 5.8.
     pub(crate) mount_root: bool,
 }
 
@@ -116,14 +116,15 @@ impl Metadata {
         self.identity.device == other.identity.device
     }
 
-    /// Tells whether both are of one file, which was not written to in between.
+    /// Returns true if both are of one file, which was not written to in between.
     pub(crate) fn is_same_content(&self, other: &Self) -> bool {
         let key = |seen: &Self| (seen.identity, seen.size, seen.modified);
         key(self) == key(other)
     }
 
-    /// Tells whether both are of one file, which was not changed in any way in between, or both of none. The inode number
-    /// alone does not tell: a new file can get that of one that was removed.
+    /// Returns true if both are of one file, which did not change in any way in between, or if both
+    /// are `None`. The inode number alone is not enough, because a new file can get the number of a
+    /// removed one.
     pub(crate) fn are_same(one: Option<&Self>, other: Option<&Self>) -> bool {
         let key = |seen: &Self| {
             let owners = (seen.uid, seen.gid);
@@ -133,22 +134,22 @@ impl Metadata {
     }
 }
 
-/// Looks at what `name` is in `directory`, a link itself and not what it points to.
+/// Returns the status of `name` in `directory`, without following a symbolic link.
 pub(crate) fn metadata_at(directory: BorrowedFd<'_>, name: &Path) -> Result<Metadata> {
-    look(directory, name, AtFlags::SYMLINK_NOFOLLOW)
+    stat(directory, name, AtFlags::SYMLINK_NOFOLLOW)
 }
 
-/// Looks at an open file.
+/// Returns the status of an open file.
 pub(crate) fn metadata(file: impl AsFd) -> Result<Metadata> {
-    look(file.as_fd(), Path::new(""), AtFlags::EMPTY_PATH)
+    stat(file.as_fd(), Path::new(""), AtFlags::EMPTY_PATH)
 }
 
-/// Looks at what `path` leads to, through any links.
+/// Returns the status of the file that `path` leads to, following symbolic links.
 pub(crate) fn metadata_through_links(at: BorrowedFd<'_>, path: &Path) -> Result<Metadata> {
-    look(at, path, AtFlags::empty())
+    stat(at, path, AtFlags::empty())
 }
 
-fn look(directory: BorrowedFd<'_>, name: &Path, flags: AtFlags) -> Result<Metadata> {
+fn stat(directory: BorrowedFd<'_>, name: &Path, flags: AtFlags) -> Result<Metadata> {
     let seen = match fs::statx(directory, name, flags, StatxFlags::BASIC_STATS) {
         Ok(seen) => seen,
         // ENOSYS before Linux 4.11; EPERM from seccomp filters that are older than the call.
@@ -231,7 +232,7 @@ fn kind(mode: u32) -> Kind {
     }
 }
 
-/// What a filesystem is, as far as it matters for the promise.
+/// The filesystem types that differ for the promise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FileSystem {
     /// ext2, ext3 and ext4.
@@ -250,27 +251,31 @@ pub(crate) enum FileSystem {
 }
 
 impl FileSystem {
-    /// Tells whether only this kernel changes it, so that flock shows every process that is alive.
+    /// Returns true if only this kernel changes the filesystem, so that flock shows every live
+    /// process.
     ///
     /// FUSE and newer cifs have O_TMPFILE too, but two mounts of one directory do not share locks.
     pub(crate) fn is_local(self) -> bool {
         !matches!(self, Self::Proc | Self::Other)
     }
 
-    /// Tells whether fsync of an unnamed file makes its content durable. On btrfs it does nothing, and the file is empty
-    /// after a power loss (andreacorbellini/rust-atomic-write-file#6); overlayfs may lie on btrfs.
+    /// Returns true if fsync makes the content of an unnamed file durable. On btrfs it does not,
+    /// and the file is empty after a power loss (andreacorbellini/rust-atomic-write-file#6). The
+    /// layers of overlayfs may be on btrfs.
     pub(crate) fn syncs_unnamed_files(self) -> bool {
         matches!(self, Self::Ext | Self::Xfs | Self::F2fs | Self::Memory)
     }
 
-    /// Tells whether writing to preallocated blocks is faster. tmpfs would zero every page; btrfs would not compress.
+    /// Returns true if writing to preallocated blocks is faster. tmpfs would zero every page, and
+    /// btrfs would not compress.
     pub(crate) fn gains_by_preallocation(self) -> bool {
         matches!(self, Self::Ext | Self::Xfs)
     }
 
-    /// Tells whether one syncfs puts files and names on the disk as surely as an fsync of each, and reports every error.
+    /// Returns true if one syncfs is as safe as an fsync of each file and directory, and reports
+    /// every error.
     ///
-    /// It reports errors since Linux 5.8 (syncfs(2)). On FUSE it may do nothing at all.
+    /// syncfs reports errors since Linux 5.8 (syncfs(2)). On FUSE it may do nothing at all.
     pub(crate) fn syncs_all_at_once(self) -> bool {
         matches!(self, Self::Ext | Self::Xfs | Self::Btrfs | Self::Memory)
             && syncfs_reports_errors()
@@ -287,24 +292,24 @@ fn syncfs_reports_errors() -> bool {
     (number(), number()) >= (Some(5), Some(8))
 }
 
-/// Returns how many bytes this process can write to an open file without `beyond` bytes at its end: what is free, and what
-/// the file has. `None` where that is not known.
+/// Returns how many bytes this process can write to an open file without `beyond` bytes at its end:
+/// the free space, and the file's own. `None` if that is not known.
 pub(crate) fn available_space(file: impl AsFd, beyond: u64) -> Option<u64> {
     let (filesystem, now) = (filesystem(&file).ok()?, metadata(&file).ok()?);
     let seen = fs::fstatvfs(&file).ok()?;
-    // ext4 reserves some blocks for root. What others say about their space may not be so.
+    // ext4 reserves some blocks for root. Other filesystems may report their space wrongly.
     let blocks = match filesystem {
         FileSystem::Ext if super::effective_uid() == 0 => seen.f_bfree,
         found if found.is_local() => seen.f_bavail,
         _ => return None,
     };
-    // Content that is overwritten needs space of its own; overlayfs may lie on btrfs.
+    // Overwritten content needs new space. The layers of overlayfs may be on btrfs.
     let copies_on_write = match filesystem {
         FileSystem::Btrfs => !super::chattr_flags(file.as_fd()).contains('C'),
         FileSystem::Overlay => true,
         _ => false,
     };
-    // Blocks beyond the end are nothing to count on, and a hole has none.
+    // Blocks beyond the end do not count, and a hole has none.
     let reused = if copies_on_write {
         0
     } else {
@@ -314,15 +319,15 @@ pub(crate) fn available_space(file: impl AsFd, beyond: u64) -> Option<u64> {
     (seen.f_blocks > 0).then(|| blocks.saturating_mul(seen.f_frsize).saturating_add(reused))
 }
 
-/// Tells what filesystem the open file is on, by the number that statfs(2) gives. 9p gives the number of its server's, but is
-/// on no block device.
+/// Returns the type of the filesystem that an open file is on, from statfs(2). 9p reports the type
+/// of its server's filesystem, but has no block device.
 pub(crate) fn filesystem(file: impl AsFd) -> Result<FileSystem> {
     let found = filesystem_by_magic(file.as_fd())?;
     let needs_device = matches!(
         found,
         FileSystem::Ext | FileSystem::Xfs | FileSystem::F2fs | FileSystem::Udf
     );
-    // The kernel gives the major number 0 to what has no device.
+    // The kernel uses major number 0 for a filesystem without a device.
     if needs_device && metadata(file)?.identity.device.0 == 0 {
         return Ok(FileSystem::Other);
     }
