@@ -1,7 +1,8 @@
 //! The attributes of the new file: owner, group, mode, ACL, extended attributes.
 //!
-//! Invariant: they are read from the old file, overridden by what the user asked for, and all in place before the file is
-//! visible as DEST. What cannot be kept never makes the file accessible to more users than the old one was.
+//! Invariant: the attributes come from the old file, unless the user asked for others, and all are
+//! applied before the file is visible as DEST. If one cannot be preserved, the file still is not
+//! accessible to more users than the old file was.
 
 mod acl;
 mod apply;
@@ -23,25 +24,27 @@ use crate::sys::{self, Errno, Kind, Metadata, Times};
 
 const SET_ID: u32 = 0o6000;
 
-/// Not kept: these vouch for the content, or give it power, and new content has not earned them.
+/// Never preserved, because these attributes vouch for the old content or give it privileges.
 const NEVER_KEPT: [&CStr; 3] = [c"security.capability", c"security.ima", c"security.evm"];
 
-/// What the new file gets: what the old file had, and what the user asked for.
+/// The attributes that the new file gets from the old file and from the user's options.
 #[derive(Debug, Clone)]
 pub(crate) struct Attributes {
     keep: Keep,
     old: Option<Old>,
-    /// The mode that a new DEST is created with, before the umask.
+    /// The mode of a new DEST, before the umask.
     mode_of_new: u32,
     owner: Option<u32>,
     group: Option<u32>,
     change: Option<ModeChange>,
-    /// Of SOURCE.
+    /// SOURCE's times, for `--preserve-timestamps`.
     times: Option<Times>,
 }
 
-/// The attributes that this run would set, and whose change during the run is not undone. Two users who write in turn set
-/// what they can, so what only root can set is not part of it.
+/// The attributes that this run would set. They are compared just before the commit, so that a
+/// change by another process during the run is not undone. Without root only some attributes can be
+/// set, and only those are part of the plan: otherwise two users who write in turn would disturb
+/// each other.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Plan {
     uid: u32,
@@ -51,7 +54,7 @@ pub(crate) struct Plan {
     others: BTreeMap<CString, Vec<u8>>,
 }
 
-/// The owner and the group that the user asked for, as numbers.
+/// The requested owner and group, as numbers.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct OwnerGroup {
     user: Option<u32>,
@@ -60,10 +63,10 @@ pub(crate) struct OwnerGroup {
 
 impl OwnerGroup {
     /// Looks up the names that the user gave.
-    pub(crate) fn look_up(look: &AttributeOptions) -> Result<Self> {
-        let owner = look.owner.as_deref();
+    pub(crate) fn look_up(options: &AttributeOptions) -> Result<Self> {
+        let owner = options.owner.as_deref();
         let user = owner.map(|name| Database::User.id(name)).transpose()?;
-        let group = match (&look.group, owner) {
+        let group = match (&options.group, owner) {
             (Some(Group::Named(name)), _) => Some(Database::Group.id(name)?),
             (Some(Group::OfOwner), Some(owner)) => Some(names::login_group(owner)?),
             (Some(Group::OfOwner) | None, _) => None,
@@ -72,7 +75,7 @@ impl OwnerGroup {
     }
 }
 
-/// What the old file looks like.
+/// The attributes of the old file.
 #[derive(Debug, Clone)]
 struct Old {
     uid: u32,
@@ -80,18 +83,20 @@ struct Old {
     mode: u32,
     acl: Option<Acl>,
     others: BTreeMap<CString, Vec<u8>>,
-    /// Those of chattr(1), by its letters. Read only where all is to be kept, for a warning.
+    /// The chattr(1) letters of its flags. Read only with `--keep=all`, for a warning.
     flags: String,
-    /// There, but not for us to read.
+    /// The attributes that exist but that we may not read.
     unreadable: Vec<(CString, Errno)>,
 }
 
-/// The mode that the new file was created with.
+/// The mode that the new file is created with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum InitialMode {
-    /// That of a new DEST: these bits less the umask, or by the directory's default ACL.
+    /// The mode of a new DEST: these bits minus the umask, or restricted by the directory's default
+    /// ACL.
     FromUmask(u32),
-    /// 0600: it will get the mode of the old file, or has a name by which others could open it too early.
+    /// 0600: the file will get the mode of the old file, or it has a name by which other users
+    /// could open it too early.
     Private,
 }
 
@@ -105,26 +110,26 @@ impl InitialMode {
 }
 
 impl Attributes {
-    /// Those that the user asked for. `mode_of_new` is the mode that a new DEST is created with, before the umask; `times` are
-    /// those of SOURCE.
+    /// Returns the attributes that the user asked for. `mode_of_new` is the mode of a new DEST,
+    /// before the umask. `times` are SOURCE's.
     pub(crate) fn requested(
-        look: &AttributeOptions,
+        options: &AttributeOptions,
         owners: OwnerGroup,
         mode_of_new: u32,
         times: Option<Times>,
     ) -> Self {
         Self {
-            keep: look.keep,
+            keep: options.keep,
             old: None,
             mode_of_new,
             owner: owners.user,
             group: owners.group,
-            change: look.mode.clone(),
-            times: times.filter(|_| look.preserve_times),
+            change: options.mode.clone(),
+            times: times.filter(|_| options.preserve_times),
         }
     }
 
-    /// Those for a copy of the old file.
+    /// Returns the attributes for a copy of the old file.
     pub(crate) fn for_copy() -> Self {
         Self {
             keep: Keep::Try,
@@ -137,7 +142,7 @@ impl Attributes {
         }
     }
 
-    /// The same, with those of a file that is open.
+    /// Returns these attributes with those of the open file added.
     pub(crate) fn of(&self, destination: &Destination, opened: &Opened) -> Result<Self> {
         Ok(Self {
             old: Some(Old::read(destination, opened, self.keep)?),
@@ -145,8 +150,8 @@ impl Attributes {
         })
     }
 
-    /// The same, with those of what has DEST's name now, as far as they are to be kept; and what that is. `seen` is what had
-    /// it a moment ago.
+    /// Returns these attributes with those of the current DEST added, as far as `--keep` says. Also
+    /// returns what has DEST's name now. `seen` is what had it a moment ago.
     pub(crate) fn read_from(
         &self,
         destination: &Destination,
@@ -181,7 +186,7 @@ impl Attributes {
         })
     }
 
-    /// What this run would set. `None` if it takes nothing from an old file.
+    /// Returns what this run would set. `None` if nothing comes from an old file.
     pub(crate) fn plan(&self) -> Option<Plan> {
         let old = self.old.as_ref()?;
         let is_root = sys::effective_uid() == 0;
@@ -203,21 +208,22 @@ impl Attributes {
         })
     }
 
-    /// Removes from the file what it has from `before` and is not on the old file any more.
+    /// Removes the attributes that the file has from `before` and that the old file has lost.
     pub(crate) fn remove_gone(&self, before: &Self, file: BorrowedFd<'_>) {
         let others = |of: &Self| of.old.as_ref().map(|old| old.others.clone());
         let (now, before) = (others(self), others(before));
         for name in before.unwrap_or_default().into_keys() {
             let is_gone = now.as_ref().is_none_or(|now| !now.contains_key(&name));
             if is_gone && sys::remove_attribute(file, &name) == Err(Errno::ACCESS) {
-                // The mode forbids it, and is applied again. If it is not there, it could not be set.
+                // The mode forbids the removal; it is applied again later. Any other error means
+                // that the attribute could not be set.
                 let _ = sys::set_mode(file, InitialMode::Private.bits());
                 let _ = sys::remove_attribute(file, &name);
             }
         }
     }
 
-    /// The mode with the change that the user asked for.
+    /// Applies `--mode` to a mode.
     fn changed(&self, mode: u32) -> u32 {
         match &self.change {
             Some(change) => change.apply(mode, sys::umask),
@@ -225,7 +231,7 @@ impl Attributes {
         }
     }
 
-    /// Tells whether a mode, an owner or a group was asked for that the file does not have.
+    /// Returns true if the user asked for a mode, an owner or a group that the file does not have.
     pub(crate) fn would_change(&self, existing: &Metadata) -> bool {
         let mode = self.changed(existing.mode);
         let uid = self.owner.unwrap_or(existing.uid);
@@ -233,7 +239,7 @@ impl Attributes {
         (mode, uid, gid) != (existing.mode, existing.uid, existing.gid)
     }
 
-    /// How to create the new file, where `existing` has DEST's name.
+    /// Returns the mode for creating the new file, if `existing` has DEST's name.
     pub(crate) fn initial_mode(&self, existing: Option<Metadata>) -> InitialMode {
         match existing {
             Some(old) if self.keep != Keep::None && old.kind == Kind::Regular => {
@@ -243,8 +249,9 @@ impl Attributes {
         }
     }
 
-    /// Takes from a file that is overwritten in place the permissions that the mode asked for does not have. Those that it
-    /// has in addition come afterwards: the old content is not for those users. Returns the mode before.
+    /// Removes the permissions that `--mode` does not grant from a file that is overwritten in
+    /// place. Added permissions come after the new content, because the old content is not for
+    /// those users. Returns the mode before.
     pub(crate) fn restrict_mode(
         &self,
         file: BorrowedFd<'_>,
@@ -269,12 +276,13 @@ impl Attributes {
         }
     }
 
-    /// Whether a mode, an owner or a group was asked for.
+    /// Returns true if the user asked for a mode, an owner or a group.
     fn asks_for_any(&self) -> bool {
         self.change.is_some() || self.owner.is_some() || self.group.is_some()
     }
 
-    /// Applies only what was asked for explicitly, to a file that was overwritten in place and had this mode before.
+    /// Applies only what the user asked for, to a file that was overwritten in place and had the
+    /// mode `before`.
     pub(crate) fn apply_requested(
         &self,
         file: BorrowedFd<'_>,
@@ -294,7 +302,7 @@ impl Attributes {
         self.set_times(file, destination)
     }
 
-    /// Gives the file the times that were asked for. The last that is done to it.
+    /// Sets the times for `--preserve-timestamps`. Must come after all other changes to the file.
     pub(crate) fn set_times(&self, file: BorrowedFd<'_>, destination: &Destination) -> Result<()> {
         match self.times {
             Some(times) => set_times(file, destination, times),
@@ -302,7 +310,8 @@ impl Attributes {
         }
     }
 
-    /// Fails if a mode or times were asked for, and this process may not set those of the file. Sets those that it has.
+    /// Returns an error if the user asked for a mode or times, and this process may not set those
+    /// of the file. Sets those that the file has already.
     pub(crate) fn may_be_set(&self, file: BorrowedFd<'_>, destination: &Destination) -> Result<()> {
         if self.change.is_none() && self.times.is_none() {
             return Ok(());
@@ -318,11 +327,12 @@ impl Attributes {
         }
     }
 
-    /// Applies them to the new file. Returns a warning for each that could not be kept, if that is allowed.
+    /// Applies the attributes to the new file. Returns a warning for each that could not be
+    /// preserved, if the user allows that.
     ///
-    /// The order matters: chown first, because it clears set-id bits; user attributes before the mode, because a mode without
-    /// the right to write forbids them; the ACL with the final mode in it, and the mode last, because on NFS 4 an ACL
-    /// attribute sets the mode.
+    /// The order matters. chown comes first, because it clears set-id bits. User attributes come
+    /// before the mode, because they need write permission. The ACL contains the final mode. The
+    /// mode comes last, because an ACL attribute on NFS 4 sets the mode.
     pub(crate) fn apply(
         &self,
         file: BorrowedFd<'_>,
@@ -331,7 +341,7 @@ impl Attributes {
     ) -> Result<Vec<String>> {
         if let (None, InitialMode::FromUmask(_), false) = (&self.old, initial, self.asks_for_any())
         {
-            // The kernel has created it as it must be.
+            // The kernel has set the mode already.
             self.set_times(file, destination)?;
             return Ok(Vec::new());
         }
@@ -376,7 +386,8 @@ impl Old {
         if let (Keep::All, Some(file)) = (keep, opened.content()) {
             old.flags = sys::chattr_flags(file);
         }
-        // Without the list we do not know of an ACL, by which the mode means something else: no guess is safe.
+        // An ACL changes the meaning of the mode. Without the list of attributes we cannot know
+        // whether there is one, and no guess is safe.
         for name in sys::list_attributes(file).with_context(cannot_read)? {
             if NEVER_KEPT.contains(&name.as_c_str()) || acl::is_copy(&name) {
                 continue;
@@ -389,7 +400,7 @@ impl Old {
                     old.acl = Some(acl);
                 }
                 Ok(value) => drop(old.others.insert(name, value)),
-                // Removed since it was listed.
+                // The attribute was removed after the listing.
                 Err(Errno::NODATA) => {}
                 Err(errno) if is_grave(errno) || name.as_c_str() == acl::ACCESS => {
                     return Err(errno).with_context(cannot_read);
@@ -401,7 +412,7 @@ impl Old {
     }
 }
 
-/// An error of the disk or of the machine, and not a lack of permission or of support.
+/// Returns true for an error of the disk or the machine, rather than of permissions or support.
 fn is_grave(errno: Errno) -> bool {
     matches!(
         errno,

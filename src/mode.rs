@@ -1,6 +1,7 @@
 //! Modes as chmod(1) takes them: octal, or clauses like `u=rw,g+X,o=`.
 //!
-//! The rule: the same verdict and the same result as chmod(1) on a regular file; a property test compares the two.
+//! Invariant: accepts the same modes as chmod(1), with the same result on a regular file. A
+//! property test compares the two.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -12,10 +13,10 @@ const EXECUTE: u32 = 0o111;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ModeChange(Vec<ModeStep>);
 
-/// One operator and what stands behind it.
+/// One operator and its operand.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct ModeStep {
-    /// The bits of u, g, o or a; `None` if no such letter was given, and then the umask counts.
+    /// The bits of u, g, o or a. `None` without such a letter: then the umask applies.
     who: Option<u32>,
     operator: u8,
     what: What,
@@ -25,14 +26,14 @@ struct ModeStep {
 enum What {
     /// Letters of `rwxst`, or an octal number.
     Bits(u32),
-    /// Letters, `X` among them: execute only if somebody may execute already.
+    /// Letters with `X` among them: execute only if some class may execute already.
     BitsAndExecuteIfAny(u32),
     /// The bits that one of u, g or o has.
     CopyOf(u32),
 }
 
 impl ModeChange {
-    /// Reads a mode; `None` if chmod would not take it.
+    /// Parses a mode. `None` if chmod would reject it.
     pub(crate) fn parse(text: &OsStr) -> Option<Self> {
         let text = text.as_bytes();
         if text.first()?.is_ascii_digit() {
@@ -50,7 +51,7 @@ impl ModeChange {
         Some(Self(steps))
     }
 
-    /// The mode that comes of `mode`. The umask is asked for only if it counts.
+    /// Returns the mode that results from `mode`. Calls `umask` only if it matters.
     pub(crate) fn apply(&self, mode: u32, umask: impl Fn() -> u32) -> u32 {
         self.0.iter().fold(mode & ALL, |mode, step| {
             let value = match step.what {
@@ -82,7 +83,7 @@ fn parse_clause(clause: &[u8], steps: &mut Vec<ModeStep>) -> Option<()> {
             return None;
         }
         let (what, after) = parse_what(after)?;
-        // A number stands alone: neither behind letters nor before another operator.
+        // A number stands alone: neither after letters nor before another operator.
         let number = after.1;
         if number && (who.is_some() || !after.0.is_empty()) {
             return None;
@@ -98,7 +99,7 @@ fn parse_clause(clause: &[u8], steps: &mut Vec<ModeStep>) -> Option<()> {
     Some(())
 }
 
-/// Reads what stands behind an operator; gives the rest, and whether it was a number.
+/// Parses an operand. Returns it, the rest of the text, and whether the operand is a number.
 fn parse_what(text: &[u8]) -> Option<(What, (&[u8], bool))> {
     match text.first() {
         Some(b'0'..=b'7') => {
@@ -130,7 +131,7 @@ fn parse_what(text: &[u8]) -> Option<(What, (&[u8], bool))> {
     }
 }
 
-/// The bits that a letter of `ugoa` stands for, set-id and sticky included.
+/// Returns the bits that a letter of `ugoa` stands for, with set-id and sticky.
 fn class(letter: u8) -> u32 {
     match letter {
         b'u' => 0o4700,
@@ -140,7 +141,7 @@ fn class(letter: u8) -> u32 {
     }
 }
 
-/// Gives all three classes what one has.
+/// Gives all three classes the permissions of one.
 fn spread(mode: u32) -> u32 {
     [0o444, 0o222, 0o111]
         .into_iter()

@@ -1,16 +1,17 @@
-//! Access control lists as the kernel keeps them in extended attributes (acl(5), linux/posix_acl_xattr.h).
+//! Access control lists as the kernel stores them in extended attributes (acl(5),
+//! linux/posix_acl_xattr.h).
 //!
-//! The rule: only what must be known is read. An ACL is kept as it is; one thing is changed in it, the owning group's
-//! share, where that group could not be kept.
+//! Only what must be known is parsed. An ACL is preserved as it is, except for the mode, and the
+//! owning group's entry if that group cannot be preserved.
 
 use std::ffi::CStr;
 
 /// A file's ACL.
 pub(super) const ACCESS: &CStr = c"system.posix_acl_access";
-/// What new files in a directory begin with.
+/// A directory's default ACL, from which new files get theirs.
 pub(super) const DEFAULT: &CStr = c"system.posix_acl_default";
 
-/// Tells a second view of the ACL, which xfs shows to root.
+/// Returns true for the second representation of the ACL that xfs shows to root.
 pub(super) fn is_copy(name: &CStr) -> bool {
     name.to_bytes().starts_with(b"trusted.SGI_ACL_")
 }
@@ -31,7 +32,7 @@ const OTHERS: u16 = 0x20;
 pub(super) struct Acl(Vec<u8>);
 
 impl Acl {
-    /// Takes the attribute's value; `None` if it is not what we know.
+    /// Parses the attribute's value. `None` if the format is unknown.
     pub(super) fn parse(value: Vec<u8>) -> Option<Self> {
         let version = u32::from_le_bytes(value.get(..HEADER)?.try_into().ok()?);
         let whole = (value.len() - HEADER) % ENTRY == 0;
@@ -48,13 +49,13 @@ impl Acl {
             .map(|(_, permissions)| permissions)
     }
 
-    /// What others may do, of the three bits.
+    /// Returns the permissions of others, three bits.
     pub(super) fn others(&self) -> u32 {
         self.entry(OTHERS).unwrap_or(0)
     }
 
-    /// The group's and the others' bits of a mode that, without the list, gives nobody more than the list did: each who
-    /// was named may turn out to be one of the group or of the others.
+    /// Returns the group and other bits of a mode that, without the ACL, grants no user more than
+    /// the ACL did. A named user or group may belong to the group or to others.
     pub(super) fn most_restrictive_mode(&self) -> u32 {
         let mask = self.entry(MASK).unwrap_or(7);
         let named = self
@@ -71,7 +72,7 @@ impl Acl {
         group << 3 | named
     }
 
-    /// Does what chmod(2) does to a list.
+    /// Changes the ACL as chmod(2) does.
     pub(super) fn set_mode(&mut self, mode: u32) {
         let group = if self.entry(MASK).is_some() {
             MASK
@@ -86,15 +87,17 @@ impl Acl {
         });
     }
 
-    /// As a directory's default: the mode of a new file that is asked for with `mode`.
+    /// Returns the mode of a new file that is created with `mode`, if this is the directory's
+    /// default ACL.
     pub(super) fn mode_of_new(&self, mode: u32) -> u32 {
         let share = |tag| self.entry(tag).unwrap_or(0);
         let group = self.entry(MASK).unwrap_or_else(|| share(GROUP));
         mode & (share(OWNER) << 6 | group << 3 | share(OTHERS))
     }
 
-    /// The owning group could not be kept: the new one gets no more than others have, and others, whom the old group's
-    /// members now belong to, no more than that had.
+    /// Revokes permissions because the owning group could not be preserved. The new group gets no
+    /// more than others have. Others, who now include the old group's members, get no more than
+    /// that group had.
     pub(super) fn revoke_group(&mut self) {
         let mask = self.entry(MASK).unwrap_or(7);
         let both = self.entry(GROUP).unwrap_or(0) & mask & self.others();
@@ -110,7 +113,7 @@ impl Acl {
     fn change(&mut self, new: impl Fn(u16, u32) -> u32) {
         for entry in self.0[HEADER..].chunks_exact_mut(ENTRY) {
             let tag = u16::from_le_bytes([entry[0], entry[1]]);
-            // Three bits, all of them in the low byte.
+            // The three bits are all in the low byte.
             entry[2] = new(tag, u32::from(entry[2])).to_le_bytes()[0];
         }
     }

@@ -1,7 +1,8 @@
 //! Applying attributes to the new file.
 //!
-//! Invariant: what the user asked for is had, and verified, or the run fails. What the old file had and cannot be kept is
-//! reported, and the file loses every permission that it would grant by mistake without it.
+//! Invariant: what the user asked for is applied and verified, or the run fails. If an attribute of
+//! the old file cannot be preserved, that is reported, and the file loses every permission that it
+//! would wrongly grant without that attribute.
 
 use std::ffi::CStr;
 use std::fmt::Write;
@@ -21,12 +22,12 @@ pub(super) struct Applier<'a> {
     attributes: &'a Attributes,
     file: BorrowedFd<'a>,
     destination: &'a Destination,
-    /// The mode that was set because the user asked for one.
+    /// The mode that `--mode` results in.
     mode_wanted: Option<u32>,
     pub(super) warnings: Vec<String>,
 }
 
-/// Whether something of the old file is on the new one.
+/// Whether the new file has an attribute of the old one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kept {
     Yes,
@@ -52,7 +53,7 @@ impl<'a> Applier<'a> {
         sys::metadata(self.file).with_context(|| self.destination.cannot("look up"))
     }
 
-    /// Makes sure that the file has what the user asked for: NFS and FUSE can answer that it has, and be wrong.
+    /// Checks that the file has what the user asked for. NFS and FUSE can report success wrongly.
     pub(super) fn verify(&self) -> Result<()> {
         let wanted = self.attributes;
         if !wanted.asks_for_any() {
@@ -71,7 +72,7 @@ impl<'a> Applier<'a> {
         Ok(())
     }
 
-    /// A new DEST, or one that keeps nothing.
+    /// Applies the attributes of a new DEST, or with `--keep=none`.
     pub(super) fn make_new(&mut self, now: &Metadata, initial: InitialMode) -> Result<()> {
         let wanted = self.attributes;
         self.chown(now, now.uid, now.gid)?;
@@ -92,12 +93,12 @@ impl<'a> Applier<'a> {
                 self.warnings.push(Chain(&error).to_string());
                 Ok(())
             }
-            // The filesystem has modes of its own (vfat, SMB), and nothing was asked for.
+            // The filesystem has fixed modes (vfat, SMB), and the user asked for no mode.
             _ => Ok(()),
         }
     }
 
-    /// A DEST that takes over what the old one had.
+    /// Applies the attributes of the old file.
     pub(super) fn make_like(&mut self, old: &Old, now: &Metadata) -> Result<()> {
         let wanted = self.attributes;
         let (owner, group) = self.chown(now, old.uid, old.gid)?;
@@ -120,7 +121,7 @@ impl<'a> Applier<'a> {
             }
             let mode = self.changed(old_mode);
             self.name_narrowed(old.mode, mode);
-            // On NFS 4 one of the attributes is the ACL, and has set the mode.
+            // On NFS 4, one of the attributes is the ACL, and it has set the mode.
             return if old.others.is_empty() {
                 self.chmod(now.mode, mode)
             } else {
@@ -132,10 +133,10 @@ impl<'a> Applier<'a> {
             acl.revoke_group();
         }
         let mode = self.changed(old_mode & !0o007 | acl.others());
-        // With the mode that it will have: the list must not allow more than that mode.
+        // The ACL must not allow more than the final mode.
         acl.set_mode(mode);
         match sys::set_attribute(self.file, acl::ACCESS, acl.as_bytes()) {
-            // The mode's group bits are the list's mask; chmod sets both.
+            // The group bits of the mode are the ACL's mask; chmod sets both.
             Ok(()) => {
                 self.name_narrowed(old.mode, mode);
                 self.chmod_always(mode)
@@ -150,7 +151,7 @@ impl<'a> Applier<'a> {
         }
     }
 
-    /// Adds to the warning of a group that could not be kept what this made of the mode.
+    /// Adds the resulting mode to the warning that the group could not be preserved.
     fn name_narrowed(&mut self, old: u32, mode: u32) {
         let begin = self.destination.cannot("keep the group of");
         let of_group = |warning: &&mut String| warning.starts_with(&begin);
@@ -162,7 +163,7 @@ impl<'a> Applier<'a> {
         }
     }
 
-    /// Tells which of the flags of chattr(1) are not kept.
+    /// Adds a warning that names the chattr(1) flags that are lost.
     pub(super) fn warn_of_flags(&mut self, old: &Old) {
         if old.flags.is_empty() {
             return;
@@ -181,7 +182,7 @@ impl<'a> Applier<'a> {
         }
     }
 
-    /// The mode with the change that the user asked for, which is verified at the end.
+    /// Applies `--mode` to a mode, and remembers the result for `verify`.
     fn changed(&mut self, mode: u32) -> u32 {
         let mode = self.attributes.changed(mode);
         if self.attributes.change.is_some() {
@@ -190,7 +191,7 @@ impl<'a> Applier<'a> {
         mode
     }
 
-    /// Changes owner and group: those asked for must succeed, those of the old file should.
+    /// Changes owner and group. Fails if one that the user asked for cannot be set.
     pub(super) fn chown(
         &mut self,
         now: &Metadata,
@@ -203,7 +204,7 @@ impl<'a> Applier<'a> {
         if uid.is_none() && gid.is_none() || sys::set_owner(self.file, uid, gid).is_ok() {
             return Ok((Kept::Yes, Kept::Yes));
         }
-        // Not both at once; perhaps one of them. The group first: once the file is another's, it is not ours to change.
+        // Try each alone. The group first, because we cannot change the file of another owner.
         let group_kept = match gid.map(|gid| sys::set_owner(self.file, None, Some(gid))) {
             Some(Err(errno)) if group.is_some() => {
                 return Err(
@@ -228,7 +229,7 @@ impl<'a> Applier<'a> {
     fn set_attribute(&mut self, name: &CStr, value: &[u8]) -> Result<()> {
         match sys::set_attribute(self.file, name, value) {
             Ok(()) => Ok(()),
-            // A security module refuses even what is there already; then nothing is lost.
+            // A security module may refuse to set even the value that is there already.
             Err(_)
                 if sys::read_attribute(sys::Readable::File(self.file), name).as_deref()
                     == Ok(value) =>
@@ -245,9 +246,10 @@ impl<'a> Applier<'a> {
             .map(|_| ())
     }
 
-    /// Takes away what the directory gave to a file whose old one has none.
+    /// Removes the ACL that the file inherited from the directory.
     fn remove_acl(&mut self) -> Result<()> {
-        // To ask first is cheaper: a removal is a transaction of the filesystem even if there is nothing to remove.
+        // Asking first is cheaper: a removal is a filesystem transaction even if nothing is
+        // removed.
         sys::has_attribute(self.file, acl::ACCESS)
             .and_then(|inherited| {
                 if inherited {
@@ -259,12 +261,12 @@ impl<'a> Applier<'a> {
             .with_context(|| self.destination.cannot("remove the inherited ACL of"))
     }
 
-    /// Applies the change that the user asked for to the mode that the file had `before` it was written to. The kernel has
-    /// perhaps taken the set-id bits from it since.
+    /// Applies `--mode` to the mode that the file had `before` it was written to. The kernel may
+    /// have cleared the set-id bits since.
     pub(super) fn change_mode(&mut self, before: u32) -> Result<()> {
         let now = self.metadata()?.mode;
         let restricted = before & self.attributes.changed(before);
-        // Otherwise another process has set it since.
+        // A different mode was set by another process.
         let base = if now & !SET_ID == restricted & !SET_ID {
             before & !SET_ID | now & SET_ID
         } else {
@@ -288,7 +290,8 @@ impl<'a> Applier<'a> {
                 Err(errno).with_context(|| self.destination.cannot("set the mode of"))
             }
             Err(errno) => self.not_preserved("mode", errno).map(|_| ()),
-            // The kernel drops the set-gid bit without an error where we are not in the group (chmod(2)).
+            // The kernel clears the set-gid bit without an error if we are not in the group
+            // (chmod(2)).
             Ok(()) if mode & SET_ID != 0 => {
                 let now =
                     sys::metadata(self.file).with_context(|| self.destination.cannot("look at"))?;
@@ -305,7 +308,8 @@ impl<'a> Applier<'a> {
         }
     }
 
-    /// What the kernel would have given to a new file that did not begin with 0600.
+    /// Returns the mode that the kernel would have given to a new file that was not created with
+    /// 0600.
     fn mode_of_new(&self) -> Result<u32> {
         let mode = self.attributes.mode_of_new;
         let directory = self.destination.directory();
@@ -326,7 +330,8 @@ impl<'a> Applier<'a> {
         }
     }
 
-    /// Something cannot be kept: a warning, or a failure with `--keep=all`, or if the error is a grave one.
+    /// Adds a warning that `what` cannot be preserved. Fails with `--keep=all`, and if the error is
+    /// a grave one.
     fn not_preserved(&mut self, what: &str, errno: Errno) -> Result<Kept> {
         let error =
             reason(errno, what).context(self.destination.cannot(&format!("keep the {what} of")));
@@ -338,7 +343,7 @@ impl<'a> Applier<'a> {
     }
 }
 
-/// What the kernel means by EINVAL for an owner or a group (user_namespaces(7)).
+/// Explains EINVAL for an owner or a group (user_namespaces(7)).
 fn reason(errno: Errno, what: &str) -> anyhow::Error {
     match what {
         "owner" | "group" if errno == Errno::INVAL => {
@@ -348,8 +353,9 @@ fn reason(errno: Errno, what: &str) -> anyhow::Error {
     }
 }
 
-/// The owning group could not be kept: the new one gets no more than others have, and others, whom the old group's
-/// members now belong to, no more than that had.
+/// Returns the mode for a file whose owning group could not be preserved. The new group gets no
+/// more than others have. Others, who now include the old group's members, get no more than that
+/// group had.
 pub(super) fn revoke_group(mode: u32) -> u32 {
     let (group, others) = (mode >> 3 & 7, mode & 7);
     mode & !0o077 | (group & others) << 3 | (group & others)

@@ -1,8 +1,9 @@
 //! User and group names.
 //!
-//! The rule: a name means what it means on this machine. getent(1) asks every source that the machine has (files, LDAP,
-//! systemd); a static binary that did so itself would load the C library's modules and may die of it. Where there is no
-//! getent, the files are all there is. A number needs no lookup.
+//! A name means the same as everywhere on this machine. getent(1) asks every source of the machine
+//! (files, LDAP, systemd). atomwrite runs getent, because a static binary that asked them itself
+//! would load the C library's modules and could crash. Without getent, only the files are read. A
+//! number needs no lookup.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -15,11 +16,11 @@ use anyhow::{Context, Result, anyhow, bail};
 use crate::message::Quoted;
 use crate::program;
 
-/// Fields of a line: the number of the user or the group, and the number of the user's login group.
+/// The fields of a line: the ID of the user or group, and the ID of the user's login group.
 const ID: usize = 2;
 const LOGIN_GROUP: usize = 3;
 
-/// What a name is a name of.
+/// The database that has a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Database {
     User,
@@ -48,7 +49,7 @@ impl Database {
         }
     }
 
-    /// Gives the number of a user or a group.
+    /// Returns the ID of a user or a group.
     pub(super) fn id(self, name: &OsStr) -> Result<u32> {
         let noun = self.noun();
         if name.as_bytes().iter().all(u8::is_ascii_digit) {
@@ -63,7 +64,7 @@ impl Database {
         self.look_up(name, ID)
     }
 
-    /// Gives a number that is known of the user or the group by that name.
+    /// Returns the number in a field of the entry for `name`.
     fn look_up(self, name: &OsStr, field: usize) -> Result<u32> {
         let noun = self.noun();
         match self
@@ -79,7 +80,7 @@ impl Database {
         }
     }
 
-    /// For who has the habit of `-o FILE`.
+    /// Returns a hint for users who expect `-o FILE` to name the output file.
     fn way_out(self, name: &OsStr) -> &'static str {
         let has = |letter| name.as_bytes().contains(&letter);
         match self {
@@ -91,7 +92,7 @@ impl Database {
     }
 
     fn ask(self, name: &OsStr, field: usize) -> Result<Option<u32>> {
-        // What getent would take for an option or for a number is not the name of anybody.
+        // getent would take the name for an option or a number, so only the file is searched.
         if !name.as_bytes()[0].is_ascii_alphabetic() && name.as_bytes()[0] != b'_' {
             return Ok(find(&fs::read(self.file())?, name, field));
         }
@@ -101,7 +102,7 @@ impl Database {
             .stdin(Stdio::null())
             .stderr(Stdio::null());
         match program::output(command)? {
-            // The name may come back otherwise than it was asked for: `DOMAIN\Name` as `name@domain`.
+            // getent may answer with a different spelling: `name@domain` for `DOMAIN\Name`.
             Ok((status, answer)) if status.success() => Ok(number(&answer, field)),
             Ok((status, _)) if status.code() == Some(2) => Ok(None),
             Ok(_) => Ok(find(&fs::read(self.file())?, name, field)),
@@ -113,12 +114,12 @@ impl Database {
     }
 }
 
-/// Gives the number of the group that a user has when they log in.
+/// Returns the ID of a user's login group.
 pub(super) fn login_group(user: &OsStr) -> Result<u32> {
     Database::User.look_up(user, LOGIN_GROUP)
 }
 
-/// Finds a name among lines of `name:password:number:`.
+/// Finds a name in lines of `name:password:number:`. Returns the number in `field`.
 fn find(lines: &[u8], name: &OsStr, field: usize) -> Option<u32> {
     lines
         .split(|byte| *byte == b'\n')
@@ -126,13 +127,13 @@ fn find(lines: &[u8], name: &OsStr, field: usize) -> Option<u32> {
         .and_then(|line| number(line, field))
 }
 
-/// The number in a field of a line.
+/// Returns the number in a field of a line.
 fn number(line: &[u8], field: usize) -> Option<u32> {
     let field = line.split(|byte| *byte == b':').nth(field)?;
     std::str::from_utf8(field).ok().and_then(parse)
 }
 
-/// Reads a number; not the largest, which means "none" to chown(2).
+/// Parses an ID. Rejects the largest number, which means "none" to chown(2).
 fn parse(digits: &str) -> Option<u32> {
     digits.parse().ok().filter(|id| *id != u32::MAX)
 }
