@@ -1,8 +1,9 @@
 //! DEST: an open directory and a name in it.
 //!
-//! Invariant: a path is resolved once. From then on everything happens in the directory that was opened: one that is renamed
-//! is followed, and one that is exchanged for another is not. What has the name is a value, a snapshot of one moment;
-//! nothing here changes behind a shared reference.
+//! Invariant: a path is resolved once. From then on all calls use the open directory. If that
+//! directory is renamed, atomwrite follows it; if another directory gets its path, atomwrite
+//! ignores that. What has DEST's name is returned by value, as a snapshot of one moment. Nothing
+//! here changes behind a shared reference.
 
 mod walk;
 
@@ -21,13 +22,13 @@ use crate::request::{CreateDirs, Links};
 use crate::signals;
 use crate::sys::{self, Errno, FileSystem, Kind, Metadata, OpenDirectory};
 
-/// How often a name that another client replaces is looked up again.
+/// How often to retry the lookup of a name that another client is replacing.
 const MAX_LOOKUPS: usize = 100;
 
-/// How long is waited in between: clients keep what they know for a second.
+/// The pause between lookups. Clients cache attributes for a second.
 const LOOKUP_PAUSE: Duration = Duration::from_millis(20);
 
-/// The file to be written.
+/// The file to write.
 #[derive(Debug, Clone)]
 pub(crate) struct Destination {
     typed: PathBuf,
@@ -35,7 +36,7 @@ pub(crate) struct Destination {
     name: PathBuf,
 }
 
-/// The directory that DEST is in, or the nearest one above it that exists. Many files share one.
+/// The directory of DEST, or its nearest existing ancestor. Many files can share one.
 #[derive(Debug)]
 pub(crate) struct ParentDir {
     pub(crate) directory: Rc<OpenDirectory>,
@@ -47,8 +48,8 @@ pub(crate) struct ParentDir {
     pub(crate) missing: Vec<OsString>,
 }
 
-/// The file that had DEST's name, open. It must be closed before the commit: cifs deletes a file that this machine has
-/// open when another is renamed over it, and nfs renames it away first.
+/// The file that had DEST's name, open. It must be closed before the commit. When another file is
+/// renamed over a file that this machine has open, cifs deletes it, and nfs renames it away first.
 #[derive(Debug)]
 pub(crate) struct Opened {
     pub(crate) metadata: Metadata,
@@ -66,7 +67,7 @@ pub(crate) enum Seen {
 #[derive(Debug)]
 enum Handle {
     Readable(OwnedFd),
-    /// Opened with O_PATH, because its mode forbids us to read it.
+    /// Opened with O_PATH, because its mode or another process's lease forbids reading it.
     NotReadable(OwnedFd),
 }
 
@@ -82,7 +83,7 @@ impl Destination {
         walk.follow(None, typed.to_owned(), links)
     }
 
-    /// Finds the directory that many files are written to.
+    /// Finds the directory to write many files into.
     pub(crate) fn resolve_directory(
         typed: &Path,
         create_dirs: CreateDirs,
@@ -113,7 +114,7 @@ impl Destination {
         walk.follow(Some(Rc::clone(parent)), name.to_owned(), links)
     }
 
-    /// A failure to resolve or lock DEST, and that it is unchanged, if there is anything by that name.
+    /// Adds to a failure to resolve or lock DEST that DEST is unchanged, if it exists.
     pub(crate) fn unresolved(typed: &Path, failure: Failure) -> Failure {
         match sys::metadata_at(sys::CWD, typed) {
             Ok(_) => failure.leaving(typed.as_os_str()),
@@ -121,7 +122,7 @@ impl Destination {
         }
     }
 
-    /// The path as the user typed it, for messages.
+    /// Returns the path as the user typed it, for messages.
     pub(crate) fn typed(&self) -> Quoted<'_> {
         Quoted::new(&self.typed)
     }
@@ -130,27 +131,27 @@ impl Destination {
         &self.typed
     }
 
-    /// The directory that exists: DEST's own, or the nearest one above it if that is still to be made.
+    /// Returns DEST's directory, or its nearest existing ancestor if DEST's own must still be made.
     pub(crate) fn directory(&self) -> &Rc<OpenDirectory> {
         &self.parent.directory
     }
 
-    /// What is known of that directory.
+    /// Returns the status of that directory.
     pub(crate) fn directory_metadata(&self) -> &Metadata {
         &self.parent.metadata
     }
 
-    /// What that directory is on.
+    /// Returns the type of that directory's filesystem.
     pub(crate) fn filesystem(&self) -> FileSystem {
         self.parent.filesystem
     }
 
-    /// The same for all files whose directory was opened once.
+    /// Returns that directory, which many files can share.
     pub(crate) fn parent(&self) -> &Rc<ParentDir> {
         &self.parent
     }
 
-    /// Takes a directory that is open already, if it is the same.
+    /// Uses an open directory if it is the same as DEST's. Returns true if it is.
     pub(crate) fn share(&mut self, open: &Rc<ParentDir>) -> bool {
         if self.parent.is_same(open) {
             self.parent = Rc::clone(open);
@@ -159,22 +160,22 @@ impl Destination {
         false
     }
 
-    /// The path by which that directory was found, for programs that need one; it may have been moved since.
+    /// Returns the path of that directory, for programs that need one. It may be out of date.
     pub(crate) fn directory_path(&self) -> &Path {
         &self.parent.path
     }
 
-    /// The names of the directories that are still to be made, the outermost first.
+    /// Returns the names of the directories that must still be made, the outermost first.
     pub(crate) fn missing(&self) -> &[OsString] {
         &self.parent.missing
     }
 
-    /// The last component: DEST's own name, after all links.
+    /// Returns DEST's own name: the last component, after all links.
     pub(crate) fn name(&self) -> &Path {
         &self.name
     }
 
-    /// The same DEST, now that its own directory exists.
+    /// Returns the same DEST in its own directory, which exists now.
     pub(crate) fn inside(&self, directory: Rc<OpenDirectory>) -> Self {
         Self {
             typed: self.typed.clone(),
@@ -192,7 +193,7 @@ impl Destination {
         }
     }
 
-    /// The same name, in the directory of another DEST.
+    /// Returns the same name in the directory of another DEST.
     pub(crate) fn moved_to(&self, other: &Self) -> Self {
         Self {
             typed: self.typed.clone(),
@@ -201,12 +202,12 @@ impl Destination {
         }
     }
 
-    /// Tells whether both are the same name in the same directory, whatever has the name.
+    /// Returns true if both are the same name in the same directory, whatever has the name.
     pub(crate) fn is_same_place(&self, other: &Self) -> bool {
         self.name == other.name && self.parent.is_same(&other.parent)
     }
 
-    /// Returns what has DEST's name at this moment.
+    /// Returns the status of what has DEST's name at this moment; `None` if nothing has.
     pub(crate) fn snapshot(&self) -> Result<Option<Metadata>> {
         self.snapshot_errno()
             .with_context(|| self.cannot("look up"))
@@ -220,7 +221,8 @@ impl Destination {
             match sys::metadata_at(self.directory().fd.as_fd(), &self.name) {
                 Ok(metadata) => return Ok(Some(metadata)),
                 Err(Errno::NOENT) => return Ok(None),
-                // NFS, SMB: another client has replaced it. A signal that comes here is seen by who calls.
+                // NFS, SMB: another client has replaced it. The caller notices a signal that
+                // interrupts the pause.
                 Err(Errno::STALE) => drop(signals::pause(LOOKUP_PAUSE)),
                 Err(errno) => return Err(errno),
             }
@@ -228,8 +230,8 @@ impl Destination {
         Err(Errno::STALE)
     }
 
-    /// Opens what has DEST's name, to read from it. `seen` is what had it a moment ago. `None` if that is not a regular file:
-    /// to open anything else can have effects.
+    /// Opens DEST for reading. `seen` is what had its name a moment ago. Returns `None` if DEST is
+    /// not a regular file, because opening anything else can have side effects.
     pub(crate) fn open(&self, seen: Option<Metadata>) -> Result<Option<Opened>> {
         Ok(match self.open_or_see(seen)? {
             Seen::Regular(opened) => Some(opened),
@@ -237,7 +239,7 @@ impl Destination {
         })
     }
 
-    /// The same; and what has DEST's name if that is not a regular file.
+    /// As [`open`](Self::open), but also returns the status of what is not a regular file.
     pub(crate) fn open_or_see(&self, seen: Option<Metadata>) -> Result<Seen> {
         let mut seen = match seen {
             Some(seen) if seen.kind == Kind::Regular => Some(seen),
@@ -256,7 +258,7 @@ impl Destination {
         Err(Errno::STALE).with_context(|| self.cannot("open"))
     }
 
-    /// `None` if what was there is gone, or is something else by now.
+    /// Returns `None` if DEST has vanished or is not a regular file any more.
     fn try_open(&self) -> Result<Option<Opened>> {
         let directory = self.directory().fd.as_fd();
         let opened = match sys::open_existing(directory, &self.name) {
@@ -267,7 +269,7 @@ impl Destination {
             opened => opened.map(Handle::Readable),
         };
         let handle = match opened {
-            // EINVAL: SMB, where another client has replaced it.
+            // EINVAL: another client has replaced it on SMB.
             Err(Errno::NOENT | Errno::LOOP | Errno::NXIO | Errno::STALE | Errno::INVAL) => {
                 return Ok(None);
             }
@@ -284,9 +286,9 @@ impl Destination {
         }
     }
 
-    /// The kernel's rule for fs.protected_regular (proc_sys_fs(5)), which a rename does not ask for: in a sticky directory
-    /// that all may write to, a file of another user, who is not the directory's owner, may have been put there to get the
-    /// content.
+    /// Returns true if DEST may be a trap: in a sticky directory that all users may write to, a
+    /// file of a user who does not own the directory may be there to get the content. This is the
+    /// kernel's rule for fs.protected_regular (proc_sys_fs(5)), which does not cover a rename.
     pub(crate) fn is_shared_trap(&self, existing: &Metadata) -> bool {
         const STICKY_AND_WRITABLE_BY_ALL: u32 = 0o1002;
         let directory = self.directory_metadata();
@@ -297,7 +299,7 @@ impl Destination {
             && existing.uid != directory.uid
     }
 
-    /// A failure, and what has become of DEST, which was `before` at the start.
+    /// Adds DEST's state to a failure. DEST was `before` at the start.
     pub(crate) fn left_by(&self, failure: Failure, before: Option<Metadata>) -> Failure {
         let Some(before) = before else {
             return failure;
@@ -311,20 +313,20 @@ impl Destination {
             Ok(Some(now)) if (now.identity, now.kind) != (before.identity, before.kind) => {
                 failure.adding(&format!("another process has replaced {}", self.typed()))
             }
-            // Another process can have written into it.
+            // Another process may have written into it.
             Ok(Some(now)) if now.kind == Kind::Regular && !now.is_same_content(&before) => failure,
             _ => failure.leaving(self.typed.as_os_str()),
         }
     }
 
-    /// The beginning of a message.
+    /// Returns the beginning of a message.
     pub(crate) fn cannot(&self, verb: &str) -> String {
         cannot(verb, &self.typed)
     }
 }
 
 impl ParentDir {
-    /// Tells whether it need not be made first.
+    /// Returns true if the directory exists.
     pub(crate) fn exists(&self) -> bool {
         self.missing.is_empty()
     }
@@ -338,7 +340,7 @@ impl ParentDir {
 }
 
 impl Opened {
-    /// The file, to read its content from, if we may.
+    /// Returns the file for reading its content. `None` if we may not read it.
     pub(crate) fn content(&self) -> Option<BorrowedFd<'_>> {
         match &self.handle {
             Handle::Readable(fd) => Some(fd.as_fd()),
@@ -346,7 +348,7 @@ impl Opened {
         }
     }
 
-    /// The file, to read its attributes from.
+    /// Returns the file for reading its attributes.
     pub(crate) fn readable(&self) -> sys::Readable<'_> {
         match &self.handle {
             Handle::Readable(fd) => sys::Readable::File(fd.as_fd()),

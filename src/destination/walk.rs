@@ -1,4 +1,5 @@
-//! From a path to a directory and a name: links walked one by one, the directory opened once.
+//! From a path to an open directory and a name: follows links one by one, and opens the directory
+//! once.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -17,16 +18,16 @@ use crate::request::{CreateDirs, Links};
 use crate::sys::{self, Errno, FileSystem, Kind, Metadata};
 
 /// As many links as the kernel follows in one path (path_resolution(7)).
-const MOST_LINKS: usize = 40;
+const MAX_LINKS: usize = 40;
 
-/// One walk along a path.
+/// The resolution of one path.
 pub(super) struct Walk<'t> {
     pub(super) typed: &'t Path,
     pub(super) create_dirs: CreateDirs,
     pub(super) aim: Aim,
 }
 
-/// What the path that was typed names.
+/// What the path names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Aim {
     /// DEST.
@@ -36,14 +37,14 @@ pub(super) enum Aim {
 }
 
 impl Walk<'_> {
-    /// Follows `path`, from a directory that is open already or from the current one.
+    /// Follows `path`, relative to an open directory or to the current one.
     pub(super) fn follow(
         &self,
         mut from: Option<Rc<ParentDir>>,
         mut path: PathBuf,
         links: Links,
     ) -> Result<Destination> {
-        for _ in 0..=MOST_LINKS {
+        for _ in 0..=MAX_LINKS {
             let (parent, name) = self.split(from.as_deref(), &path)?;
             let parent = match from {
                 Some(same) if parent == Path::new(".") => same,
@@ -71,17 +72,18 @@ impl Walk<'_> {
         );
     }
 
-    /// Opens the directory that was typed.
+    /// Opens the directory that the user typed.
     pub(super) fn open_directory(&self) -> Result<Rc<ParentDir>> {
         let mut path = self.typed.as_os_str().to_owned();
         path.push("/.");
         Ok(Rc::new(self.open_parent(None, Path::new(&path))?))
     }
 
-    /// Cuts a path into its directory and the last component.
+    /// Splits a path into its directory and its last component.
     ///
-    /// The directory ends in "/.", so that a link as its last component is one on the way and not one at the end: the
-    /// kernel has other rules for those, and we want those of an ordinary open of the whole path.
+    /// Appends "/." to the directory, so that a symbolic link at its end is not the last component.
+    /// The kernel has other rules for a last component, and the path must be resolved as in an
+    /// ordinary open of the whole.
     fn split(&self, from: Option<&ParentDir>, path: &Path) -> Result<(PathBuf, PathBuf)> {
         let bytes = path.as_os_str().as_bytes();
         let start = bytes
@@ -108,7 +110,7 @@ impl Walk<'_> {
         ))
     }
 
-    /// Opens DEST's directory, or with `Parents::Create` the nearest one above it that is there.
+    /// Opens DEST's directory, or with [`CreateDirs::Yes`] its nearest existing ancestor.
     fn open_parent(&self, from: Option<&ParentDir>, parent: &Path) -> Result<ParentDir> {
         let at = at(from);
         let mut missing: Vec<OsString> = Vec::new();
@@ -121,7 +123,7 @@ impl Walk<'_> {
                         Some(from) => from.path.join(path),
                         None => path,
                     };
-                    // A filter that forbids the question: then nothing is taken for granted.
+                    // If a seccomp filter forbids the call, assume nothing about the filesystem.
                     let filesystem = sys::filesystem(&directory.fd).unwrap_or(FileSystem::Other);
                     let metadata =
                         sys::metadata(&directory.fd).with_context(|| self.cannot_open_parent())?;
@@ -147,14 +149,15 @@ impl Walk<'_> {
                             missing.push(name);
                             path = above;
                         }
-                        // What is above a directory that does not exist?
+                        // A missing directory has no parent.
                         Some(_) if self.create_dirs == CreateDirs::No => {
                             return Err(self.does_not_exist(from, parent, false));
                         }
                         _ => return Err(Errno::NOENT).context(self.cannot_open_parent()),
                     }
                 }
-                // A circle of links cannot be opened in any way; a path through a magic link can, but for our ban.
+                // A loop of links cannot be opened at all; a magic link can, but not with our
+                // flags.
                 Err(Errno::LOOP) if sys::metadata_through_links(at, &path).is_ok() => {
                     return Err(self.magic());
                 }
@@ -172,7 +175,7 @@ impl Walk<'_> {
         }
     }
 
-    /// Refuses a path that begins in a current directory that has been deleted.
+    /// Refuses a relative path if the current directory has been deleted.
     fn refuse_deleted(&self, from: Option<&ParentDir>, path: &Path) -> Result<()> {
         let is_deleted = || env::current_dir().is_err_and(|error| error.kind() == NotFound);
         if from.is_none() && path.is_relative() && is_deleted() {
@@ -184,7 +187,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// Reads a link, unless following it would let somebody else choose what we write to.
+    /// Reads a link, unless following it would let another user choose what we write to.
     fn target(&self, destination: &Destination) -> Result<PathBuf> {
         const STICKY_AND_WRITABLE_BY_ALL: u32 = 0o1002;
         if destination.filesystem() == FileSystem::Proc {
@@ -193,10 +196,10 @@ impl Walk<'_> {
         let cannot_follow = || cannot("follow", self.typed);
         let at = destination.directory().fd.as_fd();
         let directory = destination.directory_metadata();
-        // One link: by its name, another one could be read than was checked.
+        // Through one descriptor, because the name could lead to another link by now.
         let handle = sys::open_handle(at, &destination.name).with_context(cannot_follow)?;
         let link = sys::metadata(&handle).with_context(cannot_follow)?;
-        // The kernel's rule for fs.protected_symlinks (proc_sys_fs(5)), whether it is switched on or not.
+        // The kernel's rule for fs.protected_symlinks (proc_sys_fs(5)), even if it is switched off.
         if directory.mode & STICKY_AND_WRITABLE_BY_ALL == STICKY_AND_WRITABLE_BY_ALL
             && link.uid != sys::effective_uid()
             && link.uid != directory.uid
@@ -212,7 +215,8 @@ impl Walk<'_> {
 
     fn magic(&self) -> anyhow::Error {
         anyhow!(
-            "{}: it leads through /proc to an open file, which has no name to replace; name the file itself",
+            "{}: it leads through /proc to an open file, which has no name to replace; \
+             name the file itself",
             cannot("write", self.typed)
         )
     }
@@ -224,7 +228,8 @@ impl Walk<'_> {
         }
     }
 
-    /// The directory, which a link may have led to, is missing. `is_creatable` says whether --create-dirs would help.
+    /// Returns the error that the directory, to which a link may have led, is missing.
+    /// `is_creatable` is true if --create-dirs would help.
     fn does_not_exist(
         &self,
         from: Option<&ParentDir>,
@@ -251,19 +256,19 @@ impl Walk<'_> {
     }
 }
 
-/// Where a path begins.
+/// Returns the directory in which a path begins.
 fn at(from: Option<&ParentDir>) -> BorrowedFd<'_> {
     from.map_or(sys::CWD, |parent| parent.directory.fd.as_fd())
 }
 
-/// Tells whether directories can be made in one that exists: `name` is the outermost that is missing.
+/// Returns true if directories can be made in an existing one. `name` is the outermost missing one.
 fn is_creatable(directory: BorrowedFd<'_>, metadata: &Metadata, name: &OsStr) -> bool {
-    // What leads nowhere is a link, which no directory replaces.
+    // A dangling link has the name, and a directory cannot replace it.
     let is_free = sys::metadata_at(directory, Path::new(name)).is_err();
     is_free && !metadata.is_append_only && sys::may_write(directory, Path::new(".")).is_ok()
 }
 
-/// Cuts the last component off a directory's path that ends in "/."; `None` if nothing is left to cut.
+/// Cuts the last component off a directory's path that ends in "/.". `None` if nothing is left.
 fn split_directory(path: &Path) -> Option<(PathBuf, OsString)> {
     let bytes = path.as_os_str().as_bytes().strip_suffix(b".")?;
     let end = bytes.iter().rposition(|byte| *byte != b'/')? + 1;
