@@ -1,11 +1,12 @@
-//! `--backup`: the old file keeps a name, by GNU's rules.
+//! `--backup`: keeps the old file under a backup name, by GNU's rules.
 //!
-//! Invariant: a backup has its name before DEST is new, and is complete from its first moment. It is a hard link to the old
-//! file, made as late as possible; where no link is possible, and where DEST is overwritten in place, a copy that is on the
-//! disk. An older simple backup that was replaced stays replaced: its successor has DEST's content.
+//! Invariant: a backup has its name before DEST is new, and it is complete from its first moment.
+//! It is a hard link to the old file, made as late as possible. If a link is not possible, or DEST
+//! is overwritten in place, the backup is a copy that is on the disk. An older simple backup that
+//! was replaced does not come back, because the new backup has DEST's content.
 //!
-//! What is not promised: between the backup and the rename both names are one file, and two runs at once can lose the
-//! content between them, unless they use `--lock`.
+//! Not promised: between the backup and the rename both names are one file. Without `--lock`, two
+//! concurrent runs can lose the content between them.
 
 mod names;
 
@@ -25,25 +26,26 @@ use crate::request::{Backups, Sync};
 use crate::sys::{self, Errno, Identity, Metadata};
 use crate::temp_name::{Moved, TempName, has_name};
 
-/// How often a backup is made again because another process has replaced DEST since.
+/// How often the backup is made again because another process has replaced DEST.
 const MAX_BACKUPS: usize = 3;
 
-/// How often a link is tried that fails because another process replaces DEST in this moment.
+/// How often a link is retried that fails because another process is replacing DEST.
 const MAX_LINKS: usize = 1000;
 
-/// A backup that this run has made. Removed when dropped, if it replaced none and DEST is still what it is a backup of.
+/// A backup that this run has made. Removed when dropped, if it replaced no older one and DEST
+/// still is the file that it is a backup of.
 #[derive(Debug)]
 pub(crate) struct NewBackup {
     destination: Destination,
     name: PathBuf,
     identity: Identity,
     of: Identity,
-    /// How many names DEST has, unless one is removed.
+    /// DEST's link count when the backup was made.
     links: u32,
     stays: bool,
 }
 
-/// How the old file gets the name.
+/// How the backup is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum BackupMethod {
     Link,
@@ -65,7 +67,7 @@ pub(crate) fn check(
     Ok(())
 }
 
-/// Refuses an input that is the file of the backup's name: the backup would destroy the only other copy of it.
+/// Refuses an input that has the backup's name, because the backup would destroy it.
 pub(crate) fn check_source(
     destination: &Destination,
     existing: Option<Metadata>,
@@ -78,7 +80,7 @@ pub(crate) fn check_source(
     };
     let name = names::choose(destination, backups, numbers)?.path(destination, backups);
     let is_source = has_name(destination.directory().fd.as_fd(), &name, input.identity);
-    // DEST itself may be the input, also where its backup is another name of it.
+    // DEST itself may be the input, even if its backup is a hard link to it.
     if is_source && input.identity != existing.identity {
         return Err(
             anyhow!("the backup {} would destroy SOURCE", Quoted::new(&name))
@@ -88,7 +90,8 @@ pub(crate) fn check_source(
     Ok(())
 }
 
-/// Reads which numbers are taken, before the new file has a name: a directory can be large.
+/// Reads the numbers of the existing backups before the new file has a name, because a large
+/// directory takes time.
 pub(crate) fn read_numbers(
     destination: &Destination,
     backups: &Backups,
@@ -99,7 +102,7 @@ pub(crate) fn read_numbers(
         .with_context(|| destination.cannot("back up"))
 }
 
-/// Makes a backup of DEST just before the rename. `None` if DEST is gone.
+/// Makes a backup of DEST just before the rename. Returns `None` if DEST is gone.
 pub(crate) fn make(
     destination: &Destination,
     backups: &Backups,
@@ -125,7 +128,7 @@ pub(crate) fn make(
             }
             Made::NothingThere => break,
         };
-        // One that is not of DEST any more may be the only name of that content.
+        // A backup of a DEST that has been replaced may be the only name of its content.
         if let Some(before) = made.replace(new) {
             before.confirm();
         }
@@ -136,7 +139,8 @@ pub(crate) fn make(
     Ok(made)
 }
 
-/// Makes a copy of a DEST that is overwritten in place; with [`Sync::Full`], its name is on the disk too.
+/// Makes a copy of a DEST that will be overwritten in place. With [`Sync::Full`], syncs its name
+/// too. Returns `None` if DEST is gone.
 pub(crate) fn make_copy(
     destination: &Destination,
     backups: &Backups,
@@ -160,7 +164,7 @@ pub(crate) fn make_copy(
     make().map_err(|failure| failure.within(&destination.cannot("back up")))
 }
 
-/// What became of one try.
+/// The result of one attempt.
 enum Made {
     Backup(NewBackup),
     /// No hard link is possible.
@@ -189,7 +193,8 @@ fn link(
             Err(errno) => return refused(destination, errno),
         }
     }
-    // An older simple backup is replaced in one call. Renamed over another link of the same file, the first one stays.
+    // An older simple backup is replaced in one call. If it already is a link to the same file, the
+    // rename does nothing, and dropping `temporary` removes the new link.
     let path = name.path(destination, backups);
     let linked = TempName::random(destination.directory(), |temporary| {
         link_dest(destination, temporary)
@@ -206,8 +211,8 @@ fn link(
     Ok(new_link(destination, path, of, true))
 }
 
-/// Copies DEST to the backup's name; returns the copy too, open, with the temporary name that it may still have: that is
-/// removed after the file is closed.
+/// Copies DEST to the backup's name. Also returns the open copy, with the temporary name that it
+/// may still have: the name must be removed after the file is closed.
 fn copy(
     destination: &Destination,
     backups: &Backups,
@@ -222,7 +227,7 @@ fn copy(
     };
     let (of, links) = (old.metadata.identity, old.metadata.links);
     let content = old.content().context("it cannot be read")?;
-    // Of the same file: by its name, another one's attributes could come with this content.
+    // From the same descriptor: the name could lead to another file by now, with other attributes.
     let attributes = Attributes::for_copy().of(destination, &old)?;
     let NamedCopy {
         file,
@@ -252,7 +257,7 @@ fn copy(
                     break (path, true);
                 }
             }
-            // A filesystem without links, and without a rename that does not replace (FUSE).
+            // The filesystem has neither links nor RENAME_NOREPLACE (FUSE).
             Err(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS | Errno::MLINK) => {
                 if sys::metadata_at(directory, &path).is_ok() {
                     if let Some(next) = name.next(destination, numbers)? {
@@ -278,12 +283,12 @@ fn copy(
     Ok((made, Some((file, temporary))))
 }
 
-/// Creates a hard link to what is DEST at this moment.
+/// Creates a hard link to the current DEST.
 fn link_dest(destination: &Destination, name: &Path) -> Result<(), Errno> {
     let directory = destination.directory().fd.as_fd();
     for _ in 1..MAX_LINKS {
         match sys::link(directory, destination.name(), directory, name) {
-            // Replaced while the kernel looked it up.
+            // Another process replaced DEST while the kernel looked it up.
             Err(Errno::NOENT) if identity_of(destination).is_some() => {}
             linked => return linked,
         }
@@ -295,7 +300,7 @@ fn new_link(destination: &Destination, name: PathBuf, of: Identity, stays: bool)
     let linked = sys::metadata_at(destination.directory().fd.as_fd(), &name);
     let (identity, links) = match linked {
         Ok(linked) => (linked.identity, linked.links),
-        // Another run has taken its own backup back.
+        // Another run has removed its own backup.
         Err(Errno::NOENT) => return Made::NothingThere,
         Err(_) => (of, 0),
     };
@@ -309,25 +314,26 @@ fn new_link(destination: &Destination, name: PathBuf, of: Identity, stays: bool)
     })
 }
 
-/// Says whether a copy is possible where a link is not.
+/// Decides whether to copy, after a link was refused.
 fn refused(destination: &Destination, errno: Errno) -> Result<Made, Failure> {
     match errno {
-        // fs.protected_hardlinks, or no links at all; EMLINK: it has as many as it can have; EXDEV: it counts for another
-        // quota than its directory (xfs, ext4).
+        // EPERM and EACCES: fs.protected_hardlinks. EOPNOTSUPP, ENOSYS, EPERM: the filesystem has
+        // no links. EMLINK: the file has as many as it can have. EXDEV: the file counts for another
+        // project quota than its directory (xfs, ext4).
         Errno::PERM
         | Errno::ACCESS
         | Errno::OPNOTSUPP
         | Errno::NOSYS
         | Errno::MLINK
         | Errno::XDEV => Ok(Made::LinkRefused),
-        // A filter can answer so, too.
+        // A security filter can answer ENOENT, too.
         Errno::NOENT if identity_of(destination).is_some() => Ok(Made::LinkRefused),
         Errno::NOENT => Ok(Made::NothingThere),
         errno => Err(anyhow!(errno).into()),
     }
 }
 
-/// Renames over an older backup.
+/// Renames a file over an older backup.
 fn replace(temporary: &TempName, destination: &Destination, name: &Path) -> Result<()> {
     match temporary.rename(destination.directory().fd.as_fd(), name) {
         Err(Errno::ISDIR) => Err(names::is_directory(name)),
@@ -340,7 +346,7 @@ fn identity_of(destination: &Destination) -> Option<Identity> {
 }
 
 impl NewBackup {
-    /// DEST is new: the backup stays. Returns its path.
+    /// Keeps the backup, because DEST is new. Returns its path.
     pub(crate) fn confirm(mut self) -> PathBuf {
         self.stays = true;
         self.destination.directory_path().join(&self.name)
@@ -350,15 +356,15 @@ impl NewBackup {
 impl Drop for NewBackup {
     fn drop(&mut self) {
         let directory = self.destination.directory().fd.as_fd();
-        // cifs deletes a DEST that this machine has open, and then the rename fails. Its name can still be seen, but counts no
-        // more as a link.
+        // cifs deletes a DEST that this machine has open, and then the rename fails. Its name is
+        // still visible, but its link count is lower.
         let is_there = |now: Metadata| now.identity == self.of && now.links >= self.links;
         let now = self.destination.snapshot_errno();
         if !self.stays
             && now.is_ok_and(|now| now.is_some_and(is_there))
             && has_name(directory, &self.name, self.identity)
         {
-            // The error under way is what the user needs to know.
+            // The user needs the first error.
             let _ = sys::unlink(directory, &self.name);
         }
     }

@@ -1,10 +1,12 @@
-//! `--lock` and `--append`: one writer after the other, by a lock file beside DEST.
+//! `--lock` and `--append`: one writer at a time, by a lock file beside DEST.
 //!
-//! Invariant: a lock counts only while the locked file still has the lock file's name in the directory that DEST is in.
-//! The lock file exists for a DEST that does not, it is not replaced with DEST, and its lock (fcntl_locking(2), of the open
-//! file description) holds between NFS clients. DEST is resolved again under the lock.
+//! Invariant: a lock counts only while the locked file has the lock file's name in DEST's
+//! directory. A lock file can exist without DEST, and it is not replaced when DEST is. Its lock
+//! belongs to the open file description (fcntl_locking(2)), and holds between NFS clients. DEST is
+//! resolved again under the lock.
 //!
-//! A DEST that is overwritten in place is locked itself as well; a process that cannot make a lock file locks DEST only.
+//! A DEST that is overwritten in place is locked itself as well. A process that cannot make a lock
+//! file then locks DEST only.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
@@ -23,20 +25,20 @@ use crate::signals;
 use crate::sys::{self, Errno, Identity, Kind, OpenDirectory};
 use crate::temp_name::{has_name, jitter, lock_name};
 
-/// After this time the user is told what is waited for; and so long a permission error may be one of a file that another
-/// process is just making.
+/// After this time the user learns what atomwrite waits for. A permission error counts only after
+/// the same time, because another process may be making the lock file.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
-/// Held until it is dropped, which must be after the commit.
+/// A held lock. Must be dropped after the commit.
 #[derive(Debug)]
 pub(crate) struct Lock {
     _file: Option<LockFile>,
-    /// DEST itself, where it is overwritten in place.
+    /// DEST itself, if it is overwritten in place.
     _in_place: Option<OwnedFd>,
-    /// The directories that were made for it, the outermost first.
+    /// The directories that were made for the lock file, the outermost first.
     pub(crate) directories: Vec<PathBuf>,
 }
 
@@ -44,27 +46,27 @@ pub(crate) struct Lock {
 struct LockFile {
     directory: Rc<OpenDirectory>,
     name: PathBuf,
-    /// Unlocked by its close, which comes after the removal of the name.
+    /// Closing it releases the lock, so it is dropped after the name is removed.
     _file: OwnedFd,
-    /// On other than local filesystems the lock file stays: to remove it loses updates on SMB.
+    /// The lock file stays on other than local filesystems: removing it loses updates on SMB.
     stays: bool,
 }
 
-/// What became of one try.
+/// The result of one attempt to lock.
 enum Attempt<T> {
     Held(T),
-    /// Another process has it.
+    /// Another process has the lock.
     Busy,
-    /// The name has changed in this moment.
+    /// The name has just changed.
     Again,
-    /// There is a lock file, but not for us; perhaps another process is just making it.
+    /// We may not open the lock file; another process may be making it.
     Refused(Errno),
     /// No lock file can be made in this directory.
     Unavailable(Errno),
 }
 
 impl Lock {
-    /// Takes the lock, and resolves DEST under it. `None` without `--lock`.
+    /// Takes the lock, and resolves DEST under it. The lock is `None` without `--lock`.
     pub(crate) fn acquire(
         request: &Request,
         messages: Messages,
@@ -74,12 +76,13 @@ impl Lock {
         let Locking::Exclusive(timeout) = request.locking else {
             return Ok((None, destination));
         };
-        let stdin = Stdin::look(&destination);
+        let stdin = Stdin::if_dest(&destination);
         checks::directory(&destination, destination.snapshot()?, Rules::of(request))?;
         signals::guard()?;
         let mut directories = Vec::new();
         if !destination.missing().is_empty() {
-            // There is no lock in a directory that does not exist, so they are made before the commit, and stay.
+            // A lock file needs its directory, so the missing ones are made before the commit and
+            // stay.
             directories = Parents::make(&destination)?.keep(request.sync)?;
             destination = resolve()?;
         }
@@ -131,7 +134,7 @@ impl Lock {
         let directory = destination.directory().fd.as_fd();
         let dest = match sys::open_in_place(directory, destination.name()) {
             Err(Errno::NOENT | Errno::STALE) => return Ok(Attempt::Again),
-            // Another process has a lease on it.
+            // Another process has a lease on DEST.
             Err(Errno::AGAIN) => return Ok(Attempt::Busy),
             opened => opened?,
         };
@@ -157,7 +160,7 @@ impl LockFile {
         let directory = open_directory.fd.as_fd();
         let name = lock_name(destination.name());
         if destination.directory_metadata().is_append_only {
-            // It could never be removed.
+            // A lock file here could never be removed.
             return Ok(Attempt::Unavailable(Errno::PERM));
         }
         let file = match sys::open_lock_file(directory, &name) {
@@ -178,12 +181,12 @@ impl LockFile {
             return Err(Errno::EXIST);
         }
         match sys::try_lock(&file) {
-            // EACCES: cifs.
+            // EACCES comes from cifs.
             Err(Errno::AGAIN | Errno::ACCESS) => return Ok(Attempt::Busy),
             Err(Errno::STALE) => return Ok(Attempt::Again),
             locked => locked?,
         }
-        // Its last owner may have removed it before the lock was taken.
+        // The last owner may have removed the file before this process locked it.
         if !has_name(directory, &name, seen.identity) {
             return Ok(Attempt::Again);
         }
@@ -200,27 +203,28 @@ impl Drop for LockFile {
     fn drop(&mut self) {
         let directory = self.directory.fd.as_fd();
         if !self.stays {
-            // Under the lock the name is ours. EPERM is normal: in a sticky directory another
-            // user's lock file stays until its owner or root comes.
+            // The name is ours under the lock. EPERM is normal in a sticky directory, where another
+            // user's lock file stays until its owner or root takes the lock.
             let _ = sys::unlink(directory, &self.name);
         }
     }
 }
 
-/// Other users must be able to lock it, unless only we may write to the directory.
+/// Returns the lock file's mode. Other users must be able to lock it, unless only we may write to
+/// the directory.
 fn mode(destination: &Destination) -> u32 {
     let directory = destination.directory_metadata();
     let is_ours_alone = directory.uid == sys::effective_uid() && directory.mode & 0o022 == 0;
     if is_ours_alone { 0o600 } else { 0o666 }
 }
 
-/// Waiting for the lock, with longer and longer pauses.
+/// The state of waiting for the lock, with pauses that become longer.
 struct Wait {
     since: Instant,
     timeout: Option<Duration>,
     next: Duration,
     messages: Messages,
-    told: bool,
+    notified: bool,
     refused_since: Option<Instant>,
 }
 
@@ -231,12 +235,12 @@ impl Wait {
             timeout,
             next: SHORTEST_PAUSE,
             messages,
-            told: false,
+            notified: false,
             refused_since: None,
         }
     }
 
-    /// Waits while another process has the lock.
+    /// Pauses because another process has the lock. Errors: the timeout is over.
     fn until_free(&mut self, destination: &Destination) -> Result<(), Failure> {
         self.refused_since = None;
         let waited = self.since.elapsed();
@@ -245,8 +249,8 @@ impl Wait {
                 .context(destination.cannot("lock"))
                 .into());
         }
-        if !self.told && (self.messages.are_verbose() || waited >= PATIENCE) {
-            self.told = true;
+        if !self.notified && (self.messages.are_verbose() || waited >= PATIENCE) {
+            self.notified = true;
             self.messages.notice(format_args!(
                 "waiting for the lock on {}",
                 destination.typed()
@@ -255,7 +259,7 @@ impl Wait {
         self.pause()
     }
 
-    /// Waits for a lock file to become accessible, but not for long.
+    /// Pauses because the lock file is not accessible. Errors: it has not been for [`PATIENCE`].
     fn until_allowed(&mut self, destination: &Destination, errno: Errno) -> Result<(), Failure> {
         let since = self.refused_since.get_or_insert_with(Instant::now);
         if since.elapsed() >= PATIENCE || self.is_over() {
@@ -287,17 +291,18 @@ fn no_lock_file(destination: &Destination, errno: Errno) -> Failure {
         .into()
 }
 
-/// The file on standard input, if that is DEST.
+/// The file on standard input, if it is DEST.
 struct Stdin(Option<Identity>);
 
 impl Stdin {
-    fn look(destination: &Destination) -> Self {
+    fn if_dest(destination: &Destination) -> Self {
         let dest = || Some(destination.snapshot_errno().ok()??.identity);
         let stdin = sys::metadata(sys::stdin()).ok().map(|stdin| stdin.identity);
         Self(stdin.filter(|stdin| dest() == Some(*stdin)))
     }
 
-    /// Refuses input that the shell opened before another process replaced DEST: its update would be lost.
+    /// Refuses input that the shell opened before another process replaced DEST, because the update
+    /// of that process would be lost.
     fn still_is(&self, destination: &Destination) -> Result<(), Failure> {
         let Some(before) = self.0 else {
             return Ok(());
@@ -310,8 +315,9 @@ impl Stdin {
         }
         let typed = destination.typed();
         Err(Failure::Refused(anyhow!(
-            "cannot write {typed}: standard input is an old {typed}, which another process replaced before this one had \
-             the lock; name it as an operand of COMMAND: atomwrite --lock {typed} -- COMMAND {typed}"
+            "cannot write {typed}: standard input is an old {typed}, which another process \
+             replaced before this one had the lock; name it as an operand of COMMAND: \
+             atomwrite --lock {typed} -- COMMAND {typed}"
         )))
     }
 }

@@ -1,11 +1,14 @@
-//! Temporary names: `.atomwrite.<16 characters>.tmp`, hidden, and always of one length, so that the longest DEST has one.
+//! Temporary names: `.atomwrite.<16 characters>.tmp`. They are hidden and of constant length, so
+//! that DEST may have the longest name.
 //!
-//! A new file has no name until the commit, where the filesystem allows that. On a local filesystem its name is then
-//! *derived* from DEST's, so that the next write to the same DEST meets what a killed run left behind.
+//! Where the filesystem allows it, a new file is unnamed until the commit. On a local filesystem
+//! its name is then *derived* from DEST's, so that the next write to the same DEST finds a file
+//! that a killed run has left.
 //!
-//! Invariant: a file is flock'ed before it gets a derived name and until it loses it. An unlocked file of that name is
-//! therefore stale, and the next write to the same DEST removes it, if it is regular and of our user. Every other name is
-//! random: this run removes it, or it stays. Directories are never met by name.
+//! Invariant: a file is flock'ed before it gets a derived name and until it loses it. An unlocked
+//! file of that name is therefore stale, and the next write to the same DEST removes it, if it is
+//! regular and belongs to our user. Every other name is random: this run removes it, or it stays.
+//! Directories never have a derived name.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -25,8 +28,8 @@ const SUFFIX: &str = ".tmp";
 const LOCK_SUFFIX: &str = ".lock";
 const LETTERS: usize = 16;
 
-/// How long a derived name is waited for that another process has locked. A writer needs it for two system calls; one that
-/// is stopped would have it for ever.
+/// How long to wait for a derived name that another process has locked. A writer holds it for two
+/// system calls, but a stopped writer would hold it forever.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// A name on the disk, removed when dropped.
@@ -38,7 +41,7 @@ pub(crate) struct TempName {
 }
 
 impl TempName {
-    /// Owns a name that this run has just made.
+    /// Takes ownership of a name that this run has just made.
     pub(crate) fn own(directory: &Rc<OpenDirectory>, name: PathBuf) -> Self {
         Self {
             directory: Rc::clone(directory),
@@ -47,7 +50,7 @@ impl TempName {
         }
     }
 
-    /// Takes a random name; `make` makes it. To be called while the run is guarded.
+    /// Makes a random name by calling `make`. The run must be guarded.
     pub(crate) fn random<T>(
         directory: &Rc<OpenDirectory>,
         mut make: impl FnMut(&Path) -> Result<T, Errno>,
@@ -61,7 +64,8 @@ impl TempName {
                 let name = Path::new(path.file_name().unwrap_or_default());
                 Ok(make(name).inspect_err(|errno| {
                     if *errno != Errno::EXIST {
-                        // A call can fail that has made the name (FUSE, NFS, Landlock). It is random, so it is ours.
+                        // A failed call may have made the name (FUSE, NFS, Landlock). The name is
+                        // random, so it is ours.
                         let _ = sys::unlink(directory.fd.as_fd(), name);
                     }
                 })?)
@@ -86,8 +90,8 @@ impl TempName {
         Ok(name)
     }
 
-    /// Links an unnamed file, which is flock'ed, to the name derived from DEST's. Removes a stale file of that name. Takes
-    /// a random name if something else has it.
+    /// Links an unnamed file, which is flock'ed, to the name derived from DEST's. Removes a stale
+    /// file of that name. Falls back to a random name if the derived one is not available.
     pub(crate) fn link_derived(
         file: &OwnedFd,
         by: LinkBy,
@@ -117,22 +121,24 @@ impl TempName {
         &self.directory
     }
 
-    /// The name, relative to the directory.
+    /// Returns the name, relative to the directory.
     pub(crate) fn name(&self) -> &Path {
         &self.name
     }
 
-    /// Has the name stay when this is dropped: it has been renamed.
+    /// Keeps the drop from removing the name, after a rename.
     pub(crate) fn disarm(&mut self) {
         self.armed = false;
     }
 
-    /// Renames it over whatever has the other name, in a directory of the same filesystem.
+    /// Renames the file to `name`, replacing what has it. `to` is a directory on the same
+    /// filesystem.
     pub(crate) fn rename(&self, to: BorrowedFd<'_>, name: &Path) -> Result<(), Errno> {
         sys::rename(self.directory.fd.as_fd(), &self.name, to, name)
     }
 
-    /// Renames it if nothing has the other name (EEXIST); where that is not possible, gives the file that name as well.
+    /// Renames the file to `name`, unless the name exists (EEXIST). Where the filesystem cannot do
+    /// that, links the file to `name` instead.
     pub(crate) fn rename_noreplace(&self, to: BorrowedFd<'_>, name: &Path) -> Result<Moved, Errno> {
         let from = self.directory.fd.as_fd();
         if sys::rename_noreplace(from, &self.name, to, name)? {
@@ -146,36 +152,37 @@ impl TempName {
 impl Drop for TempName {
     fn drop(&mut self) {
         if self.armed {
-            // The error under way is what the user needs to know; and the name may be gone.
+            // The user needs the first error, and the name may be gone.
             let _ = sys::unlink(self.directory.fd.as_fd(), &self.name);
         }
     }
 }
 
-/// How a file got another name.
+/// How a file got its new name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Moved {
     Renamed,
-    /// It still has the temporary one, too.
+    /// The file still has the temporary name, too.
     Linked,
 }
 
-/// What has a derived name.
+/// The state of a derived name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// Nothing, any more.
+    /// No file has it.
     Free,
     /// A file that a live process has locked.
     Locked,
-    /// Something that is not ours to remove.
+    /// A file that is not ours to remove.
     Taken,
 }
 
-/// Removes a stale file. `ours` is the new file, whose owner a stale one may have too: root gives files away.
+/// Removes a stale file. A stale file is ours if it belongs to our user or to the owner of `ours`,
+/// the new file: root gives files away.
 fn remove_stale(ours: &OwnedFd, directory: &OpenDirectory, name: &Path) -> State {
     let directory = directory.fd.as_fd();
     let opened = match sys::open_existing(directory, name) {
-        // Its mode may forbid to read it.
+        // The mode may forbid reading it.
         Err(Errno::ACCESS) => sys::open_in_place(directory, name),
         opened => opened,
     };
@@ -197,24 +204,25 @@ fn remove_stale(ours: &OwnedFd, directory: &OpenDirectory, name: &Path) -> State
         Err(_) => return State::Taken,
         Ok(()) => {}
     }
-    // Its writer may have renamed it before the lock was taken.
+    // The writer may have renamed the file before this process locked it.
     if has_name(directory, name, stale.identity) && sys::unlink(directory, name).is_err() {
         return State::Taken;
     }
     State::Free
 }
 
-/// Tells whether a name leads to this file.
+/// Returns true if a name leads to this file.
 pub(crate) fn has_name(directory: BorrowedFd<'_>, name: &Path, identity: Identity) -> bool {
     sys::metadata_at(directory, name).is_ok_and(|seen| seen.identity == identity)
 }
 
-/// Tells whether a name is one that this program gives.
+/// Returns true if atomwrite gives such names.
 pub(crate) fn is_temporary(name: &[u8]) -> bool {
     name.starts_with(PREFIX.as_bytes())
 }
 
-/// The name of DEST's lock file. Names that differ in case only share one, because they may be one file.
+/// Returns the name of DEST's lock file. Names that differ only in case share one, because on some
+/// filesystems they are one file.
 pub(crate) fn lock_name(destination: &Path) -> PathBuf {
     let lower_case = match destination.to_str() {
         Some(name) => name.to_lowercase().into_bytes(),
@@ -229,15 +237,16 @@ fn derived(from: &Path, suffix: &str) -> String {
     format!("{PREFIX}{hash:016x}{suffix}")
 }
 
-/// FNV-1a, 64 bits. It must stay the same from release to release, or stale files are not met again. A collision costs
-/// nothing but the derived name.
+/// Hashes with FNV-1a, 64 bits. Must stay the same from release to release, or stale files are not
+/// found. After a collision only the derived name is not available.
 fn fnv(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
     })
 }
 
-/// Up to so many milliseconds, so that processes that wait for one another do not wake together.
+/// Returns a random time up to so many milliseconds, so that waiting processes do not wake
+/// together.
 pub(crate) fn jitter(milliseconds: u32) -> Duration {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     let noise = now.map_or(0, |now| {

@@ -16,15 +16,15 @@ use crate::message::Quoted;
 use crate::request::{Backups, Naming};
 use crate::sys::{self, Errno, Kind, OpenDirectory};
 
-/// Bytes in a name, on every filesystem of Linux that matters (NAME_MAX).
+/// The maximum length of a name in bytes (NAME_MAX).
 const MAX_NAME: usize = 255;
 
-/// The highest number of the backups of each name in a directory, read once for many files.
+/// The highest backup number of each name in a directory, read once for many files.
 #[derive(Debug, Default)]
 pub(crate) struct Numbers(RefCell<BTreeMap<*const OpenDirectory, BTreeMap<OsString, u64>>>);
 
 impl Numbers {
-    /// The highest N of all NAME.~N~ in DEST's directory.
+    /// Returns the highest N of all NAME.~N~ in DEST's directory.
     fn highest(&self, destination: &Destination) -> Result<Option<u64>> {
         let directory = destination.directory();
         let mut read = self.0.borrow_mut();
@@ -41,7 +41,7 @@ impl Numbers {
         Ok(read.get(&key).and_then(|all| all.get(name).copied()))
     }
 
-    /// Another process has taken a number since the directory was read.
+    /// Records a number that another process has used since the directory was read.
     fn taken(&self, destination: &Destination, number: u64) {
         let key = Rc::as_ptr(destination.directory());
         if let Some(numbers) = self.0.borrow_mut().get_mut(&key) {
@@ -67,7 +67,7 @@ impl BackupName {
         PathBuf::from(name)
     }
 
-    /// Refuses a name that is too long, and says so if another suffix is not.
+    /// Refuses a name that is too long. The error names --suffix if a shorter one would help.
     pub(super) fn check_length(self, destination: &Destination, backups: &Backups) -> Result<()> {
         let name = self.path(destination, backups);
         let length = name.as_os_str().len();
@@ -86,7 +86,8 @@ impl BackupName {
         bail!("its name {} would be too long{hint}", Quoted::new(&name));
     }
 
-    /// The name to try if this one is taken. `None` for a simple backup, which replaces an older one.
+    /// Returns the name to try if this one exists. `None` for a simple backup, which replaces the
+    /// older one.
     pub(super) fn next(self, destination: &Destination, numbers: &Numbers) -> Result<Option<Self>> {
         match self {
             Self::Simple => Ok(None),
@@ -119,7 +120,7 @@ fn after(number: u64) -> Result<u64> {
     number.checked_add(1).context("there is no higher number")
 }
 
-/// Refuses a name that cannot be a backup's.
+/// Refuses a name that a backup cannot have.
 pub(super) fn check(destination: &Destination, backups: &Backups, name: BackupName) -> Result<()> {
     name.check_length(destination, backups)?;
     let path = name.path(destination, backups);
@@ -137,7 +138,7 @@ pub(super) fn is_directory(name: &Path) -> anyhow::Error {
     )
 }
 
-/// The highest N of all NAME.~N~ in a directory, for each NAME.
+/// Returns the highest N of all NAME.~N~ in a directory, for each NAME.
 fn read_numbers(directory: BorrowedFd<'_>) -> Result<BTreeMap<OsString, u64>, Errno> {
     let mut numbers = BTreeMap::new();
     sys::for_each_name(directory, |name| {
@@ -151,7 +152,7 @@ fn read_numbers(directory: BorrowedFd<'_>) -> Result<BTreeMap<OsString, u64>, Er
     Ok(numbers)
 }
 
-/// The names whose backup could have this name.
+/// Returns the names whose backup could have this name.
 pub(crate) fn originals<'n>(name: &'n Path, backups: &Backups) -> impl Iterator<Item = &'n Path> {
     let bytes = name.as_os_str().as_bytes();
     let simple = bytes.strip_suffix(backups.suffix.as_bytes());
@@ -162,7 +163,7 @@ pub(crate) fn originals<'n>(name: &'n Path, backups: &Backups) -> impl Iterator<
         .map(|base| Path::new(OsStr::from_bytes(base)))
 }
 
-/// The NAME and the N of NAME.~N~. A longer number than fits is none, as one with leading zeros is.
+/// Returns the NAME and the N of NAME.~N~. `None` if N has leading zeros or does not fit.
 fn number_of(name: &[u8]) -> Option<(&[u8], u64)> {
     let rest = name.strip_suffix(b"~")?;
     let start = rest.iter().rposition(|byte| !byte.is_ascii_digit())? + 1;
