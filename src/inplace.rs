@@ -1,8 +1,9 @@
-//! `--inplace`: DEST is overwritten, which is not atomic.
+//! `--inplace`: overwriting DEST, which is not atomic.
 //!
-//! Invariant: only where the user allowed it, and only when the input is complete and every guard has passed. The space is
-//! preallocated where the filesystem can do that, or the size of the device compared, before the first byte of DEST changes. What fails after that is
-//! reported as what it is: DEST is a mix of new and old.
+//! Invariant: DEST is overwritten only if the user allows it, the input is complete and every check
+//! has passed. Before the first byte of DEST changes, its space is preallocated if the filesystem
+//! can do that, or the size of the device is checked. A later failure says that DEST is a mix of
+//! new and old.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
@@ -23,11 +24,11 @@ use crate::sys::{self, Errno, Kind, Metadata};
 use crate::temp_name::has_name;
 use crate::transfer::{Available, ReadMethod, Reader, Transfer};
 
-/// How long is waited between two tries to open DEST.
+/// The pause between two attempts to open DEST.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// Opens DEST, which is of this kind, for writing. Waits for the reader of a FIFO, and for the end of another process's
-/// lease.
+/// Opens DEST, which is of this kind, for writing. Waits for the reader of a FIFO, and while
+/// another process has a lease on DEST.
 pub(crate) fn open(destination: &Destination, kind: Kind) -> Result<OwnedFd> {
     loop {
         match sys::open_in_place(destination.directory().fd.as_fd(), destination.name()) {
@@ -38,8 +39,8 @@ pub(crate) fn open(destination: &Destination, kind: Kind) -> Result<OwnedFd> {
     }
 }
 
-/// Writes the content of `spool` over that of DEST, which was `seen` before. `target` is DEST, if it is open already. An
-/// error may leave DEST changed, and then is [`Failure::Uncertain`].
+/// Overwrites DEST, which was `seen` before, with the content of `spool`. `target` is DEST, if it
+/// is open already. An error leaves DEST untouched, unless it is [`Failure::Uncertain`].
 pub(crate) fn overwrite(
     spool: &Spool<'_>,
     target: Option<OwnedFd>,
@@ -48,7 +49,7 @@ pub(crate) fn overwrite(
     attributes: &Attributes,
     context: &RunContext<'_>,
 ) -> Result<Outcome, Failure> {
-    // A FIFO whose reader has gone is an error to be reported.
+    // If the reader of a FIFO has gone, that must be an error and not kill this process.
     sys::ignore_broken_pipes();
     let is_regular = seen.kind == Kind::Regular;
     let file = match target {
@@ -118,19 +119,20 @@ fn back_up(
 ) -> Result<NewBackup, Failure> {
     let directory = destination.directory().fd.as_fd();
     let backup = backup::make_copy(destination, backups, context.numbers, context.sync())?;
-    // A backup of another file, or none, would be no backup.
+    // Without a backup of exactly this file, DEST must not be overwritten.
     backup
         .filter(|_| has_name(directory, destination.name(), seen.identity))
         .ok_or_else(|| not_checked(destination))
 }
 
-/// DEST has been replaced, or is gone.
+/// Returns the error that DEST has been replaced or is gone.
 pub(crate) fn not_checked(destination: &Destination) -> Failure {
     let cannot = destination.cannot("write");
     anyhow!("{cannot}: it is not the file that was checked").into()
 }
 
-/// Creates a missing DEST, where the filesystem refuses to rename a file to it. `None` if it has appeared.
+/// Creates a missing DEST, if the filesystem refuses to rename a file to it. Returns `None` if DEST
+/// has appeared.
 pub(crate) fn create(
     spool: &Spool<'_>,
     destination: &Destination,
@@ -177,7 +179,7 @@ pub(crate) fn create(
     {
         return Err(error.into());
     }
-    // Others may have written to it by now, so it stays.
+    // Another process may have written to the file by now, so it stays.
     Err(Failure::Uncertain(anyhow!(
         "{}; {} of {} bytes are written",
         Chain(&error),
@@ -199,7 +201,8 @@ pub(crate) struct Spool<'f> {
 }
 
 impl Spool<'_> {
-    /// Fails if the disk is too full. A preallocation would find that, too, but it changes DEST even if it fails.
+    /// Returns an error if the disk is too full. Preallocation would fail, too, but it changes DEST
+    /// even if it fails.
     fn find_space(&self, file: &OwnedFd, destination: &Destination) -> Result<()> {
         let cannot = || destination.cannot("write");
         let now = sys::metadata(file).with_context(cannot)?;
@@ -209,7 +212,7 @@ impl Spool<'_> {
         }
     }
 
-    /// Preallocates the space for the content in DEST, which keeps its size. Its time changes, and is returned.
+    /// Preallocates the space for the content. DEST keeps its size. Returns the change of its time.
     fn preallocate(&self, file: &OwnedFd, destination: &Destination) -> Result<TimeChange> {
         let cannot = || destination.cannot("write");
         let before = sys::metadata(file).with_context(cannot)?;
@@ -217,8 +220,8 @@ impl Spool<'_> {
         let after = sys::metadata(file).with_context(cannot)?;
         let change = TimeChange { before, after };
         if done.is_err() {
-            // A part of the space may be there, and a run that fails must not fill the disk. The error under way is what the
-            // user needs to know.
+            // The failed call may have preallocated some of the space, and a failed run must not
+            // fill the disk. The first error is the one to report.
             let _ = sys::set_size(file.as_fd(), after.size);
             let after = sys::metadata(file).unwrap_or(after);
             TimeChange { before, after }.undo(file);
@@ -227,7 +230,7 @@ impl Spool<'_> {
         Ok(change)
     }
 
-    /// Copies the content, and puts it on the disk. Also returns how much was written.
+    /// Copies the content and syncs it. Also returns how much was written.
     fn write_to(
         &self,
         file: &OwnedFd,
@@ -241,7 +244,7 @@ impl Spool<'_> {
         let copied = sys::seek(self.file, 0)
             .map_err(Into::into)
             .and_then(|()| copy_all(&mut transfer, self.file));
-        // A write that failed may have written a part.
+        // A failed write may have written some bytes.
         let bytes = sys::position(file.as_fd())
             .unwrap_or(0)
             .max(transfer.size());
@@ -252,7 +255,7 @@ impl Spool<'_> {
                 sys::set_size(file.as_fd(), self.size).with_context(cannot)?;
             }
             state = State::Unsynced;
-            // They are put on the disk with the content.
+            // Before the sync, which covers them too.
             let attributes = set_attributes();
             if context.sync() != Sync::None {
                 sys::sync_in_place(file).with_context(cannot)?;
@@ -273,18 +276,18 @@ struct Written {
     state: State,
 }
 
-/// What is known of DEST's content after an error.
+/// What DEST's content is after an error.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 enum State {
     #[default]
     Broken,
-    /// It was copied, but the disk or the server may not have it.
+    /// The content is copied, but the disk or the server may not have it.
     Unsynced,
-    /// It is new; its attributes are not.
+    /// The content is new. The attributes may not be.
     Complete,
 }
 
-/// The last checks of DEST.
+/// Checks DEST a last time, just before it is overwritten.
 fn check_target(
     file: &OwnedFd,
     spool: &Spool<'_>,
@@ -302,11 +305,11 @@ fn check_target(
         checks::append_base(destination, Some(seen), Some(now))?;
     }
     if now.kind == Kind::BlockDevice {
-        let room = sys::seek_end(file.as_fd()).with_context(cannot)?;
+        let capacity = sys::seek_end(file.as_fd()).with_context(cannot)?;
         sys::seek(file.as_fd(), 0).with_context(cannot)?;
-        if room < spool.size {
+        if capacity < spool.size {
             return Err(anyhow!(
-                "{}: it has {room} bytes, and the input has {}",
+                "{}: it has {capacity} bytes, and the input has {}",
                 cannot(),
                 spool.size
             )
@@ -332,14 +335,14 @@ fn copy_all(transfer: &mut Transfer<'_, '_>, spool: BorrowedFd<'_>) -> Result<()
     }
 }
 
-/// What a preallocation has done to DEST.
+/// The change that preallocation makes to DEST's time.
 struct TimeChange {
     before: Metadata,
     after: Metadata,
 }
 
 impl TimeChange {
-    /// Gives DEST its time back, unless another process has written to it since.
+    /// Restores DEST's time, unless another process has written to DEST since.
     fn undo(&self, file: &OwnedFd) {
         if sys::metadata(file).is_ok_and(|now| now.is_same_content(&self.after)) {
             // Only the file's owner can do that.

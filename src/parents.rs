@@ -1,7 +1,7 @@
 //! The directories that `--create-dirs` makes.
 //!
-//! Invariant: they are made at the commit, so that a run that fails before it, or is killed, leaves none; a run that fails
-//! later removes those that are still empty.
+//! Invariant: they are made in the commit, so a run that fails or is killed before it leaves none.
+//! A run that fails later removes those that are still empty.
 
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -14,18 +14,18 @@ use crate::message::Quoted;
 use crate::request::Sync;
 use crate::sys::{self, Errno, OpenDirectory};
 
-/// DEST's directory, and those above it in which a name is new.
+/// DEST's directory, and its ancestors in which a name is new.
 #[derive(Debug)]
 pub(crate) struct Parents {
     destination: Destination,
-    /// All in which a name is new, the outermost first; the last is DEST's own.
+    /// All directories in which a name is new, the outermost first. The last is DEST's own.
     changed: Vec<Rc<OpenDirectory>>,
-    /// The names that this run has made, each in the directory of that index.
+    /// The names that this run has made, each with the index of its directory in `changed`.
     made: Vec<(usize, PathBuf)>,
 }
 
 impl Parents {
-    /// Makes what is missing; mostly nothing.
+    /// Makes the missing directories, if any.
     pub(crate) fn make(destination: &Destination) -> Result<Self> {
         let mut parents = Self {
             destination: destination.clone(),
@@ -52,11 +52,12 @@ impl Parents {
         let index = self.changed.len() - 1;
         match sys::make_directory(self.innermost().fd.as_fd(), name) {
             Ok(()) => self.made.push((index, name.to_owned())),
-            // Another process has made it.
+            // Another process has made the directory.
             Err(Errno::EXIST) => {}
             Err(errno) => return Err(errno),
         }
-        // Not through a link: in a directory that all may write to, another user could say where it leads.
+        // Without following a link: where all users may write, another user could choose its
+        // target.
         let directory = sys::open_child(self.innermost().fd.as_fd(), name)?;
         self.changed.push(Rc::new(directory));
         Ok(())
@@ -66,12 +67,13 @@ impl Parents {
         &self.changed[self.changed.len() - 1]
     }
 
-    /// DEST, in its own directory.
+    /// Returns DEST in its own directory.
     pub(crate) fn destination(&self) -> &Destination {
         &self.destination
     }
 
-    /// Has them stay, before the commit; with [`Sync::Full`] their names are put on the disk. Returns those that were made.
+    /// Keeps the directories before the commit. With [`Sync::Full`], syncs their names. Returns the
+    /// paths of those that were made.
     pub(crate) fn keep(mut self, sync: Sync) -> Result<Vec<PathBuf>> {
         let made = self.disarm();
         if sync == Sync::Full {
@@ -84,7 +86,8 @@ impl Parents {
         Ok(made)
     }
 
-    /// The commit is done: they stay. Returns those that were made, the outermost first.
+    /// Keeps the directories, because the commit is done. Returns the paths of those that were
+    /// made, the outermost first.
     pub(crate) fn disarm(&mut self) -> Vec<PathBuf> {
         let innermost = self.destination.directory_path();
         let last = self.changed.len() - 1;
@@ -94,7 +97,7 @@ impl Parents {
             .collect()
     }
 
-    /// All directories in which a name is new: DEST's own first.
+    /// Returns all directories in which a name is new, DEST's own first.
     pub(crate) fn changed(&self) -> impl Iterator<Item = &OpenDirectory> {
         self.changed.iter().rev().map(Rc::as_ref)
     }
@@ -103,7 +106,7 @@ impl Parents {
 impl Drop for Parents {
     fn drop(&mut self) {
         for (index, name) in self.made.drain(..).rev() {
-            // Not empty any more: another process uses it, so it stays.
+            // ENOTEMPTY: another process uses the directory, so it stays.
             let _ = sys::remove_directory(self.changed[index].fd.as_fd(), &name);
         }
     }
