@@ -1,8 +1,9 @@
 //! Messages: one line each, on standard error. No other module prints.
 //!
-//! Invariant: `atomwrite: cannot <verb> <what> '<path>': <reason>`, lower case, no full stop, no "os error". A line is one
-//! write, so that the lines of two programs in a pipeline do not mix. A standard error that is closed or full is no reason
-//! to fail: the exit status still reports it. This module imports only `sys`.
+//! Invariant: `atomwrite: cannot VERB 'PATH': REASON`, lower case, no full stop, no "os error". A
+//! line is one write, so that the lines of two programs in a pipeline do not mix. A closed or full
+//! standard error does not make the run fail, because the exit status still reports the result.
+//! This module imports only `sys`.
 
 mod progress;
 
@@ -19,18 +20,18 @@ use anyhow::Context;
 pub(crate) use self::progress::Progress;
 use crate::sys;
 
-/// How much the user wants to read. Errors are printed always.
+/// Which messages the user wants. Errors are always printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verbosity {
     /// Errors only.
     Quiet,
     /// Errors and warnings.
     Normal,
-    /// What was done, too.
+    /// Errors, warnings, and what was done.
     Verbose,
 }
 
-/// The way to the user.
+/// Prints messages, as far as the user wants them.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Messages {
     verbosity: Verbosity,
@@ -45,21 +46,21 @@ impl Messages {
         self.verbosity == Verbosity::Verbose
     }
 
-    /// Says what could not be done as the user might expect.
+    /// Warns that something was not done as the user may expect.
     pub(crate) fn warn(self, warning: impl Display) {
         if self.verbosity != Verbosity::Quiet {
             say(format_args!("warning: {warning}"));
         }
     }
 
-    /// Says what is going on where the user would wonder.
+    /// Explains what atomwrite is doing, when the user would otherwise wonder.
     pub(crate) fn notice(self, notice: impl Display) {
         if self.verbosity != Verbosity::Quiet {
             say(format_args!("{notice}"));
         }
     }
 
-    /// Says what was done.
+    /// Reports what was done.
     pub(crate) fn report(self, outcome: impl Display) {
         if self.verbosity == Verbosity::Verbose {
             say(format_args!("{outcome}"));
@@ -67,42 +68,42 @@ impl Messages {
     }
 }
 
-/// Says why nothing, or not all, was done.
+/// Prints why the run did not do everything.
 pub(crate) fn error(error: impl Display) {
     say(format_args!("{error}"));
 }
 
-/// Says of each file what it is now, one to a line.
+/// Prints each file on a line of its own, after `what`.
 pub(crate) fn list(what: &str, files: &[impl AsRef<OsStr>]) {
     for file in files {
         say(format_args!("{what}: {}", Quoted::new(file)));
     }
 }
 
-/// Bytes that a pipe takes at once, without waiting, when poll calls it writable (PIPE_BUF).
+/// How many bytes a pipe takes without waiting when poll reports it writable (PIPE_BUF).
 const ATOMIC: usize = 4096;
 
 fn say(text: fmt::Arguments<'_>) {
     let mut line = String::with_capacity(128);
     line.push_str("atomwrite: ");
-    // Writing to a String cannot fail; a Display that does leaves what it wrote.
+    // Writing to a String cannot fail. If a Display fails, what it wrote remains.
     let _ = line.write_fmt(text);
     line.push('\n');
     sys::ignore_broken_pipes();
     for part in line.as_bytes().chunks(ATOMIC) {
-        // Blocked signals are delivered while a full pipe is waited for; then the line is given up.
+        // A signal during the wait for a full pipe ends the line.
         let is_interrupted = sys::are_signals_blocked() && !is_writable();
-        // An error cannot be reported; the exit status stays as it is.
+        // There is no way to report this error. The exit status stays as it is.
         if is_interrupted || io::stderr().write_all(part).is_err() {
             return;
         }
     }
 }
 
-/// Waits until standard error takes a line. False if a signal came.
+/// Waits until standard error is writable. Returns false if a signal came.
 fn is_writable() -> bool {
     let stderr = io::stderr();
-    // After a signal nothing is waited for.
+    // After a signal, do not wait.
     let timeout = sys::first_signal().map(|_| Duration::ZERO);
     match sys::poll([(stderr.as_fd(), sys::Event::Writable)], timeout) {
         Ok([ready]) => ready.is_any(),
@@ -110,19 +111,19 @@ fn is_writable() -> bool {
     }
 }
 
-/// Prints what was asked for with `--help` or `--version`: the only text for stdout.
+/// Prints the text of `--help` or `--version`, the only output on stdout.
 pub(crate) fn print(text: &str) -> anyhow::Result<()> {
     sys::ignore_broken_pipes();
     let mut stdout = io::stdout().lock();
     let written = stdout.write_all(text.as_bytes());
     match written.and_then(|()| stdout.flush()) {
-        // A reader that has seen enough, like head.
+        // The reader has stopped reading, as head(1) does.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         written => written.context("cannot write to standard output"),
     }
 }
 
-/// An error with its causes, each after a colon.
+/// Displays an error and its causes, separated by colons.
 pub(crate) struct Chain<'e>(pub(crate) &'e anyhow::Error);
 
 impl Display for Chain<'_> {
@@ -137,10 +138,10 @@ impl Display for Chain<'_> {
     }
 }
 
-/// The system's text for an errno, as it reads in the middle of a line: `No such file or directory (os error 2)` is for
-/// programmers.
+/// Rewrites the system's text for an errno for the middle of a line: in lower case, and without
+/// `(os error 2)`.
 fn reason(text: &str) -> String {
-    // The crate tempfile adds a name that nobody has chosen.
+    // The crate tempfile adds a random path, which means nothing to the user.
     let named = text
         .strip_suffix('"')
         .and_then(|text| text.rsplit_once(" at path \""));
@@ -159,7 +160,7 @@ fn reason(text: &str) -> String {
     }
 }
 
-/// The text before ` (os error 2)`, if that is its end.
+/// Returns the text before ` (os error 2)`, if it ends so.
 fn without_number(text: &str) -> Option<&str> {
     let (before, number) = text.strip_suffix(')')?.rsplit_once(" (os error ")?;
     number
@@ -168,8 +169,8 @@ fn without_number(text: &str) -> Option<&str> {
         .then_some(before)
 }
 
-/// A path as the user typed it, quoted so that it can be pasted into a shell, as coreutils' shell-escape-always does it.
-/// What a terminal would act on, and what is not UTF-8, is escaped.
+/// Displays a path as the user typed it, quoted so that it can be pasted into a shell, as
+/// coreutils' shell-escape-always does. Escapes control characters, and bytes that are not UTF-8.
 pub(crate) struct Quoted<'p>(pub(crate) &'p OsStr);
 
 impl<'p> Quoted<'p> {
@@ -181,7 +182,8 @@ impl<'p> Quoted<'p> {
 impl Display for Quoted<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut is_escaped = false;
-        // Ends one kind of quotes and begins the other: '...' takes all bytes as they are, $'...' escapes.
+        // Switches between two kinds of quotes: '...' takes all bytes literally, $'...' has
+        // escapes.
         let mut escape = |f: &mut fmt::Formatter<'_>, wanted| match (is_escaped, wanted) {
             (false, true) | (true, false) => {
                 is_escaped = wanted;
@@ -207,12 +209,13 @@ impl Display for Quoted<'_> {
     }
 }
 
-/// Tells whether a terminal would act on it. The overrides of the writing direction can make a name look like another one.
+/// Returns true for a character that a terminal acts on. Directional overrides can make a name look
+/// like another one.
 fn is_acted_on(letter: char) -> bool {
     letter.is_control() || matches!(letter, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// A text without the characters that a terminal would act on.
+/// Displays a text with all characters escaped that a terminal acts on.
 pub(crate) struct Escaped<'t>(pub(crate) &'t str);
 
 impl Display for Escaped<'_> {
@@ -235,7 +238,7 @@ impl Display for Escaped<'_> {
     }
 }
 
-/// The beginning of a message.
+/// Returns the beginning of a message.
 pub(crate) fn cannot(verb: &str, path: &Path) -> String {
     format!("cannot {verb} {}", Quoted::new(path))
 }

@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn takes_off_the_umask_where_nobody_is_named() {
+    fn applies_the_umask_if_no_class_is_named() {
         assert_eq!(apply("+w", 0o444), Some(0o644));
         assert_eq!(apply("a+w", 0o444), Some(0o666));
         assert_eq!(apply("=", 0o644), Some(0));

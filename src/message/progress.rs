@@ -1,7 +1,7 @@
-//! `--progress`: how much has come, how fast, and where the size is known how long it will take.
+//! `--progress`: bytes so far, their rate, and the remaining time if the size is known.
 //!
-//! Invariant: the line is drawn on a terminal only, not before a moment has passed, in one row, and it is gone at the end. It
-//! measures from the start, also while it is hidden: what came then is a part of the rate.
+//! Invariant: the progress line is drawn only on a terminal, only after a moment, and in one row.
+//! It is cleared at the end. The rate counts from the start, when the line is still hidden.
 
 use std::cell::RefCell;
 use std::io::{self, IsTerminal};
@@ -13,34 +13,34 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::sys;
 
-/// What ends sooner needs no bar: it would only flicker.
+/// The delay before the line is shown. On a shorter run it would only flicker.
 const PATIENCE: Duration = Duration::from_millis(400);
 
-/// Where a terminal does not report its width.
+/// The width for a terminal that reports none.
 const COLUMNS: u16 = 80;
 
-/// What is shown, of one input or of many.
+/// The progress of one input or of many.
 #[derive(Debug, Clone)]
 pub(crate) struct Progress {
     line: Rc<RefCell<Line>>,
-    /// Bytes of the files before this one.
+    /// The size in bytes of the files before this one.
     before: u64,
 }
 
-/// A line on the terminal, drawn again and again. Cleared when dropped.
+/// A line on the terminal that is redrawn. Cleared when dropped.
 #[derive(Debug)]
 struct Line {
-    /// How many files there are, if there are many.
+    /// The number of files, if there are many.
     files: Option<usize>,
-    /// How many of them have come.
+    /// The number of files that are complete.
     done: usize,
     begun: Instant,
-    /// Hidden until it is worth a look.
+    /// Hidden until [`PATIENCE`] is over.
     bar: ProgressBar,
     layout: Option<Layout>,
 }
 
-/// What fits into the width of the terminal.
+/// How much fits into the width of the terminal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Layout {
     Full,
@@ -49,7 +49,7 @@ enum Layout {
 }
 
 impl Layout {
-    /// The longest line of each, with sizes of four digits, must fit.
+    /// The longest line of each layout must fit, with sizes of four digits.
     fn of(columns: u16, has_files: bool) -> Self {
         let (full, without_bar) = if has_files { (80, 60) } else { (60, 45) };
         match columns {
@@ -75,7 +75,7 @@ impl Layout {
 }
 
 impl Progress {
-    /// `None` unless it is wanted, and standard error is a terminal.
+    /// Returns `None` unless the user wants progress and standard error is a terminal.
     pub(crate) fn on_terminal(wanted: bool) -> Option<Self> {
         (wanted && io::stderr().is_terminal()).then(|| Self {
             line: Rc::new(RefCell::new(Line {
@@ -89,7 +89,7 @@ impl Progress {
         })
     }
 
-    /// There are many inputs, of so many bytes in all.
+    /// Announces many inputs, and their total size in bytes if it is known.
     pub(crate) fn of_many(self, files: usize, total: Option<u64>) -> Self {
         let mut line = self.line.borrow_mut();
         line.files = Some(files);
@@ -98,7 +98,8 @@ impl Progress {
         self
     }
 
-    /// So many of the many have come, of so many bytes.
+    /// Reports that `files` of the inputs are complete, with `before` bytes. Returns the progress
+    /// of the next input.
     pub(crate) fn behind(&self, files: usize, before: u64) -> Self {
         let mut line = self.line.borrow_mut();
         line.at(before);
@@ -110,7 +111,7 @@ impl Progress {
         }
     }
 
-    /// The next input has so many bytes, if that is known.
+    /// Announces the size of the next input, if it is known.
     pub(crate) fn of_input(self, size: Option<u64>) -> Self {
         let line = self.line.borrow();
         if line.files.is_none() {
@@ -120,7 +121,7 @@ impl Progress {
         self
     }
 
-    /// So many bytes have come of this input.
+    /// Reports how many bytes of this input have arrived.
     pub(crate) fn at(&self, bytes: u64) {
         self.line.borrow_mut().at(self.before + bytes);
     }
