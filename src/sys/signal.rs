@@ -137,7 +137,7 @@ pub(crate) fn raise_default(signal: i32) {
 }
 
 /// Runs `start` with an empty signal mask, which the program that it starts inherits
-/// (rust-lang/rust#101077). A signal that is delivered meanwhile is stored as usual.
+/// (rust-lang/rust#101077). A signal that is delivered then is stored as usual.
 pub(crate) fn with_empty_mask<T>(start: impl FnOnce() -> T) -> T {
     let mut empty = MaybeUninit::<Mask>::uninit();
     let mut before = MaybeUninit::<Mask>::uninit();
