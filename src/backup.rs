@@ -364,7 +364,7 @@ impl Drop for NewBackup {
             && now.is_ok_and(|now| now.is_some_and(is_there))
             && has_name(directory, &self.name, self.identity)
         {
-            // The user needs the first error.
+            // The first error is the one to report.
             let _ = sys::unlink(directory, &self.name);
         }
     }

@@ -84,7 +84,7 @@ pub(crate) fn overwrite(
     let (written, finished) = spool.write_to(&file, is_regular, destination, finish, context);
     let Written { bytes, state } = written;
     if let Err(error) = finished {
-        // The first write has failed, as on a device that takes nothing: nothing has happened.
+        // If the first write failed, as on a device that accepts no data, DEST is untouched.
         if bytes == 0 && spool.size > 0 {
             attributes.release_mode(file.as_fd(), mode);
             if let Some(change) = preallocated {
@@ -162,7 +162,7 @@ pub(crate) fn create(
         .may_be_set(file.as_fd(), destination)
         .and_then(|()| spool.find_space(&file, destination))
         .and_then(|()| spool.preallocate(&file, destination))
-        // The warning may have waited for its reader.
+        // Printing the warning may have waited for its reader.
         .and_then(|_| Ok(signals::check()?));
     let (written, finished) = match prepared {
         Ok(()) => spool.write_to(&file, true, destination, finish, context),

@@ -48,7 +48,7 @@ struct LockFile {
     name: PathBuf,
     /// Closing it releases the lock, so it is dropped after the name is removed.
     _file: OwnedFd,
-    /// The lock file stays on other than local filesystems: removing it loses updates on SMB.
+    /// True unless the filesystem is local, because removing the lock file loses updates on SMB.
     stays: bool,
 }
 

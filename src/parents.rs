@@ -1,7 +1,7 @@
 //! The directories that `--create-dirs` makes.
 //!
-//! Invariant: they are made in the commit, so a run that fails or is killed before it leaves none.
-//! A run that fails later removes those that are still empty.
+//! Invariant: the directories are made in the commit, so a run that fails or is killed before it
+//! leaves none. A run that fails later removes those that are still empty.
 
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};

@@ -152,7 +152,7 @@ impl TempName {
 impl Drop for TempName {
     fn drop(&mut self) {
         if self.armed {
-            // The user needs the first error, and the name may be gone.
+            // The first error is the one to report, and the name may be gone.
             let _ = sys::unlink(self.directory.fd.as_fd(), &self.name);
         }
     }
@@ -238,14 +238,14 @@ fn derived(from: &Path, suffix: &str) -> String {
 }
 
 /// Hashes with FNV-1a, 64 bits. Must stay the same from release to release, or stale files are not
-/// found. After a collision only the derived name is not available.
+/// found. A collision only costs the derived name.
 fn fnv(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
     })
 }
 
-/// Returns a random time up to so many milliseconds, so that waiting processes do not wake
+/// Returns a random time of less than `milliseconds`, so that waiting processes do not wake
 /// together.
 pub(crate) fn jitter(milliseconds: u32) -> Duration {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);

@@ -1,8 +1,8 @@
 //! Access control lists as the kernel stores them in extended attributes (acl(5),
 //! linux/posix_acl_xattr.h).
 //!
-//! Only what must be known is parsed. An ACL is preserved as it is, except for the mode, and the
-//! owning group's entry if that group cannot be preserved.
+//! Only what must be known is parsed. An ACL is preserved as it is, except for the entries that a
+//! mode sets, and those that are restricted if the owning group cannot be preserved.
 
 use std::ffi::CStr;
 

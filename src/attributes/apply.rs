@@ -72,7 +72,7 @@ impl<'a> Applier<'a> {
         Ok(())
     }
 
-    /// Applies the attributes of a new DEST, or with `--keep=none`.
+    /// Applies the attributes for a new DEST, or for one that keeps nothing (`--keep=none`).
     pub(super) fn make_new(&mut self, now: &Metadata, initial: InitialMode) -> Result<()> {
         let wanted = self.attributes;
         self.chown(now, now.uid, now.gid)?;
@@ -120,7 +120,7 @@ impl<'a> Applier<'a> {
                 old_mode = revoke_group(old_mode);
             }
             let mode = self.changed(old_mode);
-            self.name_narrowed(old.mode, mode);
+            self.add_mode_to_warning(old.mode, mode);
             // On NFS 4, one of the attributes is the ACL, and it has set the mode.
             return if old.others.is_empty() {
                 self.chmod(now.mode, mode)
@@ -138,21 +138,21 @@ impl<'a> Applier<'a> {
         match sys::set_attribute(self.file, acl::ACCESS, acl.as_bytes()) {
             // The group bits of the mode are the ACL's mask; chmod sets both.
             Ok(()) => {
-                self.name_narrowed(old.mode, mode);
+                self.add_mode_to_warning(old.mode, mode);
                 self.chmod_always(mode)
             }
             Err(errno) => {
                 self.not_preserved("ACL", errno)?;
                 self.remove_acl()?;
                 let mode = self.changed(old_mode & !0o077 | acl.most_restrictive_mode());
-                self.name_narrowed(old.mode, mode);
+                self.add_mode_to_warning(old.mode, mode);
                 self.chmod_always(mode)
             }
         }
     }
 
     /// Adds the resulting mode to the warning that the group could not be preserved.
-    fn name_narrowed(&mut self, old: u32, mode: u32) {
+    fn add_mode_to_warning(&mut self, old: u32, mode: u32) {
         let begin = self.destination.cannot("keep the group of");
         let of_group = |warning: &&mut String| warning.starts_with(&begin);
         if let (true, Some(warning)) = (
