@@ -340,7 +340,7 @@ pub(super) fn outcome(
 #[must_use = "the rename is durable only after make_durable"]
 pub(crate) struct Committed {
     outcome: Outcome,
-    /// The directories to sync. `None` if DEST was overwritten in place: then it is synced already.
+    /// The directories to sync. `None` if DEST was overwritten in place, which syncs by itself.
     parents: Option<Parents>,
     file: OwnedFd,
     /// The random name that the file still has if it was linked to DEST. Removed after the file is
