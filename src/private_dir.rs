@@ -1,7 +1,9 @@
-//! Directories of mode 0700 with random names: the preview of `--validate`, and where new files of `-t` are staged.
+//! Directories of mode 0700 with random names: the preview of `--validate`, and the staging
+//! directory of `-t`.
 //!
-//! Invariant: only a directory that this run has just made is ever emptied, by its descriptor, without following links and
-//! without entering what is mounted in it; one that a killed run left behind stays.
+//! Invariant: a run empties only a directory that it has just made, by its descriptor, without
+//! following links and without entering mounted filesystems. A directory that a killed run has left
+//! stays.
 
 use std::cell::Cell;
 use std::ffi::OsStr;
@@ -17,11 +19,11 @@ use crate::signals;
 use crate::sys::{self, Errno, FileSystem, OpenDirectory};
 use crate::temp_name::TempName;
 
-/// How deep a program's directories are removed, and how often one is read again.
+/// The depth to which a program's directories are removed, and how often each is read again.
 const MAX_DEPTH: usize = 64;
 const MAX_PASSES: usize = 8;
 
-/// A directory, removed with its content when dropped.
+/// A directory that is removed with its content when dropped.
 #[derive(Debug)]
 pub(crate) struct PrivateDir {
     parent: Rc<OpenDirectory>,
@@ -30,7 +32,7 @@ pub(crate) struct PrivateDir {
 }
 
 impl PrivateDir {
-    /// Makes one in a directory of this filesystem.
+    /// Makes a private directory in `parent`, which is on this filesystem.
     pub(crate) fn make(parent: &Rc<OpenDirectory>, filesystem: FileSystem) -> Result<Self> {
         signals::guard()?;
         let at = parent.fd.as_fd();
@@ -39,7 +41,7 @@ impl PrivateDir {
         let name = temporary.name().to_owned();
         temporary.disarm();
         let opened = open_own(at, &name, filesystem).inspect_err(|_| {
-            // The error under way is what the user needs to know.
+            // The first error is the one to report.
             let _ = sys::remove_directory(at, &name);
         })?;
         Ok(Self {
@@ -53,13 +55,13 @@ impl PrivateDir {
         &self.directory
     }
 
-    /// Removes an entry, if there is one by that name.
+    /// Removes an entry, if it exists.
     pub(crate) fn remove(&self, name: &Path) {
-        // What is left is in the way of what is made next, which then reports it.
+        // If the entry stays, creating the next one of that name reports it.
         let _ = remove_entry(self.directory.fd.as_fd(), name, MAX_DEPTH);
     }
 
-    /// Its name in the directory that it was made in.
+    /// Returns the directory's name in its parent.
     pub(crate) fn name(&self) -> &Path {
         &self.name
     }
@@ -71,11 +73,13 @@ impl Drop for PrivateDir {
         if sys::remove_directory(parent, &self.name).is_ok() {
             return;
         }
-        // What a validator has started may make an entry just after the directory was seen empty.
+        // A process that a validator has started may create an entry after the directory was found
+        // empty.
         for _ in 0..MAX_PASSES {
             let was_empty = remove_content(self.directory.fd.as_fd(), MAX_DEPTH);
             let removed = sys::remove_directory(parent, &self.name);
-            // What is left, if anything, is private and has a random name. The error under way is what the user needs to know.
+            // Anything that remains is private and has a random name. The first error is the one to
+            // report.
             if !was_empty || removed != Err(Errno::NOTEMPTY) {
                 return;
             }
@@ -83,12 +87,12 @@ impl Drop for PrivateDir {
     }
 }
 
-/// Opens a directory that was just made. The owner of `parent` may have put another one in its place: one of their own, to
-/// choose what is done in it, or one of ours, to have it emptied.
+/// Opens a directory that was just made. The owner of `parent` may have replaced it: with one of
+/// their own, to control what is done in it, or with one of ours, to have it emptied.
 fn open_own(parent: BorrowedFd<'_>, name: &Path, filesystem: FileSystem) -> Result<OpenDirectory> {
     let opened = sys::open_child(parent, name)?;
     let seen = sys::metadata(&opened.fd)?;
-    // Other filesystems may have owners and modes of their own (NFS with root_squash, SMB, FAT).
+    // Other filesystems may map owners and modes (NFS with root_squash, SMB, FAT).
     let is_private = seen.mode & 0o777 == 0o700;
     let is_ours = seen.uid == sys::effective_uid() && is_private;
     if filesystem.is_local() && !is_ours {
@@ -105,11 +109,12 @@ fn open_own(parent: BorrowedFd<'_>, name: &Path, filesystem: FileSystem) -> Resu
     Ok(opened)
 }
 
-/// Removes all that is in a directory, in a bounded number of passes: FUSE and NFS give an open file that is removed a new
-/// name in the same directory, and what a validator has started may still write. Returns whether it was seen empty.
+/// Removes everything in a directory, in a bounded number of passes: FUSE and NFS rename an open
+/// file that is unlinked within its directory, and a process that a validator has started may still
+/// write. Returns true if the directory was found empty.
 fn remove_content(directory: BorrowedFd<'_>, depth: usize) -> bool {
     for _ in 0..MAX_PASSES {
-        // Opened again for each pass: btrfs lists only what was there at the open.
+        // Each pass opens the directory again, because btrfs lists only what was there at the open.
         let mut names = Vec::new();
         let read = sys::for_each_name(directory, |name| {
             names.push(PathBuf::from(OsStr::from_bytes(name)));
@@ -130,10 +135,10 @@ fn remove_content(directory: BorrowedFd<'_>, depth: usize) -> bool {
     false
 }
 
-/// Errors: ENOTEMPTY only if a directory has got a new entry after it was empty.
+/// Removes an entry. Errors: ENOTEMPTY only if a directory got a new entry after it was emptied.
 fn remove_entry(parent: BorrowedFd<'_>, name: &Path, depth: usize) -> Result<(), Errno> {
     match sys::unlink(parent, name) {
-        // EPERM is what POSIX says of a directory.
+        // POSIX specifies EPERM for a directory.
         Err(Errno::ISDIR | Errno::PERM) if depth > 0 => {
             let child = sys::open_to_empty(parent, name)?;
             if !remove_content(child.as_fd(), depth - 1) {
@@ -145,17 +150,18 @@ fn remove_entry(parent: BorrowedFd<'_>, name: &Path, depth: usize) -> Result<(),
     }
 }
 
-/// How many files are staged in one directory. ext4 and xfs scan a directory for each name that is added or removed, so a
-/// rename out of one with thousands costs twice as much.
+/// How many files are staged in one directory. ext4 and xfs scan the directory for each name that
+/// is added or removed, so a rename out of a directory with thousands of names takes twice as long.
 const FILES_PER_SUBDIR: usize = 64;
 
-/// Where many new files wait under their own names, to be renamed together.
+/// A directory in which many new files have their own names until they are renamed.
 #[derive(Debug)]
 pub(crate) struct StagingDir {
     private: PrivateDir,
     files: Cell<usize>,
-    /// All files are in one directory: where names that differ in case only are one file, so that a clash is EEXIST; and
-    /// where the directory cannot be proven to be ours, so that no path is walked in it.
+    /// All files are in one directory. True if the filesystem ignores case, so that a clash fails
+    /// with EEXIST; and if it is not local, so that no path leads through a subdirectory whose
+    /// owner cannot be checked.
     is_flat: bool,
     pub(crate) ignores_case: bool,
 }
@@ -179,8 +185,8 @@ impl StagingDir {
         })
     }
 
-    /// Creates a file with its own name. Errors: EEXIST if the directory ignores case, and there is a file whose name differs
-    /// in case only.
+    /// Creates a file with its own name. Errors: EEXIST if the directory ignores case and has a
+    /// name that differs only in case.
     pub(crate) fn create(
         &self,
         name: &Path,
@@ -208,9 +214,9 @@ impl StagingDir {
 
 impl Drop for StagingDir {
     fn drop(&mut self) {
-        // After a commit all are empty; to read them would take a descriptor, and there may be none left.
+        // After a commit all are empty. Reading them would need a descriptor, and none may be left.
         for number in 0..=self.files.get() / FILES_PER_SUBDIR {
-            // What is not empty is removed with the directory.
+            // A subdirectory that is not empty is removed with the staging directory.
             let _ = sys::remove_directory(self.private.directory().fd.as_fd(), &subdir(number));
         }
     }
