@@ -1,7 +1,8 @@
-//! What is made from the table in `cli` and checked in: the completions, and the manual's options.
+//! The files that are generated from the table in `cli` and checked in: the completions, and the
+//! manual's options.
 //!
-//! The rule: nobody edits them by hand. The tests here fail when a file is not what the table says, and
-//! `BLESS=1 cargo test generated` writes it anew. The manual's prose is in generated/manual.roff.
+//! Do not edit them. The tests here fail if a file does not match the table, and `BLESS=1 cargo
+//! test generated` writes it again. The manual's prose is in generated/manual.roff.
 
 mod completions;
 
@@ -14,10 +15,10 @@ use clap_mangen::Man;
 
 use crate::cli;
 
-/// The manual but for what the table knows: {version}, and {options} on a line of its own.
+/// The manual without what comes from the table: {version}, and {options} on a line of its own.
 const MANUAL: &str = include_str!("generated/manual.roff");
 
-/// The longest line of source that mandoc's lint likes.
+/// The longest source line that `mandoc -T lint` accepts.
 const LINE: usize = 80;
 
 #[test]
@@ -64,7 +65,7 @@ fn summary_has_one_line_for_each_option() {
     }
 }
 
-/// Compares a file with what it should be; with $BLESS, makes it so.
+/// Compares a file with its expected content. With $BLESS, writes it.
 #[track_caller]
 fn check(path: impl AsRef<Path>, wanted: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
@@ -90,7 +91,7 @@ fn check(path: impl AsRef<Path>, wanted: &str) {
     );
 }
 
-/// The options as roff, each group under its heading.
+/// Returns the options as roff, each group under its heading.
 fn options(table: &Command) -> String {
     let mut headings: Vec<&str> = Vec::new();
     for heading in table
@@ -120,10 +121,11 @@ fn options(table: &Command) -> String {
     roff
 }
 
-/// Says the same in roff that reads well and that mandoc finds nothing wrong with.
+/// Rewrites a line of clap_mangen's roff so that it reads well and passes `mandoc -T lint`.
 fn tidy(line: &str, roff: &mut String) {
     match line {
-        // The heading is another one, the apostrophe needs no definition, and the list of values no more room.
+        // There is another heading, the apostrophe needs no definition, and the list of values no
+        // extra space.
         ".SH OPTIONS" | ".br" | "\\fIPossible values:\\fR" => {}
         line if line.starts_with(".ie ") || line.starts_with(".el ") => {}
         ".RS 14" => roff.push_str(".RS 7\n.PD 0\n"),
@@ -139,7 +141,7 @@ fn tidy(line: &str, roff: &mut String) {
     }
 }
 
-/// Breaks a line of text between words; the formatter fills lines anew.
+/// Breaks a line of text between words. The formatter fills the lines again.
 fn wrap(line: &str, roff: &mut String) {
     let mut length = 0;
     for word in line.split(' ') {

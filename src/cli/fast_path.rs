@@ -1,8 +1,8 @@
-//! The words that most command lines are made of, read without clap.
+//! Parses the most frequent command lines without clap.
 //!
-//! The rule: the same as clap, or nothing. To build the table of all options takes a fifth of the time of a small write;
-//! so a command line of operands and of the few options below is read here, and any other word leaves all of it to clap.
-//! A test compares the two.
+//! Invariant: returns the same as clap, or nothing. Building the table of all options takes a fifth
+//! of the time of a small write. So this module parses command lines of operands and of the few
+//! options below, and leaves a line with any other word to clap. A test compares the two.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
@@ -10,7 +10,7 @@ use std::os::unix::ffi::OsStrExt;
 use super::Args;
 use crate::request::Sync;
 
-/// Reads the words behind the program's name; `None` if there is one that is for clap.
+/// Parses the words after the program's name. `None` if clap must parse them.
 pub(super) fn read(words: &[OsString]) -> Option<Args> {
     let mut args = Args::default();
     for word in words {
@@ -30,7 +30,7 @@ pub(super) fn read(words: &[OsString]) -> Option<Args> {
 }
 
 impl Args {
-    /// The last one given counts.
+    /// Sets the value of --sync. The last option counts.
     fn set_sync(&mut self, level: Option<Sync>, fsync: bool, no_fsync: bool) {
         (self.sync, self.fsync, self.no_fsync) = (level, fsync, no_fsync);
     }
