@@ -1,8 +1,8 @@
 //! The files that are generated from the table in `cli` and checked in: the completions, and the
 //! manual's options.
 //!
-//! Do not edit them. The tests here fail if a file does not match the table, and `BLESS=1 cargo
-//! test generated` writes it again. The manual's prose is in generated/manual.roff.
+//! Do not edit them. The tests here fail if a file does not match the table, and
+//! `BLESS=1 cargo test generated` writes it again. The manual's prose is in generated/manual.roff.
 
 mod completions;
 
