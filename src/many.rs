@@ -1,9 +1,9 @@
-//! The pipeline over many files, with one flush of the disk for all.
+//! The pipeline over many files, with one sync for all.
 //!
-//! Invariant: everything is staged, checked and on the disk before the first name changes, and what fails until then leaves
-//! every file untouched. The new files wait in a private directory beside those that they replace; no descriptor is held
-//! for them, so there can be any number. From the first rename on signals are blocked, and a failure tells which files are
-//! new and which are old.
+//! Invariant: all files are staged, checked and synced before the first name changes. A failure
+//! before that leaves every file untouched. Closed files wait in a staging directory beside the
+//! files that they replace, so their number is not limited by open descriptors. Signals are blocked
+//! from the first rename on, and a failure lists which files are new and which are old.
 
 mod list;
 mod staging;
@@ -47,7 +47,7 @@ pub(crate) fn write_all(
     let parent = Destination::resolve_directory(directory, request.create_dirs)?;
     replace(directory, &parent, &files, &context).map_err(|failure| {
         if signals::are_held() && request.backups.is_some() {
-            // The first rename has failed, and its backup may have replaced an older one.
+            // The first rename failed, and its backup may have replaced an older one.
             let directory = Quoted::new(directory);
             failure.adding(&format!(
                 "the files to be written in {directory} are unchanged"
@@ -108,7 +108,7 @@ fn replace(
     durable.map(|()| outcomes)
 }
 
-/// Finds what every name leads to.
+/// Finds what each name leads to.
 fn resolve(
     directory: &Path,
     parent: &Rc<ParentDir>,
@@ -133,26 +133,26 @@ fn resolve(
     Ok(destinations)
 }
 
-/// What is to be done about one of the files.
+/// What to do for one of the files.
 #[expect(clippy::large_enum_variant, reason = "it is taken apart at once")]
 #[derive(Debug)]
 enum Step<'d> {
-    /// It has the content already.
+    /// Nothing: DEST has the content already.
     None(Outcome),
     Rename(Pending<'d>),
 }
 
-/// All files are new.
+/// The state after all renames.
 #[derive(Debug)]
 struct AllCommitted {
     outcomes: Vec<Outcome>,
-    /// What could not be kept.
+    /// The attributes that could not be preserved, as warnings.
     warnings: Vec<String>,
-    /// For each staging directory, the directories in which a name is new.
+    /// The directories in which a name is new, for each staging directory.
     parents: Vec<Parents>,
 }
 
-/// Fills all new files, has each checked, and shows them to what will check all of them.
+/// Fills all new files, checks each of them, and adds them to the preview for `--validate-all`.
 fn stage<'d>(
     files: &[SourceEntry],
     destinations: &'d [Destination],
@@ -208,19 +208,20 @@ fn stage<'d>(
     Ok(steps)
 }
 
-/// Shows how many files and bytes have come, of how many.
+/// Shows the number of files and bytes, and their totals.
 fn show(files: &[SourceEntry], request: &Request) -> Option<Progress> {
     let progress = Progress::on_terminal(request.progress)?;
     Some(progress.of_many(files.len(), files.iter().map(size).sum()))
 }
 
-/// Bytes; `None` for what does not report a size.
+/// Returns the size in bytes. `None` unless the file is a regular one.
 fn size(file: &SourceEntry) -> Option<u64> {
     let seen = sys::metadata_through_links(sys::CWD, &file.source).ok()?;
     (seen.kind == Kind::Regular).then_some(seen.size)
 }
 
-/// Renames all files. An error before the first rename leaves all of them untouched; a later one says what is new.
+/// Renames all files. An error before the first rename leaves all of them untouched. A later one
+/// lists the new files.
 fn commit(
     mut steps: Vec<Step<'_>>,
     all: &[Staging<'_>],
@@ -273,7 +274,7 @@ fn commit(
     })
 }
 
-/// The directories that were made for all files; what was made last is removed first.
+/// The directories that were made for all files. Those that were made last are removed first.
 struct MadeParents(Vec<Parents>);
 
 impl Drop for MadeParents {
@@ -284,12 +285,12 @@ impl Drop for MadeParents {
     }
 }
 
-/// The file, in its own directory.
+/// Returns the file in its own directory.
 fn within(destination: &Destination, parents: &Parents) -> Destination {
     destination.moved_to(parents.destination())
 }
 
-/// A failure, with what it means for all of the files.
+/// Adds to a failure what it means for each of the files.
 fn partial<'d>(
     failure: Failure,
     before: Vec<Outcome>,

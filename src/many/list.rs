@@ -1,6 +1,7 @@
-//! Which files go into the directory, and by which names.
+//! The files to write into the directory, and their names.
 //!
-//! The rule: whatever can be seen to be wrong from the names alone is a usage error, also where they come from a list.
+//! Invariant: an error that the names alone show is a usage error, even if the names come from a
+//! list.
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
@@ -18,15 +19,15 @@ use crate::request::{EmptyInput, Separator, Sources, is_stdin};
 use crate::signals;
 use crate::sys::{self, Errno, Event, Kind};
 
-/// A file to be written, and from what.
+/// A file to write, and its source.
 #[derive(Debug)]
 pub(super) struct SourceEntry {
     pub(super) source: PathBuf,
-    /// Its base name.
+    /// The base name of the source.
     pub(super) name: PathBuf,
 }
 
-/// Reads the list, if there is one.
+/// Returns the files, from the operands or from the list.
 pub(super) fn read(sources: &Sources, empty: EmptyInput) -> Result<Vec<SourceEntry>, Failure> {
     let names = match sources {
         Sources::Named(names) | Sources::BehindDashes(names) => names.clone(),
@@ -107,7 +108,7 @@ fn content(list: Option<&Path>) -> Result<Vec<u8>> {
     Ok(content)
 }
 
-/// Reads to the end, and waits where a signal is seen.
+/// Reads to the end. Signals are noticed while waiting.
 fn read_to_end(file: BorrowedFd<'_>, content: &mut Vec<u8>) -> Result<()> {
     let mut chunk = Vec::with_capacity(64 * 1024);
     loop {
@@ -117,7 +118,7 @@ fn read_to_end(file: BorrowedFd<'_>, content: &mut Vec<u8>) -> Result<()> {
             read => read?,
         }
         if chunk.is_empty() {
-            // What was typed into a terminal that is gone is not complete.
+            // After a hangup of the terminal, the typed names are incomplete.
             let is_device = sys::metadata(file)?.kind == Kind::CharacterDevice;
             let [now] = signals::wait([(file, Event::Readable)], Some(Duration::ZERO))?;
             return if is_device && now.has_hung_up() {
@@ -130,7 +131,7 @@ fn read_to_end(file: BorrowedFd<'_>, content: &mut Vec<u8>) -> Result<()> {
     }
 }
 
-/// The last name may be ended by the end of the list. Lines that are empty are no names.
+/// Splits a list into names. The last name may end with the list. Empty lines are skipped.
 fn split(list: &[u8], separator: Separator) -> Vec<OsString> {
     let name = |name: &[u8]| OsString::from_vec(name.to_vec());
     match separator {
@@ -146,7 +147,7 @@ fn split(list: &[u8], separator: Separator) -> Vec<OsString> {
     }
 }
 
-/// Refuses a file that is missing because the names in the list end otherwise than the option says.
+/// Refuses a missing file if the names in the list seem to end differently than the option says.
 fn refuse_other_ends(name: &OsStr, separator: Separator) -> Result<()> {
     let bytes = name.as_bytes();
     let reason = match separator {
@@ -166,7 +167,7 @@ fn refuse_other_ends(name: &OsStr, separator: Separator) -> Result<()> {
     }
 }
 
-/// Two files that would have one name.
+/// Returns two files that would have the same name, if there are any.
 fn twice(files: &[SourceEntry]) -> Option<(&SourceEntry, &SourceEntry)> {
     let mut seen = HashMap::with_capacity(files.len());
     files

@@ -1,7 +1,7 @@
-//! Where new files wait for one another: a staging directory beside those that they will replace.
+//! The staging directories of `-t`, beside the files that will be replaced.
 //!
-//! Invariant: there is one for each directory in which a name will change. That is DIR and, where names in it are links that
-//! are followed, wherever those lead.
+//! Invariant: there is one staging directory for each directory in which a name will change. That
+//! is DIR, and the directories to which links in DIR lead, if links are followed.
 
 use std::collections::HashMap;
 use std::os::fd::AsFd;
@@ -25,15 +25,16 @@ use crate::validate::PreviewPlace;
 /// The new files of one directory.
 #[derive(Debug)]
 pub(super) struct Staging<'d> {
-    /// One of the files that it is for.
+    /// One of the files that are staged here.
     first: &'d Destination,
-    /// Or why there can be none: with `-C` each file may have the content already.
+    /// The staging directory, or why it cannot be made: with `-C`, each file may have the content
+    /// already.
     pub(super) directory: Result<StagingDir, String>,
     pub(super) flush: Flush,
 }
 
 impl<'d> Staging<'d> {
-    /// Makes one beside each directory that any of the files is in.
+    /// Makes a staging directory beside each directory that has one of the files.
     pub(super) fn beside(destinations: &'d [Destination], request: &Request) -> Result<Vec<Self>> {
         let create = |first: &Destination| -> Result<StagingDir> {
             checks::directory(first, None, Rules::of(request))?;
@@ -66,7 +67,7 @@ impl<'d> Staging<'d> {
         Ok(all)
     }
 
-    /// The index in `all` of the one for this file.
+    /// Returns the index in `all` of the staging directory for this file.
     pub(super) fn index(all: &[Self], destination: &Destination) -> usize {
         all.iter()
             .position(|staging| staging.is_for(destination))
@@ -77,7 +78,7 @@ impl<'d> Staging<'d> {
         Rc::ptr_eq(self.first.parent(), destination.parent())
     }
 
-    /// Where a preview of DIR can be: beside what is staged in it.
+    /// Returns where the preview of DIR can be: beside the staging directory, if DIR has one.
     pub(super) fn preview_place(all: &[Self], directory: &Rc<ParentDir>) -> PreviewPlace {
         let is_in = |staging: &Self| Rc::ptr_eq(staging.first.parent(), directory);
         match all.iter().find(|staging| is_in(staging)) {
@@ -86,13 +87,13 @@ impl<'d> Staging<'d> {
         }
     }
 
-    /// Makes the directories that are missing; mostly none.
+    /// Makes the missing directories, if any.
     pub(super) fn make_parents(&self) -> Result<Parents> {
         Parents::make(self.first)
     }
 }
 
-/// Refuses two names that lead to one file, and a file that has the name of another one's backup.
+/// Refuses two names that lead to one file, and a file whose name is a backup name of another one.
 pub(super) fn refuse_clashes(
     destinations: &[Destination],
     all: &[Staging<'_>],
@@ -139,7 +140,7 @@ pub(super) fn refuse_clashes(
     Ok(())
 }
 
-/// Says why a file is there already in a staging directory, where each has its own name.
+/// Explains why a file already exists in a staging directory, where each has its own name.
 pub(super) fn explain(error: Error, destination: &Destination, directory: &StagingDir) -> Error {
     if directory.ignores_case && error.downcast_ref() == Some(&Errno::EXIST) {
         return anyhow!(
@@ -150,8 +151,9 @@ pub(super) fn explain(error: Error, destination: &Destination, directory: &Stagi
     error
 }
 
-/// Asks the filesystem whether a file has the name of another one's backup, where more than one spelling is the same name
-/// (such as a sharp s and SS). All files are in the staging directory under their names.
+/// Refuses a file whose name is a backup name of another one, where the filesystem takes more than
+/// one spelling for the same name (such as a sharp s and SS). All files are in the staging
+/// directory under their names, so a lookup there shows it.
 pub(super) fn refuse_backup_clashes(
     destinations: &[Destination],
     all: &[Staging<'_>],
@@ -176,7 +178,7 @@ pub(super) fn refuse_backup_clashes(
     Ok(())
 }
 
-/// Puts the content of all files on the disk that are not there yet.
+/// Syncs the content of all files that are not synced yet.
 pub(super) fn flush<'f, 'd: 'f, Files>(all: &[Staging<'d>], files: impl Fn() -> Files) -> Result<()>
 where
     Files: Iterator<Item = &'f Pending<'d>>,
@@ -187,7 +189,7 @@ where
         };
         let cannot = || format!("cannot write {}", staging.first.typed());
         match sys::sync_filesystem(&directory.directory().fd) {
-            // A filter forbids the call.
+            // A seccomp filter forbids the call.
             Err(Errno::NOSYS | Errno::PERM | Errno::ACCESS | Errno::INVAL) => files()
                 .filter(|file| staging.is_for(file.destination()))
                 .try_for_each(Pending::sync)?,
@@ -197,7 +199,7 @@ where
     Ok(())
 }
 
-/// Removes the staging directories, and puts the new names on the disk. An error leaves the files new.
+/// Removes the staging directories and syncs the new names. After an error the files are new.
 pub(super) fn end(
     all: Vec<Staging<'_>>,
     parents: &[Parents],
@@ -208,7 +210,7 @@ pub(super) fn end(
     for (staging, parents) in all.into_iter().zip(parents) {
         let inside = match &staging.directory {
             Ok(directory) => sys::reopen_directory(directory.directory().fd.as_fd()),
-            // Nothing is new, so only what can be synced is.
+            // Nothing is new here, so a directory that cannot be synced is left out.
             Err(_) if !staging.first.directory().readable => continue,
             Err(_) => sys::reopen_directory(staging.first.directory().fd.as_fd()),
         };
