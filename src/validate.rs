@@ -1,8 +1,9 @@
-//! `--validate` and `--validate-all`: a program of the user's checks the new content, on copies.
+//! `--validate` and `--validate-all`: a program of the user's checks copies of the new content.
 //!
-//! Invariant: no name and no descriptor that the program gets leads to a file that will be committed. It gets copies in a
-//! *preview directory*, a private one in which the other files of DEST's directory are symbolic links, so that includes by
-//! a name resolve. What it writes there is thrown away with the directory.
+//! Invariant: no name and no descriptor that the program gets leads to a file that will be
+//! committed. The copies are in a *preview directory*, which is private and in which the other
+//! files of DEST's directory are symbolic links, so includes by name resolve. What the program
+//! writes there is removed with the directory.
 
 use std::env;
 use std::ffi::OsStr;
@@ -27,37 +28,37 @@ use crate::sys::{self, Errno, FileSystem, Metadata};
 use crate::temp_name::is_temporary;
 use crate::transfer::copy_whole;
 
-/// At most so many entries of a directory are linked.
+/// The maximum number of entries that are linked into a preview directory.
 const MAX_SIBLINGS: usize = 1024;
 
-/// Where copies are made.
+/// Where the preview directory is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PreviewPlace {
     /// Beside DEST, unless another user may rename the entries of that directory.
     Beside,
-    /// In $TMPDIR: it may not be possible to write to DEST's directory.
+    /// In $TMPDIR, because DEST's directory may not be writable.
     TemporaryDirectory,
 }
 
 /// A directory with copies of new files, and links to the files beside them.
 #[derive(Debug)]
 struct Preview {
-    /// The directory that it shows as it would be.
+    /// The directory that is previewed.
     of: Rc<ParentDir>,
     directory: PrivateDir,
     path: PathBuf,
-    /// `None` before they are linked.
+    /// `None` before the files are linked.
     siblings: Option<Siblings>,
     place: PreviewPlace,
 }
 
-/// Which of the files beside the new ones are in a preview directory.
+/// Which of the files beside the new ones are in the preview directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Siblings {
     All,
-    /// So many and no more: there are more.
+    /// The first [`MAX_SIBLINGS`]; there are more.
     First,
-    /// The directory cannot be read.
+    /// None, because the directory cannot be read or links are not possible.
     None,
 }
 
@@ -90,7 +91,8 @@ impl Preview {
         })
     }
 
-    /// Adds a copy of `content`, with this name, and the mode and owner that DEST will have; returns it, open for reading.
+    /// Adds a copy of `content` under this name, with the attributes that DEST will have. Returns
+    /// it, open for reading.
     fn add(
         &self,
         content: BorrowedFd<'_>,
@@ -112,21 +114,21 @@ impl Preview {
     ) -> Result<OwnedFd> {
         let directory = self.directory.directory().fd.as_fd();
         if self.siblings.is_some() {
-            // The link to the old file, or what an earlier call of the program has put there.
+            // A link to the old file, or what an earlier run of the program has made.
             self.directory.remove(name);
         }
         let copy = sys::create_new(directory, name, 0o600)?;
-        // The umask may have taken even the right to read it.
+        // The umask may deny even our own reading.
         sys::set_mode(&copy, 0o600)?;
-        // Before it gets a mode that may forbid it.
+        // Opened before the copy gets a mode that may forbid reading.
         let reader = sys::open_existing(directory, name)?;
         copy_whole(content, copy.as_fd())?;
-        // What cannot be had for the copy is reported of the new file itself.
+        // The new file itself reports what cannot be preserved.
         drop(attributes.apply(copy.as_fd(), destination, InitialMode::Private));
         Ok(reader)
     }
 
-    /// Links the files beside the new ones, once. Where the directory does not exist, there are none.
+    /// Links the files beside the new ones, once. A directory that does not exist has none.
     fn link_siblings(&mut self) -> Result<()> {
         if self.siblings.is_none() {
             self.siblings = Some(if self.of.exists() {
@@ -160,7 +162,7 @@ impl Preview {
             }
             let name = Path::new(OsStr::from_bytes(name));
             let target = match sys::read_link(beside.as_fd(), name) {
-                // A link to a name beside it leads to a copy here, if there is one.
+                // The target is an entry of this directory, so the preview has it, too.
                 Ok(target) if is_name(&target) => target,
                 _ => originals.join(name),
             };
@@ -169,7 +171,7 @@ impl Preview {
                     count += 1;
                     ControlFlow::Continue(())
                 }
-                // A copy; where case is ignored, also a name that differs in case only.
+                // A copy has the name, or one that differs only in case if case is ignored.
                 Err(Errno::EXIST) => ControlFlow::Continue(()),
                 Err(errno) => {
                     linked = Err(errno);
@@ -185,7 +187,7 @@ impl Preview {
         })
     }
 
-    /// Has the program check what `path` names. `cannot` is the beginning of a message about that.
+    /// Runs the program on what `path` names. `cannot` returns the beginning of a message.
     fn ask(
         &mut self,
         program: &OsStr,
@@ -220,7 +222,7 @@ impl Preview {
         }
     }
 
-    /// What a refusal adds where other files are missing.
+    /// Returns what a refusal adds if other files are missing in the preview.
     fn hint(&self) -> &'static str {
         match self.siblings {
             None | Some(Siblings::All) => "",
@@ -232,10 +234,10 @@ impl Preview {
     }
 }
 
-/// Asks the user's program about one new file after the other, in one preview for each directory.
+/// Runs the user's program on each new file, with one preview for each directory.
 #[derive(Debug)]
 pub(crate) struct Validator<'r> {
-    /// For `sh -c`.
+    /// The command for `sh -c`.
     program: &'r OsStr,
     previews: Vec<Preview>,
 }
@@ -248,7 +250,7 @@ impl<'r> Validator<'r> {
         }
     }
 
-    /// Has the program check `content`, which DEST will have with these attributes.
+    /// Runs the program on `content`, which DEST will have with these attributes.
     pub(crate) fn check(
         &mut self,
         content: BorrowedFd<'_>,
@@ -266,7 +268,7 @@ impl<'r> Validator<'r> {
         preview.ask(program, copy.into(), &path, destination.path(), &cannot)
     }
 
-    /// The preview of a directory, made when it is first asked for.
+    /// Returns the preview of a directory, and makes it first if there is none.
     fn preview(&mut self, of: &Rc<ParentDir>, place: PreviewPlace) -> Result<&mut Preview> {
         let is_of_it = |preview: &Preview| Rc::ptr_eq(&preview.of, of);
         let index = if let Some(index) = self.previews.iter().position(is_of_it) {
@@ -279,14 +281,14 @@ impl<'r> Validator<'r> {
     }
 }
 
-/// Asks the user's program once about all files that will be new in a directory.
+/// Runs the user's program once on all files that will be new in a directory.
 #[derive(Debug)]
 pub(crate) struct DirectoryValidator<'r> {
-    /// For `sh -c`.
+    /// The command for `sh -c`.
     program: &'r OsStr,
-    /// As the user typed it.
+    /// The directory as the user typed it.
     directory: &'r Path,
-    /// Its own, where no program has written yet.
+    /// A preview of its own, into which no other program has written.
     preview: Preview,
 }
 
@@ -306,7 +308,7 @@ impl<'r> DirectoryValidator<'r> {
         })
     }
 
-    /// Adds a copy of `content`, which DEST will have. `name` leads to DEST from the directory.
+    /// Adds a copy of `content`, which DEST will have. `name` in the directory leads to DEST.
     pub(crate) fn add(
         &self,
         content: BorrowedFd<'_>,
@@ -325,7 +327,7 @@ impl<'r> DirectoryValidator<'r> {
         Ok(())
     }
 
-    /// Has the program check the directory, as it will be.
+    /// Runs the program on the directory as it will be.
     pub(crate) fn check(mut self) -> Result<(), Failure> {
         let (path, directory) = (self.preview.path.clone(), self.directory);
         let cannot = |verb: &str| cannot(&format!("{verb} the files of"), directory);
@@ -337,7 +339,8 @@ impl<'r> DirectoryValidator<'r> {
 /// Runs the validator. Its output goes to standard error.
 fn run(program: &OsStr, input: Stdio, path: &Path, dest: &Path) -> Result<ExitStatus, Failure> {
     let mut command = Command::new("sh");
-    // A program that begins with a dash is no option of sh, which would run its standard input then: the content.
+    // Without `--`, a program that begins with a dash would be an option of sh, and sh would run
+    // its standard input: the content.
     let words = [
         OsStr::new("-c"),
         OsStr::new("--"),
@@ -356,7 +359,7 @@ fn run(program: &OsStr, input: Stdio, path: &Path, dest: &Path) -> Result<ExitSt
     Ok(program.wait()?)
 }
 
-/// Tells whether a link's target is a name in the link's own directory.
+/// Returns true if a link's target is a name in the link's own directory.
 fn is_name(target: &Path) -> bool {
     let parts = target.components();
     let mut parts = parts.filter(|part| *part != Component::CurDir);
@@ -366,12 +369,13 @@ fn is_name(target: &Path) -> bool {
     )
 }
 
-/// Tells whether a name is what NFS or FUSE gives an open file that was removed.
+/// Returns true if NFS or FUSE gives such names to open files that were unlinked.
 fn is_of_open_file(name: &[u8]) -> bool {
     name.starts_with(b".nfs") || name.starts_with(b".fuse_hidden")
 }
 
-/// Tells whether another user may put a directory of their own in the place of a preview: then the program would read that.
+/// Returns true if another user may replace a preview with a directory of their own, which the
+/// program would then read.
 fn may_be_renamed_by_others(seen: &Metadata) -> bool {
     const STICKY: u32 = 0o1000;
     const WRITABLE_BY_OTHERS: u32 = 0o022;
