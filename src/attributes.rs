@@ -42,9 +42,8 @@ pub(crate) struct Attributes {
 }
 
 /// The attributes that this run would set. They are compared just before the commit, so that a
-/// change by another process during the run is not undone. Without root only some attributes can be
-/// set, and only those are part of the plan: otherwise two users who write in turn would disturb
-/// each other.
+/// change by another process during the run is not undone. Owner and group count only as far as
+/// this process can set them: otherwise two users who write in turn would disturb each other.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Plan {
     uid: u32,
@@ -164,14 +163,14 @@ impl Attributes {
         Ok(match self.keep {
             Keep::None => (none(), destination.snapshot()?),
             Keep::Try | Keep::All => match (destination.open_or_see(seen)?, seen) {
-                // Its mode and its ACL are what that user wants.
+                // The user who planted the file chose its mode and ACL.
                 (Seen::Regular(opened), _) if destination.is_shared_trap(&opened.metadata) => {
                     (none(), Some(opened.metadata))
                 }
                 (Seen::Regular(opened), _) => {
                     (self.of(destination, &opened)?, Some(opened.metadata))
                 }
-                // It was there a moment ago, and others may not be able to read it.
+                // DEST was there a moment ago, and other users may not be able to read it.
                 (Seen::Other(now), Some(seen))
                     if seen.kind == Kind::Regular && !destination.is_shared_trap(&seen) =>
                 {
@@ -266,12 +265,12 @@ impl Attributes {
         Ok(now)
     }
 
-    /// Gives back what [`Self::restrict_mode`] took, unless another process has set the mode since.
+    /// Restores the mode from before [`Self::restrict_mode`], unless another process has set it.
     pub(crate) fn release_mode(&self, file: BorrowedFd<'_>, before: u32) {
         let restricted = before & self.changed(before);
         let is_restricted = |now: Metadata| now.mode == restricted;
         if restricted != before && sys::metadata(file).is_ok_and(is_restricted) {
-            // The error under way is what the user needs to know.
+            // The first error is the one to report.
             let _ = sys::set_mode(file, before);
         }
     }
@@ -365,7 +364,7 @@ fn set_times(file: BorrowedFd<'_>, destination: &Destination, times: Times) -> R
 }
 
 impl Old {
-    /// What the kernel tells without opening the file.
+    /// Returns what stat(2) shows without opening the file.
     fn of(seen: &Metadata) -> Self {
         let Metadata { uid, gid, mode, .. } = *seen;
         Self {

@@ -42,9 +42,9 @@ pub(crate) struct ParentDir {
     pub(crate) directory: Rc<OpenDirectory>,
     pub(crate) metadata: Metadata,
     pub(crate) filesystem: FileSystem,
-    /// By which it was found, for programs that need one; it may have been moved since.
+    /// The path for programs that need one. It may be out of date.
     pub(crate) path: PathBuf,
-    /// The names of the directories that are still to be made, the outermost first.
+    /// The names of the directories that must still be made, the outermost first.
     pub(crate) missing: Vec<OsString>,
 }
 

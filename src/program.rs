@@ -31,7 +31,7 @@ pub(crate) struct Program {
     child: Child,
     /// A pidfd, which becomes readable when the program ends. `None` if the kernel has none.
     end: Option<OwnedFd>,
-    /// A signal came before it was started, or while it was.
+    /// A signal came before the program started, or while it was being started.
     missed_signal: bool,
 }
 
@@ -112,8 +112,8 @@ impl Program {
     }
 
     /// Sends SIGTERM to a program whose output is no longer needed, and waits up to
-    /// [`GRACE_PERIOD`] for it to end. Closes the output after the signal is sent; otherwise a shell
-    /// could go on after a part of it has died of SIGPIPE.
+    /// [`GRACE_PERIOD`] for it to end. Closes the output after the signal is sent; otherwise a
+    /// shell could go on after a part of it has died of SIGPIPE.
     pub(crate) fn give_up(mut self, output: OwnedFd) {
         if self.has_ended() {
             return;
@@ -123,8 +123,8 @@ impl Program {
         self.wait_patiently();
     }
 
-    /// Returns true if the program has ended. Another process may then have its process ID, and must
-    /// not get a signal.
+    /// Returns true if the program has ended. Another process may then have its process ID, and
+    /// must not get a signal.
     fn has_ended(&mut self) -> bool {
         !matches!(self.child.try_wait(), Ok(None))
     }

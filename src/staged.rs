@@ -181,7 +181,7 @@ impl<'d> Staged<'d, Open> {
         let target = regular
             .map(|existing| inplace::open(destination, existing.kind))
             .transpose()?;
-        // Where there is no O_TMPFILE, it has a name for a moment.
+        // Without O_TMPFILE, the spool has a name for a moment.
         signals::guard()?;
         let file = tempfile::tempfile().with_context(cannot_buffer_input)?;
         let method = CommitMethod::InPlace(target);

@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn without_the_list_nobody_gets_more_than_by_it() {
+    fn without_the_acl_no_user_gets_more_than_with_it() {
         let list = acl(&[
             (OWNER, 6),
             (NAMED_USER, 0),

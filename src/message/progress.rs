@@ -183,7 +183,8 @@ impl Drop for Line {
     }
 }
 
-/// Tells whether the terminal takes a line without waiting. It does not after Ctrl-S, and a signal would have to wait, too.
+/// Returns true if the terminal takes a line without waiting. After Ctrl-S it does not, and a
+/// signal would have to wait, too.
 fn takes_output() -> bool {
     let stderr = io::stderr();
     let wanted = [(stderr.as_fd(), sys::Event::Writable)];

@@ -87,7 +87,7 @@ pub(crate) struct Metadata {
     pub(crate) links: u32,
     /// Bytes.
     pub(crate) size: u64,
-    /// Bytes on the disk.
+    /// Bytes allocated on the disk.
     pub(crate) allocated: u64,
     pub(crate) identity: Identity,
     /// The access time, which the kernel may not have updated.
