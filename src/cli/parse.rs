@@ -1,4 +1,4 @@
-//! From words to a request.
+//! From the words of the command line to a request.
 
 use std::ffi::OsString;
 use std::mem;
@@ -15,7 +15,7 @@ use crate::request::{
     Links, Locking, Overwrite, Request, Separator, Source, Sources, Start, Sync, is_stdin,
 };
 
-/// Reads the words of the command line, the program's own name first.
+/// Parses the words of the command line, the program's own name first.
 pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Request, EarlyExit> {
     let Words { before, after } = Words::split(words);
     let args = match fast_path::read(before.get(1..).unwrap_or_default()) {
@@ -33,14 +33,14 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Request
     })
 }
 
-/// Has clap read the words.
+/// Parses the words with clap.
 fn slow(words: &[OsString]) -> Result<Args, clap::Error> {
     let mut table = Args::command();
     let mut matches = table.try_get_matches_from_mut(words)?;
     Args::from_arg_matches_mut(&mut matches)
 }
 
-/// The command line, cut at the first `--`.
+/// The command line, split at the first `--`.
 struct Words {
     before: Vec<OsString>,
     after: Option<Vec<OsString>>,
@@ -160,7 +160,7 @@ fn needs_directory(option: &str) -> String {
     format!("{option} needs --target-directory")
 }
 
-/// Refuses `--preserve-timestamps` for an input that has no times, as far as the words tell.
+/// Refuses `--preserve-timestamps` for an input that has no times, as far as the words show.
 fn check_times(files: &Files, appends: bool) -> Result<(), String> {
     let reason = match files {
         _ if appends => "with --append, only a part of DEST is SOURCE's",
@@ -182,7 +182,7 @@ fn check_times(files: &Files, appends: bool) -> Result<(), String> {
     ))
 }
 
-/// Takes all operands for SOURCEs.
+/// Takes all operands as SOURCEs.
 fn many(
     directory: OsString,
     args: &mut Args,
@@ -250,8 +250,9 @@ fn many(
     })
 }
 
-/// Tells SOURCE, DEST and COMMAND apart. A `--` before any operand only ends the options; after one it starts COMMAND;
-/// after two it is a mistake. `words` are all that stand before the first `--`.
+/// Finds SOURCE, DEST and COMMAND. A `--` before any operand only ends the options. After one
+/// operand it starts COMMAND, and after two it is an error. `words` are all words before the first
+/// `--`.
 fn one(
     before: Vec<OsString>,
     after: Option<Vec<OsString>>,
@@ -279,7 +280,7 @@ fn one(
     checked(source, destination)
 }
 
-/// The output of a shell pipeline, for exactly one operand.
+/// Returns the files for a shell pipeline, whose only operand is DEST.
 fn of_pipeline(
     pipeline: OsString,
     before: Vec<OsString>,
@@ -303,7 +304,7 @@ fn of_pipeline(
     }
 }
 
-/// Refuses a DEST that cannot be one.
+/// Refuses a destination that cannot be DEST.
 fn checked(source: Source, destination: OsString) -> Result<Files, String> {
     if destination.is_empty() {
         return Err("DEST is empty: a file in this directory is './NAME'".to_owned());
@@ -324,7 +325,7 @@ fn command(words: Vec<OsString>) -> Result<Source, String> {
     Ok(Source::Command(Command::Program(words)))
 }
 
-/// Tells whether an operand was meant as the kind of backups: `--backup numbered SOURCE DEST`.
+/// Returns true if an operand was meant as the value of --backup: `--backup numbered SOURCE DEST`.
 fn follows_backup(operand: &OsString, words: &[OsString]) -> bool {
     let pair = words.windows(2).find(|pair| pair[1] == *operand);
     pair.is_some_and(|pair| pair[0] == "--backup") && parse_control(operand).is_ok()
