@@ -1,7 +1,8 @@
 //! Checks of DEST before any input is read, and of the content when it is complete.
 //!
-//! Invariant: a refusal by a guard that the user asked for (`--no-clobber`, empty content) is status 3; what cannot be written
-//! at all is status 1. Each names the way out.
+//! Invariant: if a check that the user asked for refuses the write (`--no-clobber`, empty content),
+//! the exit status is 3. If DEST cannot be written at all, it is 1. Each message names an
+//! alternative, if there is one.
 
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -35,19 +36,19 @@ impl<'r> Rules<'r> {
         }
     }
 
-    /// The new file will belong to the owner of the old one.
+    /// Returns true if the new file will belong to the owner of the old one.
     fn keep_owner(self) -> bool {
         let AttributeOptions { keep, owner, .. } = &self.request.attributes;
         *keep != Keep::None && owner.is_none()
     }
 
-    /// A backup gets its name by a rename or a link.
+    /// Returns true if a backup gets its name by a rename or a link.
     fn back_up(self) -> bool {
         self.request.backups.is_some()
     }
 }
 
-/// Refuses a DEST that cannot be replaced, or that the user does not want to be replaced.
+/// Refuses a DEST that cannot be replaced, or that the user does not allow to be replaced.
 pub(crate) fn destination(
     destination: &Destination,
     existing: Option<Metadata>,
@@ -64,7 +65,7 @@ pub(crate) fn destination(
     let is_trap = destination.is_shared_trap(&metadata);
     let is_in_place = is_in_place(destination, existing.as_ref(), in_place);
     let is_protected = protected_by_sticky_bit(destination, &metadata);
-    // Why not, and what else can be done if DEST may be overwritten.
+    // The reason, and a hint for a DEST that may be overwritten.
     let not_renamed_to = match metadata.kind {
         Kind::Directory if matches!(rules.request.files, Files::Into { .. }) => {
             Some(("it is a directory", ""))
@@ -128,7 +129,7 @@ pub(crate) fn destination(
     if overwrite == Overwrite::Writable && metadata.kind == Kind::Regular {
         let directory = destination.directory().fd.as_fd();
         let error = match sys::may_write(directory, destination.name()) {
-            // NOENT, STALE: it has been removed or replaced since. The commit looks it up again.
+            // ENOENT, ESTALE: DEST has been removed or replaced. The commit looks it up again.
             Ok(()) | Err(Errno::NOENT | Errno::STALE) => return Ok(()),
             Err(errno) => errno,
         };
@@ -143,7 +144,8 @@ pub(crate) fn destination(
     Ok(())
 }
 
-/// Refuses a directory in which nothing can be renamed: what is made there could not even be removed.
+/// Refuses a directory in which nothing can be renamed, and from which no temporary file could be
+/// removed.
 pub(crate) fn directory(
     destination: &Destination,
     existing: Option<Metadata>,
@@ -159,7 +161,7 @@ pub(crate) fn directory(
     Ok(())
 }
 
-/// Tells whether DEST is one that nothing can be renamed to, or that the user wants to be overwritten.
+/// Returns true if DEST must be overwritten in place: it cannot be replaced, or the user wants it.
 pub(crate) fn is_in_place(
     destination: &Destination,
     existing: Option<&Metadata>,
@@ -180,7 +182,7 @@ pub(crate) fn is_in_place(
     }
 }
 
-/// Tells whether --inplace would help where DEST, which is `existing`, cannot be replaced: a hint must be true.
+/// Returns true if --inplace would help for a DEST, which is `existing`, that cannot be replaced.
 pub(crate) fn may_be_overwritten(
     destination: &Destination,
     existing: Option<Metadata>,
@@ -205,8 +207,8 @@ pub(crate) fn may_be_overwritten(
         && (!request.attributes.set_any() || us == 0 || us == existing.uid)
 }
 
-/// Tells whether --force would help where the mode of DEST forbids to write to it: a rename needs the right to write to the
-/// directory only.
+/// Returns true if --force would help for a DEST whose mode denies writing: a rename only needs
+/// write permission on the directory.
 fn may_be_forced(destination: &Destination, existing: &Metadata, rules: Rules<'_>) -> bool {
     let directory = destination.directory().fd.as_fd();
     let is_ours = existing.uid == sys::effective_uid();
@@ -217,11 +219,12 @@ fn may_be_forced(destination: &Destination, existing: &Metadata, rules: Rules<'_
         && (!reads || sys::may_read(directory, destination.name()).is_ok())
 }
 
-/// Tells whether the sticky bit forbids a rename to DEST: it allows that only to the owner of the file or of the directory.
+/// Returns true if the sticky bit forbids a rename to DEST. It allows that only to the owner of the
+/// file and the owner of the directory.
 fn protected_by_sticky_bit(destination: &Destination, existing: &Metadata) -> bool {
     const STICKY: u32 = 0o1000;
     let us = sys::effective_uid();
-    // root mostly may; where it may not, the rename says so.
+    // root usually may; otherwise the rename fails.
     if us == 0 || us == existing.uid {
         return false;
     }
@@ -229,7 +232,7 @@ fn protected_by_sticky_bit(destination: &Destination, existing: &Metadata) -> bo
     directory.mode & STICKY != 0 && us != directory.uid
 }
 
-/// DEST exists, and that is what it must not.
+/// Returns the refusal of a DEST that exists, with `--no-clobber`.
 pub(crate) fn exists(destination: &Destination) -> Failure {
     Failure::Refused(anyhow!(
         "cannot create {}: it exists, and --no-clobber was given",
@@ -237,7 +240,7 @@ pub(crate) fn exists(destination: &Destination) -> Failure {
     ))
 }
 
-/// Refuses content that the user does not want.
+/// Refuses content that the user does not allow.
 pub(crate) fn content(
     destination: &Destination,
     existing: Option<Metadata>,
@@ -261,7 +264,8 @@ fn hex(sum: &Sha256Digest) -> String {
         .fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
-/// Refuses input that is empty or too small. Only the input counts, not what `--append` writes before it.
+/// Refuses input that is empty or too small. Only the input counts, not what `--append` writes
+/// before it.
 fn size(
     destination: &Destination,
     existing: Option<Metadata>,
@@ -303,7 +307,8 @@ fn size(
     }
 }
 
-/// Refuses to lose what another process, which did not wait for the lock, has written to DEST since it was read.
+/// Refuses to overwrite what another process has written to DEST since it was read, without waiting
+/// for the lock.
 pub(crate) fn append_base(
     destination: &Destination,
     read: Option<Metadata>,
@@ -323,8 +328,8 @@ pub(crate) fn append_base(
     .into())
 }
 
-/// Tells whether DEST, which was compared and is `now`, is what it would become: it has the content, and the mode, owner and
-/// group that were asked for, if any were.
+/// Returns true if DEST, which was compared and is `now`, has the new content already, and the
+/// mode, owner and group that the user asked for.
 pub(crate) fn is_equal(
     old: Option<&Opened>,
     now: Option<Metadata>,
@@ -334,11 +339,11 @@ pub(crate) fn is_equal(
     let (Some(old), Some(now)) = (old, now) else {
         return false;
     };
-    // What was compared must still be DEST.
+    // The file that was compared must still be DEST.
     content.same && old.metadata.is_same_content(&now) && !attributes.would_change(&now)
 }
 
-/// Leaves DEST alone, and puts it on the disk as if it were new.
+/// Leaves DEST as it is, and syncs it as if it were new.
 pub(crate) fn leave_equal(
     destination: &Destination,
     old: Option<&Opened>,

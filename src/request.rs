@@ -1,4 +1,5 @@
-//! What the user asked for: plain data, with the policies as enums, so that no module below must know an option's name.
+//! The user's request as plain data. The policies are enums, so no module below needs to know the
+//! name of an option.
 
 use std::ffi::OsString;
 use std::fmt::{self, Display};
@@ -36,8 +37,8 @@ pub(crate) struct Request {
 }
 
 impl Request {
-    /// What to do where DEST is a link. Whatever has DEST's name is in the way of --no-clobber, a link too, wherever it
-    /// points.
+    /// Returns what to do if DEST is a symbolic link. With --no-clobber even a link counts as an
+    /// existing DEST, wherever it points.
     pub(crate) fn links(&self) -> Links {
         match self.overwrite {
             Overwrite::Never => Links::Replace,
@@ -45,7 +46,8 @@ impl Request {
         }
     }
 
-    /// Adds what `--lock 5 f` or `-t d -- cat f` was meant to be to the error of a SOURCE that does not exist.
+    /// Adds a hint to the error of a SOURCE that does not exist, as in `--lock 5 f` or
+    /// `-t d -- cat f`.
     pub(crate) fn with_hint(&self, source: &Source, error: Error) -> Error {
         if error.downcast_ref() != Some(&Errno::NOENT) {
             return error;
@@ -70,12 +72,12 @@ impl Request {
         }
     }
 
-    /// Tells whether the input comes after what DEST holds now.
+    /// Returns true if the input is appended to DEST's current content.
     pub(crate) fn appends(&self) -> bool {
         self.start == Start::Old
     }
 
-    /// Whose exit statuses count.
+    /// Returns whether the run exits with atomwrite's statuses or with COMMAND's.
     pub(crate) fn status_scheme(&self) -> StatusScheme {
         match &self.files {
             Files::One {
@@ -86,37 +88,37 @@ impl Request {
         }
     }
 
-    /// Whether the old content is needed: to begin with, or to compare with.
+    /// Returns true if DEST's content is read, to append to it or to compare with it.
     pub(crate) fn reads_old_content(&self) -> bool {
         self.start == Start::Old || self.if_unchanged != IfUnchanged::Replace
     }
 }
 
-/// Tells whether a text is a number as --lock takes it.
+/// Returns true if a text is a number that --lock accepts.
 pub(crate) fn is_decimal(text: &str) -> bool {
     let may_have = |byte: u8| byte.is_ascii_digit() || byte == b'.';
     text.bytes().all(may_have) && text.parse::<f64>().is_ok()
 }
 
-/// What is to be written, and from what.
+/// The files to write, and their sources.
 #[derive(Debug)]
 pub(crate) enum Files {
     One {
         source: Source,
         destination: PathBuf,
     },
-    /// Each source under its own base name.
+    /// Each source is written under its own base name.
     Into {
         directory: PathBuf,
         sources: Sources,
     },
 }
 
-/// The files that go into a directory.
+/// The files to write into a directory.
 #[derive(Debug)]
 pub(crate) enum Sources {
     Named(Vec<OsString>),
-    /// The same, all behind `--`, where a COMMAND would be.
+    /// The operands after `--`, where a COMMAND would stand.
     BehindDashes(Vec<OsString>),
     Listed {
         /// The file with the names; `None` for standard input.
@@ -125,14 +127,14 @@ pub(crate) enum Sources {
     },
 }
 
-/// What ends a name in a list.
+/// The byte that ends a name in a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Separator {
     Nul,
     Newline,
 }
 
-/// Where the new content comes from.
+/// The source of the new content.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Source {
     Stdin,
@@ -140,12 +142,12 @@ pub(crate) enum Source {
     Command(Command),
 }
 
-/// What is run for its output.
+/// The command whose output is the content.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Command {
     /// A program and its arguments; at least one word.
     Program(Vec<OsString>),
-    /// For a shell whose pipelines fail if any part of them does.
+    /// For a shell whose pipelines fail if any part fails.
     Pipeline(OsString),
 }
 
@@ -158,7 +160,7 @@ impl Display for Command {
     }
 }
 
-/// Tells whether a path is one of standard input.
+/// Returns true if a path stands for standard input.
 pub(crate) fn is_stdin(path: &Path) -> bool {
     ["/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"]
         .iter()
@@ -169,26 +171,26 @@ pub(crate) fn is_stdin(path: &Path) -> bool {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Start {
     Empty,
-    /// What DEST holds now.
+    /// DEST's current content.
     Old,
 }
 
-/// Whether only one run that asks for the lock works on DEST at a time.
+/// Whether the run takes the lock, which only one run at a time can hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Locking {
     None,
-    /// Waits at most this long; `None`: as long as it takes.
+    /// Waits at most this long. `None`: as long as it takes.
     Exclusive(Option<Duration>),
 }
 
-/// What the content must be, or DEST stays as it is.
+/// The checks that the input and the content must pass.
 #[derive(Debug)]
 pub(crate) struct Guards {
     pub(crate) empty: EmptyInput,
     /// Bytes.
     pub(crate) min_size: Option<u64>,
     pub(crate) sum: Option<Sha256Digest>,
-    /// For `sh -c`.
+    /// The command for `sh -c`.
     pub(crate) validator: Option<OsString>,
     /// The same, for all files together.
     pub(crate) directory_validator: Option<OsString>,
@@ -197,20 +199,20 @@ pub(crate) struct Guards {
 /// What to do if DEST has the same content already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum IfUnchanged {
-    /// Replace it all the same; nobody looks.
+    /// Replace it without comparing.
     Replace,
-    /// Leave it alone, and exit with this status.
+    /// Leave it as it is, and exit with this status.
     Skip(u8),
 }
 
-/// What the old file is called afterwards.
+/// How the backup of the old file is named.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Backups {
     pub(crate) naming: Naming,
     pub(crate) suffix: OsString,
 }
 
-/// How GNU's programs name backups.
+/// The kinds of backup names that GNU programs use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Naming {
     /// NAME and the suffix.
@@ -221,7 +223,8 @@ pub(crate) enum Naming {
     Existing,
 }
 
-/// Whether DEST may be overwritten where it is, which is not atomic. The variants' texts are those of the help.
+/// Whether DEST may be overwritten in place, which is not atomic. `--help` shows the variants'
+/// texts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum InPlace {
     /// Not at all: it is an error (the default)
@@ -233,45 +236,46 @@ pub(crate) enum InPlace {
     Always,
 }
 
-/// What may be replaced.
+/// Which existing DEST may be replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Overwrite {
     /// A file that the user may write to.
     Writable,
-    /// A file that the user may not write to, too, where the directory lets him.
+    /// Even a file that the user may not write to, if the directory permits it.
     Any,
-    /// Nothing: DEST must be new.
+    /// None: DEST must be new.
     Never,
 }
 
-/// What to think of input of no bytes.
+/// What to do with empty input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum EmptyInput {
-    /// It is fine, but not where a command may have failed whose status this process does not see.
+    /// Accept it, unless it may come from a failed command whose exit status this process does not
+    /// see.
     RejectStdin,
-    /// It is fine.
+    /// Accept it.
     Allow,
-    /// It is never right.
+    /// Refuse it.
     Refuse,
 }
 
-/// What to do where DEST is a symbolic link.
+/// What to do if DEST is a symbolic link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Links {
-    /// The link stays, and what it points to is replaced.
+    /// Keep the link, and replace its target.
     Follow,
-    /// The link itself is replaced.
+    /// Replace the link itself.
     Replace,
 }
 
-/// Whether missing parent directories of DEST are made.
+/// Whether to make missing parent directories of DEST.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum CreateDirs {
     No,
     Yes,
 }
 
-/// What the new file shall look like.
+/// The attributes of the new file.
 #[derive(Debug)]
 pub(crate) struct AttributeOptions {
     pub(crate) keep: Keep,
@@ -279,12 +283,12 @@ pub(crate) struct AttributeOptions {
     /// A name or a number.
     pub(crate) owner: Option<OsString>,
     pub(crate) group: Option<Group>,
-    /// DEST gets the times that SOURCE had before it was read.
+    /// DEST gets SOURCE's times from before it was read.
     pub(crate) preserve_times: bool,
 }
 
 impl AttributeOptions {
-    /// Tells whether any is to be set that only the owner of a file may set.
+    /// Returns true if the user asked for an attribute that only the owner of a file may set.
     pub(crate) fn set_any(&self) -> bool {
         self.mode.is_some() || self.owner.is_some() || self.group.is_some() || self.preserve_times
     }
@@ -295,11 +299,11 @@ impl AttributeOptions {
 pub(crate) enum Group {
     /// A name or a number.
     Named(OsString),
-    /// The login group of the owner who was asked for.
+    /// The login group of the requested owner.
     OfOwner,
 }
 
-/// Which attributes of an existing DEST the new file keeps. The variants' texts are those of the help.
+/// Which attributes of an existing DEST the new file keeps. `--help` shows the variants' texts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Keep {
     /// Those that can be kept, with a warning about the rest
@@ -311,7 +315,7 @@ pub(crate) enum Keep {
     None,
 }
 
-/// What is on the disk when atomwrite returns. The variants' texts are those of the help.
+/// What survives a power loss after atomwrite returns. `--help` shows the variants' texts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Sync {
     /// No promise; after power loss DEST may be empty, or full of zeros
