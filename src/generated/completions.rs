@@ -1,8 +1,9 @@
-//! The completions, as clap_complete makes them, and better where it knows less than the shell could do. bash's is ours
-//! as a whole: too little of clap_complete's would be left.
+//! The completions: clap_complete's, with improvements where a shell can do more than clap_complete
+//! knows. bash's script is our own, because too little of clap_complete's would remain.
 //!
-//! The rule: files where an operand stands, commands and then their own words after `DEST --`, an option's values where
-//! it has some, and nothing anywhere else. tests/integration/cli/completions.rs asks the shells.
+//! Invariant: the completions offer files for operands, commands and their own completions after
+//! `DEST --`, the values of options that have a fixed set, and nothing else.
+//! tests/integration/cli/completions.rs tests them in the shells.
 
 use clap::builder::PossibleValue;
 use clap::{Arg, Command, ValueHint};
@@ -10,10 +11,10 @@ use clap_complete::{Shell, generate};
 
 use crate::cli;
 
-/// bash's script but for what the table knows, in braces.
+/// bash's script, with placeholders in braces for what comes from the table.
 const BASH: &str = include_str!("atomwrite.bash");
 
-/// Each shell's script, by the file name that the shell expects.
+/// Returns each shell's script, with the file name that the shell expects.
 pub(super) fn all() -> Vec<(&'static str, String)> {
     let table = table();
     let script = |shell: Shell| {
@@ -30,7 +31,7 @@ pub(super) fn all() -> Vec<(&'static str, String)> {
     ]
 }
 
-/// The table, with what people are told in other words.
+/// Returns the table, with changes for the completions.
 fn table() -> Command {
     let controls = [
         ("none", "No backup"),
@@ -40,7 +41,7 @@ fn table() -> Command {
     ];
     cli::command().mut_args(|argument| match argument.get_id().as_str() {
         "operands" => argument.hide(false),
-        // A colon would end it in zsh.
+        // A colon would end the name in zsh.
         "owner" => argument.value_name("USER"),
         "backup" => {
             argument.value_parser(controls.map(|(name, help)| PossibleValue::new(name).help(help)))
@@ -49,9 +50,7 @@ fn table() -> Command {
     })
 }
 
-// ---- What the table says of an option -------------------------------------------------------------------------
-
-/// Its names as they are typed, the short one first.
+/// Returns an option's names as they are typed, the short one first.
 fn names(option: &Arg) -> Vec<String> {
     let short = option.get_short().map(|letter| format!("-{letter}"));
     let long = option.get_long().map(|name| format!("--{name}"));
@@ -64,25 +63,25 @@ fn options(table: &Command) -> impl Iterator<Item = &Arg> {
         .filter(|argument| !argument.is_positional())
 }
 
-/// Those whose value may be the next word.
+/// Returns the options whose value may be the next word.
 fn with_value(table: &Command) -> impl Iterator<Item = &Arg> {
     options(table)
         .filter(|option| option.get_action().takes_values() && !option.is_require_equals_set())
 }
 
-/// Those whose value, if they have one, comes after an equals sign.
+/// Returns the options whose value, if any, comes after an equals sign.
 fn with_optional_value(table: &Command) -> impl Iterator<Item = &str> {
     options(table)
         .filter(|option| option.is_require_equals_set())
         .map(|option| option.get_long().expect("it has a long name"))
 }
 
-/// The letters of those whose value may be the next word, or the rest of this one.
+/// Returns the letters of the options whose value may be the next word, or the rest of this one.
 fn letters(table: &Command) -> String {
     with_value(table).filter_map(Arg::get_short).collect()
 }
 
-/// The long names of those whose value may be the next word.
+/// Returns the long names of the options whose value may be the next word.
 fn long_names(table: &Command) -> Vec<String> {
     let names = with_value(table).filter_map(Arg::get_long);
     names.map(|name| format!("--{name}")).collect()
@@ -92,9 +91,7 @@ fn is_group(option: &Arg) -> bool {
     option.get_id() == "group"
 }
 
-// ---- Scripts --------------------------------------------------------------------------------------------------
-
-/// Puts `new` in place of `old`, which must be there once.
+/// Replaces `old`, which must occur once, with `new`.
 fn replace(script: &mut String, old: &str, new: &str) {
     assert_eq!(
         script.matches(old).count(),
@@ -104,13 +101,13 @@ fn replace(script: &mut String, old: &str, new: &str) {
     *script = script.replace(old, new);
 }
 
-/// Fills in bash's script.
+/// Returns bash's script.
 fn bash(table: &Command) -> String {
     let words: Vec<String> = options(table).flat_map(names).collect();
     let mut values = Vec::new();
     for option in options(table).filter(|option| option.get_action().takes_values()) {
         let offer = match option.get_value_hint() {
-            // As for operands.
+            // Completed like operands.
             ValueHint::FilePath => continue,
             ValueHint::DirPath => "_atomwrite_directories".to_owned(),
             ValueHint::Username => "_atomwrite_owners".to_owned(),
@@ -133,7 +130,7 @@ fn bash(table: &Command) -> String {
     script.replace("{letters}", &letters(table))
 }
 
-/// What bash's compgen is to be asked for; None for a value that nobody can guess.
+/// Returns the arguments of bash's compgen; `None` for a value that cannot be completed.
 fn bash_values(option: &Arg) -> Option<String> {
     let possible = option.get_possible_values();
     let possible: Vec<&str> = possible.iter().map(PossibleValue::get_name).collect();
@@ -145,13 +142,14 @@ fn bash_values(option: &Arg) -> Option<String> {
     }
 }
 
-/// Has zsh offer commands and their words after `DEST --`, groups, also after `USER:`, and values of some options only after an equals sign.
+/// Makes zsh offer commands and their completions after `DEST --`, groups (also after `USER:`), and
+/// values of some options only after an equals sign.
 fn better_zsh(mut script: String, table: &Command) -> String {
     let reader = ZSH
         .replace("{letters}", &letters(table))
         .replace("{long_with_value}", &long_names(table).join("|"));
     replace(&mut script, "_atomwrite() {\n", &reader);
-    // With two colons, no option would be offered any more after the first operand.
+    // With two colons, zsh would offer no option after the first operand.
     replace(&mut script, "'*::operands ", "'*:operands ");
     for option in ["-g+", "--group="] {
         let (before, rest) = script
@@ -165,14 +163,14 @@ fn better_zsh(mut script: String, table: &Command) -> String {
         let start = |end: &str| format!("'--{option}={end}[");
         replace(&mut script, &start(""), &start("-"));
     }
-    // -b has no value at all.
+    // -b has no value.
     let (before, option) = script.split_once("'-b+[").expect("-b is there");
     let (help, value) = option.split_once("]::").expect("clap gives it a value");
     let (_, after) = value.split_once("))'").expect("which is one of some");
     format!("{before}'-b[{help}]'{after}")
 }
 
-/// Begins zsh's function, in which extendedglob is set.
+/// The beginning of zsh's function, in which extendedglob is set.
 const ZSH: &str = r#"_atomwrite_owners() {
     if compset -P '*:'; then
         _groups
@@ -205,7 +203,8 @@ _atomwrite() {
 
 "#;
 
-/// Has fish offer commands and their words after `DEST --`, groups, also after `USER:`, and values of some options only after an equals sign.
+/// Makes fish offer commands and their completions after `DEST --`, groups (also after `USER:`),
+/// and values of some options only after an equals sign.
 fn better_fish(mut script: String, table: &Command) -> String {
     for option in with_optional_value(table) {
         let start = script
@@ -239,7 +238,7 @@ fn better_fish(mut script: String, table: &Command) -> String {
     reader + &script
 }
 
-/// Stands before fish's rules.
+/// Precedes fish's rules.
 const FISH: &str = r#"# Prints COMMAND and its words, which come after DEST and '--'; but not with -t or -c.
 function __atomwrite_command
     set -l words (commandline -opc)
