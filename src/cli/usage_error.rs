@@ -1,7 +1,8 @@
-//! What is wrong with the words, in one line.
+//! Usage errors, in one line each.
 //!
-//! The rule: it says which word, and what would be right. clap knows which word it is; here it gets our form, and hints
-//! for those who bring the habits of other programs: `-o FILE`, a COMMAND without `--` before it, `-verbose`.
+//! A message names the wrong word, and what would be right. clap finds the word; this module
+//! words the message, with hints for habits from other programs: `-o FILE`, a COMMAND without `--`,
+//! `-verbose`.
 
 use std::error::Error as _;
 use std::ffi::OsString;
@@ -12,10 +13,10 @@ use clap::{Arg, ArgMatches, CommandFactory};
 use super::{Args, EarlyExit, summary};
 use crate::message::{Escaped, Quoted};
 
-/// The way out for who means a COMMAND.
+/// The hint for a COMMAND without `--`.
 pub(super) const DASHES: &str = "a COMMAND needs '--' before it";
 
-/// Says in one line what clap says in several. `words` are those that it has read.
+/// Turns clap's error into one line. `words` are those that clap has parsed.
 pub(super) fn early_exit(error: &clap::Error, words: &[OsString]) -> EarlyExit {
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
@@ -29,7 +30,7 @@ pub(super) fn with_help(problem: &str) -> String {
     format!("{problem} (see 'atomwrite --help')")
 }
 
-/// There is no operand at all. `words` are those before any `--`.
+/// Explains that there is no operand. `words` are those before any `--`.
 pub(super) fn no_destination(words: &[OsString]) -> String {
     let taken = match words {
         [_, .., option, value] => option_named(option)
@@ -50,7 +51,7 @@ pub(super) fn no_destination(words: &[OsString]) -> String {
     }
 }
 
-/// The option of the table that such a word names: a long one, or the last letter of short ones.
+/// Returns the option that a word names: a long one, or the last letter of short ones.
 fn option_named(word: &OsString) -> Option<Arg> {
     let word = word.to_str()?;
     let table = Args::command();
@@ -61,7 +62,7 @@ fn option_named(word: &OsString) -> Option<Arg> {
     table.get_arguments().find(is_named).cloned()
 }
 
-/// What clap has rendered; the summary of `-h` in its own form.
+/// Returns the text that clap has rendered, or our own summary for `-h`.
 fn text(rendered: &str) -> String {
     if rendered == Args::command().render_help().to_string() {
         return summary();
@@ -108,7 +109,7 @@ fn explain(error: &clap::Error, words: &[OsString]) -> String {
     }
 }
 
-/// Options that other programs have, and what does the same here.
+/// Options of other programs, and their equivalents here.
 const SYNONYMS: [(&[&str], &str); 16] = [
     (
         &["--mkdir", "--mkdirs", "--make-dirs", "--parents"],
@@ -167,7 +168,7 @@ const SYNONYMS: [(&[&str], &str); 16] = [
     (&["--silent"], "-q leaves out warnings"),
 ];
 
-/// An option that there is not, with what may have been meant.
+/// Explains an unknown option, with what may have been meant.
 fn unknown(argument: &str, words: &[OsString]) -> String {
     let (before, word, after) = around_offending_word(words);
     let word = word.to_string_lossy();
@@ -215,7 +216,7 @@ fn unknown(argument: &str, words: &[OsString]) -> String {
     line + &did_you_mean(&meant)
 }
 
-/// The long options that differ from a word in one letter, or in the order of two.
+/// Returns the long options that differ from a word in one letter, or in the order of two.
 fn spelled_alike(word: &str) -> Vec<String> {
     let table = Args::command();
     let names = table.get_arguments().filter_map(Arg::get_long);
@@ -237,7 +238,7 @@ fn differ_little(one: &[u8], other: &[u8]) -> bool {
     }
 }
 
-/// The word with the option that there is not, and those before and after it.
+/// Returns the word with the unknown option, and the words before and after it.
 fn around_offending_word(words: &[OsString]) -> (&[OsString], OsString, &[OsString]) {
     let ends: Vec<usize> = (0..words.len()).collect();
     let is_known = |&end: &usize| {
@@ -251,7 +252,7 @@ fn around_offending_word(words: &[OsString]) -> (&[OsString], OsString, &[OsStri
     (before, word.cloned().unwrap_or_default(), after)
 }
 
-/// How many operands are among these words, if one may be DEST.
+/// Returns the number of operands among these words, if one may be DEST.
 fn operands(words: &[OsString]) -> usize {
     let operands = read(words).ok().and_then(|matches| {
         let operands = matches.get_many::<OsString>("operands")?;
@@ -277,7 +278,7 @@ fn did_you_mean(meant: &[String]) -> String {
     }
 }
 
-/// One of these, as it is said.
+/// Joins alternatives with commas and "or".
 fn choice(values: &[String]) -> String {
     match values {
         [one] => one.clone(),

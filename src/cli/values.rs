@@ -1,4 +1,4 @@
-//! What may stand behind an option.
+//! The values of options.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -11,9 +11,9 @@ use crate::message::Quoted;
 use crate::mode::ModeChange;
 use crate::request::{Backups, Group, Naming, Sha256Digest, Sync, is_decimal};
 
-/// The variable that says how durable, where no option does.
+/// The environment variable for the default of --sync.
 const SYNC_VARIABLE: &str = "ATOMWRITE_SYNC";
-/// GNU's, for the kind of backups and for how simple ones end.
+/// GNU's environment variables for the kind of backups and the suffix of simple ones.
 const CONTROL_VARIABLE: &str = "VERSION_CONTROL";
 const SUFFIX_VARIABLE: &str = "SIMPLE_BACKUP_SUFFIX";
 const DEFAULT_SUFFIX: &str = "~";
@@ -54,7 +54,7 @@ pub(super) struct Owner {
     pub(super) group: Option<Group>,
 }
 
-/// Reads USER, USER:GROUP, USER: or :GROUP. A dot is a part of a name.
+/// Parses USER, USER:GROUP, USER: or :GROUP. A dot is part of a name.
 pub(super) fn parse_owner(value: impl AsRef<OsStr>) -> Result<Owner, &'static str> {
     let name = |bytes: &[u8]| OsStr::from_bytes(bytes).to_owned();
     let bytes = value.as_ref().as_bytes();
@@ -83,10 +83,10 @@ pub(super) fn parse_group(name: OsString) -> Result<OsString, &'static str> {
     }
 }
 
-/// Which backups to make, where backups are asked for.
+/// The value of `--backup`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Control {
-    /// What the environment says.
+    /// From the environment.
     Default,
     None,
     Named(Naming),
@@ -108,7 +108,7 @@ pub(super) fn parse_control(word: impl AsRef<OsStr>) -> Result<Control, &'static
 
 pub(super) fn parse_suffix(suffix: OsString) -> Result<OsString, &'static str> {
     match suffix.as_bytes() {
-        // As in GNU's programs.
+        // As in GNU programs.
         b"" => Ok(DEFAULT_SUFFIX.into()),
         bytes if bytes.contains(&b'/') => {
             Err("it has a slash, and a backup stays in DEST's directory")
@@ -117,7 +117,7 @@ pub(super) fn parse_suffix(suffix: OsString) -> Result<OsString, &'static str> {
     }
 }
 
-/// The backups to make; `suffix` asks for them by itself.
+/// Returns the backups to make. A suffix implies a backup.
 pub(super) fn backups(
     control: Option<Control>,
     suffix: Option<OsString>,
@@ -141,7 +141,7 @@ pub(super) fn backups(
         }
     };
     let of_environment = || {
-        // One that cannot be is as none, as in GNU's programs.
+        // An invalid suffix is ignored, as in GNU programs.
         env::var_os(SUFFIX_VARIABLE).and_then(|suffix| parse_suffix(suffix).ok())
     };
     let suffix = suffix
@@ -150,7 +150,7 @@ pub(super) fn backups(
     Ok(Some(Backups { naming, suffix }))
 }
 
-/// Reads seconds as flock(1) does: a decimal fraction is allowed.
+/// Parses seconds as flock(1) does, with an optional decimal fraction.
 pub(super) fn parse_timeout(seconds: impl AsRef<OsStr>) -> Result<Duration, &'static str> {
     let text = seconds.as_ref().to_str().unwrap_or_default();
     let seconds = text.parse().ok().filter(|_| is_decimal(text));
@@ -160,7 +160,7 @@ pub(super) fn parse_timeout(seconds: impl AsRef<OsStr>) -> Result<Duration, &'st
     }
 }
 
-/// Reads a number of bytes as dd(1) does: K and KiB are 1024, KB is 1000.
+/// Parses a number of bytes as dd(1) does: K and KiB are 1024, KB is 1000.
 pub(super) fn parse_size(text: impl AsRef<OsStr>) -> Result<u64, &'static str> {
     let text = text.as_ref().to_str().unwrap_or_default();
     let (digits, unit) = text.split_at(text.bytes().take_while(u8::is_ascii_digit).count());

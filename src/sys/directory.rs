@@ -320,7 +320,8 @@ pub(crate) fn may_write(directory: BorrowedFd<'_>, name: &Path) -> Result<()> {
     may(directory, name, Access::WRITE_OK)
 }
 
-/// Checks whether this process may read a file, as [`may_write`] does. Errors: EACCES if it may not.
+/// Checks whether this process may read a file, as [`may_write`] does. Errors: EACCES if it may
+/// not.
 pub(crate) fn may_read(directory: BorrowedFd<'_>, name: &Path) -> Result<()> {
     may(directory, name, Access::READ_OK)
 }
