@@ -274,7 +274,7 @@ pub(crate) fn stdin_method(metadata: &Metadata) -> (Option<OwnedFd>, ReadMethod)
         }
         // Opening another device again can have side effects.
         Kind::CharacterDevice => (None, ReadMethod::WaitAndRead),
-        // Files that the kernel makes up have no size, and some wait for what comes, like /proc/kmsg.
+        // Files that the kernel generates have no size, and reading some of them waits (/proc/kmsg).
         Kind::Regular if metadata.size == 0 => (None, ReadMethod::WaitAndRead),
         _ => (None, ReadMethod::Read),
     }
