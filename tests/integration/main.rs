@@ -21,6 +21,7 @@ mod harness {
     mod sandbox;
     mod stepped;
     mod strace;
+    mod table;
     mod terminal;
     mod witness;
 
@@ -32,6 +33,7 @@ mod harness {
     pub(crate) use sandbox::*;
     pub(crate) use stepped::*;
     pub(crate) use strace::*;
+    pub(crate) use table::*;
     pub(crate) use terminal::*;
     pub(crate) use witness::*;
 }

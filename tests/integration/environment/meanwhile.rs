@@ -14,124 +14,112 @@ use std::path::Path;
 use rustix::process::{Signal, kill_process};
 
 use crate::harness::{
-    Call, Running, Sandbox, Strace, derived_name, needs_tool, program_of, wait_until,
+    Done, Running, Sandbox, Stepped, Strace, check_message, each, needs_tool, program_of, rows,
+    wait_until,
 };
 
-#[test]
-fn a_directory_that_vanishes_meanwhile_is_one_clear_line() {
-    for existing in [false, true] {
-        let sandbox = Sandbox::new();
-        sandbox.mkdir("sub");
-        if existing {
-            sandbox.write("sub/out", "old");
-        }
-        let mut running = sandbox.atomwrite(["sub/out"]).stdin_held().start();
-        running.feed("new");
-        fs::remove_dir_all(sandbox.path("sub")).unwrap();
-        let done = running.wait();
-        assert_eq!(done.code(), Some(1), "{done:?}");
-        assert_eq!(done.stderr.lines().count(), 1, "{done:?}");
-        crate::harness::check_message(done.stderr.trim_end());
-        assert!(done.stderr.contains("'sub/out'"), "{done:?}");
-        assert!(sandbox.names().is_empty());
-    }
-}
+/// What is there; the command line; what another process does while the run waits for more than `new`; the exit status, and
+/// a part of the message; what is there afterwards.
+const CHANGES: &str = "
+# A directory that vanishes is an error. One that is renamed is followed, and not what takes its place.
+mkdir s | s/out | rmdir s | 1 | 's/out' |
+mkdir s; printf old >s/out | s/out | rm -r s | 1 | 's/out' |
+mkdir s | s/out | mv s moved; mkdir evil; ln -s evil s | 0 | | evil/ moved/ moved/out=new s->evil
+mkdir s; printf old >s/out | s/out | mv s moved; mkdir evil; ln -s evil s | 0 | | evil/ moved/ moved/out=new s->evil
+mkdir s | s/out | mv s moved; mkdir s | 0 | | moved/ moved/out=new s/
+# A link that is exchanged is not followed again, and a DEST that becomes a link is left alone.
+printf old >out; printf theirs >victim; ln -s out link | link | ln -sf victim link | 0 | | link->victim out=new victim=theirs
+printf old >out; printf theirs >victim | out | ln -sf victim out | 1 | cannot replace 'out': it has become a symbolic link; another process has replaced 'out' | out->victim victim=theirs
+# A DEST that becomes a directory or a FIFO is left alone, one that comes is replaced, and one that goes is made anew.
+| out | mkdir out | 1 | 'out': it is a directory | out/
+printf old >out | out | rm out; mkfifo out | 1 | it is a FIFO | out?
+printf old >out | --lock -q out | rm out; mkfifo out | 1 | it is a FIFO | out?
+| out | printf theirs >out | 0 | | out=new
+printf old >out | out | rm out | 0 | | out=new
+# What -C has compared must still be DEST: written to, appended to, exchanged, removed.
+printf new >out | -C out | printf nem >out | 0 | | out=new
+printf new >out | -C out | printf er >>out | 0 | | out=new
+printf new >out | -C out | printf other >other; mv other out | 0 | | out=new
+printf new >out | -C out | rm out | 0 | | out=new
+printf old >out | -C out | printf new >out | 0 | | out=new
+# A link that is planted for a missing parent is not followed; a directory is used.
+mkdir evil | -D a/b/out | ln -s evil a | 1 | 'a/b/out' | a->evil evil/
+| -D a/b/out | ln -s nowhere a | 1 | 'a/b/out' | a->nowhere
+| -D a/b/out | mkdir a; printf theirs >a/other | 0 | | a/ a/b/ a/b/out=new a/other=theirs
+";
 
 #[test]
-fn a_directory_that_is_renamed_meanwhile_is_followed() {
-    for existing in [false, true] {
-        let sandbox = Sandbox::new();
-        sandbox.mkdir("sub");
-        if existing {
-            sandbox.write("sub/out", "old");
-        }
-        let mut running = sandbox.atomwrite(["sub/out"]).stdin_held().start();
-        running.feed("new");
-        // Another one takes its place, which is not the one that was meant.
-        fs::rename(sandbox.path("sub"), sandbox.path("moved")).unwrap();
-        sandbox.mkdir("evil");
-        sandbox.symlink("evil", "sub");
-        let done = running.wait();
-        assert_eq!(done.code(), Some(0), "{done:?}");
-        assert_eq!(sandbox.text("moved/out"), "new");
-        assert_eq!(sandbox.names(), ["evil", "moved", "moved/out", "sub"]);
-    }
-}
-
-#[test]
-fn a_link_that_is_exchanged_meanwhile_is_not_walked_again() {
-    let sandbox = Sandbox::new();
-    sandbox.write("out", "old");
-    sandbox.write("victim", "theirs");
-    let link = sandbox.symlink("out", "link");
-    let mut running = sandbox.atomwrite(["link"]).stdin_held().start();
-    running.feed("new");
-    fs::remove_file(link).unwrap();
-    sandbox.symlink("victim", "link");
-    let done = running.wait();
-    assert_eq!(done.code(), Some(0), "{done:?}");
-    assert_eq!(sandbox.text("out"), "new");
-    assert_eq!(sandbox.text("victim"), "theirs");
-    assert_eq!(sandbox.names(), ["link", "out", "victim"]);
-}
-
-#[test]
-fn a_destination_that_becomes_a_link_during_the_run_is_left_alone() {
-    let sandbox = Sandbox::new();
-    sandbox.write("victim", "theirs");
-    let out = sandbox.write("out", "old");
-    let mut running = sandbox.atomwrite(["out"]).stdin_held().start();
-    running.feed("new");
-    fs::remove_file(out).unwrap();
-    sandbox.symlink("victim", "out");
-    let done = running.wait();
-    assert_eq!(done.code(), Some(1), "{done:?}");
-    assert_eq!(
-        done.stderr,
-        "atomwrite: cannot replace 'out': it has become a symbolic link; another process has \
-         replaced 'out'\n"
+fn what_another_process_changes_concurrently_is_seen_and_not_followed() {
+    each(
+        rows(CHANGES),
+        |[set_up, line, change, status, part, left]| {
+            let sandbox = Sandbox::new();
+            sandbox.sh(set_up);
+            let run = sandbox.run(line);
+            let done = run.while_it_reads("new", || sandbox.sh(change));
+            assert_eq!(done.code(), status.parse().ok(), "{done:?}");
+            assert_eq!(done.stderr.is_empty(), part.is_empty(), "{done:?}");
+            assert!(done.stderr.contains(part), "{done:?}");
+            done.stderr.lines().for_each(check_message);
+            assert!(done.stderr.lines().count() < 2, "{done:?}");
+            assert_eq!(sandbox.listing(), left);
+        },
     );
-    assert_eq!(sandbox.text("victim"), "theirs");
-    assert_eq!(
-        fs::read_link(sandbox.path("out")).unwrap(),
-        Path::new("victim")
-    );
-    assert_eq!(sandbox.names(), ["out", "victim"]);
 }
 
 #[test]
-fn a_destination_that_becomes_a_directory_meanwhile_is_left_alone() {
-    let sandbox = Sandbox::new();
-    let mut running = sandbox.atomwrite(["out"]).stdin_held().start();
-    running.feed("new");
-    sandbox.mkdir("out");
-    let done = running.wait();
-    assert_eq!(done.code(), Some(1), "{done:?}");
-    assert_eq!(done.stderr.lines().count(), 1, "{done:?}");
-    assert_eq!(sandbox.names(), ["out"]);
-    assert!(sandbox.stat("out").is_dir());
+fn the_mode_is_that_of_the_dest_that_is_there_at_the_end() {
+    let changes = [
+        (Some(0o644), "chmod 600 out", 0o600),
+        (Some(0o600), "chmod 666 out", 0o666),
+        (Some(0o755), "chmod 400 out", 0o400),
+        (None, "umask 077; echo theirs >out", 0o600),
+        // A file that is gone may have been private.
+        (Some(0o600), "rm out", 0o600),
+        (Some(0o640), "rm out", 0o600),
+    ];
+    each(changes, |(before, change, after)| {
+        let sandbox = Sandbox::new();
+        if let Some(mode) = before {
+            sandbox.write_with_mode("out", "old", mode);
+        }
+        let run = sandbox.run("-f out");
+        let done = run.while_it_reads("new", || sandbox.sh(change));
+        assert_eq!((done.code(), &*done.stderr), (Some(0), ""));
+        assert_eq!(
+            (&*sandbox.listing(), sandbox.mode("out")),
+            ("out=new", after)
+        );
+    });
+}
+
+#[test]
+fn empty_stdin_does_not_replace_a_dest_that_has_got_content() {
+    for empty_before in [false, true] {
+        let sandbox = Sandbox::new();
+        if empty_before {
+            sandbox.write("out", "");
+        }
+        let running = sandbox.run("out").stdin_held().start();
+        wait_until_staged(&running);
+        sandbox.write("out", "theirs");
+        let done = running.wait();
+        assert_eq!(done.code(), Some(3), "{done:?}");
+        assert!(done.stderr.contains("--allow-empty"), "{done:?}");
+        assert_eq!(sandbox.listing(), "out=theirs");
+    }
 }
 
 #[test]
 fn a_named_file_that_is_taken_away_meanwhile_is_an_error() {
     needs_tool!("strace");
-    let sandbox = Sandbox::new();
-    sandbox.write("out", "old");
+    let sandbox = Sandbox::with("out", "old");
     let strace = Strace::new().inject("linkat:error=EOPNOTSUPP");
-    let mut running = sandbox
-        .atomwrite(["out"])
-        .stdin_held()
-        .through(strace.command())
-        .start();
-    running.feed("new");
-    let names = sandbox.names();
-    assert_eq!(names.len(), 2, "{names:?}");
-    fs::remove_file(sandbox.path(&names[0])).unwrap();
-    let done = running.wait();
+    let run = sandbox.run("out").under(&strace);
+    let done = run.while_it_reads("new", || sandbox.sh("rm .atomwrite.*"));
     assert_eq!(done.code(), Some(1), "{done:?}");
     assert!(done.stderr.contains("; 'out' is unchanged"), "{done:?}");
-    assert_eq!(sandbox.text("out"), "old");
-    assert_eq!(sandbox.names(), ["out"]);
+    assert_eq!(sandbox.listing(), "out=old");
 }
 
 /// Stops a run with `--sync=file` when its new file is on the disk, and before it makes a backup.
@@ -144,24 +132,24 @@ struct Halted {
 }
 
 impl Halted {
-    fn at(sandbox: &Sandbox, arguments: &[&str], injections: &[&str]) -> Self {
-        let strace = injections
-            .iter()
-            .fold(Strace::new(), |strace, injection| strace.inject(injection));
-        Self::below(sandbox, arguments, strace)
+    fn at(sandbox: &Sandbox, line: &str, injection: &str) -> Self {
+        Self::below(sandbox, line, Strace::new().inject(injection))
     }
 
-    fn below(sandbox: &Sandbox, arguments: &[&str], strace: Strace) -> Self {
-        let running = sandbox
-            .atomwrite(arguments.to_vec())
-            .stdin("of the one that halted")
-            .through(strace.command())
-            .start();
+    fn below(sandbox: &Sandbox, line: &str, strace: Strace) -> Self {
+        let run = sandbox.run(line).stdin("of the one that halted");
+        let running = run.under(&strace).start();
         wait_until("it has halted", || strace.has_stopped());
         Self { running, strace }
     }
 
-    /// Lets it go on, which must end well.
+    /// Lets it go on to its end.
+    fn ends(self) -> Done {
+        kill_process(program_of(&self.running), Signal::CONT).unwrap();
+        self.running.wait()
+    }
+
+    /// The same, and the end must be a good one.
     #[track_caller]
     fn goes_on(self) {
         kill_process(program_of(&self.running), Signal::CONT).unwrap();
@@ -192,47 +180,69 @@ fn append(path: &Path, bytes: &[u8]) {
 #[test]
 fn a_source_that_grows_while_it_is_copied_gets_no_zeros() {
     needs_tool!("strace");
-    let begin = vec![b'x'; 10_000];
     let more = vec![b'y'; 10_000];
-    let trace = {
-        let sandbox = Sandbox::new();
-        sandbox.write("in", &begin);
-        let strace = Strace::new();
-        sandbox
-            .atomwrite(["in", "out"])
-            .through(strace.command())
-            .succeeds();
-        strace.trace()
-    };
-    let on_source = |call: &&Call| {
-        let names = ["lseek", "copy_file_range", "statx", "ioctl", "read"];
-        names.contains(&call.name.as_str()) && call.args.contains("/in>")
-    };
-    let calls: Vec<_> = trace.own().iter().filter(on_source).collect();
-    assert!(calls.len() >= 4, "{trace}");
-    for call in calls {
-        for hole in [false, true] {
+    for hole in [false, true] {
+        // After each of its calls on SOURCE, until it makes no more.
+        for earlier in 0.. {
             let sandbox = Sandbox::new();
-            let path = sandbox.write("in", &begin);
-            let mut begin = begin.clone();
+            let path = sandbox.write("in", vec![b'x'; 10_000]);
             if hole {
-                begin.resize(100_000, 0);
                 let file = File::options().write(true).open(&path).unwrap();
                 file.set_len(100_000).unwrap();
             }
-            let stop = format!("{}:signal=SIGSTOP:when={}", call.name, call.nth);
-            let halted = Halted::at(&sandbox, &["in", "out"], &[&stop]);
+            let begin = sandbox.read("in");
+            let calls = "lseek,statx,read";
+            let mut stepped = Stepped::start(sandbox.run("in out"), calls, "in");
+            let mut has_stopped = stepped.has_stopped();
+            for _ in 0..earlier {
+                if has_stopped {
+                    stepped.go_on();
+                    has_stopped = stepped.has_stopped();
+                }
+            }
+            if !has_stopped {
+                assert!(earlier >= 4, "it has stopped {earlier} times only");
+                break;
+            }
             append(&path, &more);
-            halted.goes_on();
+            let done = stepped.finish();
+            assert_eq!((done.code(), &*done.stderr), (Some(0), ""));
             let content = sandbox.read("out");
             let all = [&begin[..], &more[..]].concat();
             assert!(
                 content == begin || content == all,
-                "{} bytes after {stop}",
+                "{} bytes when it grew after {earlier} calls",
                 content.len()
             );
         }
     }
+}
+
+#[test]
+fn a_source_that_grows_when_it_was_copied_gets_no_zeros() {
+    needs_tool!("strace");
+    let sandbox = Sandbox::new();
+    let path = sandbox.write("in", vec![b'x'; 10_000]);
+    // A stop would make the kernel begin this call again.
+    let strace = Strace::new().inject("copy_file_range:delay_exit=300000");
+    let run = sandbox.run("in out").under(&strace);
+    let running = run.start();
+    wait_until("it is copied", || {
+        let id = program_of(&running).as_raw_nonzero();
+        let descriptors = fs::read_dir(format!("/proc/{id}/fd")).unwrap();
+        let mut sizes = descriptors.filter_map(|entry| {
+            Some((
+                fs::read_link(entry.as_ref().ok()?.path()).ok()?,
+                fs::metadata(entry.ok()?.path()).ok()?,
+            ))
+        });
+        sizes.any(|(path, stat)| path.to_string_lossy().ends_with(" (deleted)") && stat.len() > 0)
+    });
+    append(&path, b"more");
+    let done = running.wait();
+    assert_eq!((done.code(), &*done.stderr), (Some(0), ""));
+    let content = sandbox.text("out");
+    assert!(content == "x".repeat(10_000) || content == sandbox.text("in"));
 }
 
 #[test]
@@ -241,226 +251,82 @@ fn a_source_that_shrinks_while_it_is_copied_leaves_no_tail_of_zeros() {
     let sandbox = Sandbox::new();
     let path = sandbox.write("in", vec![b'x'; 100_000]);
     // It knows the size by then.
-    let halted = Halted::at(&sandbox, &["in", "out"], &["ioctl:signal=SIGSTOP:when=1"]);
+    let halted = Halted::at(&sandbox, "in out", "ioctl:signal=SIGSTOP");
     let file = File::options().write(true).open(&path).unwrap();
     file.set_len(50_000).unwrap();
     halted.goes_on();
     assert!(sandbox.read("out") == vec![b'x'; 50_000]);
 }
 
-// ---- DEST ------------------------------------------------------------------------------------------------------
-
-#[test]
-fn empty_stdin_does_not_replace_a_dest_that_has_got_content() {
-    for empty_before in [false, true] {
-        let sandbox = Sandbox::new();
-        if empty_before {
-            sandbox.write("out", "");
-        }
-        let running = sandbox.atomwrite(["out"]).stdin_held().start();
-        wait_until_staged(&running);
-        sandbox.write("out", "by another");
-        let done = running.wait();
-        assert_eq!(done.code(), Some(3), "{done:?}");
-        assert!(done.stderr.contains("--allow-empty"), "{done:?}");
-        assert_eq!(sandbox.text("out"), "by another");
-        assert_eq!(sandbox.names(), ["out"]);
-    }
-}
-
-#[test]
-fn a_mode_that_dest_gets_meanwhile_is_kept() {
-    for (before, meanwhile) in [(0o644, 0o600), (0o600, 0o666), (0o755, 0o400)] {
-        let sandbox = Sandbox::new();
-        sandbox.write_with_mode("out", "old", before);
-        let mut running = sandbox.atomwrite(["-f", "out"]).stdin_held().start();
-        running.feed("new");
-        sandbox.chmod("out", meanwhile);
-        let done = running.wait();
-        assert_eq!((done.code(), done.stderr.as_str()), (Some(0), ""));
-        assert_eq!(sandbox.mode("out"), meanwhile);
-        assert_eq!(sandbox.text("out"), "new");
-    }
-}
-
-#[test]
-fn a_dest_that_comes_meanwhile_keeps_its_mode() {
-    let sandbox = Sandbox::new();
-    let mut running = sandbox.atomwrite(["out"]).stdin_held().start();
-    running.feed("new");
-    sandbox.write_with_mode("out", "by another", 0o600);
-    let done = running.wait();
-    assert_eq!((done.code(), done.stderr.as_str()), (Some(0), ""));
-    assert_eq!(sandbox.text("out"), "new");
-    assert_eq!(sandbox.mode("out"), 0o600);
-}
-
-#[test]
-fn a_private_dest_that_is_removed_during_the_run_stays_private() {
-    let sandbox = Sandbox::new();
-    sandbox.write_with_mode("out", "old", 0o600);
-    let mut running = sandbox.atomwrite(["out"]).stdin_held().start();
-    running.feed("new");
-    fs::remove_file(sandbox.path("out")).unwrap();
-    let done = running.wait();
-    assert_eq!((done.code(), done.stderr.as_str()), (Some(0), ""));
-    assert_eq!(sandbox.text("out"), "new");
-    assert_eq!(sandbox.mode("out"), 0o600);
-}
-
-// ---- Directories that are made ---------------------------------------------------------------------------------
-
-#[test]
-fn a_link_that_is_planted_for_a_missing_parent_is_not_followed() {
-    for target in ["elsewhere", "nowhere"] {
-        let sandbox = Sandbox::new();
-        sandbox.mkdir("elsewhere");
-        let mut running = sandbox.atomwrite(["-D", "a/b/out"]).stdin_held().start();
-        running.feed("new");
-        sandbox.symlink(target, "a");
-        let done = running.wait();
-        assert_eq!(done.code(), Some(1), "{done:?}");
-        assert!(done.stderr.contains("'a/b/out'"), "{done:?}");
-        assert_eq!(sandbox.names(), ["a", "elsewhere"]);
-    }
-}
-
-#[test]
-fn a_parent_that_another_makes_meanwhile_is_used() {
-    let sandbox = Sandbox::new();
-    let mut running = sandbox.atomwrite(["-D", "a/b/out"]).stdin_held().start();
-    running.feed("new");
-    sandbox.mkdir("a");
-    sandbox.write("a/other", "");
-    let done = running.wait();
-    assert_eq!(done.code(), Some(0), "{done:?}");
-    assert_eq!(sandbox.names(), ["a", "a/b", "a/b/out", "a/other"]);
-}
-
 // ---- Others of the same kind -----------------------------------------------------------------------------------
-
-/// A run with these options that stands still at its last rename, which then fails.
-fn halted_at_a_rename_that_fails(sandbox: &Sandbox, control: &str) -> Halted {
-    let renames = "rename,renameat,renameat2:error=EIO:signal=SIGSTOP";
-    let strace = Strace::new().inject(renames).at("out");
-    Halted::below(sandbox, &[control, "out"], strace)
-}
 
 #[test]
 fn a_run_that_fails_at_its_rename_removes_no_backup_of_another_run() {
     needs_tool!("strace");
-    for (control, older, backups) in [
-        ("--backup=simple", None, &["out~"][..]),
-        ("--backup=simple", Some("out~"), &["out~"]),
-        ("--backup=numbered", None, &["out.~2~"]),
+    let cases = [
+        ("simple", "", "out=theirs out~=old"),
+        ("simple", "out~", "out=theirs out~=old"),
+        ("numbered", "", "out=theirs out.~1~=old out.~2~=old"),
         (
-            "--backup=numbered",
-            Some("out.~1~"),
-            &["out.~1~", "out.~3~"],
+            "numbered",
+            "out.~1~",
+            "out=theirs out.~1~=older out.~2~=old out.~3~=old",
         ),
-    ] {
-        let sandbox = Sandbox::new();
-        sandbox.write("out", "old");
-        if let Some(older) = older {
+    ];
+    each(cases, |(control, older, left)| {
+        let sandbox = Sandbox::with("out", "old");
+        if !older.is_empty() {
             sandbox.write(older, "older");
         }
-        let halted = halted_at_a_rename_that_fails(&sandbox, control);
-        let another = sandbox.atomwrite([control, "out"]).stdin("of another");
-        assert_eq!(another.output().code(), Some(0));
-        kill_process(program_of(&halted.running), Signal::CONT).unwrap();
-        let done = halted.running.wait();
+        let renames = "rename,renameat,renameat2:error=EIO:signal=SIGSTOP";
+        let strace = Strace::new().inject(renames).at("out");
+        let line = format!("--backup={control} out");
+        let halted = Halted::below(&sandbox, &line, strace);
+        let another = sandbox.run(&line).stdin("theirs").output();
+        assert_eq!(another.code(), Some(0), "{another:?}");
+        let done = halted.ends();
         assert_eq!(done.code(), Some(1), "{done:?}");
-        assert_eq!(sandbox.text("out"), "of another");
-        assert_eq!(
-            sandbox.text(backups[backups.len() - 1]),
-            "old",
-            "{control} {older:?}"
-        );
-        let names = sandbox.names();
-        for name in &names {
-            assert!(!name.to_string_lossy().starts_with('.'), "{names:?}");
-        }
-        for backup in backups {
-            assert!(names.iter().any(|name| name == backup), "{names:?}");
-        }
-    }
+        assert_eq!(sandbox.listing(), left);
+    });
 }
 
 #[test]
 fn a_directory_that_gets_the_name_of_dest_or_of_its_backup_is_left_alone() {
     needs_tool!("strace");
     for name in ["out", "out~"] {
-        let sandbox = Sandbox::new();
-        sandbox.write("out", "old");
-        let halted = Halted::at(&sandbox, &["--sync=file", "-b", "out"], &[AT_SYNC]);
-        if name == "out" {
-            fs::remove_file(sandbox.path("out")).unwrap();
-        }
-        sandbox.mkdir(name);
-        sandbox.write(Path::new(name).join("precious"), "theirs");
-        let before = sandbox.names();
-        kill_process(program_of(&halted.running), Signal::CONT).unwrap();
-        let done = halted.running.wait();
+        let sandbox = Sandbox::with("out", "old");
+        let halted = Halted::at(&sandbox, "--sync=file -b out", AT_SYNC);
+        sandbox.sh(&format!(
+            "test {name} = out~ || rm out; mkdir {name}; echo >{name}/precious"
+        ));
+        let before = sandbox.listing();
+        let done = halted.ends();
         assert_eq!(done.code(), Some(1), "{done:?}");
         assert!(done.stderr.contains("directory"), "{done:?}");
-        assert_eq!(sandbox.names(), before);
-        assert_eq!(sandbox.text(Path::new(name).join("precious")), "theirs");
+        assert_eq!(sandbox.listing(), before);
     }
 }
 
 #[test]
 fn a_numbered_backup_takes_no_number_that_was_taken_concurrently() {
     needs_tool!("strace");
-    let sandbox = Sandbox::new();
-    sandbox.write("out", "old");
-    let words = ["--sync=file", "--backup=numbered", "out"];
-    let halted = Halted::at(&sandbox, &words, &[AT_SYNC]);
+    let sandbox = Sandbox::with("out", "old");
+    let halted = Halted::at(&sandbox, "--sync=file --backup=numbered out", AT_SYNC);
     sandbox.write("out.~1~", "theirs");
     halted.goes_on();
-    assert_eq!(sandbox.names(), ["out", "out.~1~", "out.~2~"]);
-    let contents = ["out.~1~", "out.~2~", "out"].map(|name| sandbox.text(name));
-    assert_eq!(contents, ["theirs", "old", "of the one that halted"]);
+    assert_eq!(
+        sandbox.listing(),
+        "out=of the one that halted out.~1~=theirs out.~2~=old"
+    );
 }
 
 #[test]
 fn what_another_run_has_written_and_backed_up_becomes_the_backup() {
     needs_tool!("strace");
-    let sandbox = Sandbox::new();
-    sandbox.write("out", "old");
-    let halted = Halted::at(&sandbox, &["--sync=file", "-b", "out"], &[AT_SYNC]);
-    let another = sandbox.atomwrite(["-b", "out"]).stdin("of another");
+    let sandbox = Sandbox::with("out", "old");
+    let halted = Halted::at(&sandbox, "--sync=file -b out", AT_SYNC);
+    let another = sandbox.run("-b out").stdin("theirs");
     another.leaves(["out", "out~"]).succeeds();
     halted.goes_on();
-    assert_eq!(sandbox.names(), ["out", "out~"]);
-    assert_eq!(sandbox.text("out~"), "of another");
-    assert_eq!(sandbox.text("out"), "of the one that halted");
-}
-
-#[test]
-fn a_backup_outlives_a_run_that_fails_once_another_has_replaced_dest() {
-    needs_tool!("strace");
-    for older in [false, true] {
-        let sandbox = Sandbox::new();
-        sandbox.write("out", "old");
-        if older {
-            sandbox.write("out~", "older");
-        }
-        let strace = Strace::new()
-            .at(derived_name("out"))
-            .inject("rename,renameat,renameat2:error=EIO:signal=SIGSTOP");
-        let running = sandbox
-            .atomwrite(["-b", "out"])
-            .stdin("never")
-            .through(strace.command())
-            .start();
-        wait_until("it has halted", || strace.has_stopped());
-        assert_eq!(sandbox.text("out~"), "old");
-        let another = sandbox.atomwrite(["-b", "out"]).stdin("of another");
-        assert_eq!(another.output().code(), Some(0));
-        kill_process(program_of(&running), Signal::CONT).unwrap();
-        assert_eq!(running.wait().code(), Some(1));
-        assert_eq!(sandbox.text("out"), "of another");
-        assert_eq!(sandbox.text("out~"), "old");
-        assert_eq!(sandbox.names(), ["out", "out~"]);
-    }
+    assert_eq!(sandbox.listing(), "out=of the one that halted out~=theirs");
 }

@@ -14,7 +14,7 @@ use std::sync::OnceLock;
 
 use tempfile::TempDir;
 
-use crate::harness::{tool, wait_until, works};
+use crate::harness::{Sandbox, has_tool, report_skipped, tool, wait_until, works};
 
 /// Skips the test unless it can mount: root, outside of most containers.
 macro_rules! needs_mounts {
@@ -44,6 +44,21 @@ pub(crate) fn can_mount() -> bool {
         let words = ["--mount", "mount", "-t", "tmpfs", "tmpfs", "/mnt"];
         Path::new("/dev/loop-control").exists() && works(Command::new("unshare").args(words))
     })
+}
+
+/// A sandbox where temporary files go, and one on each local filesystem that can be mounted here.
+pub(crate) fn local_sandboxes() -> Vec<(Sandbox, Option<Mount>)> {
+    let mut sandboxes = vec![(Sandbox::new(), None)];
+    let makers = ["mkfs.ext4", "mkfs.btrfs", "mkfs.xfs"];
+    if !can_mount() || !makers.iter().all(|maker| has_tool(maker)) {
+        report_skipped("needs root, the right to mount, and mkfs of ext4, btrfs and xfs");
+        return sandboxes;
+    }
+    let tmpfs = Mount::tmpfs("size=32m");
+    for mount in [tmpfs, Mount::ext4(32, &[]), Mount::btrfs(), Mount::xfs()] {
+        sandboxes.push((Sandbox::in_dir(mount.path()), Some(mount)));
+    }
+    sandboxes
 }
 
 /// As statfs(2) tells it of every FUSE filesystem.

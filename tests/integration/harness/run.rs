@@ -11,6 +11,10 @@
 //! * after a failure (all but status 4, and 124 with COMMAND) every file is what it was: inode, content, mode, owner,
 //!   times; so it is after a success that `leaves_alone`;
 //! * it ends within [`BOUND`].
+//!
+//! A word is seldom the point of a test, so there are short forms: [`Sandbox::run`] takes the command line as one text,
+//! `fails_with`, `writes` and `traced` are ends with what is expected most often, and [`Sandbox::fail_each`] and [`each`]
+//! take tables of cases.
 
 use std::ffi::OsString;
 use std::io::{self, Read, Write};
@@ -21,7 +25,9 @@ use std::path::{Component, Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread::{self, JoinHandle};
 
-use crate::harness::{Done, Running, Sandbox, Witness, binary, path_with_sbin};
+use crate::harness::{
+    Done, NOBODY, Running, Sandbox, Strace, Trace, Witness, binary, path_with_sbin,
+};
 
 /// A run of the binary, described; it happens in `succeeds`, `fails`, `output` or `start`.
 #[must_use = "a run happens when its end is told: succeeds, fails, output or start"]
@@ -29,6 +35,7 @@ pub(crate) struct Run<'a> {
     sandbox: &'a Sandbox,
     arguments: Vec<OsString>,
     prefix: Vec<OsString>,
+    strace: Option<Strace>,
     directory: PathBuf,
     stdin: Input,
     unread: Option<Witness>,
@@ -67,6 +74,7 @@ impl<'a> Run<'a> {
             sandbox,
             arguments,
             prefix: Vec::new(),
+            strace: None,
             directory: sandbox.root.clone(),
             stdin: Input::Nothing,
             unread: None,
@@ -155,6 +163,11 @@ impl<'a> Run<'a> {
         self
     }
 
+    /// Runs it as a user who owns nothing; needs root.
+    pub(crate) fn by_nobody(self) -> Self {
+        self.user(NOBODY, NOBODY, &[])
+    }
+
     /// Limits the size of files that it may write (RLIMIT_FSIZE).
     pub(crate) fn file_size_limit(mut self, bytes: u64) -> Self {
         self.file_size = Some(bytes);
@@ -173,6 +186,18 @@ impl<'a> Run<'a> {
         command: impl IntoIterator<Item = S>,
     ) -> Self {
         self.prefix = command.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Puts strace(1) before the binary.
+    pub(crate) fn under(self, strace: &Strace) -> Self {
+        self.through(strace.command())
+    }
+
+    /// Has strace(1) inject an error or a signal, which must come about; see [`Strace::inject`].
+    pub(crate) fn inject(mut self, injection: &str) -> Self {
+        let strace = self.strace.take().unwrap_or_else(Strace::new);
+        self.strace = Some(strace.inject(injection));
         self
     }
 
@@ -236,6 +261,42 @@ impl<'a> Run<'a> {
         self.ends(0)
     }
 
+    /// Runs, and expects status 0 and that DEST holds this.
+    #[track_caller]
+    pub(crate) fn writes(self, content: &str) -> Done {
+        let sandbox = self.sandbox;
+        let name = self.destination_name().expect("DEST is in the sandbox");
+        let done = self.succeeds();
+        assert_eq!(sandbox.text(&name), content, "in {}", name.display());
+        done
+    }
+
+    /// Runs below strace(1), expects status 0, and gives the calls.
+    #[track_caller]
+    pub(crate) fn traced(mut self) -> Trace {
+        let injecting = self.strace.take();
+        let must_inject = injecting.is_some();
+        let strace = injecting.unwrap_or_else(Strace::new);
+        self.under(&strace).succeeds();
+        assert!(!must_inject || strace.has_injected());
+        strace.trace()
+    }
+
+    /// Gives it this input, does something while it waits for the rest, and ends the input.
+    #[track_caller]
+    pub(crate) fn while_it_reads(self, input: &str, act: impl FnOnce()) -> Done {
+        let mut running = self.stdin_held().start();
+        running.feed(input);
+        act();
+        running.wait()
+    }
+
+    /// Runs, and expects this status and a message with this in it.
+    #[track_caller]
+    pub(crate) fn fails_with(self, status: i32, part: impl Into<String>) -> Done {
+        self.says(part).fails(status)
+    }
+
     /// Runs, and expects this status.
     #[track_caller]
     pub(crate) fn fails(self, status: i32) -> Done {
@@ -275,12 +336,19 @@ impl<'a> Run<'a> {
         let sees_stderr = self.stderr.is_none() && !self.closed.contains(&2);
         let typed = self.destination().cloned().unwrap_or_default();
 
+        let strace = self.strace.take();
+        if let Some(strace) = &strace {
+            self = self.under(strace);
+        }
         let unread = self.unread.take();
         let done = self.output();
         if let Some(witness) = unread {
             witness.has_not_been_read();
         }
         let story = format!("{shown}\n{done:?}");
+        if let Some(strace) = strace {
+            assert!(strace.has_injected(), "nothing was injected: {story}");
+        }
 
         assert_eq!(done.status.code(), Some(status), "the status of {story}");
         if stdout_says.is_empty() {
@@ -357,14 +425,20 @@ impl<'a> Run<'a> {
 
     /// Runs, and leaves every check to the test.
     #[track_caller]
-    pub(crate) fn output(self) -> Done {
-        self.start().wait()
+    pub(crate) fn output(mut self) -> Done {
+        let strace = self.strace.take();
+        let run = match &strace {
+            Some(strace) => self.under(strace),
+            None => self,
+        };
+        run.start().wait()
     }
 
     /// Starts the run and does not wait for it.
     #[track_caller]
     pub(crate) fn start(self) -> Running {
         assert!(self.unread.is_none(), "who would check that it is unread?");
+        assert!(self.strace.is_none(), "who would keep its directory?");
         let shown = self.shown();
         let program = match self.user {
             Some(_) => self.sandbox.reachable_binary(),

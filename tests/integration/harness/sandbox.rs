@@ -12,7 +12,7 @@ use std::sync::OnceLock;
 
 use tempfile::TempDir;
 
-use crate::harness::{Run, tool};
+use crate::harness::{Run, each, tool, words};
 
 /// A user and a group that own nothing.
 pub(crate) const NOBODY: u32 = 65534;
@@ -40,6 +40,13 @@ impl Sandbox {
         let parent =
             std::env::var_os("ATOMWRITE_TEST_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
         Self::in_dir(&parent)
+    }
+
+    /// With one file in it already.
+    pub(crate) fn with(name: &str, content: impl AsRef<[u8]>) -> Self {
+        let sandbox = Self::new();
+        sandbox.write(name, content);
+        sandbox
     }
 
     /// In a given directory: a mount, for example.
@@ -244,6 +251,32 @@ impl Sandbox {
         census
     }
 
+    /// All that is in it, in one line: `dir/ dir/file=content link->target other?`.
+    pub(crate) fn listing(&self) -> String {
+        let census = self.census();
+        let shown = census.iter().map(|(name, entry)| {
+            let (name, content) = (name.display(), String::from_utf8_lossy(&entry.content));
+            if entry.kind.is_dir() {
+                format!("{name}/")
+            } else if entry.kind.is_file() {
+                format!("{name}={content}")
+            } else if entry.kind.is_symlink() {
+                format!("{name}->{content}")
+            } else {
+                format!("{name}?")
+            }
+        });
+        shown.collect::<Vec<_>>().join(" ")
+    }
+
+    /// Has a shell do something in it.
+    #[track_caller]
+    pub(crate) fn sh(&self, script: &str) {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", script]).current_dir(&self.root);
+        assert!(shell.status().unwrap().success(), "{script}");
+    }
+
     pub(crate) fn count_names_below(
         &self,
         directory: &Path,
@@ -276,6 +309,27 @@ impl Sandbox {
         arguments: impl IntoIterator<Item = S>,
     ) -> Run<'_> {
         Run::new(self, arguments.into_iter().map(Into::into).collect())
+    }
+
+    /// The same, with the words as they would be typed: `-b out -- sh -c 'exit 3'`.
+    pub(crate) fn run(&self, line: &str) -> Run<'_> {
+        Run::new(self, words(line))
+    }
+
+    /// Tries command lines that must fail: each with its stdin, its status and a part of the message.
+    #[track_caller]
+    pub(crate) fn fail_each(&self, cases: &[(&str, &str, i32, &str)]) {
+        each(cases, |(line, stdin, status, part)| {
+            self.run(line).stdin(*stdin).fails_with(*status, *part);
+        });
+    }
+
+    /// Tries command lines that must be refused before any input is read: each with its status and a part of the message.
+    #[track_caller]
+    pub(crate) fn refuse_each(&self, cases: &[(&str, i32, &str)]) {
+        each(cases, |(line, status, part)| {
+            self.run(line).reads_nothing().fails_with(*status, *part);
+        });
     }
 
     /// The binary, where every user can reach it.

@@ -7,6 +7,7 @@ use std::ffi::OsString;
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
 
 use rustix::process::Pid;
 use tempfile::TempDir;
@@ -110,6 +111,22 @@ impl Strace {
         words
     }
 
+    /// Traces a process that runs already, from now on.
+    pub(crate) fn attach(&self, process: u32) -> Attached {
+        let words = self.command();
+        let tracer = Command::new(&words[0])
+            .args(&words[1..])
+            .args(["-p", &process.to_string()])
+            .spawn()
+            .unwrap();
+        let status = format!("/proc/{process}/status");
+        wait_until("it is traced", || {
+            let status = std::fs::read_to_string(&status).unwrap();
+            !status.contains("TracerPid:\t0\n")
+        });
+        Attached(tracer)
+    }
+
     /// Reads the trace of the run.
     pub(crate) fn trace(&self) -> Trace {
         let text = std::fs::read(self.file()).expect("strace has written its trace");
@@ -134,6 +151,18 @@ impl Strace {
     }
 }
 
+/// strace(1) that traces what another has started; it ends with this.
+#[must_use = "it traces no longer than this lives"]
+pub(crate) struct Attached(Child);
+
+impl Drop for Attached {
+    fn drop(&mut self) {
+        // It has ended already if what it traced has.
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
 /// Finds the program below strace, or below another one that has a single child.
 pub(crate) fn program_of(running: &Running) -> Pid {
     let id = running.id();
@@ -154,8 +183,6 @@ pub(crate) fn program_of(running: &Running) -> Pid {
 #[derive(Clone, Debug)]
 pub(crate) struct Call {
     pub(crate) name: String,
-    /// Which call of this name it is, counted from 1 at the start of the process, as `when=` counts.
-    pub(crate) nth: usize,
     pub(crate) args: String,
     /// What stands behind the equals sign: `0`, `3</tmp/x>`, `-1 EIO (Input/output error) (INJECTED)`, `?`.
     pub(crate) result: String,
@@ -227,10 +254,8 @@ impl Trace {
                 Some(at) => (rest[..at].trim_end(), rest[at + 3..].trim()),
                 None => (rest, "?"),
             };
-            let nth = 1 + calls.iter().filter(|call| call.name == name).count();
             calls.push(Call {
                 name: name.to_owned(),
-                nth,
                 args: args.strip_suffix(')').unwrap_or(args).to_owned(),
                 result: result.to_owned(),
             });
