@@ -3,7 +3,7 @@
 //! What the contract says: a failure is one line, which names the path and the reason, and says that DEST is unchanged if
 //! that is so. Every error at every system call is the torture suite's, which checks what is there afterwards.
 
-use crate::harness::{Sandbox, Strace, derived_name, needs_tool};
+use crate::harness::{Sandbox, Strace, derived_name, each, needs_tool, rows};
 
 /// The command line; the call that fails, with which path, and how; the exit status and the message. The path is that of
 /// a file, `.`, or `temporary`: the name that the new file has between link and rename. `in` and `out` are there.
@@ -32,31 +32,26 @@ in out | fsync | . | ENOSPC | 4 | cannot sync the directory of 'out', which is n
 #[test]
 fn an_error_of_the_kernel_is_told_with_the_path_and_the_reason() {
     needs_tool!("strace");
-    for row in FAULTS.lines().filter(|row| !row.is_empty()) {
-        let cells: Vec<_> = row.split(" | ").collect();
-        let [words, call, path, error, status, message] = cells[..] else {
-            panic!("out of form: {row}");
-        };
-        let sandbox = Sandbox::new();
-        sandbox.write("in", "new");
-        sandbox.write("out", "old");
-        let words = words.split(' ');
-        let derived = derived_name(words.clone().next_back().expect("DEST"));
-        let strace = Strace::new().alone();
-        let strace = match path {
-            "." => strace.at(sandbox.root()),
-            "temporary" => strace.at(derived),
-            path => strace.at(path),
-        };
-        let strace = strace.inject(&format!("{call}:error={error}"));
-        let done = sandbox
-            .atomwrite(words)
-            .through(strace.command())
-            .says(message)
-            .fails(status.parse().unwrap());
-        assert_eq!(done.stderr, format!("atomwrite: {message}\n"));
-        assert!(strace.has_injected(), "{row}");
-    }
+    each(
+        rows(FAULTS),
+        |[words, call, path, error, status, message]| {
+            let sandbox = Sandbox::with("in", "new");
+            sandbox.write("out", "old");
+            let words = words.split(' ');
+            let derived = derived_name(words.clone().next_back().expect("DEST"));
+            let strace = Strace::new().alone();
+            let strace = match path {
+                "." => strace.at(sandbox.root()),
+                "temporary" => strace.at(derived),
+                path => strace.at(path),
+            };
+            let strace = strace.inject(&format!("{call}:error={error}"));
+            let run = sandbox.atomwrite(words).under(&strace).says(message);
+            let done = run.fails(status.parse().unwrap());
+            assert_eq!(done.stderr, format!("atomwrite: {message}\n"));
+            assert!(strace.has_injected());
+        },
+    );
 }
 
 /// A file that has a random name cannot be removed, and stays; one that has the derived name is removed by the next write.
@@ -64,17 +59,12 @@ fn an_error_of_the_kernel_is_told_with_the_path_and_the_reason() {
 fn a_clean_up_that_fails_does_not_hide_the_error() {
     needs_tool!("strace");
     for named in [None, Some("linkat:error=EOPNOTSUPP")] {
-        let sandbox = Sandbox::new();
-        sandbox.write("out", "old");
+        let sandbox = Sandbox::with("out", "old");
         let strace = Strace::new()
             .inject("rename,renameat,renameat2:error=EIO")
             .inject("unlink,unlinkat:error=EROFS");
         let strace = named.into_iter().fold(strace, Strace::inject);
-        let done = sandbox
-            .atomwrite(["out"])
-            .stdin("new")
-            .through(strace.command())
-            .output();
+        let done = sandbox.run("out").stdin("new").under(&strace).output();
         let message = "atomwrite: cannot write 'out': input/output error; 'out' is unchanged\n";
         assert_eq!((done.code(), &*done.stderr), (Some(1), message));
         assert_eq!(sandbox.text("out"), "old");
@@ -82,19 +72,14 @@ fn a_clean_up_that_fails_does_not_hide_the_error() {
         assert_eq!(names.len(), 2, "the injection had no effect");
         names.retain(|name| name != derived_name("out").as_str());
         assert_eq!(names.len(), 1 + usize::from(named.is_some()));
-        sandbox
-            .atomwrite(["out"])
-            .stdin("new")
-            .leaves(names)
-            .succeeds();
+        sandbox.run("out").stdin("new").leaves(names).succeeds();
     }
 }
 
 #[test]
 fn input_that_comes_byte_by_byte_is_written_whole() {
-    let sandbox = Sandbox::new();
-    sandbox.write("out", "old");
-    let mut run = sandbox.atomwrite(["out"]).stdin_held().start();
+    let sandbox = Sandbox::with("out", "old");
+    let mut run = sandbox.run("out").stdin_held().start();
     let input: Vec<u8> = (0..=u8::MAX).collect();
     for byte in &input {
         run.feed([*byte]);
@@ -108,19 +93,17 @@ fn input_that_comes_byte_by_byte_is_written_whole() {
 #[test]
 fn the_file_size_limit_is_a_message_and_not_a_death() {
     let content = "x".repeat(4096);
-    let sandbox = Sandbox::new();
-    sandbox.write("out", "old");
+    let sandbox = Sandbox::with("out", "old");
     sandbox.write("src", format!("{content}x"));
-    for words in [&["out"][..], &["src", "out"], &["new"], &["src", "new"]] {
+    for words in ["out", "src out", "new", "src new"] {
         sandbox
-            .atomwrite(words.iter().copied())
+            .run(words)
             .stdin(format!("{content}x"))
             .file_size_limit(4096)
-            .says("file too large")
-            .fails(1);
+            .fails_with(1, "file too large");
     }
     sandbox
-        .atomwrite(["out"])
+        .run("out")
         .stdin(content.clone())
         .file_size_limit(4096)
         .succeeds();

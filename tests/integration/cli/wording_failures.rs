@@ -8,260 +8,99 @@ use rustix::process::{Signal, kill_process};
 
 use crate::cli::wording::sandbox;
 use crate::harness::{
-    Running, Strace, needs_root, needs_tool, open, program_of, skip, terminal, wait_until,
-    wait_until_it_sleeps,
+    Feeder, Running, Strace, each, lock_name, needs_root, needs_tool, open, program_of, rows, skip,
+    terminal, wait_until, wait_until_it_sleeps,
 };
 
-/// Calls that fail: how the run is set up, its words, which calls always fail, which fails once, and what is said then.
-const FAULTS: &[(&str, &[&str], &str, &str, &str)] = &[
-    // The attributes of the new file.
-    (
-        "",
-        &["-q", "-m", "600", "--inplace=always", "out"],
-        "",
-        "fchmod:error=EPERM",
-        "cannot set the mode of 'out': operation not permitted; 'out' is unchanged",
-    ),
-    (
-        "",
-        &["-o", "1", "out"],
-        "fchown:error=EPERM",
-        "",
-        "cannot set the owner of 'out': operation not permitted; 'out' is unchanged",
-    ),
-    (
-        "",
-        &["-g", "1", "out"],
-        "fchown:error=EPERM",
-        "",
-        "cannot set the group of 'out': operation not permitted; 'out' is unchanged",
-    ),
-    (
-        "chmod 2755 out",
-        &["-m", "2755", "out"],
-        "",
-        "fchmod:retval=0",
-        "cannot set the set-group-ID bit of 'out': operation not permitted; 'out' is unchanged",
-    ),
-    (
-        "chmod 2755 out",
-        &["out"],
-        "",
-        "fchmod:retval=0",
-        "warning: cannot keep the set-group-ID bit of 'out': operation not permitted",
-    ),
-    (
-        "",
-        &["out"],
-        "",
-        "flistxattr:error=EIO",
-        "cannot read the attributes of 'out': input/output error; 'out' is unchanged",
-    ),
-    (
-        "setfacl -m u:1:r out",
-        &["out"],
-        "",
-        "fgetxattr:retval=4",
-        "cannot understand the ACL of 'out'; 'out' is unchanged",
-    ),
-    (
-        "setfacl -d -m u:1:r dir; cp out dir/out; setfacl -b dir/out",
-        &["dir/out"],
-        "",
-        "fremovexattr:error=EIO",
-        "cannot remove the inherited ACL of 'dir/out': input/output error; 'dir/out' is unchanged",
-    ),
-    (
-        "",
-        &["--keep=none", "new"],
-        "linkat:error=ENOENT",
-        "fgetxattr:error=EIO",
-        "cannot look at the directory of 'new': input/output error",
-    ),
-    // The input.
-    (
-        "",
-        &["out"],
-        "",
-        "statx:error=EIO",
-        "cannot read standard input: input/output error; 'out' is unchanged",
-    ),
-    // Directories, locks, backups.
-    (
-        "",
-        &["-D", "new/out"],
-        "",
-        "mkdirat:error=EROFS",
-        "cannot make directory 'new' for 'new/out': read-only file system",
-    ),
-    (
-        "",
-        &["-t", "dir", "in"],
-        "",
-        "mkdirat:error=EROFS",
-        "cannot create a directory beside 'dir/in': read-only file system; 'dir' is unchanged",
-    ),
-    (
-        "",
-        &["--lock", "out"],
-        "",
-        "fcntl:error=ENOLCK",
-        "cannot lock 'out': no locks available; 'out' is unchanged",
-    ),
-    (
-        "",
-        &["--backup=numbered", "out"],
-        "",
-        "getdents64:error=EIO",
-        "cannot back up 'out': cannot read its directory: input/output error; 'out' is unchanged",
-    ),
-    (
-        "",
-        &["-b", "out"],
-        "linkat:error=EPERM",
-        "statx:error=EIO",
-        "cannot back up 'out': it cannot be looked up: input/output error; 'out' is unchanged",
-    ),
-    (
-        "",
-        &["-q", "--inplace=always", "-b", "out"],
-        "",
-        "fsync:error=EIO",
-        "cannot back up 'out': its directory cannot be synced: input/output error; 'out' is unchanged",
-    ),
-    // Validators.
-    (
-        "",
-        &["--validate", "true", "out"],
-        "",
-        "mkdirat:error=EROFS",
-        "cannot validate 'out': cannot make a directory in '.': read-only file system; 'out' is unchanged",
-    ),
-    (
-        "",
-        &["--validate", "true", "out"],
-        "",
-        "lseek:error=EIO",
-        "cannot validate 'out': the new file cannot be copied: input/output error; 'out' is unchanged",
-    ),
-    (
-        "",
-        &["--validate", "false", "out"],
-        "",
-        "symlinkat:error=EIO",
-        "cannot write 'out': the validator exited with status 1; the directory's other files were left out of the \
-         preview; 'out' is unchanged",
-    ),
-    (
-        "",
-        &["--validate", "true", "out"],
-        "",
-        "getcwd:error=ENOENT",
-        "cannot validate 'out': the current directory cannot be found: no such file or directory; 'out' is unchanged",
-    ),
-    (
-        "",
-        &["--validate", "true", "out"],
-        "",
-        "fcntl:error=EMFILE",
-        "cannot validate 'out': standard error cannot be shared: too many open files; 'out' is unchanged",
-    ),
-    (
-        "",
-        &["-t", "dir", "--validate-all", "true", "in"],
-        "",
-        "mkdirat:error=EROFS",
-        "cannot validate the files of 'dir': cannot make a directory in 'dir/.': read-only file system; 'dir' is unchanged",
-    ),
-    (
-        "ln -s ../dir/in dir/link; cp in link",
-        &["-t", "dir", "--validate-all", "true", "link"],
-        "",
-        "symlinkat:error=EIO",
-        "cannot validate 'dir/link': input/output error; 'dir' is unchanged",
-    ),
-    // Programs, and signals.
-    (
-        "",
-        &["-a", "out", "--", "echo", "x"],
-        "splice:error=EINVAL",
-        "read:error=EIO",
-        "cannot read the output of 'echo': input/output error; 'out' is unchanged",
-    ),
-    (
-        "",
-        &["out", "--", "echo", "x"],
-        "",
-        "waitid,wait4:error=EINVAL",
-        "cannot wait for the program that was started: invalid argument; 'out' is unchanged",
-    ),
-    (
-        "",
-        &["out"],
-        "",
-        "rt_sigprocmask:error=EINVAL",
-        "cannot block signals: invalid argument; 'out' is unchanged",
-    ),
-    // The disk.
-    (
-        "",
-        &["out"],
-        "",
-        "fsync:error=EIO",
-        "cannot sync the directory of 'out', which is new but may not survive power loss: input/output error",
-    ),
-    (
-        "",
-        &["-t", "dir", "in"],
-        "",
-        "fsync:error=EIO",
-        "cannot sync directory 'dir', whose files are new but may not survive power loss: input/output error",
-    ),
-    (
-        "cp in out",
-        &["-C", "out"],
-        "",
-        "fsync:error=EIO",
-        "cannot sync 'out': input/output error; 'out' is unchanged",
-    ),
-    (
-        "",
-        &["-q", "--inplace=always", "out"],
-        "",
-        "ftruncate:error=EIO",
-        "cannot write 'out': input/output error; 3 of 3 bytes are written, and the file is a mix of new and old",
-    ),
-];
-
-/// strace(1), put before the program, not before what that starts.
-fn strace<'i>(injections: impl IntoIterator<Item = &'i str>) -> Vec<String> {
-    let mut words = ["strace", "-qq", "-o", "/dev/null"]
-        .map(String::from)
-        .to_vec();
-    for injection in injections {
-        words.extend(["-e".to_owned(), format!("inject={injection}")]);
-    }
-    words
-}
+/// Calls that fail: the set-up; the command line; the path whose calls fail, if only its; how they fail, by strace(1); what is
+/// said then. `lock` is the lock file of `out`, and standard error is a file of that name. Where it is `in`, that is standard
+/// input too.
+const FAULTS: &str = "
+# The attributes of the new file.
+| -q -m 600 --inplace=always out | | fchmod:error=EPERM | cannot set the mode of 'out': operation not permitted; 'out' is unchanged
+| -o 1 out | | fchown:error=EPERM | cannot set the owner of 'out': operation not permitted; 'out' is unchanged
+| -g 1 out | | fchown:error=EPERM | cannot set the group of 'out': operation not permitted; 'out' is unchanged
+chmod 2755 out | -m 2755 out | | fchmod:retval=0 | cannot set the set-group-ID bit of 'out': operation not permitted; 'out' is unchanged
+chmod 2755 out | out | | fchmod:retval=0 | warning: cannot keep the set-group-ID bit of 'out': operation not permitted
+| out | out | flistxattr:error=EIO | cannot read the attributes of 'out': input/output error; 'out' is unchanged
+setfacl -m u:1:r out | out | out | fgetxattr:retval=4 | cannot understand the ACL of 'out'; 'out' is unchanged
+setfacl -d -m u:1:r dir; cp out dir/out; setfacl -b dir/out | dir/out | | fremovexattr:error=EIO | cannot remove the inherited ACL of 'dir/out': input/output error; 'dir/out' is unchanged
+| --keep=none new | | linkat:error=ENOENT fgetxattr:error=EIO | cannot look at the directory of 'new': input/output error
+# The input.
+| out | in | statx:error=EIO | cannot read standard input: input/output error; 'out' is unchanged
+# Directories, locks, backups.
+| -D new/out | | mkdirat:error=EROFS | cannot make directory 'new' for 'new/out': read-only file system
+| -t dir in | | mkdirat:error=EROFS | cannot create a directory beside 'dir/in': read-only file system; 'dir' is unchanged
+| --lock out | lock | fcntl:error=ENOLCK | cannot lock 'out': no locks available; 'out' is unchanged
+| --backup=numbered out | | getdents64:error=EIO | cannot back up 'out': cannot read its directory: input/output error; 'out' is unchanged
+| -q --inplace=always -b out | . | fsync:error=EIO | cannot back up 'out': its directory cannot be synced: input/output error; 'out' is unchanged
+# Validators.
+| --validate true out | | mkdirat:error=EROFS | cannot validate 'out': cannot make a directory in '.': read-only file system; 'out' is unchanged
+| --validate true out | | lseek:error=EIO | cannot validate 'out': the new file cannot be copied: input/output error; 'out' is unchanged
+| --validate false out | | symlinkat:error=EIO | cannot write 'out': the validator exited with status 1; the directory's other files were left out of the preview; 'out' is unchanged
+| --validate true out | | getcwd:error=ENOENT | cannot validate 'out': the current directory cannot be found: no such file or directory; 'out' is unchanged
+| --validate true out | stderr | fcntl:error=EMFILE | cannot validate 'out': standard error cannot be shared: too many open files; 'out' is unchanged
+| -t dir --validate-all true in | | mkdirat:error=EROFS | cannot validate the files of 'dir': cannot make a directory in 'dir/.': read-only file system; 'dir' is unchanged
+ln -s ../dir/in dir/link; cp in link | -t dir --validate-all true link | | symlinkat:error=EIO | cannot validate 'dir/link': input/output error; 'dir' is unchanged
+# Programs, and signals.
+| out -- echo x | | waitid,wait4:error=EINVAL | cannot wait for the program that was started: invalid argument; 'out' is unchanged
+| out | | rt_sigprocmask:error=EINVAL | cannot block signals: invalid argument; 'out' is unchanged
+# The disk.
+| out | . | fsync:error=EIO | cannot sync the directory of 'out', which is new but may not survive power loss: input/output error
+| -t dir in | dir | fsync:error=EIO | cannot sync directory 'dir', whose files are new but may not survive power loss: input/output error
+cp in out | -C out | out | fsync:error=EIO | cannot sync 'out': input/output error; 'out' is unchanged
+| -q --inplace=always out | | ftruncate:error=EIO | cannot write 'out': input/output error; 3 of 3 bytes are written, and the file is a mix of new and old
+";
 
 #[test]
 fn a_call_that_fails_is_told_for_what_it_is() {
     needs_tool!("strace", "setfacl");
-    for (set_up, arguments, always, call, line) in FAULTS {
-        let expected = format!("atomwrite: {line}");
-        // Each of those calls in turn: one of them makes it say so, and a test does not count which.
-        let last = if call.is_empty() { 1 } else { 40 };
-        let told = (1..=last).any(|nth| {
-            let sandbox = sandbox(set_up);
-            let one = Some(format!("{call}:when={nth}")).filter(|_| !call.is_empty());
-            let injections = always.split_whitespace().chain(one.as_deref());
-            let run = sandbox.atomwrite(arguments.to_vec()).stdin("new");
-            let run = run.env("TMPDIR", "/tmp").through(strace(injections));
-            let stderr = run.output().stderr;
-            stderr.lines().any(|line| line.starts_with(&expected))
-        });
-        assert!(told, "no {always} {call} makes {arguments:?} say: {line}");
-    }
+    each(rows(FAULTS), |[set_up, line, path, injections, message]| {
+        let sandbox = sandbox(set_up);
+        let stderr = sandbox.aside("stderr");
+        let strace = Strace::new().alone().every_call();
+        let strace = match path {
+            "" => strace,
+            "lock" => strace.at(sandbox.path(lock_name("out"))),
+            "stderr" => strace.at(&stderr),
+            path => strace.at(sandbox.path(path)),
+        };
+        let strace = injections.split(' ').fold(strace, Strace::inject);
+        let run = sandbox.run(line).under(&strace).env("TMPDIR", "/tmp");
+        let run = match path {
+            "in" => run.stdin_from(open(sandbox.path("in"))),
+            _ => run.stdin("new"),
+        };
+        run.stderr_to(File::create(&stderr).unwrap()).output();
+        let said = fs::read_to_string(stderr).unwrap();
+        let expected = format!("atomwrite: {message}");
+        assert!(
+            said.lines().any(|line| line.starts_with(&expected)),
+            "{said}"
+        );
+        assert!(strace.has_injected());
+    });
+}
+
+#[test]
+fn an_output_that_cannot_be_read_is_told_with_its_command() {
+    needs_tool!("strace");
+    let sandbox = sandbox("mkfifo go");
+    let run = sandbox.run("-a out -- cat go").start();
+    let go = Feeder::open(&sandbox.path("go"));
+    // From here on the reads are those of the output.
+    let strace = Strace::new()
+        .inject("splice:error=EINVAL")
+        .inject("read:error=EIO");
+    let attached = strace.attach(run.id());
+    drop(go);
+    let done = run.wait();
+    drop(attached);
+    assert_eq!(
+        done.stderr,
+        "atomwrite: cannot read the output of 'cat': input/output error; 'out' is unchanged\n"
+    );
+    assert_eq!(sandbox.text("out"), "old");
 }
 
 #[test]
@@ -270,8 +109,8 @@ fn an_owner_that_cannot_be_kept_is_a_warning() {
     needs_tool!("strace");
     let sandbox = sandbox("chown 1:1 out");
     sandbox
-        .atomwrite(["in", "out"])
-        .through(strace(["fchown:error=EPERM"]))
+        .run("in out")
+        .inject("fchown:error=EPERM")
         .warns("warning: cannot keep the group of 'out': operation not permitted")
         .warns("warning: cannot keep the owner of 'out': operation not permitted")
         .succeeds();
@@ -281,7 +120,7 @@ fn an_owner_that_cannot_be_kept_is_a_warning() {
 fn a_write_in_place_says_what_it_means() {
     let sandbox = sandbox("");
     sandbox
-        .atomwrite(["--inplace=always", "in", "out"])
+        .run("--inplace=always in out")
         .warns(
             "warning: overwriting 'out' in place: readers may see partial content, and an interruption will leave it",
         )
@@ -292,7 +131,7 @@ fn a_write_in_place_says_what_it_means() {
 fn a_lock_and_a_pipe_are_warned_of() {
     let sandbox = sandbox("");
     sandbox
-        .atomwrite(["--lock", "out"])
+        .run("--lock out")
         .stdin("new")
         .warns(
             "warning: --lock does not protect what the command before the pipe has read; run that under the lock: \
@@ -301,12 +140,8 @@ fn a_lock_and_a_pipe_are_warned_of() {
         .succeeds();
     // A file that is no pipe, and an input that is appended, lose nothing.
     let input = open(sandbox.path("in"));
-    sandbox
-        .atomwrite(["--lock", "out"])
-        .stdin_from(input)
-        .succeeds();
-    sandbox.atomwrite(["-a", "out"]).stdin("er").succeeds();
-    assert_eq!(sandbox.text("out"), "newer");
+    sandbox.run("--lock out").stdin_from(input).succeeds();
+    sandbox.run("-a out").stdin("er").writes("newer");
 }
 
 #[test]
@@ -319,7 +154,7 @@ fn standard_input_that_is_dest_no_more_is_told_how_to_be_read() {
     wait_until("the other run has the lock", || sandbox.path("up").exists());
     let stderr = sandbox.aside("stderr");
     let run = sandbox
-        .atomwrite(["-v", "--lock", "out"])
+        .run("-v --lock out")
         .stdin_from(open(sandbox.path("out")))
         .stderr_to(File::create(&stderr).unwrap())
         .start();
@@ -340,20 +175,21 @@ fn standard_input_that_cannot_be_closed_is_an_error() {
     needs_tool!("strace");
     let sandbox = sandbox("");
     let input = open(sandbox.path("out"));
-    let injections = ["dup2,dup3:error=EMFILE"];
     sandbox
-        .atomwrite(["out"])
+        .run("out")
         .stdin_from(input)
-        .through(strace(injections))
-        .says("cannot close standard input: too many open files; 'out' is unchanged")
-        .fails(1);
+        .inject("dup2,dup3:error=EMFILE")
+        .fails_with(
+            1,
+            "cannot close standard input: too many open files; 'out' is unchanged",
+        );
 }
 
 #[test]
 fn a_terminal_that_goes_away_is_told_so() {
     let sandbox = sandbox("");
     let (mut keyboard, stdin) = terminal();
-    let run = sandbox.atomwrite(["-q", "out"]).stdin_from(stdin).start();
+    let run = sandbox.run("-q out").stdin_from(stdin).start();
     keyboard.write_all(b"half\n").unwrap();
     wait_until_it_sleeps(run.pid());
     drop(keyboard);
@@ -370,10 +206,12 @@ fn a_terminal_that_goes_away_is_told_so() {
 fn a_validator_without_a_shell_cannot_be_run() {
     let sandbox = sandbox("");
     sandbox
-        .atomwrite(["--validate", "true", "in", "out"])
+        .run("--validate true in out")
         .env("PATH", sandbox.path("nowhere"))
-        .says("cannot validate 'out': 'sh' cannot be run: no such file or directory; ")
-        .fails(1);
+        .fails_with(
+            1,
+            "cannot validate 'out': 'sh' cannot be run: no such file or directory; ",
+        );
 }
 
 #[test]
@@ -386,7 +224,7 @@ fn an_append_only_directory_is_told_so() {
     if !chattr("+a").unwrap().status.success() {
         skip!("needs a filesystem with file attributes");
     }
-    let done = sandbox.atomwrite(["in", "dir/out"]).output();
+    let done = sandbox.run("in dir/out").output();
     assert!(chattr("-a").unwrap().status.success());
     assert_eq!(
         done.stderr,
@@ -401,10 +239,7 @@ fn two_names_that_differ_in_case_are_told_so_where_that_is_ignored() {
     let sandbox = sandbox("cp in IN");
     // So looks a directory that ignores case: the name of the first subdirectory is there in upper case too.
     let strace = Strace::new().at("D0").inject("statx:retval=0");
-    let done = sandbox
-        .atomwrite(["-t", "dir", "in", "IN"])
-        .through(strace.command())
-        .output();
+    let done = sandbox.run("-t dir in IN").under(&strace).output();
     assert!(strace.has_injected());
     assert_eq!(
         done.stderr,
@@ -416,7 +251,7 @@ fn two_names_that_differ_in_case_are_told_so_where_that_is_ignored() {
 /// Starts a run that stops where strace injects SIGSTOP; does something then, and has it go on.
 #[track_caller]
 fn stopped(strace: &Strace, run: crate::harness::Run<'_>, then: impl FnOnce()) -> Running {
-    let running = run.through(strace.command()).start();
+    let running = run.under(&strace).start();
     wait_until("it has stopped", || strace.has_stopped());
     then();
     kill_process(program_of(&running), Signal::CONT).unwrap();
@@ -428,7 +263,7 @@ fn a_private_directory_that_another_process_replaces_is_an_error() {
     needs_tool!("strace");
     let sandbox = sandbox("rmdir dir");
     let strace = Strace::new().alone().inject("mkdirat:signal=SIGSTOP");
-    let run = sandbox.atomwrite(["--validate", "true", "in", "out"]);
+    let run = sandbox.run("--validate true in out");
     let done = stopped(&strace, run, || {
         let names = sandbox.names();
         let private = names[0].to_str().unwrap();
@@ -461,7 +296,7 @@ fn a_dest_that_another_process_makes_a_fifo_cannot_be_backed_up() {
         .alone()
         .at("out")
         .inject("linkat:error=EPERM:signal=SIGSTOP");
-    let run = sandbox.atomwrite(["-b", "in", "out"]);
+    let run = sandbox.run("-b in out");
     let done = stopped(&strace, run, || {
         fs::rename(sandbox.fifo("fifo"), sandbox.path("out")).unwrap();
     })

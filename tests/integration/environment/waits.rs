@@ -12,7 +12,7 @@ use std::os::fd::OwnedFd;
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use crate::harness::{
-    NOBODY, Run, Running, Sandbox, Strace, can_be_others, needs_tool, report_skipped, terminal,
+    NOBODY, Run, Sandbox, Strace, can_be_others, each, needs_tool, report_skipped, terminal,
     wait_until,
 };
 
@@ -47,7 +47,7 @@ impl Shared {
             }
             Self::OtherUser => {
                 give_all(sandbox, NOBODY);
-                (run.user(NOBODY, NOBODY, &[]), strace)
+                (run.by_nobody(), strace)
             }
         }
     }
@@ -61,51 +61,64 @@ fn give_all(sandbox: &Sandbox, user: u32) {
     sandbox.give_to(user, user);
 }
 
-/// Writes a first part into a pipe that cannot be opened anew, and the rest when that was read. From the splice of this
-/// number on, every one from that pipe fails.
-fn splice_fails(sandbox: &Sandbox, shared: Shared, parts: [&[u8]; 2], failure: &str) -> Running {
-    let (read, write) = pipe_with(PipeFlags::CLOEXEC).unwrap();
-    let inode = rustix::fs::fstat(&read).unwrap().st_ino;
-    rustix::io::write(&write, parts[0]).unwrap();
-    let run = sandbox.atomwrite(["--lock", "-q", "out"]).stdin_from(read);
-    let strace = Strace::new()
-        .at(format!("pipe:[{inode}]"))
-        .inject(&format!("splice:{failure}"));
-    let (run, strace) = shared.apply(sandbox, run, strace);
-    let running = run.through(strace.command()).start();
-    // The open that was refused counts too.
-    let has_failed = || strace.injected() > usize::from(shared == Shared::Injected);
-    wait_until("the first part was read, or it has given up", || {
-        has_failed() || rustix::io::ioctl_fionread(&write).unwrap() == 0
-    });
-    // EPIPE: it has given up.
-    drop(File::from(write).write_all(parts[1]));
-    wait_until("it has failed", has_failed);
-    running
+/// Where the first splice fails: at the start, or when a part of the input was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Failing {
+    Start,
+    Part,
 }
 
 #[test]
 fn a_pipe_that_cannot_be_spliced_is_read_whole() {
     needs_tool!("strace");
-    let parts = [&[b'x'; 10_000][..], &[b'y'; 10_001]];
-    for &shared in Shared::all() {
-        for error in ["EPERM", "EINVAL", "ENOSYS", "ENOMEM", "EIO"] {
-            // From the first splice from this pipe on, and from the second: after a part.
-            for from in [1, 2] {
-                let sandbox = Sandbox::new();
-                sandbox.write("out", "old");
-                let failure = format!("error={error}:when={from}+");
-                let done = splice_fails(&sandbox, shared, parts, &failure).wait();
-                assert_eq!(done.code(), Some(0), "{shared:?} {failure} {done:?}");
-                assert_eq!(done.stderr, "");
-                assert!(
-                    sandbox.read("out") == parts.concat(),
-                    "{shared:?} {failure}"
-                );
-                assert_eq!(sandbox.names(), ["out"]);
-            }
+    let kinds = Shared::all();
+    let mut cases = Vec::new();
+    for error in ["EPERM", "EINVAL", "ENOSYS", "ENOMEM", "EIO"] {
+        for &shared in kinds {
+            cases.push((Some(shared), error, Failing::Start));
         }
+        // What strace runs already it cannot be attached to.
+        let shared = can_be_others().then_some(Shared::OtherUser);
+        cases.push((shared, error, Failing::Part));
     }
+    each(cases, |(shared, error, from)| {
+        let sandbox = Sandbox::with("out", "old");
+        let (read, write) = pipe_with(PipeFlags::CLOEXEC).unwrap();
+        let inode = rustix::fs::fstat(&read).unwrap().st_ino;
+        let run = sandbox.run("--lock -q out").stdin_from(read);
+        let strace = Strace::new()
+            .at(format!("pipe:[{inode}]"))
+            .inject(&format!("splice:error={error}"));
+        let (run, strace) = match shared {
+            Some(shared) => shared.apply(&sandbox, run, strace),
+            None => (run, strace),
+        };
+        let parts = [&[b'x'; 10_000][..], &[b'y'; 10_001]];
+        rustix::io::write(&write, parts[0]).unwrap();
+        let was_read = || rustix::io::ioctl_fionread(&write).unwrap() == 0;
+        let (running, attached) = match from {
+            Failing::Start => (run.under(&strace).start(), None),
+            Failing::Part => {
+                let running = run.start();
+                wait_until("the first part was read", was_read);
+                let attached = strace.attach(running.id());
+                (running, Some(attached))
+            }
+        };
+        // The open that was refused counts too.
+        let has_failed = || strace.injected() > usize::from(shared == Some(Shared::Injected));
+        wait_until("it was read, or it has given up", || {
+            has_failed() || was_read()
+        });
+        // EPIPE: it has given up.
+        drop(File::from(write).write_all(parts[1]));
+        let done = running.wait();
+        drop(attached);
+        assert_eq!((done.code(), &*done.stderr), (Some(0), ""));
+        assert!(sandbox.read("out") == parts.concat());
+        assert_eq!(sandbox.names(), ["out"]);
+        assert!(has_failed(), "no splice has failed");
+    });
 }
 
 /// Waits until what was typed was read. It is echoed when it can be read, and then it goes.
@@ -131,8 +144,7 @@ fn a_terminal_of_another_user_that_goes_away_is_an_error() {
         ]
         .repeat(4)
         {
-            let sandbox = Sandbox::new();
-            sandbox.write("out", "old");
+            let sandbox = Sandbox::with("out", "old");
             let (mut keyboard, stdin) = terminal();
             let ours: OwnedFd = stdin.try_clone().unwrap();
             let words = [options, &["-q", "out"]].concat();

@@ -3,8 +3,11 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
+use rustix::process::{Resource, Rlimit, prlimit};
+
 use crate::harness::{
-    Mount, NOBODY, Sandbox, Strace, check_message, needs_mounts, needs_root, needs_tool,
+    Done, Mount, Sandbox, Stepped, Strace, check_message, needs_mounts, needs_root, needs_tool,
+    program_of,
 };
 use crate::options::inplace::always;
 
@@ -18,7 +21,7 @@ fn space_that_cannot_be_reserved_leaves_the_file_untouched() {
         sandbox.write("src", "");
         fs::set_permissions(sandbox.path("src"), Permissions::from_mode(0o600)).unwrap();
         let before = sandbox.stat("out");
-        let done = always(&sandbox, &["-q", "out"])
+        let done = always(&sandbox, "-q out")
             .stdin(vec![b'n'; 16 << 20])
             .output();
         assert_eq!(done.code(), Some(1), "{done:?}");
@@ -50,12 +53,11 @@ fn only_an_error_of_the_disk_stops_the_preallocation() {
         ("EINVAL", false),
         ("ENODEV", false),
     ] {
-        let sandbox = Sandbox::new();
-        sandbox.write("out", "old content");
+        let sandbox = Sandbox::with("out", "old content");
         let strace = Strace::new().inject(&format!("fallocate:error={error}"));
-        let done = always(&sandbox, &["-q", "out"])
+        let done = always(&sandbox, "-q out")
             .stdin(vec![b'n'; 100_000])
-            .through(strace.command())
+            .under(&strace)
             .output();
         assert_eq!(done.code(), Some(i32::from(stops)), "{error} {done:?}");
         let new = sandbox.read("out") == vec![b'n'; 100_000];
@@ -64,58 +66,53 @@ fn only_an_error_of_the_disk_stops_the_preallocation() {
     }
 }
 
-/// Meets the second write to DEST.
-fn second_write(sandbox: &Sandbox, what: &str) -> Strace {
-    Strace::new()
-        .at(sandbox.path("out"))
-        .inject(&format!("write:{what}:when=2"))
+/// 1 MiB: more than one write.
+fn large() -> Vec<u8> {
+    vec![b'n'; 1 << 20]
+}
+
+/// Has a run write a part of [`large`] to `out`, and no more: then it is at the limit of a file's size.
+#[track_caller]
+fn breaks_off(sandbox: &Sandbox, line: &str) -> Done {
+    let run = sandbox.run(line).stdin(large()).file_size_limit(1 << 30);
+    let mut stepped = Stepped::start(run, "write", sandbox.path("out"));
+    assert!(stepped.has_stopped());
+    let written = sandbox.stat("out").len();
+    let limit = Rlimit {
+        current: Some(written),
+        maximum: Some(1 << 30),
+    };
+    prlimit(Some(program_of(&stepped.running)), Resource::Fsize, limit).unwrap();
+    stepped.finish()
 }
 
 #[test]
 fn a_failure_midway_says_how_much_is_written() {
     needs_tool!("strace");
-    let content = vec![b'n'; 1 << 20];
-    let source = tempfile::NamedTempFile::new().unwrap();
-    fs::write(source.path(), &content).unwrap();
-    let source = format!("if={}", source.path().display());
-    let command = ["-q", "out", "--", "dd", "status=none", "bs=1M", &source];
-    for (options, status) in [(&["-q", "out"][..], 4), (&command, 124)] {
-        for (errno, text) in [
-            ("EIO", "input/output error"),
-            ("ENOSPC", "no space left on device"),
-            ("EDQUOT", "quota exceeded"),
-        ] {
-            let sandbox = Sandbox::new();
-            sandbox.write("out", "old content");
-            let strace = second_write(&sandbox, &format!("error={errno}"));
-            let done = always(&sandbox, options)
-                .stdin(content.clone())
-                .through(strace.command())
-                .output();
-            assert_eq!(done.code(), Some(status), "{done:?}");
-            assert!(done.stderr.contains(text), "{done:?}");
-            assert!(!done.stderr.contains("unchanged"), "{done:?}");
-            check_message(done.stderr.trim_end());
-            let written = sandbox.read("out");
-            assert!(!written.is_empty() && written.iter().all(|byte| *byte == b'n'));
-            let told = format!("{} of 1048576 bytes", written.len());
-            assert!(done.stderr.contains(&told), "{told}: {done:?}");
-            assert_eq!(sandbox.names(), ["out"]);
-        }
+    for (line, status) in [
+        ("--inplace=always -q out", 4),
+        ("--inplace=always -q out -- cat", 124),
+    ] {
+        let sandbox = Sandbox::with("out", "old content");
+        let done = breaks_off(&sandbox, line);
+        assert_eq!(done.code(), Some(status), "{done:?}");
+        let written = sandbox.read("out");
+        assert!(!written.is_empty() && written.iter().all(|byte| *byte == b'n'));
+        let message = format!(
+            "atomwrite: cannot write 'out': file too large; {} of 1048576 bytes are written, and the file is a mix of new and \
+             old\n",
+            written.len()
+        );
+        assert_eq!(done.stderr, message);
+        assert_eq!(sandbox.names(), ["out"]);
     }
 }
 
 #[test]
 fn a_write_that_breaks_off_leaves_the_backup() {
     needs_tool!("strace");
-    let content = vec![b'n'; 1 << 20];
-    let sandbox = Sandbox::new();
-    sandbox.write("out", "old content");
-    let strace = second_write(&sandbox, "error=EIO");
-    let done = always(&sandbox, &["-q", "-b", "out"])
-        .stdin(content.clone())
-        .through(strace.command())
-        .output();
+    let sandbox = Sandbox::with("out", "old content");
+    let done = breaks_off(&sandbox, "--inplace=always -q -b out");
     assert_eq!(done.code(), Some(4), "{done:?}");
     assert_eq!(sandbox.text("out~"), "old content");
     assert_eq!(sandbox.names(), ["out", "out~"]);
@@ -124,40 +121,35 @@ fn a_write_that_breaks_off_leaves_the_backup() {
 #[test]
 fn a_signal_waits_for_the_end_of_the_writing() {
     needs_tool!("strace");
-    let content = vec![b'n'; 1 << 20];
     for signal in ["SIGTERM", "SIGINT", "SIGHUP"] {
-        let sandbox = Sandbox::new();
-        sandbox.write("out", "old content");
-        let strace = second_write(&sandbox, &format!("signal={signal}"));
-        let done = always(&sandbox, &["-q", "out"])
-            .stdin(content.clone())
-            .through(strace.command())
-            .output();
+        let sandbox = Sandbox::with("out", "old content");
+        let strace = Strace::new()
+            .at(sandbox.path("out"))
+            .inject(&format!("write:signal={signal}"));
+        let run = sandbox.run("--inplace=always -q out").stdin(large());
+        let done = run.under(&strace).output();
         assert!(done.signal().is_some(), "{done:?}");
-        assert!(sandbox.read("out") == content);
+        assert!(sandbox.read("out") == large());
         assert_eq!(sandbox.names(), ["out"]);
     }
 }
 
 #[test]
 fn the_file_size_limit_leaves_the_file_untouched() {
-    let sandbox = Sandbox::new();
-    sandbox.write("out", "old content");
-    always(&sandbox, &["out"])
+    let sandbox = Sandbox::with("out", "old content");
+    always(&sandbox, "out")
         .stdin(vec![b'n'; 100_000])
         .file_size_limit(4096)
-        .says("file too large")
-        .fails(1);
+        .fails_with(1, "file too large");
 }
 
 #[test]
 fn appenders_and_counters_in_place_lose_nothing() {
-    let sandbox = Sandbox::new();
-    sandbox.write("out", "old\n");
+    let sandbox = Sandbox::with("out", "old\n");
     let inode = sandbox.inode("out");
     let running: Vec<_> = (0..20)
         .map(|writer| {
-            always(&sandbox, &["-q", "-a", "--sync=none", "out"])
+            always(&sandbox, "-q -a --sync=none out")
                 .stdin(format!("{writer}\n"))
                 .start()
         })
@@ -178,8 +170,8 @@ fn what_fails_after_the_last_byte_is_told_as_what_it_is() {
     sandbox.write_with_mode("out", "old content", 0o666);
     sandbox.chmod(".", 0o755);
     let done = sandbox
-        .atomwrite(["--inplace=always", "-q", "-o", "65534", "out"])
-        .user(NOBODY, NOBODY, &[])
+        .run("--inplace=always -q -o 65534 out")
+        .by_nobody()
         .stdin("new")
         .output();
     assert_eq!(done.code(), Some(4), "{done:?}");
@@ -191,8 +183,8 @@ fn what_fails_after_the_last_byte_is_told_as_what_it_is() {
 
     let strace = Strace::new().inject("fsync:error=EIO");
     let done = sandbox
-        .atomwrite(["--inplace=always", "-q", "out"])
-        .through(strace.command())
+        .run("--inplace=always -q out")
+        .under(&strace)
         .stdin("newer")
         .output();
     assert_eq!(done.code(), Some(4), "{done:?}");

@@ -144,7 +144,7 @@ fn bytes_and_rate_are_shown_and_gone_at_the_end() {
     let sandbox = Sandbox::new();
     let (screen, stderr) = Screen::new();
     let mut running = sandbox
-        .atomwrite(["--progress", "out"])
+        .run("--progress out")
         .stdin_held()
         .stderr_to(stderr)
         .start();
@@ -184,9 +184,9 @@ fn a_command_is_shown_too() {
     }
 }
 
-/// Makes the copies take longer than anybody's patience (in microseconds); only the first ones, because there may be many.
+/// Makes each copy take longer than anybody's patience (in microseconds).
 pub(crate) fn slow_copies() -> Strace {
-    Strace::new().inject("copy_file_range:delay_enter=300000:when=1..3")
+    Strace::new().inject("copy_file_range:delay_enter=300000")
 }
 
 fn large_source(sandbox: &Sandbox) {
@@ -212,7 +212,7 @@ fn a_bar_and_the_time_left_are_shown_where_the_size_is_known() {
             run = run.stdin_from(File::open(sandbox.path("src")).unwrap());
         }
         let strace = slow_copies();
-        let done = run.through(strace.command()).output();
+        let done = run.under(&strace).output();
         assert_eq!(done.code(), Some(0), "{done:?}");
         assert_eq!(sandbox.stat("out").len(), 32 << 20);
         let (text, seen) = screen.end();
@@ -229,25 +229,21 @@ fn nothing_is_shown_where_stderr_is_no_terminal() {
     let sandbox = Sandbox::new();
     large_source(&sandbox);
     let strace = slow_copies();
-    sandbox
-        .atomwrite(["--progress", "src", "out"])
-        .through(strace.command())
-        .succeeds();
+    sandbox.run("--progress src out").under(&strace).succeeds();
 }
 
 #[test]
 fn nothing_is_shown_of_what_is_done_in_a_moment() {
-    let sandbox = Sandbox::new();
-    sandbox.write("src", "small");
+    let sandbox = Sandbox::with("src", "small");
     for arguments in [
-        &["--progress", "out"][..],
-        &["--progress", "src", "out"],
-        &["--progress", "out", "--", "echo", "small"],
-        &["--progress", "-C", "src", "src"],
+        "--progress out",
+        "--progress src out",
+        "--progress out -- echo small",
+        "--progress -C src src",
     ] {
         let (screen, stderr) = Screen::new();
         let done = sandbox
-            .atomwrite(arguments.iter().copied())
+            .run(arguments)
             .stdin("small")
             .stderr_to(stderr)
             .output();
@@ -290,12 +286,11 @@ fn messages_stand_alone_when_it_is_gone() {
 
 #[test]
 fn a_signal_still_ends_it_and_leaves_nothing() {
-    let sandbox = Sandbox::new();
-    sandbox.write("out", "old");
+    let sandbox = Sandbox::with("out", "old");
     for signal in [Signal::INT, Signal::TERM] {
         let (screen, stderr) = Screen::new();
         let mut running = sandbox
-            .atomwrite(["--progress", "out"])
+            .run("--progress out")
             .stdin_held()
             .stderr_to(stderr)
             .start();
@@ -319,7 +314,7 @@ fn costs_nothing_when_it_is_not_asked_for() {
             .atomwrite(options.iter().chain(&["out"]).copied())
             .stdin("small")
             .stderr_to(stderr)
-            .through(strace.command())
+            .under(&strace)
             .output();
         assert_eq!(done.code(), Some(0), "{done:?}");
         drop(screen.end());
