@@ -9,7 +9,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::inotify::WatchFlags;
@@ -29,14 +29,13 @@ fn a_directory_in_the_place_of_the_staging_directory_is_refused_and_not_touched(
     needs_root!();
     needs_tool!("strace");
     for (owner, mode) in [(NOBODY, 0o700), (NOBODY, 0o777), (0, 0o755)] {
-        let sandbox = Sandbox::new();
-        sandbox.write("a", "new");
+        let sandbox = Sandbox::with("a", "new");
         let dir = sandbox.mkdir("d");
         sandbox.write("d/a", "old");
         for name in ["d", "d/a"] {
             sandbox.chown(name, NOBODY, NOBODY);
         }
-        let run = sandbox.atomwrite(["-t", "d", "a"]);
+        let run = sandbox.run("-t d a");
         let mut stepped = Stepped::start(run, "mkdirat", &dir);
         assert!(stepped.has_stopped());
         let made = temporary_name(&dir);
@@ -77,24 +76,17 @@ fn temporary_name(dir: &Path) -> PathBuf {
 fn a_standard_input_that_is_dest_is_not_open_at_the_rename() {
     needs_tool!("strace");
     for words in [
-        &["out"][..],
-        &["--lock", "out"],
-        &["out", "--", "cat"],
-        &["--lock", "out", "--", "cat"],
-        &["out", "--", "echo", "new"],
-        &["in", "out"],
-        &["--lock", "in", "out"],
+        "out",
+        "--lock out",
+        "out -- cat",
+        "--lock out -- cat",
+        "out -- echo new",
+        "in out",
+        "--lock in out",
     ] {
-        let sandbox = Sandbox::new();
-        sandbox.write("in", "new");
+        let sandbox = Sandbox::with("in", "new");
         let stdin = open(sandbox.write("out", "old"));
-        let strace = Strace::new();
-        sandbox
-            .atomwrite(words.to_vec())
-            .stdin_from(stdin)
-            .through(strace.command())
-            .succeeds();
-        let trace = strace.trace();
+        let trace = sandbox.run(words).stdin_from(stdin).traced();
         let rename = trace.only("rename", Call::renames);
         let replaced = trace
             .places(|call| call.name.starts_with("dup") && call.result.starts_with("0</dev/null>"));
@@ -109,10 +101,9 @@ fn a_commands_standard_input_that_was_dest_before_the_lock_is_refused() {
         &["-v", "--lock", "out", "--", "tee", "ran"][..],
         &["-v", "--lock", "in", "out"],
     ] {
-        let sandbox = Sandbox::new();
-        sandbox.write("in", "new");
+        let sandbox = Sandbox::with("in", "new");
         let old = open(sandbox.write("out", "old"));
-        let mut holder = sandbox.atomwrite(["--lock", "out"]).stdin_held().start();
+        let mut holder = sandbox.run("--lock out").stdin_held().start();
         holder.feed("newer");
         let (read, write) = pipe_with(PipeFlags::CLOEXEC).unwrap();
         let run = sandbox.atomwrite(words.to_vec()).stdin_from(old);
@@ -217,20 +208,12 @@ fn sticky(directory_owner: u32, owner: u32) -> Sandbox {
 #[test]
 fn another_users_file_in_a_sticky_directory_does_not_get_the_content_of_root() {
     needs_root!();
-    for options in [
-        &[][..],
-        &["--lock"],
-        &["-f"],
-        &["-a"],
-        &["--keep=all"],
-        &["-g", "root"],
-    ] {
+    for options in ["", "--lock", "-f", "-a", "--keep=all", "-g root"] {
         let sandbox = sticky(0, NOBODY);
         sandbox
-            .atomwrite(options.iter().copied().chain(["out"]))
+            .run(&format!("{options} out"))
             .reads_nothing()
-            .says(TRAP)
-            .fails(1);
+            .fails_with(1, TRAP);
     }
     // One of many.
     let sandbox = sticky(0, NOBODY);
@@ -272,39 +255,20 @@ fn a_file_that_another_user_puts_into_a_sticky_directory_during_the_run_is_refus
 }
 
 #[test]
-fn a_fifo_that_comes_in_the_place_of_dest_during_the_run_is_not_replaced() {
-    for options in [&[][..], &["--lock", "-q"]] {
-        let sandbox = Sandbox::new();
-        sandbox.write("out", "old");
-        let words = options.iter().copied().chain(["out"]);
-        let mut running = sandbox.atomwrite(words).stdin_held().start();
-        running.feed("new");
-        // It may get the same inode number.
-        fs::remove_file(sandbox.path("out")).unwrap();
-        sandbox.fifo("out");
-        let done = running.wait();
-        assert_eq!(done.code(), Some(1), "{options:?} {done:?}");
-        assert!(done.stderr.contains("it is a FIFO"), "{done:?}");
-        assert!(sandbox.stat("out").file_type().is_fifo());
-        assert_eq!(sandbox.names(), ["out"]);
-    }
-}
-
-#[test]
 fn root_replaces_what_is_no_trap_in_a_sticky_directory() {
     needs_root!();
     for (directory, owner, options, becomes) in [
         // The file gets another owner.
-        (0, NOBODY, &["--keep=none"][..], 0),
-        (0, NOBODY, &["-o", "root"], 0),
+        (0, NOBODY, "--keep=none", 0),
+        (0, NOBODY, "-o root", 0),
         // The directory's owner may do anything in it; and root's own.
-        (NOBODY, NOBODY, &[], NOBODY),
-        (0, 0, &[], 0),
-        (NOBODY, 0, &[], 0),
+        (NOBODY, NOBODY, "", NOBODY),
+        (0, 0, "", 0),
+        (NOBODY, 0, "", 0),
     ] {
         let sandbox = sticky(directory, owner);
         sandbox
-            .atomwrite(options.iter().copied().chain(["out"]))
+            .run(&format!("{options} out"))
             .stdin("new")
             .succeeds();
         assert_eq!(sandbox.text("out"), "new");
@@ -314,7 +278,7 @@ fn root_replaces_what_is_no_trap_in_a_sticky_directory() {
     for mode in [0o1775, 0o1755] {
         let sandbox = sticky(0, NOBODY);
         sandbox.chmod("", mode);
-        sandbox.atomwrite(["out"]).stdin("new").succeeds();
+        sandbox.run("out").stdin("new").succeeds();
         assert_eq!(sandbox.owner("out"), (NOBODY, NOBODY));
     }
 }
@@ -323,8 +287,7 @@ fn root_replaces_what_is_no_trap_in_a_sticky_directory() {
 
 #[test]
 fn what_a_validator_adds_to_a_dest_that_is_overwritten_in_place_is_not_lost() {
-    let sandbox = Sandbox::new();
-    sandbox.write("out", "old\n");
+    let sandbox = Sandbox::with("out", "old\n");
     let validator = "echo LOGLINE >>\"$2\"";
     let done = sandbox
         .atomwrite(["-a", "--inplace=always", "--validate", validator, "out"])
@@ -366,7 +329,7 @@ fn a_dest_that_is_compared_is_read_once_in_chunks_of_one_size() {
             sandbox.write("in", &content);
             let strace = Strace::new();
             let words = options.iter().copied().chain(source).chain(["out"]);
-            let run = sandbox.atomwrite(words).through(strace.command());
+            let run = sandbox.atomwrite(words).under(&strace);
             let mut running = if source.is_none() {
                 run.stdin_held()
             } else {
@@ -420,11 +383,7 @@ fn a_dest_that_is_compared_is_read_once_in_chunks_of_one_size() {
 fn a_dest_that_cannot_be_compared_is_replaced() {
     needs_tool!("strace");
     for content in [b"same".to_vec(), vec![b'x'; 1_000_000]] {
-        for form in [
-            &["-C", "out"][..],
-            &["-C", "in", "out"],
-            &["-C", "out", "--", "cat", "in"],
-        ] {
+        for form in ["-C out", "-C in out", "-C out -- cat in"] {
             let sandbox = Sandbox::new();
             let out = sandbox.write("out", &content);
             sandbox.write("in", &content);
@@ -433,9 +392,9 @@ fn a_dest_that_cannot_be_compared_is_replaced() {
                 .at(&out)
                 .inject("pread64,read,readv,preadv,preadv2:error=EIO");
             sandbox
-                .atomwrite(form.to_vec())
+                .run(form)
                 .stdin(content.clone())
-                .through(strace.command())
+                .under(&strace)
                 .succeeds();
             assert!(strace.has_injected());
             assert_ne!(sandbox.inode("out"), inode, "{form:?}");
@@ -447,13 +406,13 @@ fn a_dest_that_cannot_be_compared_is_replaced() {
 #[test]
 fn a_name_that_is_taken_and_cannot_be_seen_is_no_endless_loop() {
     needs_tool!("strace");
-    for words in [&["new"][..], &["-t", ".", "d/new"]] {
+    for words in ["new", "-t . d/new"] {
         let sandbox = Sandbox::new();
         sandbox.mkdir("d");
         sandbox.write("d/new", "content");
         let strace = Strace::new().inject("renameat2:error=EEXIST");
-        let run = sandbox.atomwrite(words.to_vec()).stdin("content");
-        let done = run.through(strace.command()).output();
+        let run = sandbox.run(words).stdin("content");
+        let done = run.under(&strace).output();
         assert_eq!(done.code(), Some(1), "{done:?}");
         assert!(done.stderr.contains("file exists"), "{done:?}");
         assert_eq!(sandbox.names(), ["d", "d/new"]);
@@ -462,12 +421,8 @@ fn a_name_that_is_taken_and_cannot_be_seen_is_no_endless_loop() {
 
 #[test]
 fn a_dest_that_another_process_has_written_into_is_not_said_to_be_unchanged() {
-    let sandbox = Sandbox::new();
-    sandbox.write("out", "old");
-    let mut run = sandbox
-        .atomwrite(["--validate", "exit 1", "out"])
-        .stdin_held()
-        .start();
+    let sandbox = Sandbox::with("out", "old");
+    let mut run = sandbox.run("--validate 'exit 1' out").stdin_held().start();
     run.feed("new");
     sandbox.write("out", "written meanwhile");
     let done = run.wait();

@@ -4,9 +4,6 @@
 //! and with `full` its directory, so that status 0 means durable here too. It is compared while the input comes; a SOURCE
 //! of another size is not read twice.
 
-use std::fs::{self, OpenOptions};
-use std::io::Write;
-
 use crate::harness::{Call, NOBODY, Sandbox, Strace, Trace, needs_root, needs_tool, skip};
 
 /// 3 MiB that are not all the same: more than any buffer.
@@ -19,30 +16,22 @@ fn large() -> Vec<u8> {
 #[test]
 fn equal_content_leaves_dest_alone() {
     for content in [b"same".to_vec(), Vec::new(), large()] {
-        let sandbox = Sandbox::new();
-        sandbox.write("out", &content);
+        let sandbox = Sandbox::with("out", &content);
         sandbox.write("in", &content);
         sandbox
-            .atomwrite(["-C", "--allow-empty", "out"])
+            .run("-C --allow-empty out")
             .stdin(content.clone())
             .leaves_alone(0);
+        sandbox.run("--compare in out").leaves_alone(0);
+        sandbox.run("-C out out").leaves_alone(0);
         sandbox
-            .atomwrite(["--compare", "in", "out"])
-            .leaves_alone(0);
-        sandbox.atomwrite(["-C", "out", "out"]).leaves_alone(0);
-        sandbox
-            .atomwrite(["-C", "--allow-empty", "out"])
+            .run("-C --allow-empty out")
             .stdin_from(crate::harness::open(sandbox.path("in")))
             .leaves_alone(0);
-        sandbox
-            .atomwrite(["-C", "out", "--", "cat", "in"])
-            .leaves_alone(0);
+        sandbox.run("-C out -- cat in").leaves_alone(0);
         let said = format!("unchanged 'out' ({} bytes)", content.len());
-        sandbox
-            .atomwrite(["-vC", "in", "out"])
-            .says(said)
-            .leaves_alone(0);
-        sandbox.atomwrite(["-aC", "out"]).stdin("").leaves_alone(0);
+        sandbox.run("-vC in out").says(said).leaves_alone(0);
+        sandbox.run("-aC out").stdin("").leaves_alone(0);
     }
 }
 
@@ -66,16 +55,15 @@ fn other_content_replaces() {
         (b"x".to_vec(), large),
     ] {
         for form in ["stdin", "SOURCE", "a regular stdin", "COMMAND"] {
-            let sandbox = Sandbox::new();
-            sandbox.write("out", &old);
+            let sandbox = Sandbox::with("out", &old);
             sandbox.write("in", &new);
             let inode = sandbox.inode("out");
             let run = match form {
-                "stdin" => sandbox.atomwrite(["-vC", "out"]).stdin(new.clone()),
-                "SOURCE" => sandbox.atomwrite(["-vC", "in", "out"]),
-                "COMMAND" => sandbox.atomwrite(["-vC", "out", "--", "cat", "in"]),
+                "stdin" => sandbox.run("-vC out").stdin(new.clone()),
+                "SOURCE" => sandbox.run("-vC in out"),
+                "COMMAND" => sandbox.run("-vC out -- cat in"),
                 _ => sandbox
-                    .atomwrite(["-vC", "out"])
+                    .run("-vC out")
                     .stdin_from(crate::harness::open(sandbox.path("in"))),
             };
             run.says("replaced").succeeds();
@@ -88,16 +76,16 @@ fn other_content_replaces() {
 #[test]
 fn a_dest_that_does_not_exist_is_made() {
     let sandbox = Sandbox::new();
-    sandbox.atomwrite(["-C", "out"]).stdin("new").succeeds();
-    sandbox.atomwrite(["-C", "/dev/null", "empty"]).succeeds();
+    sandbox.run("-C out").stdin("new").succeeds();
+    sandbox.run("-C /dev/null empty").succeeds();
     sandbox
-        .atomwrite(["-CD", "a/b/out"])
+        .run("-CD a/b/out")
         .stdin("new")
         .leaves(["a", "a/b", "a/b/out", "empty", "out"])
         .succeeds();
     sandbox.symlink("target", "dangling");
     sandbox
-        .atomwrite(["-C", "dangling"])
+        .run("-C dangling")
         .stdin("new")
         .leaves(["a", "a/b", "a/b/out", "dangling", "empty", "out", "target"])
         .succeeds();
@@ -105,8 +93,7 @@ fn a_dest_that_does_not_exist_is_made() {
 
 #[test]
 fn the_status_for_unchanged_is_the_one_that_was_asked_for() {
-    let sandbox = Sandbox::new();
-    sandbox.write("out", "same");
+    let sandbox = Sandbox::with("out", "same");
     for status in [0, 1, 3, 7, 255] {
         let option = format!("--unchanged-status={status}");
         // It implies -C.
@@ -121,26 +108,20 @@ fn the_status_for_unchanged_is_the_one_that_was_asked_for() {
             .leaves_alone(status);
     }
     sandbox
-        .atomwrite(["--unchanged-status=7", "out"])
+        .run("--unchanged-status=7 out")
         .stdin("other")
         .succeeds();
-    sandbox
-        .atomwrite(["--unchanged-status=7", "missing", "out"])
-        .fails(1);
+    sandbox.run("--unchanged-status=7 missing out").fails(1);
 }
 
 #[test]
 fn a_link_is_followed_and_kept() {
-    let sandbox = Sandbox::new();
-    sandbox.write("target", "same");
+    let sandbox = Sandbox::with("target", "same");
     sandbox.symlink("target", "out");
-    sandbox
-        .atomwrite(["-C", "out"])
-        .stdin("same")
-        .leaves_alone(0);
+    sandbox.run("-C out").stdin("same").leaves_alone(0);
     // The link itself is not that content.
     sandbox
-        .atomwrite(["-C", "--no-dereference", "out"])
+        .run("-C --no-dereference out")
         .stdin("same")
         .succeeds();
     assert!(sandbox.stat("out").is_file());
@@ -148,15 +129,10 @@ fn a_link_is_followed_and_kept() {
 
 #[test]
 fn guards_hold_for_equal_content_too() {
-    let sandbox = Sandbox::new();
-    sandbox.write("out", "same");
+    let sandbox = Sandbox::with("out", "same");
+    sandbox.run("-nC out").stdin("same").fails_with(3, "exists");
     sandbox
-        .atomwrite(["-nC", "out"])
-        .stdin("same")
-        .says("exists")
-        .fails(3);
-    sandbox
-        .atomwrite(["-C", "--validate", "exit 1", "out"])
+        .run("-C --validate 'exit 1' out")
         .stdin("same")
         .fails(3);
     sandbox
@@ -164,43 +140,28 @@ fn guards_hold_for_equal_content_too() {
         .stdin("same")
         .fails(3);
     sandbox
-        .atomwrite(["-C", "--validate", "exit 0", "out"])
+        .run("-C --validate 'exit 0' out")
         .stdin("same")
         .leaves_alone(0);
     sandbox.write("out", "");
-    sandbox
-        .atomwrite(["-C", "--no-empty", "out"])
-        .stdin("")
-        .fails(3);
-    sandbox
-        .atomwrite(["-C", "out", "--", "sh", "-c", "exit 9"])
-        .fails(9);
+    sandbox.run("-C --no-empty out").stdin("").fails(3);
+    sandbox.run("-C out -- sh -c 'exit 9'").fails(9);
 }
 
 #[test]
 fn a_mode_that_differs_replaces() {
-    let sandbox = Sandbox::new();
-    sandbox.write("out", "same");
-    sandbox
-        .atomwrite(["-C", "-m", "644", "out"])
-        .stdin("same")
-        .leaves_alone(0);
-    sandbox
-        .atomwrite(["-C", "-m", "go=r", "out"])
-        .stdin("same")
-        .leaves_alone(0);
+    let sandbox = Sandbox::with("out", "same");
+    sandbox.run("-C -m 644 out").stdin("same").leaves_alone(0);
+    sandbox.run("-C -m go=r out").stdin("same").leaves_alone(0);
     let inode = sandbox.inode("out");
-    sandbox
-        .atomwrite(["-C", "-m", "600", "out"])
-        .stdin("same")
-        .succeeds();
+    sandbox.run("-C -m 600 out").stdin("same").succeeds();
     assert_ne!(sandbox.inode("out"), inode);
     assert_eq!(sandbox.mode("out"), 0o600);
     // What was not asked for does not count: the umask, or SOURCE's mode.
     sandbox.write_with_mode("in", "same", 0o755);
-    sandbox.atomwrite(["-C", "in", "out"]).leaves_alone(0);
+    sandbox.run("-C in out").leaves_alone(0);
     sandbox
-        .atomwrite(["-C", "--keep=none", "out"])
+        .run("-C --keep=none out")
         .stdin("same")
         .leaves_alone(0);
 }
@@ -208,8 +169,7 @@ fn a_mode_that_differs_replaces() {
 #[test]
 fn an_owner_or_a_group_that_differs_replaces() {
     needs_root!();
-    let sandbox = Sandbox::new();
-    sandbox.write("out", "same");
+    let sandbox = Sandbox::with("out", "same");
     sandbox.chown("out", 1000, 1001);
     for same in [
         &["-o", "1000"][..],
@@ -234,66 +194,13 @@ fn an_owner_or_a_group_that_differs_replaces() {
 
 #[test]
 fn what_is_left_alone_makes_no_backup() {
-    let sandbox = Sandbox::new();
-    sandbox.write("out", "same");
+    let sandbox = Sandbox::with("out", "same");
+    sandbox.run("-Cb out").stdin("same").leaves_alone(0);
     sandbox
-        .atomwrite(["-Cb", "out"])
-        .stdin("same")
-        .leaves_alone(0);
-    sandbox
-        .atomwrite(["-Cb", "out"])
+        .run("-Cb out")
         .stdin("other")
         .leaves(["out", "out~"])
         .succeeds();
-}
-
-// ---- Meanwhile -------------------------------------------------------------------------------------------------
-
-#[test]
-fn a_dest_that_changes_meanwhile_is_replaced() {
-    for change in 0..4 {
-        let sandbox = Sandbox::new();
-        sandbox.write("out", "same old content");
-        let mut run = sandbox.atomwrite(["-C", "out"]).stdin_held().start();
-        run.feed("same old content");
-        match change {
-            // Written to, by the same length; appended to; exchanged; gone.
-            0 => {
-                let mut file = OpenOptions::new()
-                    .write(true)
-                    .open(sandbox.path("out"))
-                    .unwrap();
-                file.write_all(b"some").unwrap();
-            }
-            1 => {
-                let mut file = OpenOptions::new()
-                    .append(true)
-                    .open(sandbox.path("out"))
-                    .unwrap();
-                file.write_all(b"!").unwrap();
-            }
-            2 => {
-                sandbox.write("other", "another content");
-                fs::rename(sandbox.path("other"), sandbox.path("out")).unwrap();
-            }
-            _ => fs::remove_file(sandbox.path("out")).unwrap(),
-        }
-        let done = run.wait();
-        assert_eq!((done.code(), &*done.stderr), (Some(0), ""), "{change}");
-        assert_eq!(sandbox.text("out"), "same old content", "{change}");
-        assert_eq!(sandbox.names(), ["out"]);
-    }
-}
-
-#[test]
-fn a_dest_that_becomes_equal_meanwhile_may_be_replaced_or_left_alone() {
-    let sandbox = Sandbox::new();
-    sandbox.write("out", "old");
-    let mut run = sandbox.atomwrite(["-C", "out"]).stdin_held().start();
-    run.feed("new");
-    sandbox.write("out", "new");
-    assert_eq!(run.wait().code(), Some(0));
-    assert_eq!(sandbox.text("out"), "new");
 }
 
 #[test]
@@ -305,11 +212,7 @@ fn a_dest_that_cannot_be_read_is_replaced() {
         sandbox.write_with_mode("out", "same", 0o200);
         sandbox.chown("out", NOBODY, NOBODY);
         let inode = sandbox.inode("out");
-        sandbox
-            .atomwrite(["-C", "out"])
-            .user(NOBODY, NOBODY, &[])
-            .stdin(new)
-            .succeeds();
+        sandbox.run("-C out").by_nobody().stdin(new).succeeds();
         assert_eq!(sandbox.text("out"), new);
         assert_ne!(sandbox.inode("out"), inode);
         assert_eq!(sandbox.mode("out"), 0o200);
@@ -319,14 +222,9 @@ fn a_dest_that_cannot_be_read_is_replaced() {
 #[test]
 fn a_dest_that_fails_to_be_read_is_an_error() {
     needs_tool!("strace");
-    let sandbox = Sandbox::new();
-    sandbox.write("out", "same");
+    let sandbox = Sandbox::with("out", "same");
     let strace = Strace::new().inject("pread64:error=EIO");
-    let done = sandbox
-        .atomwrite(["-C", "out"])
-        .stdin("same")
-        .through(strace.command())
-        .output();
+    let done = sandbox.run("-C out").stdin("same").under(&strace).output();
     // The loader reads by the same call, before `main`; so it may not even start.
     assert_ne!(done.code(), Some(0), "{done:?}");
     assert_eq!(sandbox.text("out"), "same");
@@ -337,7 +235,7 @@ fn a_dest_that_fails_to_be_read_is_an_error() {
 
 fn trace(sandbox: &Sandbox, words: &[&str], stdin: Option<&[u8]>, unchanged: bool) -> Trace {
     let strace = Strace::new();
-    let run = sandbox.atomwrite(words.to_vec()).through(strace.command());
+    let run = sandbox.atomwrite(words.to_vec()).under(&strace);
     let run = match stdin {
         Some(stdin) => run.stdin(stdin),
         None => run,
@@ -358,8 +256,7 @@ fn what_is_left_alone_is_synced_as_what_is_new() {
         ("--sync=file", 1, 0),
         ("--sync=none", 0, 0),
     ] {
-        let sandbox = Sandbox::new();
-        sandbox.write("out", "same");
+        let sandbox = Sandbox::with("out", "same");
         let trace = trace(&sandbox, &["-C", option, "out"], Some(b"same"), true);
         let of_dest = |call: &Call| call.is("fsync") && call.args.ends_with("/out>");
         let root = format!("{}>", sandbox.root().display());
@@ -387,11 +284,10 @@ fn what_cannot_be_made_durable_is_not_reported_as_unchanged() {
         let path = if directory { sandbox.root() } else { &dest };
         let strace = Strace::new().at(path).inject("fsync:error=EIO");
         sandbox
-            .atomwrite(["-C", "out"])
+            .run("-C out")
             .stdin("same")
-            .through(strace.command())
-            .says("'out'")
-            .fails(1);
+            .under(&strace)
+            .fails_with(1, "'out'");
     }
 }
 
@@ -468,15 +364,11 @@ fn a_first_difference_ends_the_reading_of_dest() {
 #[test]
 fn an_acl_is_no_obstacle() {
     needs_tool!("setfacl");
-    let sandbox = Sandbox::new();
-    sandbox.write("out", "same");
+    let sandbox = Sandbox::with("out", "same");
     if !sandbox.setfacl("out", &["-m", "u:1000:rw"]) {
         skip!("the filesystem has no ACLs");
     }
-    sandbox
-        .atomwrite(["-C", "out"])
-        .stdin("same")
-        .leaves_alone(0);
+    sandbox.run("-C out").stdin("same").leaves_alone(0);
     let mode = format!("{:o}", sandbox.mode("out"));
     sandbox
         .atomwrite(["-C", "-m", &mode, "out"])
