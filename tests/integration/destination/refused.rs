@@ -1,9 +1,9 @@
 //! What is not written: a device, a FIFO, a socket, and what the user may not write, unless `-f`. Hard links are split.
 
-use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::process::Command;
 
-use crate::harness::{NOBODY, Sandbox, Witness, needs_root, needs_tool};
+use crate::harness::{NOBODY, Sandbox, check_message, needs_root, needs_tool, skip, works};
 
 // ---- What may not be written -----------------------------------------------------------------------------------
 
@@ -12,42 +12,27 @@ fn refuses_what_the_user_may_not_write_and_names_the_way_out() {
     needs_root!();
     let sandbox = Sandbox::new();
     sandbox.give_to(NOBODY, NOBODY);
-    sandbox.write_with_mode("own", "old", 0o444);
-    sandbox.chown("own", NOBODY, NOBODY);
-    sandbox.write_with_mode("roots", "old", 0o644);
-    sandbox.write_with_mode("none", "old", 0o000);
+    for (name, owner, mode) in [
+        ("own", NOBODY, 0o444),
+        ("none", NOBODY, 0),
+        ("roots", 0, 0o644),
+    ] {
+        sandbox.write_with_mode(name, "old", mode);
+        sandbox.chown(name, owner, owner);
+    }
     for name in ["own", "roots", "none"] {
-        let input = Witness::new();
-        sandbox
-            .atomwrite([name])
-            .user(NOBODY, NOBODY, &[])
-            .stdin_from(input.input())
-            .says(format!("'{name}'"))
-            .says("--force")
-            .fails(1);
-        input.has_not_been_read();
+        let run = sandbox.run(name).by_nobody().reads_nothing();
+        let way_out = "permission denied; --force replaces it all the same";
+        run.fails_with(1, format!("'{name}': {way_out}"));
     }
-}
-
-#[test]
-fn force_replaces_what_the_user_may_not_write() {
-    needs_root!();
-    let sandbox = Sandbox::new();
-    sandbox.give_to(NOBODY, NOBODY);
-    for (option, mode) in [("-f", 0o444), ("--force", 0o000)] {
-        sandbox.write_with_mode("out", "old", mode);
-        sandbox.chown("out", NOBODY, NOBODY);
-        sandbox
-            .atomwrite([option, "out"])
-            .user(NOBODY, NOBODY, &[])
-            .stdin("new")
-            .succeeds();
-        assert_eq!(
-            (sandbox.text("out").as_str(), sandbox.mode("out")),
-            ("new", mode)
-        );
-        fs::remove_file(sandbox.path("out")).unwrap();
+    for (option, name, mode) in [("-f", "own", 0o444), ("--force", "none", 0)] {
+        let run = sandbox.atomwrite([option, name]).by_nobody();
+        run.stdin("new").writes("new");
+        assert_eq!(sandbox.mode(name), mode);
     }
+    // And root may always.
+    sandbox.run("none").stdin("newer").writes("newer");
+    assert_eq!(sandbox.mode("none"), 0);
 }
 
 #[test]
@@ -58,76 +43,33 @@ fn replaces_what_a_group_or_an_acl_lets_the_user_write() {
     sandbox.chmod("", 0o777);
     sandbox.write_with_mode("group", "old", 0o664);
     sandbox.chown("group", 0, 1001);
-    sandbox
-        .atomwrite(["-q", "group"])
-        .user(NOBODY, NOBODY, &[1001])
-        .stdin("new")
-        .succeeds();
-    assert_eq!(sandbox.text("group"), "new");
+    let run = sandbox.run("-q group").user(NOBODY, NOBODY, &[1001]);
+    run.stdin("new").writes("new");
     sandbox.write("acl", "old");
     if sandbox.setfacl("acl", &["-m", "u:65534:rw"]) {
-        sandbox
-            .atomwrite(["-q", "acl"])
-            .user(NOBODY, NOBODY, &[])
-            .stdin("new")
-            .succeeds();
-        assert_eq!(sandbox.text("acl"), "new");
+        let run = sandbox.run("-q acl").by_nobody();
+        run.stdin("new").writes("new");
     }
-}
-
-#[test]
-fn writes_as_root_whatever_the_mode_says() {
-    needs_root!();
-    let sandbox = Sandbox::new();
-    sandbox.write_with_mode("out", "old", 0o000);
-    sandbox.atomwrite(["out"]).stdin("new").succeeds();
-    assert_eq!(
-        (sandbox.text("out").as_str(), sandbox.mode("out")),
-        ("new", 0o000)
-    );
 }
 
 #[test]
 fn refuses_a_strangers_file_in_a_sticky_directory_before_any_input_is_read() {
     needs_root!();
     let sandbox = Sandbox::new();
-    sandbox.mkdir("sticky");
-    sandbox.chmod("sticky", 0o1777);
-    sandbox.write_with_mode("sticky/theirs", "old", 0o666);
-    sandbox.write_with_mode("sticky/ours", "old", 0o644);
-    sandbox.chown("sticky/ours", NOBODY, NOBODY);
-    let input = Witness::new();
-    for option in ["-f", "-v"] {
-        sandbox
-            .atomwrite([option, "sticky/theirs"])
-            .user(NOBODY, NOBODY, &[])
-            .stdin_from(input.input())
-            .says("sticky")
-            .says("--inplace")
-            .fails(1);
+    sandbox.sh("umask 0; mkdir sticky; cd sticky; printf old >theirs; printf old >ours; chown 65534:65534 ours; chmod 1777 .");
+    for line in ["-f sticky/theirs", "-v sticky/theirs"] {
+        let run = sandbox.run(line).by_nobody().reads_nothing();
+        run.says("sticky").fails_with(1, "--inplace");
     }
-    input.has_not_been_read();
     // Their own, and a new one.
-    for dest in ["sticky/ours", "sticky/new"] {
-        sandbox
-            .atomwrite([dest])
-            .user(NOBODY, NOBODY, &[])
-            .stdin("new")
-            .succeeds();
+    for line in ["sticky/ours", "sticky/new"] {
+        sandbox.run(line).by_nobody().stdin("new").succeeds();
     }
     // The directory's owner may replace it, but not for its owner.
     sandbox.chown("sticky", NOBODY, NOBODY);
-    sandbox
-        .atomwrite(["sticky/theirs"])
-        .user(NOBODY, NOBODY, &[])
-        .stdin("new")
-        .says("--keep=none")
-        .fails(1);
-    sandbox
-        .atomwrite(["--keep=none", "sticky/theirs"])
-        .user(NOBODY, NOBODY, &[])
-        .stdin("new")
-        .succeeds();
+    let run = |line| sandbox.run(line).by_nobody().stdin("new");
+    run("sticky/theirs").fails_with(1, "--keep=none");
+    run("--keep=none sticky/theirs").succeeds();
 }
 
 #[test]
@@ -140,18 +82,11 @@ fn asks_in_another_way_where_a_filter_forbids_the_first() {
     for error in ["EPERM", "ENOSYS"] {
         sandbox.write_with_mode("out", "old", 0o644);
         sandbox.chown("out", NOBODY, NOBODY);
-        let inject = format!("inject=faccessat2:error={error}");
-        let run = || {
-            sandbox
-                .atomwrite(["out"])
-                .user(NOBODY, NOBODY, &[])
-                .through(["strace", "-qq", "-o", "/dev/null", "-e", &inject].map(str::to_owned))
-                .stdin("new")
-        };
-        run().succeeds();
-        assert_eq!(sandbox.text("out"), "new");
+        let refused = format!("faccessat2:error={error}");
+        let run = || sandbox.run("out").by_nobody().inject(&refused).stdin("new");
+        run().writes("new");
         sandbox.chmod("out", 0o444);
-        run().says("--force").fails(1);
+        run().fails_with(1, "--force");
     }
 }
 
@@ -161,15 +96,8 @@ fn fails_in_a_directory_that_the_user_may_not_write() {
     let sandbox = Sandbox::new();
     sandbox.write_with_mode("out", "old", 0o666);
     for name in ["out", "new"] {
-        let input = Witness::new();
-        sandbox
-            .atomwrite([name])
-            .user(NOBODY, NOBODY, &[])
-            .stdin_from(input.input())
-            .says(format!("'{name}'"))
-            .says("permission denied")
-            .fails(1);
-        input.has_not_been_read();
+        let run = sandbox.run(name).by_nobody().reads_nothing();
+        run.fails_with(1, format!("'{name}': permission denied"));
     }
 }
 
@@ -177,38 +105,23 @@ fn fails_in_a_directory_that_the_user_may_not_write() {
 fn fails_on_an_immutable_file() {
     needs_root!();
     needs_tool!("chattr");
-    let sandbox = Sandbox::new();
-    let path = sandbox.write("out", "old");
-    let chattr = |flag: &str| {
-        let output = std::process::Command::new("chattr")
-            .arg(flag)
-            .arg(&path)
-            .output()
-            .unwrap();
-        output.status.success()
-    };
-    for flag in ["i", "a"] {
-        if !chattr(&format!("+{flag}")) {
-            crate::harness::skip!("the filesystem has no file attributes");
+    let sandbox = Sandbox::with("out", "old");
+    let path = sandbox.path("out");
+    let chattr = |flag: &str| works(Command::new("chattr").arg(flag).arg(&path));
+    for (set, clear) in [("+i", "-i"), ("+a", "-a")] {
+        if !chattr(set) {
+            skip!("the filesystem has no file attributes");
         }
-        let done = [
-            &["out"][..],
-            &["-f", "out"],
-            &["-n", "--no-dereference", "out"],
-        ]
-        .map(|arguments| sandbox.atomwrite(arguments.to_vec()).stdin("new").output());
-        assert!(chattr(&format!("-{flag}")));
-        assert_eq!(
-            done.each_ref().map(|done| done.code().unwrap()),
-            [1, 1, 3],
-            "{done:?}"
-        );
+        let lines = ["out", "-f out", "-n --no-dereference out"];
+        let done = lines.map(|line| sandbox.run(line).stdin("new").output());
+        assert!(chattr(clear));
+        let codes = done.each_ref().map(|done| done.code().unwrap());
+        assert_eq!(codes, [1, 1, 3], "{done:?}");
         for done in &done[..2] {
-            crate::harness::check_message(done.stderr.trim_end());
+            check_message(done.stderr.trim_end());
             assert!(done.stderr.ends_with("; 'out' is unchanged\n"), "{done:?}");
         }
-        assert_eq!(sandbox.text("out"), "old");
-        assert_eq!(sandbox.names(), ["out"]);
+        assert_eq!(sandbox.listing(), "out=old");
     }
 }
 
@@ -216,31 +129,20 @@ fn fails_on_an_immutable_file() {
 
 #[test]
 fn splits_hard_links_and_says_so_when_verbose() {
-    let sandbox = Sandbox::new();
-    sandbox.write("out", "old");
+    let sandbox = Sandbox::with("out", "old");
     sandbox.hard_link("out", "second");
     sandbox.hard_link("out", "third");
-    let done = sandbox
-        .atomwrite(["-v", "out"])
-        .stdin("new")
-        .says("replaced 'out' (3 bytes)")
-        .succeeds();
+    let run = |line| sandbox.run(line).stdin("new");
+    let done = run("-v out").says("replaced 'out' (3 bytes)").succeeds();
     assert!(done.stderr.contains("link"), "{done:?}");
-    assert_eq!(sandbox.text("out"), "new");
-    assert_eq!(sandbox.text("second"), "old");
+    assert_eq!(sandbox.listing(), "out=new second=old third=old");
     assert_eq!(sandbox.inode("second"), sandbox.inode("third"));
-    assert_eq!(
-        (sandbox.stat("out").nlink(), sandbox.stat("second").nlink()),
-        (1, 2)
-    );
+    let links = ["out", "second"].map(|name| sandbox.stat(name).nlink());
+    assert_eq!(links, [1, 2]);
 
     // And nothing of links when there are none, or no word at all without -v.
-    let done = sandbox
-        .atomwrite(["-v", "out"])
-        .stdin("newer")
-        .says("replaced")
-        .succeeds();
+    let done = run("-v out").says("replaced").succeeds();
     assert!(!done.stderr.contains("link"), "{done:?}");
-    sandbox.atomwrite(["second"]).stdin("new").succeeds();
+    run("second").succeeds();
     assert_eq!(sandbox.text("third"), "old");
 }
