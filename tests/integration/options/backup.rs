@@ -6,14 +6,13 @@
 //! backup; if the last rename fails, a new backup is removed again, and an older one that was replaced stays replaced. A
 //! SOURCE or stdin that is the file of the backup's name is refused.
 
-use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::{fs, thread};
 
 use crate::harness::{
-    Call, Done, Mount, NOBODY, Sandbox, Strace, needs_mounts, needs_root, needs_tool, skip,
+    Call, Done, Mount, NOBODY, Sandbox, Strace, each, needs_mounts, needs_root, needs_tool, skip,
 };
 
 // ---- The file --------------------------------------------------------------------------------------------------
@@ -43,7 +42,7 @@ fn is_the_old_file_itself() {
     adorn(&sandbox, "out");
     let before = sandbox.stat("out");
     sandbox
-        .atomwrite(["-b", "out"])
+        .run("-b out")
         .stdin("new")
         .leaves(["out", "out~"])
         .succeeds();
@@ -57,7 +56,7 @@ fn is_the_old_file_itself() {
     // Over an older one, too.
     let old = sandbox.inode("out");
     sandbox
-        .atomwrite(["-b", "out"])
+        .run("-b out")
         .stdin("newer")
         .leaves(["out", "out~"])
         .succeeds();
@@ -67,19 +66,15 @@ fn is_the_old_file_itself() {
 
 #[test]
 fn says_nothing_of_its_own_link() {
-    let sandbox = Sandbox::new();
-    sandbox.write("out", "old");
+    let sandbox = Sandbox::with("out", "old");
     sandbox
-        .atomwrite(["-v", "-b", "out"])
+        .run("-v -b out")
         .stdin("new")
         .says("replaced 'out' (3 bytes)")
         .leaves(["out", "out~"])
         .succeeds();
     sandbox.hard_link("out", "other");
-    let done = sandbox
-        .atomwrite(["-v", "-b", "out"])
-        .stdin("newer")
-        .output();
+    let done = sandbox.run("-v -b out").stdin("newer").output();
     assert!(done.stderr.contains("1 other hard link"), "{done:?}");
 }
 
@@ -89,40 +84,36 @@ fn another_users_file_is_copied_where_links_to_it_are_forbidden() {
     if fs::read_to_string("/proc/sys/fs/protected_hardlinks").unwrap() != "1\n" {
         skip!("fs.protected_hardlinks is off");
     }
-    for (control, name, older) in [
-        ("simple", "out~", false),
-        ("simple", "out~", true),
-        ("numbered", "out.~1~", false),
-        ("numbered", "out.~2~", true),
-    ] {
-        let sandbox = Sandbox::new();
+    let cases = [
+        ("simple", "out~", "", "out=new out~=old"),
+        ("simple", "out~", "out~", "out=new out~=old"),
+        ("numbered", "out.~1~", "", "out=new out.~1~=old"),
+        (
+            "numbered",
+            "out.~2~",
+            "out.~1~",
+            "out=new out.~1~=older out.~2~=old",
+        ),
+    ];
+    each(cases, |(control, name, older, left)| {
+        let sandbox = Sandbox::with("out", "old");
         sandbox.chmod("", 0o777);
-        sandbox.write("out", "old");
-        if older {
-            sandbox.write("out~", "older");
-            sandbox.write("out.~1~", "older");
+        if !older.is_empty() {
+            sandbox.write(older, "older");
         }
         let old = sandbox.inode("out");
-        let before = sandbox.names().len();
-        let run = || {
-            sandbox
-                .atomwrite(["-fq", &format!("--backup={control}"), "out"])
-                .stdin("new")
-                .user(NOBODY, NOBODY, &[])
-        };
+        let line = format!("-fq --backup={control} out");
+        let run = || sandbox.run(&line).stdin("new").by_nobody();
         let done = run().output();
-        assert_eq!(done.code(), Some(0), "{older} {control}: {done:?}");
-        assert_ne!(sandbox.inode(name), old, "{older} {control}");
-        assert_eq!(sandbox.text(name), "old");
-        assert_eq!(sandbox.text("out"), "new");
+        assert_eq!(done.code(), Some(0), "{done:?}");
+        assert_eq!(sandbox.listing(), left);
+        assert_ne!(sandbox.inode(name), old);
         assert_eq!(sandbox.owner(name), (NOBODY, NOBODY));
-        let added = usize::from(name != "out~" || !older);
-        assert_eq!(sandbox.names().len(), before + added);
         // One that cannot be read can be neither linked nor copied.
         sandbox.write_with_mode("out", "old", 0o662);
         sandbox.chown("out", 0, 0);
-        run().says("cannot back up 'out'").fails(1);
-    }
+        run().fails_with(1, "cannot back up 'out'");
+    });
 }
 
 /// Makes it impossible to link DEST, and nothing else.
@@ -144,35 +135,29 @@ fn is_a_whole_copy_where_no_link_is_possible() {
     needs_tool!("strace", "setfacl");
     // EXDEV: DEST counts for another project quota than its directory.
     for error in ["EPERM", "EXDEV", "EMLINK", "EOPNOTSUPP"] {
-        for older in [false, true] {
-            for control in ["simple", "numbered"] {
-                let sandbox = Sandbox::new();
-                adorn(&sandbox, "out");
-                let name = match control {
-                    "simple" => "out~",
-                    _ => "out.~1~",
-                };
-                if older {
-                    sandbox.write("out~", "older");
-                }
-                let old = sandbox.inode("out");
-                let mut names = sandbox.names();
-                names.push(name.into());
-                names.sort();
-                names.dedup();
-                let strace = without_a_link_to_dest(error);
-                sandbox
-                    .atomwrite([&format!("--backup={control}"), "out"])
-                    .stdin("new")
-                    .through(strace.command())
-                    .leaves(names)
-                    .succeeds();
-                assert!(strace.has_injected());
-                is_adorned(&sandbox, name);
-                assert_ne!(sandbox.inode(name), old);
-                assert_eq!(sandbox.text("out"), "new");
+        let cases = [
+            ("simple", false, "out~", 2),
+            ("simple", true, "out~", 2),
+            ("numbered", false, "out.~1~", 2),
+            ("numbered", true, "out.~1~", 3),
+        ];
+        each(cases, |(control, older, name, count)| {
+            let sandbox = Sandbox::new();
+            adorn(&sandbox, "out");
+            if older {
+                sandbox.write("out~", "older");
             }
-        }
+            let old = sandbox.inode("out");
+            let strace = without_a_link_to_dest(error);
+            let run = sandbox.run(&format!("--backup={control} out"));
+            let done = run.stdin("new").under(&strace).output();
+            assert_eq!((done.code(), &*done.stderr), (Some(0), ""), "{error}");
+            assert!(strace.has_injected());
+            is_adorned(&sandbox, name);
+            assert_ne!(sandbox.inode(name), old);
+            assert_eq!(sandbox.text("out"), "new");
+            assert_eq!(sandbox.names().len(), count);
+        });
     }
 }
 
@@ -182,17 +167,15 @@ fn a_copy_is_private_until_it_is_whole_and_on_the_disk_before_it_has_its_name() 
     let sandbox = Sandbox::new();
     sandbox.write_with_mode("out", "old", 0o644);
     // Every link is forbidden: so the copy has a name from the start, in every form.
-    let strace = Strace::new().inject("linkat:error=EPERM");
-    sandbox
-        .atomwrite(["-b", "out"])
+    let trace = sandbox
+        .run("-b out")
         .stdin("new")
-        .through(strace.command())
+        .inject("linkat:error=EPERM")
         .umask(0)
         .leaves(["out", "out~"])
-        .succeeds();
-    assert_eq!(sandbox.text("out~"), "old");
+        .traced();
+    assert_eq!(sandbox.listing(), "out=new out~=old");
     assert_eq!(sandbox.mode("out~"), 0o644);
-    let trace = strace.trace();
     let makes_files = |args: &str| args.contains("O_CREAT") || args.contains("O_TMPFILE");
     for at in trace.places(|call| call.is("openat") && makes_files(&call.args)) {
         assert!(trace.own()[at].args.ends_with(", 0600"), "{trace}");
@@ -221,7 +204,7 @@ fn each_of_three_is_the_file_before_where_names_cannot_be_exchanged() {
     sandbox.write("out", "0");
     for number in 1..=3 {
         sandbox
-            .atomwrite(["-b", "out"])
+            .run("-b out")
             .stdin(format!("{number}"))
             .leaves(["out", "out~"])
             .succeeds();
@@ -234,8 +217,7 @@ fn each_of_three_is_the_file_before_where_names_cannot_be_exchanged() {
 fn is_on_the_disk_before_the_file_is_overwritten_where_the_directory_cannot_be_read() {
     needs_root!();
     needs_tool!("strace");
-    let sandbox = Sandbox::new();
-    sandbox.write("out", "old");
+    let sandbox = Sandbox::with("out", "old");
     sandbox.chown("out", NOBODY, NOBODY);
     sandbox.give_to(NOBODY, NOBODY);
     sandbox.chmod("", 0o300);
@@ -243,13 +225,11 @@ fn is_on_the_disk_before_the_file_is_overwritten_where_the_directory_cannot_be_r
         sandbox
             .atomwrite(["-q", "--inplace=always", control, "out"])
             .stdin("new")
-            .user(NOBODY, NOBODY, &[])
+            .by_nobody()
     };
-    run("--backup=numbered")
-        .says("cannot read its directory: permission denied")
-        .fails(1);
+    run("--backup=numbered").fails_with(1, "cannot read its directory: permission denied");
     let strace = Strace::new();
-    let done = run("--backup=simple").through(strace.command()).output();
+    let done = run("--backup=simple").under(&strace).output();
     assert_eq!(done.code(), Some(0), "{done:?}");
     sandbox.chmod("", 0o700);
     assert_eq!(sandbox.text("out~"), "old");
@@ -312,10 +292,8 @@ fn neither_file_is_ever_missing() {
     for with_backup in [true, false] {
         let sandbox = Sandbox::new();
         is_never_missing(&sandbox, with_backup, |number| {
-            sandbox
-                .atomwrite(["-b", "--sync=none", "out"])
-                .stdin(numbers(number))
-                .output()
+            let run = sandbox.run("-b --sync=none out");
+            run.stdin(numbers(number)).output()
         });
     }
 }
@@ -326,60 +304,14 @@ fn neither_file_is_ever_missing_where_the_backup_is_a_copy() {
     let sandbox = Sandbox::new();
     is_never_missing(&sandbox, true, |number| {
         let strace = without_a_link_to_dest("EPERM");
-        sandbox
-            .atomwrite(["-b", "--sync=none", "out"])
-            .stdin(numbers(number))
-            .through(strace.command())
-            .output()
+        let run = sandbox.run("-b --sync=none out").under(&strace);
+        run.stdin(numbers(number)).output()
     });
 }
 
 #[test]
-fn many_at_once_keep_both_whole() {
-    for control in ["simple", "numbered"] {
-        let sandbox = Sandbox::new();
-        sandbox.write("out", numbers(0));
-        sandbox.write("out~", numbers(0));
-        let control = format!("--backup={control}");
-        // Some without a backup, some that wait for one another: none removes another's names.
-        let running: Vec<_> = (1..=90)
-            .map(|number| {
-                let option =
-                    ["--sync=none", &control, &control][usize::try_from(number % 3).unwrap()];
-                let lock = if number % 5 == 0 {
-                    "--lock"
-                } else {
-                    "--sync=none"
-                };
-                // -q: with --lock, a pipe is warned of.
-                sandbox
-                    .atomwrite(["-q", option, lock, "--sync=none", "out"])
-                    .stdin(numbers(number))
-                    .start()
-            })
-            .collect();
-        for one in running {
-            let done = one.wait();
-            assert_eq!(done.code(), Some(0), "{done:?}");
-            assert_eq!(done.stderr, "");
-        }
-        for name in sandbox.names() {
-            let name = name.to_str().unwrap();
-            assert!(name.starts_with("out"), "{name} is left");
-            let text = sandbox.text(name);
-            let words: Vec<_> = text.split(' ').collect();
-            assert!(
-                words.len() == 5001 && words[..5000].iter().all(|word| *word == words[0]),
-                "{name} is torn"
-            );
-        }
-    }
-}
-
-#[test]
 fn with_lock_the_numbered_ones_are_a_history() {
-    let sandbox = Sandbox::new();
-    sandbox.write("n", "0\n");
+    let sandbox = Sandbox::with("n", "0\n");
     let count = "echo $(($(cat n) + 1))";
     let running: Vec<_> = (0..12)
         .map(|_| {
@@ -411,7 +343,7 @@ fn is_made_as_late_as_possible(directory: Option<&Path>) {
         let done = sandbox
             .atomwrite([&format!("--backup={control}"), "out"])
             .stdin("new")
-            .through(strace.command())
+            .under(&strace)
             .output();
         assert_eq!(done.code(), Some(0), "{done:?}");
         let trace = strace.trace();
@@ -447,77 +379,16 @@ fn is_made_when_the_new_file_is_on_the_disk_of_a_btrfs() {
     is_made_as_late_as_possible(Some(mount.path()));
 }
 
-/// Runs writers of `out` at once, each with a content of its own. Returns how many contents are neither in DEST nor in a
-/// backup afterwards, and checks that every file is whole and that no temporary name is left.
-fn contents_lost(sandbox: &Sandbox, options: &[&str], writers: u32) -> usize {
-    sandbox.write("out", numbers(0));
-    let running: Vec<_> = (1..=writers)
-        .map(|number| {
-            // -q: with --lock, a pipe is warned of.
-            let words = options.iter().chain(&["-q", "--sync=none", "out"]);
-            let run = sandbox.atomwrite(words.copied());
-            run.stdin(numbers(number)).start()
-        })
-        .collect();
-    for one in running {
-        let done = one.wait();
-        assert_eq!((done.code(), &*done.stderr), (Some(0), ""), "{done:?}");
-    }
-    let mut kept = BTreeSet::new();
-    for name in sandbox.names() {
-        let name = name.to_str().unwrap();
-        assert!(name.starts_with("out"), "{name} is left");
-        let content = sandbox.read(name);
-        let number = (0..=writers).find(|number| numbers(*number) == content);
-        kept.insert(number.unwrap_or_else(|| panic!("{name} is torn")));
-    }
-    (0..=writers)
-        .filter(|number| !kept.contains(number))
-        .count()
-}
-
-#[test]
-fn of_twenty_numbered_at_once_at_most_a_few_have_no_backup_and_with_lock_none() {
-    let sandbox = Sandbox::new();
-    let lost = contents_lost(&sandbox, &["--backup=numbered"], 20);
-    assert!(lost <= 5, "{lost} of 20");
-    let sandbox = Sandbox::new();
-    let lost = contents_lost(&sandbox, &["--lock", "--backup=numbered"], 20);
-    assert_eq!(lost, 0);
-    assert_eq!(sandbox.names().len(), 21);
-}
-
-#[test]
-fn of_two_simple_ones_at_once_each_is_whole_and_with_lock_none_is_lost() {
-    for _ in 0..20 {
-        for older in [false, true] {
-            for (options, lost) in [(&["-b"][..], 2), (&["--lock", "-b"], 1)] {
-                let sandbox = Sandbox::new();
-                if older {
-                    sandbox.write("out~", numbers(0));
-                }
-                // Of three contents, DEST and its backup hold two.
-                assert!(contents_lost(&sandbox, options, 2) <= lost, "{options:?}");
-                assert_eq!(sandbox.names(), ["out", "out~"]);
-            }
-        }
-    }
-}
-
 #[test]
 fn the_order_of_the_calls_never_leaves_dest_without_a_name() {
     needs_tool!("strace");
-    let sandbox = Sandbox::new();
-    sandbox.write("out", "old");
+    let sandbox = Sandbox::with("out", "old");
     sandbox.write("out~", "older");
-    let strace = Strace::new();
-    sandbox
-        .atomwrite(["-b", "out"])
+    let trace = sandbox
+        .run("-b out")
         .stdin("new")
-        .through(strace.command())
         .leaves(["out", "out~"])
-        .succeeds();
-    let trace = strace.trace();
+        .traced();
     // No call moves DEST away or removes it, or the backup's name.
     let moved_away = trace.count(|call: &Call| {
         (call.renames() && call.args.contains(", \"out\", "))

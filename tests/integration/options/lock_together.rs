@@ -2,17 +2,14 @@
 
 use rustix::process::Signal;
 
-use crate::harness::{
-    Mount, NOBODY, Sandbox, lock_name, needs_fuse, needs_mounts, needs_root, needs_tool,
-};
+use crate::harness::{Mount, NOBODY, Sandbox, local_sandboxes, lock_name, needs_fuse, needs_root};
 use crate::options::lock::{check_lines, check_succeeded, wait_until_locked};
 
 // ---- In place --------------------------------------------------------------------------------------------------
 
 #[test]
 fn what_is_overwritten_in_place_is_locked_itself_too() {
-    let sandbox = Sandbox::new();
-    sandbox.write("out", "old\n");
+    let sandbox = Sandbox::with("out", "old\n");
     let words = ["-q", "--lock", "--inplace=always", "out"];
     let mut holder = sandbox.atomwrite(words).stdin_held().start();
     holder.feed("held\n");
@@ -23,9 +20,8 @@ fn what_is_overwritten_in_place_is_locked_itself_too() {
     }
     // Those that replace it respect the lock as well.
     sandbox
-        .atomwrite(["--lock=0", "out", "--", "echo", "new"])
-        .says("locked by another process")
-        .fails(125);
+        .run("--lock=0 out -- echo new")
+        .fails_with(125, "locked by another process");
     check_succeeded([holder]);
     assert_eq!(sandbox.text("out"), "held\n");
     assert_eq!(sandbox.names(), ["out"]);
@@ -38,15 +34,14 @@ fn a_user_who_cannot_write_to_the_directory_locks_dest_only() {
     sandbox.write_with_mode("out", "old\n", 0o666);
     let run = |option: &'static str| {
         let words = ["-q", option, "--inplace", "out"];
-        sandbox.atomwrite(words).user(NOBODY, NOBODY, &[])
+        sandbox.atomwrite(words).by_nobody()
     };
     let mut holder = run("--lock").stdin_held().start();
     holder.feed("held\n");
     assert_eq!(sandbox.names(), ["out"]);
     run("--lock=0")
         .reads_nothing()
-        .says("cannot lock 'out': it is locked by another process")
-        .fails(1);
+        .fails_with(1, "cannot lock 'out': it is locked by another process");
     check_succeeded([holder]);
     assert_eq!(sandbox.text("out"), "held\n");
     assert_eq!(sandbox.names(), ["out"]);
@@ -97,28 +92,11 @@ fn count_with_kills(sandbox: &Sandbox, options: &[&str], lock_file_stays: bool) 
 
 #[test]
 fn forty_counters_with_kills_lose_no_count() {
-    for existing in [true, false] {
-        let sandbox = Sandbox::new();
-        if existing {
-            sandbox.write("n", "0\n");
-        }
-        count_with_kills(&sandbox, &["--sync=none", "-q"], false);
-    }
-}
-
-#[test]
-fn forty_counters_with_kills_lose_no_count_on_each_local_filesystem() {
-    needs_mounts!();
-    needs_tool!("mkfs.ext4", "mkfs.btrfs", "mkfs.xfs");
-    for mount in [
-        Mount::tmpfs("size=32m"),
-        Mount::ext4(32, &[]),
-        Mount::btrfs(),
-        Mount::xfs(),
-    ] {
-        let sandbox = Sandbox::in_dir(mount.path());
+    for (sandbox, _mount) in local_sandboxes() {
         count_with_kills(&sandbox, &["-q"], false);
     }
+    let sandbox = Sandbox::with("n", "0\n");
+    count_with_kills(&sandbox, &["--sync=none", "-q"], false);
 }
 
 #[test]
@@ -184,7 +162,7 @@ fn users_with_any_umask_lose_nothing_of_each_other() {
                 kills && writer % 10 == 3
             });
             sandbox
-                .atomwrite(["-q", "-a", "out"])
+                .run("-q -a out")
                 .stdin("end\n")
                 .leaves(["out"])
                 .succeeds();
@@ -204,7 +182,7 @@ fn users_of_a_sticky_directory_share_a_lock_file() {
         });
         // Root may remove another user's lock file.
         sandbox
-            .atomwrite(["-q", "--lock", "oUt", "--", "echo", "new"])
+            .run("-q --lock oUt -- echo new")
             .leaves(["OUT", "oUt", "out"])
             .succeeds();
     }

@@ -2,9 +2,12 @@
 
 use std::fs;
 
+use rustix::fs::statfs;
 use rustix::process::Signal;
 
-use crate::harness::{Call, Mount, Sandbox, Strace, derived_name, needs_mounts, needs_tool, open};
+use crate::harness::{
+    Call, Sandbox, Strace, derived_name, each, local_sandboxes, needs_tool, open,
+};
 
 // ---- Many writers and kills ------------------------------------------------------------------------------------
 
@@ -54,29 +57,13 @@ fn write_and_kill(sandbox: &Sandbox) {
         }
     }
     assert!(killed > 8, "only {killed} were killed in time");
-    sandbox
-        .atomwrite(["out"])
-        .stdin("new")
-        .leaves(["out"])
-        .succeeds();
+    sandbox.run("out").stdin("new").leaves(["out"]).succeeds();
 }
 
 #[test]
 fn many_writers_with_kills_leave_nothing_after_the_next_write() {
-    write_and_kill(&Sandbox::new());
-}
-
-#[test]
-fn many_writers_with_kills_leave_nothing_on_each_local_filesystem() {
-    needs_mounts!();
-    needs_tool!("mkfs.ext4", "mkfs.btrfs", "mkfs.xfs");
-    for mount in [
-        Mount::tmpfs("size=32m"),
-        Mount::ext4(32, &[]),
-        Mount::btrfs(),
-        Mount::xfs(),
-    ] {
-        write_and_kill(&Sandbox::in_dir(mount.path()));
+    for (sandbox, _mount) in local_sandboxes() {
+        write_and_kill(&sandbox);
     }
 }
 
@@ -84,14 +71,11 @@ fn many_writers_with_kills_leave_nothing_on_each_local_filesystem() {
 
 /// What stands between link and rename.
 #[track_caller]
-fn between(sandbox: &Sandbox, words: &[&str]) -> Vec<String> {
+fn between(sandbox: &Sandbox, line: &str) -> Vec<String> {
     let strace = Strace::new().alone().every_call();
-    let done = sandbox
-        .atomwrite(words.iter().copied())
-        .stdin_from(open(sandbox.path("src")))
-        .through(strace.command())
-        .output();
-    assert_eq!(done.code(), Some(0), "{words:?}: {done:?}");
+    let run = sandbox.run(line).stdin_from(open(sandbox.path("src")));
+    let done = run.under(&strace).output();
+    assert_eq!(done.code(), Some(0), "{done:?}");
     let trace = strace.trace();
     let name = derived_name("out");
     let has_name = |call: &Call| call.args.contains(&name) && call.succeeded();
@@ -101,66 +85,34 @@ fn between(sandbox: &Sandbox, words: &[&str]) -> Vec<String> {
     calls.iter().map(|call| call.name.clone()).collect()
 }
 
-const FORMS: [&[&str]; 11] = [
-    &["out"],
-    &["new/../out"],
-    &["-n", "new/out"],
-    &["src", "out"],
-    &["-m", "600", "out"],
-    &["--sync=none", "out"],
-    &["--lock", "out"],
-    &["-a", "out"],
-    &["-D", "one/two/out"],
-    &["--validate", "true", "out"],
-    &["out", "--", "echo", "new"],
+const FORMS: [&str; 11] = [
+    "out",
+    "new/../out",
+    "-n new/out",
+    "src out",
+    "-m 600 out",
+    "--sync=none out",
+    "--lock out",
+    "-a out",
+    "-D one/two/out",
+    "--validate true out",
+    "out -- echo new",
 ];
 
-fn furnish(sandbox: &Sandbox) {
-    sandbox.mkdir("new");
-    sandbox.write("src", "new");
-    sandbox.write("out", "old");
-}
-
+// On btrfs the file is synced again: https://github.com/andreacorbellini/rust-atomic-write-file/issues/6
 #[test]
-fn nothing_stands_between_link_and_rename() {
+fn nothing_but_a_sync_on_btrfs_stands_between_link_and_rename() {
     needs_tool!("strace");
-    let mut mounts = Vec::new();
-    if crate::harness::can_mount() {
-        mounts.extend([Mount::tmpfs("size=32m"), Mount::ext4(32, &[])]);
-        if crate::harness::has_tool("mkfs.xfs") {
-            mounts.push(Mount::xfs());
-        }
-    }
-    let mut sandboxes: Vec<_> = mounts
-        .iter()
-        .map(|mount| Sandbox::in_dir(mount.path()))
-        .collect();
-    sandboxes.push(Sandbox::new());
-    for sandbox in &sandboxes {
-        furnish(sandbox);
-        for words in FORMS {
-            let calls = between(sandbox, words);
-            assert!(calls.is_empty(), "{words:?}: {calls:?}");
-        }
-    }
-}
-
-// https://github.com/andreacorbellini/rust-atomic-write-file/issues/6
-#[test]
-fn only_a_sync_stands_between_link_and_rename_on_btrfs() {
-    needs_mounts!();
-    needs_tool!("strace", "mkfs.btrfs");
-    let mount = Mount::btrfs();
-    let sandbox = Sandbox::in_dir(mount.path());
-    furnish(&sandbox);
-    for words in FORMS {
-        let calls = between(&sandbox, words);
-        let expected = if words.contains(&"--sync=none") {
-            &[][..]
-        } else {
-            &["fsync"]
-        };
-        assert_eq!(calls, expected, "{words:?}");
+    const BTRFS: i64 = 0x9123_683e;
+    for (sandbox, mount) in local_sandboxes() {
+        sandbox.sh("mkdir new; printf new >src; printf old >out");
+        let kind = mount.as_ref().map(|mount| statfs(mount.path()).unwrap().f_type);
+        each(FORMS, |line| {
+            let calls = between(&sandbox, line);
+            let syncs = kind == Some(BTRFS) && line != "--sync=none out";
+            let expected: &[&str] = if syncs { &["fsync"] } else { &[] };
+            assert_eq!(calls, expected);
+        });
     }
 }
 
@@ -169,55 +121,44 @@ fn a_link_that_a_profile_refuses_gives_a_file_that_has_a_name() {
     // AppArmor, with attach_disconnected and without mediate_deleted: the probe passes, and the link is refused.
     needs_tool!("strace");
     let name = derived_name("out");
-    for old in [false, true] {
-        for options in [
-            &[][..],
-            &["-m", "640"],
-            &["-a"],
-            &["-b"],
-            &["-D"],
-            &["--sync=none"],
-            &["--validate", "test -s \"$1\""],
-        ] {
-            for command in [&[][..], &["--", "echo", "new"]] {
+    let refusing = || {
+        Strace::new()
+            .alone()
+            .at(&name)
+            .inject("linkat:error=ENOENT")
+    };
+    let cases = [
+        ("", 0o604, "out"),
+        ("-m 640", 0o640, "out"),
+        ("-a", 0o604, "out"),
+        ("-b", 0o604, "out out~"),
+        ("-D", 0o604, "out"),
+        ("--sync=none", 0o604, "out"),
+        ("--validate 'test -s \"$1\"'", 0o604, "out"),
+    ];
+    each(cases, |(options, mode, names)| {
+        for old in [false, true] {
+            for command in ["", "-- echo new"] {
                 let sandbox = Sandbox::new();
                 if old {
                     sandbox.write_with_mode("out", "", 0o604);
                 }
-                let strace = Strace::new()
-                    .alone()
-                    .at(&name)
-                    .inject("linkat:error=ENOENT");
-                let mut names = vec!["out"];
-                if old && options == ["-b"] {
-                    names.push("out~");
-                }
-                sandbox
-                    .atomwrite([options, &["out"], command].concat())
-                    .stdin("new\n")
-                    .through(strace.command())
-                    .leaves(names)
-                    .succeeds();
-                assert!(strace.injected() > 0, "{options:?}");
-                assert_eq!(sandbox.text("out"), "new\n");
-                let mode = match (options, old) {
-                    (["-m", ..], _) => 0o640,
-                    (_, true) => 0o604,
-                    (_, false) => 0o644,
-                };
-                assert_eq!(sandbox.mode("out"), mode, "{options:?}");
+                let names = if old { names } else { "out" };
+                let strace = refusing();
+                let run = sandbox.run(&format!("{options} out {command}"));
+                let run = run.stdin("new\n").under(&strace);
+                run.leaves(names.split(' ')).writes("new\n");
+                assert!(strace.has_injected());
+                let of_new = if options == "-m 640" { mode } else { 0o644 };
+                assert_eq!(sandbox.mode("out"), if old { mode } else { of_new });
             }
         }
-    }
+    });
     // And large content, with holes.
     let sandbox = Sandbox::new();
     let source = sandbox.write("src", "begin");
     let file = fs::File::options().write(true).open(source).unwrap();
     file.set_len(4 << 20).unwrap();
-    let strace = Strace::new().at(&name).inject("linkat:error=ENOENT");
-    sandbox
-        .atomwrite(["src", "out"])
-        .through(strace.command())
-        .succeeds();
+    sandbox.run("src out").under(&refusing()).succeeds();
     assert!(sandbox.read("out") == sandbox.read("src"));
 }
