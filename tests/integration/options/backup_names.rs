@@ -1,36 +1,17 @@
 //! The names of backups: as GNU's programs choose them.
 
-use std::collections::BTreeMap;
-use std::ffi::OsString;
-use std::fs;
-use std::os::unix::fs::symlink;
-use std::path::Path;
 use std::process::Command;
 
-use crate::harness::{Sandbox, Witness};
+use crate::harness::{Sandbox, each};
 
-/// What is in a directory: the content of files, the target of links, a word for the rest.
-fn listing(dir: &Path) -> BTreeMap<OsString, String> {
-    fs::read_dir(dir)
-        .unwrap()
-        .map(|entry| {
-            let entry = entry.unwrap();
-            let kind = entry.file_type().unwrap();
-            let content = if kind.is_symlink() {
-                format!("to {}", fs::read_link(entry.path()).unwrap().display())
-            } else if kind.is_file() {
-                fs::read_to_string(entry.path()).unwrap()
-            } else {
-                "neither".into()
-            };
-            (entry.file_name(), content)
-        })
-        .collect()
-}
-
-/// Has `cp` replace `out` by `new`, and atomwrite, in directories of the same content, and compares.
 #[track_caller]
 fn does_as_cp_does(options: &[&str], environment: &[(&str, &str)], others: &[&str]) {
+    does_as("cp", options, environment, others);
+}
+
+/// Has `cp` or `install` replace `out` by `new`, and atomwrite, in directories of the same content, and compares.
+#[track_caller]
+fn does_as(program: &str, options: &[&str], environment: &[(&str, &str)], others: &[&str]) {
     let sandboxes = [Sandbox::new(), Sandbox::new()];
     for sandbox in &sandboxes {
         sandbox.write("new", "new");
@@ -43,7 +24,7 @@ fn does_as_cp_does(options: &[&str], environment: &[(&str, &str)], others: &[&st
         }
     }
     let [theirs, ours] = &sandboxes;
-    let by_cp = Command::new("cp")
+    let by_them = Command::new(program)
         .args(options)
         .args(["new", "out"])
         .current_dir(theirs.root())
@@ -58,11 +39,11 @@ fn does_as_cp_does(options: &[&str], environment: &[(&str, &str)], others: &[&st
     }
     let by_us = run.output();
     let case = format!("{options:?} {environment:?} {others:?}: {by_us:?}");
-    assert_eq!(by_us.status.success(), by_cp.status.success(), "{case}");
+    assert_eq!(by_us.status.success(), by_them.status.success(), "{case}");
     if by_us.status.success() {
         assert_eq!(by_us.stderr, "", "{case}");
     }
-    assert_eq!(listing(ours.root()), listing(theirs.root()), "{case}");
+    assert_eq!(ours.listing(), theirs.listing(), "{case}");
 }
 
 #[test]
@@ -92,6 +73,17 @@ fn takes_the_names_that_cp_takes() {
 }
 
 #[test]
+fn install_agrees() {
+    for options in [
+        &["-b"][..],
+        &["--backup=numbered"],
+        &["--backup=simple", "-S", ".1"],
+    ] {
+        does_as("install", options, &[], &["out.~2~"]);
+    }
+}
+
+#[test]
 fn takes_the_suffix_that_cp_takes() {
     let others = &["out.orig", "out.bak"];
     let suffix = [("SIMPLE_BACKUP_SUFFIX", ".bak")];
@@ -117,251 +109,151 @@ fn takes_the_suffix_that_cp_takes() {
 }
 
 #[test]
-fn install_agrees() {
-    for options in [
-        &["-b"][..],
-        &["--backup=numbered"],
-        &["--backup=simple", "-S", ".1"],
-    ] {
-        let sandboxes = [Sandbox::new(), Sandbox::new()];
-        for sandbox in &sandboxes {
-            sandbox.write("new", "new");
-            sandbox.write_with_mode("out", "old", 0o640);
-            sandbox.write("out.~2~", "older");
-        }
-        let [theirs, ours] = &sandboxes;
-        let status = Command::new("install")
-            .args(options)
-            .args(["new", "out"])
-            .current_dir(theirs.root())
-            .env_remove("VERSION_CONTROL")
-            .env_remove("SIMPLE_BACKUP_SUFFIX")
-            .status()
-            .unwrap();
-        assert!(status.success());
-        let done = ours
-            .atomwrite(options.iter().copied().chain(["new", "out"]))
-            .output();
-        assert_eq!(done.code(), Some(0), "{done:?}");
-        assert_eq!(listing(ours.root()), listing(theirs.root()), "{options:?}");
-    }
-}
-
-#[test]
 fn numbers_are_counted_on_as_long_as_there_are_any() {
-    let sandbox = Sandbox::new();
-    for (highest, next) in [
+    let cases = [
         ("99", "100"),
         ("4294967295", "4294967296"),
         ("18446744073709551614", "18446744073709551615"),
-    ] {
-        sandbox.write("out", "old");
+    ];
+    each(cases, |(highest, next)| {
+        let sandbox = Sandbox::with("out", "old");
         let (highest, next) = (format!("out.~{highest}~"), format!("out.~{next}~"));
         sandbox.write(&highest, "older");
-        sandbox
-            .atomwrite(["--backup=numbered", "out"])
-            .stdin("new")
-            .leaves([&highest, &next, "out"])
-            .succeeds();
-        assert_eq!(sandbox.text(&next), "old");
-        assert_eq!(sandbox.text(&highest), "older");
-        fs::remove_file(sandbox.path(next)).unwrap();
-        fs::remove_file(sandbox.path(highest)).unwrap();
-    }
+        let run = sandbox.run("--backup=numbered out").stdin("new");
+        run.leaves([&highest, &next, "out"]).succeeds();
+        assert_eq!(
+            (&*sandbox.text(&next), &*sandbox.text(&highest)),
+            ("old", "older")
+        );
+    });
     // The highest of all: not begun anew, where it would replace others.
+    let sandbox = Sandbox::with("out", "old");
     sandbox.write("out.~18446744073709551615~", "older");
-    sandbox
-        .atomwrite(["--backup=numbered", "out"])
-        .reads_nothing()
-        .says("no higher number")
-        .fails(1);
+    sandbox.refuse_each(&[("--backup=numbered out", 1, "no higher number")]);
 }
 
 #[test]
 fn a_word_that_is_none_is_a_usage_error() {
-    let sandbox = Sandbox::new();
-    sandbox.write("out", "old");
-    for word in ["some", "simply", "Numbered", "1"] {
-        sandbox
-            .atomwrite([&format!("--backup={word}"), "out"])
-            .stdin("new")
-            .says(format!("'{word}'"))
-            .fails(2);
-        sandbox
-            .atomwrite(["-b", "out"])
-            .env("VERSION_CONTROL", word)
-            .stdin("new")
-            .says("VERSION_CONTROL")
-            .says(format!("'{word}'"))
-            .fails(2);
-    }
-    sandbox
-        .atomwrite(["-S", "a/b", "out"])
-        .stdin("new")
-        .says("--suffix")
-        .fails(2);
+    let sandbox = Sandbox::with("out", "old");
+    each(["some", "simply", "Numbered", "1"], |word| {
+        let typed = format!("'{word}'");
+        let run = sandbox.run(&format!("--backup={word} out"));
+        run.reads_nothing().fails_with(2, &*typed);
+        let run = sandbox.run("-b out").env("VERSION_CONTROL", word);
+        let run = run.reads_nothing().says("VERSION_CONTROL");
+        run.fails_with(2, typed);
+    });
+    sandbox.refuse_each(&[("-S a/b out", 2, "--suffix")]);
     // Who does not ask for a backup is not asked about its kind.
-    sandbox
-        .atomwrite(["out"])
-        .env("VERSION_CONTROL", "some")
-        .stdin("new")
-        .succeeds();
+    let run = sandbox.run("out").env("VERSION_CONTROL", "some");
+    run.stdin("new").succeeds();
 }
 
 #[test]
-fn is_beside_the_target_of_a_link() {
-    let sandbox = Sandbox::new();
-    sandbox.mkdir("far");
-    sandbox.write("far/target", "old");
-    sandbox.write("link.~1~", "not of the target");
-    sandbox.symlink("far/target", "link");
-    sandbox
-        .atomwrite(["-b", "link"])
-        .stdin("new")
-        .leaves(["far", "far/target", "far/target~", "link", "link.~1~"])
-        .succeeds();
-    assert_eq!(sandbox.text("far/target~"), "old");
-    assert_eq!(sandbox.text("link"), "new");
-}
-
-#[test]
-fn is_the_link_itself_where_that_is_replaced() {
-    let sandbox = Sandbox::new();
-    sandbox.write("target", "theirs");
-    for target in ["target", "nowhere"] {
-        symlink(target, sandbox.path("out")).unwrap();
-        sandbox
-            .atomwrite(["-b", "--no-dereference", "out"])
-            .stdin("new")
-            .leaves(["out", "out~", "target"])
-            .succeeds();
-        assert_eq!(
-            fs::read_link(sandbox.path("out~")).unwrap(),
-            Path::new(target)
-        );
-        assert!(sandbox.stat("out").is_file());
-        assert_eq!(sandbox.text("out"), "new");
-        assert_eq!(sandbox.text("target"), "theirs");
-        fs::remove_file(sandbox.path("out")).unwrap();
-    }
+fn is_beside_the_target_of_a_link_or_is_the_link_that_is_replaced() {
+    let cases = [
+        (
+            "mkdir far; printf old >far/target; ln -s far/target link; printf no >link.~1~",
+            "-b link",
+            "far/ far/target=new far/target~=old link->far/target link.~1~=no",
+        ),
+        (
+            "printf theirs >target; ln -s target out",
+            "-b --no-dereference out",
+            "out=new out~->target target=theirs",
+        ),
+        (
+            "ln -s nowhere out",
+            "-b --no-dereference out",
+            "out=new out~->nowhere",
+        ),
+    ];
+    each(cases, |(set_up, line, left)| {
+        let sandbox = Sandbox::new();
+        sandbox.sh(set_up);
+        let done = sandbox.run(line).stdin("new").output();
+        assert_eq!((done.code(), &*done.stderr), (Some(0), ""));
+        assert_eq!(sandbox.listing(), left);
+    });
 }
 
 #[test]
 fn a_name_that_is_too_long_is_refused_before_any_input_is_read() {
-    let sandbox = Sandbox::new();
-    for (length, options, fits) in [
-        (254, &["-b"][..], true),
-        (255, &["-b"], false),
-        (250, &["-S", ".orig"], true),
-        (251, &["-S", ".orig"], false),
-        (251, &["--backup=numbered"], true),
-        (252, &["--backup=numbered"], false),
-    ] {
+    let cases = [
+        (254, "-b", true),
+        (255, "-b", false),
+        (250, "-S .orig", true),
+        (251, "-S .orig", false),
+        (251, "--backup=numbered", true),
+        (252, "--backup=numbered", false),
+    ];
+    each(cases, |(length, options, fits)| {
         let name = "n".repeat(length);
-        sandbox.write(&name, "old");
-        let witness = Witness::new();
-        let run = sandbox
-            .atomwrite(options.iter().copied().chain([&*name]))
-            .stdin_from(witness.input());
+        let sandbox = Sandbox::with(&name, "old");
+        let run = sandbox.run(&format!("{options} {name}"));
         if fits {
-            assert_eq!(run.output().code(), Some(0), "{length} {options:?}");
-            assert_eq!(sandbox.names().len(), 2);
+            let done = run.stdin("new").output();
+            assert_eq!((done.code(), sandbox.names().len()), (Some(0), 2));
         } else {
-            run.says("too long").fails(1);
-            witness.has_not_been_read();
+            run.reads_nothing().fails_with(1, "too long");
         }
-        for name in sandbox.names() {
-            fs::remove_file(sandbox.path(name)).unwrap();
-        }
-    }
+    });
     // The tenth number has one digit more.
     let name = "n".repeat(251);
-    sandbox.write(&name, "old");
+    let sandbox = Sandbox::with(&name, "old");
     sandbox.write(format!("{name}.~9~"), "older");
-    sandbox
-        .atomwrite(["--backup=numbered", &name])
-        .stdin("new")
-        .says("too long")
-        .fails(1);
+    let run = sandbox.atomwrite(["--backup=numbered", &name]);
+    run.stdin("new").fails_with(1, "too long");
 }
 
 #[test]
 fn a_directory_in_its_place_is_refused_before_any_input_is_read() {
-    let sandbox = Sandbox::new();
-    sandbox.write("out", "old");
+    let sandbox = Sandbox::with("out", "old");
     sandbox.mkdir("out~");
     sandbox
-        .atomwrite(["-b", "out"])
+        .run("-b out")
         .reads_nothing()
         .says("cannot back up 'out'")
-        .says("directory")
-        .fails(1);
+        .fails_with(1, "directory");
 }
 
 #[test]
 fn there_is_none_where_nothing_is_replaced() {
-    let sandbox = Sandbox::new();
+    let sandbox = Sandbox::with("old", "old");
     sandbox.write("old~", "older");
-    sandbox.write("old", "old");
-    sandbox.atomwrite(["-b", "new"]).stdin("1").succeeds();
-    let backup = sandbox.inode("old~");
-    sandbox
-        .atomwrite(["-b", "-C", "old"])
-        .stdin("old")
-        .leaves_alone(0);
-    sandbox
-        .atomwrite(["-b", "-n", "old"])
-        .stdin("new")
-        .says("--no-clobber")
-        .fails(3);
-    sandbox
-        .atomwrite(["-b", "old"])
-        .stdin("")
-        .says("--allow-empty")
-        .fails(3);
-    sandbox
-        .atomwrite(["-b", "old", "--", "sh", "-c", "echo half; exit 3"])
-        .says("status 3")
-        .fails(3);
-    sandbox
-        .atomwrite(["-b", "--validate", "exit 1", "old"])
-        .stdin("new")
-        .says("validator")
-        .fails(3);
-    sandbox
-        .atomwrite(["-b", "-n", "newer"])
-        .stdin("1")
-        .succeeds();
-    assert_eq!(sandbox.inode("old~"), backup);
-    assert_eq!(sandbox.text("old~"), "older");
-    assert_eq!(sandbox.names(), ["new", "newer", "old", "old~"]);
+    sandbox.run("-b new").stdin("1").succeeds();
+    sandbox.run("-b -n newer").stdin("1").succeeds();
+    sandbox.run("-b -C old").stdin("old").leaves_alone(0);
+    sandbox.fail_each(&[
+        ("-b -n old", "new", 3, "--no-clobber"),
+        ("-b old", "", 3, "--allow-empty"),
+        ("-b old -- sh -c 'echo half; exit 3'", "", 3, "status 3"),
+        ("-b --validate 'exit 1' old", "new", 3, "validator"),
+    ]);
+    assert_eq!(sandbox.listing(), "new=1 newer=1 old=old old~=older");
 }
 
 #[test]
 fn is_made_by_every_form() {
-    for form in [
-        &["-b", "src", "out"][..],
-        &["-b", "-a", "out"],
-        &["-b", "--lock", "out", "--", "cat", "src"],
-        &["-b", "--validate", "true", "out"],
-        &["-b", "-C", "out"],
-        &["-b", "--keep=none", "out"],
-        &["-b", "-m", "600", "out"],
-        &["-b", "--sync=none", "out"],
-    ] {
-        let sandbox = Sandbox::new();
-        sandbox.write("src", "new");
+    const FORMS: [&str; 8] = [
+        "-b src out",
+        "-b -a out",
+        "-b --lock out -- cat src",
+        "-b --validate true out",
+        "-b -C out",
+        "-b --keep=none out",
+        "-b -m 600 out",
+        "-b --sync=none out",
+    ];
+    each(FORMS, |form| {
+        let sandbox = Sandbox::with("src", "new");
         sandbox.write_with_mode("out", "old", 0o640);
         let old = sandbox.inode("out");
-        sandbox
-            .atomwrite(form.iter().copied())
-            .stdin("new")
-            .leaves(["out", "out~", "src"])
-            .succeeds();
-        assert_eq!(sandbox.text("out~"), "old", "{form:?}");
-        assert_eq!(sandbox.mode("out~"), 0o640, "{form:?}");
-        assert_eq!(sandbox.inode("out~"), old, "{form:?}");
-        assert!(sandbox.text("out").ends_with("new"), "{form:?}");
-        assert_ne!(sandbox.inode("out"), old, "{form:?}");
-    }
+        let run = sandbox.run(form).stdin("new");
+        run.leaves(["out", "out~", "src"]).succeeds();
+        assert_eq!(sandbox.text("out~"), "old");
+        assert_eq!((sandbox.mode("out~"), sandbox.inode("out~")), (0o640, old));
+        assert!(sandbox.text("out").ends_with("new"));
+        assert_ne!(sandbox.inode("out"), old);
+    });
 }
