@@ -4,8 +4,11 @@
 //! a group that could not be kept loses what others do not have; where the directory has a default ACL and DEST has none,
 //! the result has none.
 
+use std::ffi::OsString;
+
 use crate::harness::{
-    NOBODY, Sandbox, has_user_namespaces, needs_root, needs_tool, report_skipped, skip,
+    NOBODY, Run, Sandbox, Strace, each, has_user_namespaces, needs_root, needs_tool,
+    report_skipped, rows, skip,
 };
 
 /// A directory that nobody may write in, with a file that nobody may write but not own.
@@ -18,121 +21,108 @@ pub(crate) fn strangers(mode: u32, owner: u32, group: u32) -> Sandbox {
     sandbox
 }
 
+/// The command line; the groups of the user, who is nobody, or `root`; mode, owner and group before; what is warned of, or the
+/// reason for which it fails; mode, owner and group afterwards.
+const KEPT: &str = "
+# An owner that cannot be kept is warned of once, and the rest is kept.
+out | - | 666 1000 65534 | owner | 666 65534 65534
+--keep=try out | - | 666 1000 65534 | owner | 666 65534 65534
+out | - | 666 1000 1001 | owner group | 666 65534 65534
+-q out | - | 666 1000 1001 | | 666 65534 65534
+# With --keep=all that fails, and with -q too: it is no warning.
+--keep=all out | - | 666 1000 65534 | owner | fails
+--keep=all -q out | - | 666 1000 65534 | owner | fails
+--keep=all out | - | 660 65534 1001 | group | fails
+# With --keep=none the file is the user's, and nothing is warned of.
+--keep=none out | - | 6666 1000 1001 | | 644 65534 65534
+--keep=none out | root | 666 1000 1001 | | 644 0 0
+# A group that the user is in is kept, also where the owner cannot be.
+--keep=all out | 1000,1001 | 664 65534 1001 | | 664 65534 1001
+--keep=all out | 1000,1001 | 2775 65534 1001 | | 2775 65534 1001
+out | 1001 | 664 1000 1001 | owner | 664 65534 1001
+# One that cannot be kept loses what others do not have. Who was in the group is one of the others now, and may do no more.
+out | - | 664 65534 1001 | group | 644 65534 65534
+out | - | 640 65534 1001 | group | 600 65534 65534
+out | - | 660 65534 1001 | group | 600 65534 65534
+out | - | 670 65534 1001 | group | 600 65534 65534
+out | - | 666 65534 1001 | group | 666 65534 65534
+out | - | 675 65534 1001 | group | 655 65534 65534
+out | - | 646 65534 1001 | group | 644 65534 65534
+out | - | 604 65534 1001 | group | 600 65534 65534
+# Set-ID bits go where the owner or the group goes, and those that are asked for are set.
+-q out | - | 6777 1000 65534 | | 777 65534 65534
+-q out | - | 6777 65534 1001 | | 777 65534 65534
+-o1001 out | root | 6755 1000 1001 | | 755 1001 1001
+-g1002 out | root | 6755 1000 1001 | | 755 1000 1002
+-o1000 -g1001 out | root | 6755 1000 1001 | | 6755 1000 1001
+-m 6755 -o 1002 -g 1003 out | root | 755 1000 1001 | | 6755 1002 1003
+-m u+s -o 1002 out | root | 755 1000 1001 | | 4755 1002 1001
+";
+
 #[test]
-fn an_owner_that_cannot_be_kept_is_warned_of_once_and_the_rest_is_kept() {
+fn mode_owner_and_group_are_kept_as_far_as_that_is_possible_and_safe() {
     needs_root!();
-    for arguments in [&["out"][..], &["--keep=try", "out"]] {
-        let sandbox = strangers(0o666, 1000, NOBODY);
-        let has_xattrs = sandbox.set_xattr("out", "user.origin", b"somewhere");
-        sandbox
-            .atomwrite(arguments.to_vec())
-            .user(NOBODY, NOBODY, &[])
-            .umask(0o077)
-            .stdin("new")
-            .warns("owner")
-            .succeeds();
-        assert_eq!(sandbox.text("out"), "new");
-        assert_eq!(
-            (sandbox.owner("out"), sandbox.mode("out")),
-            ((NOBODY, NOBODY), 0o666)
-        );
-        if has_xattrs {
-            assert_eq!(sandbox.xattr("out", "user.origin").unwrap(), b"somewhere");
+    each(rows(KEPT), |[line, user, before, lost, after]| {
+        let mut old = before.split(' ');
+        let mode = u32::from_str_radix(old.next().unwrap(), 8).unwrap();
+        let [owner, group] = [(); 2].map(|()| old.next().unwrap().parse().unwrap());
+        let sandbox = strangers(mode, owner, group);
+        let groups = user.split(',').filter_map(|group| group.parse().ok());
+        let groups: Vec<_> = groups.collect();
+        let run = sandbox.run(line).stdin("new");
+        let run = match user {
+            "root" => run,
+            _ => run.user(NOBODY, NOBODY, &groups),
+        };
+        let mut lost = lost.split_whitespace();
+        if after == "fails" {
+            let run = run.says("'out'");
+            run.fails_with(1, lost.next().unwrap());
+            return;
         }
-    }
+        lost.fold(run, Run::warns).writes("new");
+        let (uid, gid) = sandbox.owner("out");
+        assert_eq!(format!("{:o} {uid} {gid}", sandbox.mode("out")), after);
+    });
 }
 
 #[test]
-fn an_owner_that_cannot_be_kept_fails_with_keep_all() {
+fn attributes_are_kept_where_the_owner_cannot_be() {
     needs_root!();
     let sandbox = strangers(0o666, 1000, NOBODY);
-    sandbox
-        .atomwrite(["--keep=all", "out"])
-        .user(NOBODY, NOBODY, &[])
-        .stdin("new")
-        .says("owner")
-        .says("'out'")
-        .fails(1);
-    // And with -q, too: it is no warning.
-    sandbox
-        .atomwrite(["--keep=all", "-q", "out"])
-        .user(NOBODY, NOBODY, &[])
-        .stdin("new")
-        .says("owner")
-        .fails(1);
-}
-
-#[test]
-fn warnings_are_silent_when_quiet() {
-    needs_root!();
-    let sandbox = strangers(0o666, 1000, 1001);
-    sandbox
-        .atomwrite(["-q", "out"])
-        .user(NOBODY, NOBODY, &[])
-        .stdin("new")
-        .succeeds();
-    assert_eq!(sandbox.owner("out"), (NOBODY, NOBODY));
+    if !sandbox.set_xattr("out", "user.origin", b"somewhere") {
+        skip!("the filesystem has no extended attributes");
+    }
+    let run = sandbox.run("out").by_nobody().umask(0o077);
+    run.stdin("new").warns("owner").succeeds();
+    assert_eq!(sandbox.mode("out"), 0o666);
+    assert_eq!(sandbox.xattr("out", "user.origin").unwrap(), b"somewhere");
 }
 
 #[test]
 fn keep_none_treats_dest_as_new() {
     let sandbox = Sandbox::new();
     sandbox.write_with_mode("in", "new", 0o750);
-    for (arguments, mode) in [
-        (&["--keep=none", "out"][..], 0o640),
-        (&["--keep=none", "in", "out"], 0o750),
-    ] {
+    for (arguments, mode) in [("--keep=none out", 0o640), ("--keep=none in out", 0o750)] {
         sandbox.write_with_mode("out", "old", 0o666);
         sandbox.set_xattr("out", "user.origin", b"somewhere");
-        sandbox
-            .atomwrite(arguments.to_vec())
-            .umask(0o027)
-            .stdin("new")
-            .succeeds();
+        sandbox.run(arguments).umask(0o027).stdin("new").succeeds();
         assert_eq!(sandbox.mode("out"), mode, "{arguments:?}");
         assert_eq!(sandbox.xattr("out", "user.origin"), None);
     }
 }
 
 #[test]
-fn keep_none_gives_the_file_to_the_user_without_a_warning() {
-    needs_root!();
-    let sandbox = strangers(0o6666, 1000, 1001);
-    sandbox
-        .atomwrite(["--keep=none", "out"])
-        .user(NOBODY, NOBODY, &[])
-        .stdin("new")
-        .succeeds();
-    assert_eq!(
-        (sandbox.owner("out"), sandbox.mode("out")),
-        ((NOBODY, NOBODY), 0o644)
-    );
-    let sandbox = strangers(0o666, 1000, 1001);
-    sandbox
-        .atomwrite(["--keep=none", "out"])
-        .stdin("new")
-        .succeeds();
-    assert_eq!(sandbox.owner("out"), (0, 0));
-}
-
-#[test]
 fn keep_none_takes_a_default_acl_and_drops_the_files_own() {
     needs_tool!("setfacl", "getfacl");
-    let sandbox = Sandbox::new();
-    sandbox.write("out", "old");
+    let sandbox = Sandbox::with("out", "old");
     if !sandbox.setfacl("out", &["-m", "u:1000:rw"]) {
         skip!("the filesystem has no ACLs");
     }
-    sandbox
-        .atomwrite(["--keep=none", "out"])
-        .stdin("new")
-        .succeeds();
+    sandbox.run("--keep=none out").stdin("new").succeeds();
     assert_eq!(sandbox.xattr("out", "system.posix_acl_access"), None);
     sandbox.setfacl("", &["-d", "-m", "u:1002:rw"]);
-    sandbox
-        .atomwrite(["--keep=none", "out"])
-        .stdin("new")
-        .succeeds();
+    sandbox.run("--keep=none out").stdin("new").succeeds();
     assert!(
         sandbox.acl("out").contains("user:1002:rw-"),
         "{}",
@@ -141,46 +131,17 @@ fn keep_none_takes_a_default_acl_and_drops_the_files_own() {
 }
 
 #[test]
-fn an_owner_and_a_group_that_cannot_be_kept_are_both_told() {
-    needs_root!();
-    let sandbox = strangers(0o666, 1000, 1001);
-    sandbox
-        .atomwrite(["out"])
-        .user(NOBODY, NOBODY, &[])
-        .stdin("new")
-        .warns("owner")
-        .warns("group")
-        .succeeds();
-    assert_eq!(sandbox.owner("out"), (NOBODY, NOBODY));
-}
-
-#[test]
 fn an_acl_that_cannot_be_kept_does_not_leave_the_directorys_in_its_place() {
     // As in a user namespace, where an ACL can name users that are not mapped: EINVAL.
     needs_tool!("strace", "setfacl", "getfacl");
     for error in ["EINVAL", "EPERM", "EOPNOTSUPP"] {
-        let sandbox = Sandbox::new();
-        sandbox.write("out", "old");
+        let sandbox = Sandbox::with("out", "old");
         if !sandbox.setfacl("out", &["-m", "u:1000:r,g::rw,o::-"]) {
             skip!("the filesystem has no ACLs");
         }
         sandbox.setfacl("", &["-d", "-m", "u:1003:rwx,g::rwx,o::rwx"]);
-        let inject = format!("inject=fsetxattr:error={error}");
-        sandbox
-            .atomwrite(["out"])
-            .through([
-                "strace",
-                "-qq",
-                "-o",
-                "/dev/null",
-                "-e",
-                "trace=fsetxattr",
-                "-e",
-                &inject,
-            ])
-            .stdin("new")
-            .warns("ACL")
-            .succeeds();
+        let run = sandbox.run("out").stdin("new").warns("ACL");
+        run.inject(&format!("fsetxattr:error={error}")).succeeds();
         let acl = sandbox.acl("out");
         assert!(!acl.contains("1003"), "{error}: open to others now:\n{acl}");
         assert_eq!(sandbox.mode("out") & 0o007, 0);
@@ -201,17 +162,9 @@ const LISTS: [(&str, u32); 4] = [
 fn without_its_acl_a_file_is_open_to_nobody_who_was_shut_out() {
     needs_root!();
     needs_tool!("strace", "setfacl");
-    let namespace: &[&str] = &["unshare", "-Ur"];
-    let refusal: &[&str] = &[
-        "strace",
-        "-qq",
-        "-o",
-        "/dev/null",
-        "-e",
-        "trace=fsetxattr",
-        "-e",
-        "inject=fsetxattr:error=EINVAL",
-    ];
+    let namespace = ["unshare", "-Ur"].map(OsString::from).to_vec();
+    let strace = Strace::new().inject("fsetxattr:error=EINVAL");
+    let refusal = strace.command();
     // In a user namespace that does not know whom the list names, and where the filesystem takes no list.
     let mut ways = vec![refusal];
     if has_user_namespaces() {
@@ -219,32 +172,28 @@ fn without_its_acl_a_file_is_open_to_nobody_who_was_shut_out() {
     } else {
         report_skipped("needs user namespaces");
     }
-    for through in ways {
+    for through in &ways {
         for (list, mode) in LISTS {
-            let sandbox = Sandbox::new();
-            sandbox.write("out", "old");
+            let sandbox = Sandbox::with("out", "old");
             if !sandbox.setfacl("out", &["--set", list]) {
                 skip!("the filesystem has no ACLs");
             }
             sandbox
-                .atomwrite(["out"])
-                .through(through.iter().copied())
+                .run("out")
+                .through(through.iter())
                 .stdin("new")
                 .warns("ACL")
-                .succeeds();
-            assert_eq!(sandbox.text("out"), "new");
+                .writes("new");
             assert_eq!(sandbox.mode("out"), mode, "{list}\n{}", sandbox.acl("out"));
             assert!(sandbox.xattr("out", "system.posix_acl_access").is_none());
 
-            let sandbox = Sandbox::new();
-            sandbox.write("out", "old");
+            let sandbox = Sandbox::with("out", "old");
             sandbox.setfacl("out", &["--set", list]);
             sandbox
-                .atomwrite(["--keep=all", "out"])
-                .through(through.iter().copied())
+                .run("--keep=all out")
+                .through(through.iter())
                 .stdin("new")
-                .says("ACL")
-                .fails(1);
+                .fails_with(1, "ACL");
         }
     }
 }
@@ -255,8 +204,7 @@ fn a_set_gid_bit_that_the_kernel_drops_is_told() {
     // the directory hands it down.
     needs_root!();
     let shared = || {
-        let sandbox = Sandbox::new();
-        sandbox.write("out", "old");
+        let sandbox = Sandbox::with("out", "old");
         sandbox.chown("out", NOBODY, 1001);
         sandbox.chmod("out", 0o2755);
         sandbox.chown("", NOBODY, 1001);
@@ -264,7 +212,7 @@ fn a_set_gid_bit_that_the_kernel_drops_is_told() {
         sandbox
     };
     let sandbox = shared();
-    let run = sandbox.atomwrite(["out"]).user(NOBODY, NOBODY, &[]);
+    let run = sandbox.run("out").by_nobody();
     run.stdin("new").warns("'out'").succeeds();
     assert_eq!(
         (sandbox.owner("out"), sandbox.mode("out")),
@@ -272,83 +220,9 @@ fn a_set_gid_bit_that_the_kernel_drops_is_told() {
     );
     for option in ["--keep=all", "--mode=g+s", "--mode=2755"] {
         let sandbox = shared();
-        let run = sandbox.atomwrite([option, "out"]).user(NOBODY, NOBODY, &[]);
-        run.stdin("new").says("'out'").fails(1);
+        let run = sandbox.atomwrite([option, "out"]).by_nobody();
+        run.stdin("new").fails_with(1, "'out'");
     }
-}
-
-#[test]
-fn a_group_that_the_user_is_in_is_kept() {
-    needs_root!();
-    for mode in [0o664, 0o2775] {
-        let sandbox = strangers(mode, NOBODY, 1001);
-        sandbox
-            .atomwrite(["--keep=all", "out"])
-            .user(NOBODY, NOBODY, &[1000, 1001])
-            .stdin("new")
-            .succeeds();
-        assert_eq!(
-            (sandbox.owner("out"), sandbox.mode("out")),
-            ((NOBODY, 1001), mode)
-        );
-    }
-}
-
-#[test]
-fn a_group_is_kept_where_the_owner_cannot_be() {
-    needs_root!();
-    let sandbox = strangers(0o664, 1000, 1001);
-    sandbox
-        .atomwrite(["out"])
-        .user(NOBODY, NOBODY, &[1001])
-        .stdin("new")
-        .warns("owner")
-        .succeeds();
-    assert_eq!(
-        (sandbox.owner("out"), sandbox.mode("out")),
-        ((NOBODY, 1001), 0o664)
-    );
-}
-
-#[test]
-fn a_group_that_cannot_be_kept_loses_what_others_do_not_have() {
-    needs_root!();
-    for (old, new) in [
-        (0o664, 0o644),
-        (0o640, 0o600),
-        (0o660, 0o600),
-        (0o670, 0o600),
-        (0o666, 0o666),
-        (0o675, 0o655),
-        // Who was in the group is one of the others now, and may do no more than before.
-        (0o646, 0o644),
-        (0o604, 0o600),
-    ] {
-        let sandbox = strangers(old, NOBODY, 1001);
-        sandbox
-            .atomwrite(["out"])
-            .user(NOBODY, NOBODY, &[])
-            .stdin("new")
-            .warns("group")
-            .succeeds();
-        assert_eq!(
-            (sandbox.owner("out"), sandbox.mode("out")),
-            ((NOBODY, NOBODY), new),
-            "{old:o}"
-        );
-    }
-}
-
-#[test]
-fn a_group_that_cannot_be_kept_fails_with_keep_all() {
-    needs_root!();
-    let sandbox = strangers(0o660, NOBODY, 1001);
-    sandbox
-        .atomwrite(["--keep=all", "out"])
-        .user(NOBODY, NOBODY, &[])
-        .stdin("new")
-        .says("group")
-        .fails(1);
 }
 
 #[test]
@@ -360,8 +234,8 @@ fn a_group_that_cannot_be_kept_loses_it_in_an_acl_too() {
         skip!("the filesystem has no ACLs");
     }
     sandbox
-        .atomwrite(["out"])
-        .user(NOBODY, NOBODY, &[])
+        .run("out")
+        .by_nobody()
         .stdin("new")
         .warns("group")
         .succeeds();
@@ -380,78 +254,14 @@ fn a_group_that_cannot_be_kept_loses_it_in_an_acl_too() {
 }
 
 #[test]
-fn set_id_bits_go_where_the_owner_or_the_group_goes() {
-    needs_root!();
-    // The owner goes, the group stays.
-    let sandbox = strangers(0o6777, 1000, NOBODY);
-    sandbox
-        .atomwrite(["-q", "out"])
-        .user(NOBODY, NOBODY, &[])
-        .stdin("new")
-        .succeeds();
-    assert_eq!(
-        (sandbox.owner("out"), sandbox.mode("out")),
-        ((NOBODY, NOBODY), 0o777)
-    );
-    // The group goes, the owner stays.
-    let sandbox = strangers(0o6777, NOBODY, 1001);
-    sandbox
-        .atomwrite(["-q", "out"])
-        .user(NOBODY, NOBODY, &[])
-        .stdin("new")
-        .succeeds();
-    assert_eq!(
-        (sandbox.owner("out"), sandbox.mode("out")),
-        ((NOBODY, NOBODY), 0o777)
-    );
-    // Asked for: another owner, another group.
-    for option in ["-o1001", "-g1002"] {
-        let sandbox = strangers(0o6755, 1000, 1001);
-        sandbox.atomwrite([option, "out"]).stdin("new").succeeds();
-        assert_eq!(sandbox.mode("out"), 0o755, "{option}");
-    }
-    // The same owner is no other.
-    let sandbox = strangers(0o6755, 1000, 1001);
-    sandbox
-        .atomwrite(["-o1000", "-g1001", "out"])
-        .stdin("new")
-        .succeeds();
-    assert_eq!(
-        (sandbox.owner("out"), sandbox.mode("out")),
-        ((1000, 1001), 0o6755)
-    );
-}
-
-#[test]
-fn set_id_bits_that_are_asked_for_are_set() {
-    needs_root!();
-    let sandbox = strangers(0o755, 1000, 1001);
-    sandbox
-        .atomwrite(["-m", "6755", "-o", "1002", "-g", "1003", "out"])
-        .stdin("new")
-        .succeeds();
-    assert_eq!(
-        (sandbox.owner("out"), sandbox.mode("out")),
-        ((1002, 1003), 0o6755)
-    );
-    let sandbox = strangers(0o755, 1000, 1001);
-    sandbox
-        .atomwrite(["-m", "u+s", "-o", "1002", "out"])
-        .stdin("new")
-        .succeeds();
-    assert_eq!(sandbox.mode("out"), 0o4755);
-}
-
-#[test]
 fn keep_takes_three_words() {
     let sandbox = Sandbox::new();
-    for word in ["try", "all", "none"] {
-        sandbox
-            .atomwrite(["--keep", word, "out"])
-            .stdin("new")
-            .succeeds();
+    for line in ["--keep try out", "--keep all out", "--keep none out"] {
+        sandbox.run(line).stdin("new").succeeds();
     }
-    for option in ["--keep=bogus", "--keep=", "--keep=ALL"] {
-        sandbox.atomwrite([option, "out"]).stdin("new").fails(2);
-    }
+    sandbox.refuse_each(&[
+        ("--keep=bogus out", 2, "'bogus'"),
+        ("--keep= out", 2, "--keep"),
+        ("--keep=ALL out", 2, "'ALL'"),
+    ]);
 }
