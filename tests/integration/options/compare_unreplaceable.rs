@@ -2,12 +2,11 @@
 //! where the filesystem refuses the rename itself. A directory that is gone is said to be gone.
 
 use std::fs::{self, Permissions};
-use std::io::Seek;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use crate::harness::{
-    Cover, Mount, NOBODY, Sandbox, Strace, needs_mounts, needs_root, needs_tool, open, tool,
+    Cover, Mount, Sandbox, Strace, each, is_temporary, needs_mounts, needs_root, needs_tool, tool,
 };
 
 /// Why DEST cannot be replaced; undone when dropped.
@@ -79,8 +78,7 @@ fn obstructed_for_us() -> (Sandbox, Obstacle, &'static str) {
     if rustix::process::geteuid().is_root() {
         return obstructed("immutable");
     }
-    let sandbox = Sandbox::new();
-    sandbox.write("out", "old");
+    let sandbox = Sandbox::with("out", "old");
     sandbox.chmod(".", 0o555);
     let closed = Obstacle::Closed(sandbox.root().to_owned());
     (sandbox, closed, "permission denied")
@@ -99,80 +97,60 @@ fn content_that_is_there_already_is_no_error_and_other_content_is() {
         "mode 444",
     ] {
         let (sandbox, obstacle, reason) = obstructed(which);
-        let run = |arguments: &[&str]| {
-            let run = sandbox.atomwrite(arguments.to_vec());
+        let run = |line: &str| {
+            let run = sandbox.run(line);
             match obstacle {
-                Obstacle::Owner => run.user(NOBODY, NOBODY, &[]),
+                Obstacle::Owner => run.by_nobody(),
                 _ => run,
             }
         };
-        run(&["-C", "out"]).stdin("old").leaves_alone(0);
-        run(&["-C", "--unchanged-status", "9", "out"])
-            .stdin("old")
-            .leaves_alone(9);
-        run(&["-C", "out", "--", "printf", "old"]).leaves_alone(0);
-        run(&["-C", "--sync=file", "-b", "out"])
-            .stdin("old")
-            .leaves_alone(0);
+        let same = |line, status| run(line).stdin("old").leaves_alone(status);
+        same("-C out", 0);
+        same("-C --unchanged-status 9 out", 9);
+        same("-C --sync=file -b out", 0);
+        same("-C out -- printf old", 0);
         for other in ["olD", "ol", "older", "x"] {
-            run(&["-C", "out"]).stdin(other).says(reason).fails(1);
-            let command = ["-C", "out", "--", "printf", other];
-            run(&command).says(reason).fails(125);
+            run("-C out").stdin(other).fails_with(1, reason);
+            run(&format!("-C out -- printf {other}")).fails_with(125, reason);
         }
-        run(&["-C", "-m", "1600", "out"])
-            .stdin("old")
-            .says(reason)
-            .fails(1);
-        run(&["-C", "out"]).stdin("").says("empty").fails(3);
+        run("-C -m 1600 out").stdin("old").fails_with(1, reason);
+        run("-C out").stdin("").fails_with(3, "empty");
     }
 }
 
 #[test]
 fn the_guards_are_asked_although_nothing_is_stored() {
     let (sandbox, _obstacle, _) = obstructed_for_us();
-    let validated = |program: &'static str| {
-        sandbox
-            .atomwrite(["-C", "--validate", program, "out"])
-            .stdin("old")
-    };
-    validated(r#"test "$(cat)" = old && cmp "$1" out"#).leaves_alone(0);
-    validated("exit 1").says("the validator exited").fails(3);
-    let sum = "0".repeat(64);
-    sandbox
-        .atomwrite(["-C", "--sha256", &sum, "out"])
-        .stdin("old")
-        .says("SHA-256")
-        .fails(3);
+    let line = r#"-C --validate 'test "$(cat)" = old && cmp "$1" out' out"#;
+    sandbox.run(line).stdin("old").leaves_alone(0);
+    let sum = format!("-C --sha256 {:064} out", 0);
+    sandbox.fail_each(&[
+        (
+            "-C --validate 'exit 1' out",
+            "old",
+            3,
+            "the validator exited",
+        ),
+        (&sum, "old", 3, "SHA-256"),
+    ]);
 }
 
 #[test]
 fn the_refusal_follows_the_first_difference() {
     let (sandbox, _obstacle, reason) = obstructed_for_us();
-    let mut run = sandbox.atomwrite(["-C", "out"]).stdin_held().start();
+    let mut run = sandbox.run("-C out").stdin_held().start();
     run.feed("oh");
     let done = run.wait_with_input_open();
     assert_eq!(done.code(), Some(1));
     assert!(done.stderr.contains(reason), "{done:?}");
 
-    sandbox
-        .atomwrite(["-C", "out", "--", "sh", "-c", "yes; touch ran"])
-        .says(reason)
-        .fails(125);
+    sandbox.run("-C out -- yes").fails_with(125, reason);
 }
 
 #[test]
 fn without_compare_it_is_refused_before_any_input_is_read() {
     let (sandbox, _obstacle, reason) = obstructed_for_us();
-    let path = sandbox.aside("input");
-    std::fs::write(&path, "old").unwrap();
-    let mut input = open(&path);
-    let held = input.try_clone().unwrap();
-    sandbox
-        .atomwrite(["out"])
-        .stdin_from(held)
-        .says(reason)
-        .fails(1);
-    assert_eq!(input.stream_position().unwrap(), 0, "input was read");
+    sandbox.refuse_each(&[("out", 1, reason)]);
 }
 
 #[test]
@@ -180,15 +158,8 @@ fn appending_nothing_changes_nothing() {
     needs_root!();
     needs_tool!("chattr");
     let (sandbox, _obstacle, reason) = obstructed("immutable");
-    sandbox
-        .atomwrite(["-a", "-C", "out"])
-        .stdin("")
-        .leaves_alone(0);
-    sandbox
-        .atomwrite(["-a", "-C", "out"])
-        .stdin("x")
-        .says(reason)
-        .fails(1);
+    sandbox.run("-a -C out").stdin("").leaves_alone(0);
+    sandbox.run("-a -C out").stdin("x").fails_with(1, reason);
 }
 
 #[test]
@@ -229,38 +200,30 @@ fn without_renames(error: &str) -> Strace {
 #[test]
 fn inplace_writes_where_the_filesystem_refuses_to_rename() {
     needs_tool!("strace");
-    for error in REFUSED {
+    let cases = REFUSED.into_iter().flat_map(|error| {
+        [
+            (error, "old", "old", 0o640),
+            (error, "new", "new", 0o644),
+            (error, "-m 600 new", "new", 0o600),
+            (error, "-n new", "new", 0o644),
+            (error, "-D a/new", "a/new", 0o644),
+        ]
+    });
+    each(cases, |(error, line, dest, mode)| {
         for policy in ["--inplace", "--inplace=always"] {
             let sandbox = Sandbox::new();
             sandbox.write_with_mode("old", "a longer old content", 0o640);
             let inode = sandbox.inode("old");
-            for (dest, words, mode) in [
-                ("old", &[][..], 0o640),
-                ("new", &[], 0o644),
-                ("mode", &["-m", "600"], 0o600),
-                ("not", &["-n"], 0o644),
-                ("a/b", &["-D"], 0o644),
-            ] {
-                let strace = without_renames(error);
-                let words = words.iter().copied().chain([policy, dest]);
-                let done = sandbox
-                    .atomwrite(words)
-                    .stdin("new")
-                    .umask(0o022)
-                    .through(strace.command())
-                    .output();
-                assert_eq!(done.code(), Some(0), "{error} {dest}: {done:?}");
-                assert!(
-                    done.stderr.contains("in place: readers may see"),
-                    "{done:?}"
-                );
-                assert_eq!(sandbox.text(dest), "new");
-                assert_eq!(sandbox.mode(dest), mode);
-            }
+            let run = sandbox.run(&format!("{policy} {line}")).stdin("new");
+            let done = run.under(&without_renames(error)).output();
+            assert_eq!(done.code(), Some(0), "{policy} {done:?}");
+            let warning = "in place: readers may see";
+            assert!(done.stderr.contains(warning), "{done:?}");
+            assert_eq!((&*sandbox.text(dest), sandbox.mode(dest)), ("new", mode));
             assert_eq!(sandbox.inode("old"), inode);
-            assert_eq!(sandbox.names(), ["a", "a/b", "mode", "new", "not", "old"]);
+            assert!(!sandbox.names().iter().any(|name| is_temporary(name)));
         }
-    }
+    });
 }
 
 #[test]
@@ -269,9 +232,9 @@ fn a_new_file_of_which_nothing_could_be_written_is_removed_again() {
     let sandbox = Sandbox::new();
     let strace = without_renames("ENOSYS").inject("fallocate:error=ENOSPC");
     sandbox
-        .atomwrite(["--inplace", "new"])
+        .run("--inplace new")
         .stdin("new")
-        .through(strace.command())
+        .under(&strace)
         .warns("writing 'new' in place")
         .says("no space left on device")
         .leaves(Vec::<String>::new())
@@ -287,13 +250,12 @@ fn a_new_file_that_was_written_and_may_not_be_whole_stays() {
         .at(sandbox.path("new"))
         .at(sandbox.root());
     sandbox
-        .atomwrite(["--inplace", "-o", "1", "new"])
+        .run("--inplace -o 1 new")
         .stdin("secret")
-        .through(strace.command())
+        .under(&strace)
         .warns("writing 'new' in place")
         .says("cannot set the owner of 'new'")
-        .says("; 6 of 6 bytes are written")
-        .fails(4);
+        .fails_with(4, "; 6 of 6 bytes are written");
     assert_eq!(sandbox.text("new"), "secret");
     assert_eq!(
         sandbox.mode("new"),
@@ -311,7 +273,7 @@ fn a_file_that_vanishes_is_written_in_place_as_planned() {
     sandbox
         .atomwrite(["--inplace", "--validate", r#"rm "$2""#, "out"])
         .stdin("new")
-        .through(strace.command())
+        .under(&strace)
         .warns("writing 'out' in place")
         .succeeds();
     assert_eq!(sandbox.mode("out"), 0o600);
@@ -329,16 +291,11 @@ fn a_file_that_vanishes_is_written_in_place_as_planned() {
 #[test]
 fn what_could_not_be_synced_is_no_success() {
     needs_tool!("strace");
-    for words in [
-        &["-C", "--sync=file", "out"][..],
-        &["--inplace=always", "out"],
-    ] {
-        let sandbox = Sandbox::new();
-        sandbox.write("out", "old");
+    for line in ["-C --sync=file out", "--inplace=always out"] {
+        let sandbox = Sandbox::with("out", "old");
         let strace = Strace::new().inject("fsync:error=EROFS");
-        let run = sandbox.atomwrite(words.to_vec()).stdin("old");
-        let done = run.through(strace.command()).output();
-        assert_ne!(done.code(), Some(0), "{words:?}: {done:?}");
+        let done = sandbox.run(line).stdin("old").under(&strace).output();
+        assert_ne!(done.code(), Some(0), "{line}: {done:?}");
     }
 }
 
@@ -351,108 +308,93 @@ fn in_an_append_only_directory_nothing_is_left_and_no_clobber_is_asked_first() {
     sandbox.write("out", "old");
     let root = sandbox.root().as_os_str();
     tool("chattr", ["+a".as_ref(), root]);
-    sandbox
-        .atomwrite(["-n", "-C", "out"])
-        .stdin("old")
-        .says("--no-clobber")
-        .fails(3);
-    sandbox
-        .atomwrite(["-b", "--inplace", "out"])
-        .stdin("new")
-        .says("append-only")
-        .fails(1);
+    sandbox.fail_each(&[
+        ("-n -C out", "old", 3, "--no-clobber"),
+        ("-b --inplace out", "new", 1, "append-only"),
+    ]);
     tool("chattr", ["-a".as_ref(), root]);
 }
 
 #[test]
-fn without_inplace_a_refused_rename_names_it() {
+fn a_refused_rename_names_inplace_and_a_full_or_broken_disk_is_no_reason_for_it() {
     needs_tool!("strace");
-    for error in ["EXDEV", "EOPNOTSUPP", "ENOSYS"] {
-        let sandbox = Sandbox::new();
-        sandbox.write("out", "old");
-        let strace = without_renames(error);
-        sandbox
-            .atomwrite(["out"])
-            .stdin("new")
-            .through(strace.command())
-            .says("; --inplace writes it in place")
-            .fails(1);
-    }
-}
-
-#[test]
-fn a_full_disk_or_a_broken_one_is_no_reason_to_write_in_place() {
-    needs_tool!("strace");
-    for error in ["ENOSPC", "EIO", "EDQUOT"] {
-        let sandbox = Sandbox::new();
-        sandbox.write("out", "old");
-        let strace = Strace::new().inject(&format!("rename,renameat,renameat2:error={error}"));
-        let run = sandbox.atomwrite(["--inplace", "out"]).stdin("new");
-        run.through(strace.command()).fails(1);
-    }
+    let helps = "; --inplace writes it in place";
+    let cases = [
+        ("out", "linkat,rename,renameat,renameat2:error=EXDEV", helps),
+        (
+            "out",
+            "linkat,rename,renameat,renameat2:error=EOPNOTSUPP",
+            helps,
+        ),
+        (
+            "out",
+            "linkat,rename,renameat,renameat2:error=ENOSYS",
+            helps,
+        ),
+        (
+            "--inplace out",
+            "rename,renameat,renameat2:error=ENOSPC",
+            "no space",
+        ),
+        (
+            "--inplace out",
+            "rename,renameat,renameat2:error=EIO",
+            "input/output",
+        ),
+        (
+            "--inplace out",
+            "rename,renameat,renameat2:error=EDQUOT",
+            "quota",
+        ),
+    ];
+    each(cases, |(line, injection, part)| {
+        let sandbox = Sandbox::with("out", "old");
+        let run = sandbox.run(line).stdin("new").inject(injection);
+        run.fails_with(1, part);
+    });
 }
 
 #[test]
 fn another_users_file_in_a_directory_for_all_does_not_get_the_content_in_place_either() {
     needs_root!();
     let sandbox = Sandbox::new();
-    sandbox.chmod(".", 0o1777);
     sandbox.write_with_mode("out", "old", 0o666);
-    sandbox.chown("out", NOBODY, NOBODY);
-    for words in [
-        &["out"][..],
-        &["--inplace", "out"],
-        &["--inplace=always", "out"],
-    ] {
-        let run = sandbox.atomwrite(words.to_vec()).stdin("secret");
-        run.says("that user would get the content").fails(1);
-    }
-    sandbox
-        .atomwrite(["--inplace=always", "--keep=none", "out"])
-        .stdin("secret")
-        .says(
-            "it is another user's, in a directory that all may write to, and that user would get \
-             the content; without --inplace, --keep=none or -o replaces it",
-        )
-        .fails(1);
     sandbox.fifo("fifo");
-    sandbox.chown("fifo", NOBODY, NOBODY);
-    sandbox
-        .atomwrite(["--inplace", "fifo"])
-        .stdin("secret")
-        .says(
-            "it is another user's FIFO, in a directory that all may write to, and that user would \
-             get the content",
-        )
-        .fails(1);
-    sandbox
-        .atomwrite(["out"])
-        .user(1234, 1234, &[])
-        .stdin("new")
-        .says("only its owner may replace it (the sticky bit); 'out' is unchanged")
-        .fails(1);
-    sandbox
-        .atomwrite(["--inplace", "--keep=none", "out"])
-        .stdin("mine")
-        .succeeds();
+    sandbox.sh("chmod 1777 .; chown 65534:65534 out fifo");
+    let why = "in a directory that all may write to, and that user would get the content";
+    let way_out = "it is another user's, in a directory that all may write to, and that user would get the content; without \
+                   --inplace, --keep=none or -o replaces it";
+    sandbox.refuse_each(&[
+        ("out", 1, why),
+        ("--inplace out", 1, why),
+        ("--inplace=always out", 1, why),
+        ("--inplace=always --keep=none out", 1, way_out),
+        (
+            "--inplace fifo",
+            1,
+            &format!("it is another user's FIFO, {why}"),
+        ),
+    ]);
+    let run = sandbox.run("out").user(1234, 1234, &[]).stdin("new");
+    let why = "only its owner may replace it (the sticky bit); 'out' is unchanged";
+    run.fails_with(1, why);
+    let run = sandbox.run("--inplace --keep=none out");
+    run.stdin("mine").succeeds();
     assert_eq!(sandbox.owner("out").0, 0);
 }
 
 #[test]
 fn a_current_directory_that_was_deleted_is_said_to_be_that() {
     for (words, what) in [
-        (&["out"][..], "the directory of 'out'"),
-        (&["-D", "a/out"], "the directory of 'a/out'"),
-        (&["--lock", "out"], "the directory of 'out'"),
-        (&["-t", ".", "/proc/self/status"], "directory '.'"),
+        ("out", "the directory of 'out'"),
+        ("-D a/out", "the directory of 'a/out'"),
+        ("--lock out", "the directory of 'out'"),
+        ("-t . /proc/self/status", "directory '.'"),
     ] {
         let sandbox = Sandbox::new();
         sandbox.mkdir("gone");
         let inside = ["sh", "-c", r#"rmdir "$PWD" && exec "$@""#, "sh"];
-        let run = sandbox
-            .atomwrite(words.to_vec())
-            .through(inside)
-            .stdin("new");
+        let run = sandbox.run(words).through(inside).stdin("new");
         let done = run.current_dir(sandbox.path("gone")).output();
         assert_eq!(done.code(), Some(1), "{done:?}");
         let line =
