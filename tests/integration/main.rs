@@ -23,6 +23,7 @@ mod harness {
     mod strace;
     mod table;
     mod terminal;
+    mod way;
     mod witness;
 
     pub(crate) use feeder::*;
@@ -35,6 +36,7 @@ mod harness {
     pub(crate) use strace::*;
     pub(crate) use table::*;
     pub(crate) use terminal::*;
+    pub(crate) use way::*;
     pub(crate) use witness::*;
 }
 

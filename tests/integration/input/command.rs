@@ -15,38 +15,14 @@ use std::fs;
 use rustix::process::Pid;
 
 use crate::harness::{
-    NOBODY, Run, Running, Sandbox, Strace, Witness, needs_root, needs_tool, os, tool, wait_until,
+    NOBODY, Run, Running, Sandbox, Strace, WAYS, Way, Witness, needs_root, needs_tool, os, tool,
+    wait_until, words,
 };
 
-/// What the new file is until the commit.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Way {
-    /// An unnamed temporary file.
-    Unnamed,
-    /// A file with a temporary name.
-    Named,
-}
-
-pub(crate) const WAYS: [Way; 2] = [Way::Unnamed, Way::Named];
-
-impl Way {
-    pub(crate) fn take(self, run: Run<'_>) -> Run<'_> {
-        match self {
-            Self::Unnamed => run,
-            Self::Named => run.without_linkat(),
-        }
-    }
-}
-
 /// A run with a shell script as its COMMAND, that finds the place aside of the sandbox in $ASIDE.
-pub(crate) fn script<'s>(
-    sandbox: &'s Sandbox,
-    options: &[&str],
-    way: Way,
-    script: &str,
-) -> Run<'s> {
-    let mut words: Vec<&str> = options.to_vec();
-    words.extend(["out", "--", "sh", "-c", script]);
+pub(crate) fn script<'s>(sandbox: &'s Sandbox, options: &str, way: Way, script: &str) -> Run<'s> {
+    let mut words = words(options);
+    words.extend(["out", "--", "sh", "-c", script].map(OsString::from));
     way.take(sandbox.atomwrite(words))
         .env("ASIDE", sandbox.aside(""))
 }
@@ -86,6 +62,12 @@ pub(crate) fn fifo_aside(sandbox: &Sandbox, name: &str) {
     tool("mkfifo", [sandbox.aside(name)]);
 }
 
+/// Lets a script go on that reads the FIFO `go`.
+pub(crate) fn let_go(sandbox: &Sandbox) {
+    let go = sandbox.aside("go");
+    drop(fs::OpenOptions::new().write(true).open(go).unwrap());
+}
+
 // ---- What is committed -----------------------------------------------------------------------------------------
 
 #[test]
@@ -93,21 +75,19 @@ fn the_output_of_a_command_that_exits_with_0_is_the_content() {
     needs_tool!("strace");
     for way in WAYS {
         let sandbox = Sandbox::new();
-        script(&sandbox, &[], way, "echo new; echo lines").succeeds();
+        script(&sandbox, "", way, "echo new; echo lines").succeeds();
         assert_eq!(sandbox.text("out"), "new\nlines\n");
         assert_eq!(sandbox.mode("out"), 0o644);
         sandbox.chmod("out", 0o640);
-        script(&sandbox, &["-v"], way, "printf newer")
+        script(&sandbox, "-v", way, "printf newer")
             .says("replaced 'out' (5 bytes)")
-            .succeeds();
-        assert_eq!(sandbox.text("out"), "newer");
+            .writes("newer");
         assert_eq!(sandbox.mode("out"), 0o640);
-        script(&sandbox, &["-m", "600"], way, "cat out; echo '!'").succeeds();
+        script(&sandbox, "-m 600", way, "cat out; echo '!'").succeeds();
         assert_eq!(sandbox.text("out"), "newer!\n");
         assert_eq!(sandbox.mode("out"), 0o600);
         // One that says that there is nothing is believed: it has exited with 0.
-        script(&sandbox, &[], way, ":").succeeds();
-        assert_eq!(sandbox.text("out"), "");
+        script(&sandbox, "", way, ":").writes("");
     }
 }
 
@@ -118,7 +98,7 @@ fn a_large_output_is_written_whole() {
         for sync in ["--sync=none", "--sync=full"] {
             let sandbox = Sandbox::new();
             let command = "head -c 67108864 /dev/zero | tr '\\0' x";
-            script(&sandbox, &[sync], way, command).succeeds();
+            script(&sandbox, sync, way, command).succeeds();
             let content = sandbox.read("out");
             assert_eq!(content.len(), 64 << 20, "{way:?}");
             assert!(content.iter().all(|byte| *byte == b'x'), "{way:?}");
@@ -156,17 +136,16 @@ fn the_attributes_of_dest_and_its_links_are_kept() {
     needs_root!();
     needs_tool!("strace");
     for way in WAYS {
-        let sandbox = Sandbox::new();
-        sandbox.write("target", "old");
+        let sandbox = Sandbox::with("target", "old");
         sandbox.chown("target", 1000, 1001);
         sandbox.chmod("target", 0o640);
         sandbox.symlink("target", "out");
-        script(&sandbox, &[], way, "printf new").succeeds();
+        script(&sandbox, "", way, "printf new").succeeds();
         assert!(sandbox.stat("out").is_symlink());
         assert_eq!(sandbox.text("target"), "new");
         assert_eq!(sandbox.owner("target"), (1000, 1001));
         assert_eq!(sandbox.mode("target"), 0o640);
-        script(&sandbox, &["-o0", "-g0", "-m", "+x"], way, "printf newer").succeeds();
+        script(&sandbox, "-o0 -g0 -m +x", way, "printf newer").succeeds();
         assert_eq!(sandbox.owner("target"), (0, 0));
         assert_eq!(sandbox.mode("target"), 0o751);
     }
@@ -195,13 +174,12 @@ fn a_command_that_fails_gives_its_status_and_dest_is_untouched() {
                 sandbox.write("out", "old");
             }
             for status in [1, 2, 3, 4, 7, 63, 125, 126, 127, 128, 254, 255] {
-                script(&sandbox, &[], way, &format!("echo half; exit {status}"))
+                script(&sandbox, "", way, &format!("echo half; exit {status}"))
                     .says("'sh'")
-                    .says(format!("status {status}"))
-                    .fails(status);
+                    .fails_with(status, format!("status {status}"));
             }
             // Here the harness cannot know that it is not ours.
-            let done = script(&sandbox, &[], way, "echo half; exit 124").output();
+            let done = script(&sandbox, "", way, "echo half; exit 124").output();
             assert_eq!(done.code(), Some(124), "{done:?}");
             assert!(done.stderr.contains("status 124"), "{done:?}");
             assert_eq!(sandbox.path("out").exists(), old);
@@ -214,11 +192,10 @@ fn a_command_that_fails_gives_its_status_and_dest_is_untouched() {
 fn a_command_that_a_signal_kills_gives_128_and_the_signal() {
     needs_tool!("strace");
     for way in WAYS {
-        let sandbox = Sandbox::new();
-        sandbox.write("out", "old");
+        let sandbox = Sandbox::with("out", "old");
         for signal in [1, 2, 3, 6, 9, 13, 14, 15, 24] {
             let command = format!("ulimit -c 0; echo half; kill -{signal} $$");
-            script(&sandbox, &[], way, &command)
+            script(&sandbox, "", way, &command)
                 .says("'sh'")
                 .says(format!("signal {signal}"))
                 .fails(128 + signal);
@@ -228,8 +205,7 @@ fn a_command_that_a_signal_kills_gives_128_and_the_signal() {
 
 #[test]
 fn a_command_that_is_not_found_is_127() {
-    let sandbox = Sandbox::new();
-    sandbox.write("out", "old");
+    let sandbox = Sandbox::with("out", "old");
     sandbox.symlink("nowhere", "dangling");
     for (name, reason) in [
         ("no-such-command", "command not found"),
@@ -238,22 +214,18 @@ fn a_command_that_is_not_found_is_127() {
         ("nosuch/x", "no such file or directory"),
         ("./dangling", "no such file or directory"),
     ] {
-        let input = Witness::new();
         sandbox
             .atomwrite(["out", "--", name])
             .env("PATH", sandbox.root())
-            .stdin_from(input.input())
-            .says(format!("cannot run '{name}': {reason}; "))
-            .fails(127);
-        input.has_not_been_read();
+            .reads_nothing()
+            .fails_with(127, format!("cannot run '{name}': {reason}; "));
     }
-    sandbox.atomwrite(["out", "--", ""]).says("''").fails(127);
+    sandbox.run("out -- ''").fails_with(127, "''");
 }
 
 #[test]
 fn a_command_that_cannot_be_run_is_126() {
-    let sandbox = Sandbox::new();
-    sandbox.write("out", "old");
+    let sandbox = Sandbox::with("out", "old");
     sandbox.mkdir("directory");
     sandbox.write_with_mode("text", "echo x\n", 0o644);
     sandbox.write_with_mode("nonsense", "\x7fELF\0nonsense", 0o755);
@@ -269,8 +241,7 @@ fn a_command_that_cannot_be_run_is_126() {
     ] {
         sandbox
             .atomwrite(["out", "--", name])
-            .says(format!("cannot run '{name}': "))
-            .fails(126);
+            .fails_with(126, format!("cannot run '{name}': "));
     }
     let long = "x".repeat(300);
     let done = sandbox.atomwrite(["out", "--", &long]).output();
@@ -279,8 +250,7 @@ fn a_command_that_cannot_be_run_is_126() {
 
 #[test]
 fn an_interpreter_that_is_missing_is_126_and_is_named() {
-    let sandbox = Sandbox::new();
-    sandbox.write("out", "old");
+    let sandbox = Sandbox::with("out", "old");
     for (content, named) in [
         ("#!/no/such\n", "'/no/such': no such file or directory"),
         ("#! ./nosuch -e\n", "'./nosuch': no such file or directory"),
@@ -295,8 +265,10 @@ fn an_interpreter_that_is_missing_is_126_and_is_named() {
             sandbox
                 .atomwrite(["out", "--", name, "word"])
                 .env("PATH", sandbox.root())
-                .says(format!("cannot run '{name}': its interpreter {named}; "))
-                .fails(126);
+                .fails_with(
+                    126,
+                    format!("cannot run '{name}': its interpreter {named}; "),
+                );
         }
     }
 }
@@ -308,10 +280,10 @@ fn a_loader_that_is_missing_is_126() {
     let at = program.windows(4).position(|word| word == b"/ld-");
     program[at.expect("sh has a loader") + 1] = b'x';
     sandbox.write_with_mode("lost", program, 0o755);
-    sandbox
-        .atomwrite(["out", "--", "./lost"])
-        .says("cannot run './lost': the loader of shared libraries that it needs does not exist")
-        .fails(126);
+    sandbox.run("out -- ./lost").fails_with(
+        126,
+        "cannot run './lost': the loader of shared libraries that it needs does not exist",
+    );
 }
 
 #[test]
@@ -331,35 +303,32 @@ fn a_script_without_an_interpreter_line_is_run_by_sh() {
     assert_eq!(sandbox.text("out"), format!("{path},3,-\n"));
     run(&["-dash"]).env("PATH", "").succeeds();
     assert_eq!(sandbox.text("out"), "dash\n");
-    run(&["./script", "", "", "7"])
-        .says("'./script' exited with status 7")
-        .fails(7);
+    run(&["./script", "", "", "7"]).fails_with(7, "'./script' exited with status 7");
     run(&["./nothing"]).succeeds();
     assert_eq!(sandbox.text("out"), "");
 }
 
 #[test]
 fn what_fails_before_the_command_is_125_and_runs_nothing() {
-    let sandbox = Sandbox::new();
-    sandbox.write("out", "old");
+    let sandbox = Sandbox::with("out", "old");
     sandbox.mkdir("d");
     sandbox.fifo("fifo");
     sandbox.symlink("loop", "loop");
     for (words, part) in [
-        (&["-n", "out"][..], "exists"),
-        (&["d"], "directory"),
-        (&["out/"], ""),
-        (&["d/"], "directory"),
-        (&["fifo"], "FIFO"),
-        (&["/dev/null"], "device"),
-        (&["missing/x"], "--create-dirs"),
-        (&["loop"], "links"),
-        (&["-o", "no-such-user", "out"], "'no-such-user'"),
-        (&["-g", "no-such-group", "out"], "'no-such-group'"),
+        ("-n out", "exists"),
+        ("d", "directory"),
+        ("out/", ""),
+        ("d/", "directory"),
+        ("fifo", "FIFO"),
+        ("/dev/null", "device"),
+        ("missing/x", "--create-dirs"),
+        ("loop", "links"),
+        ("-o no-such-user out", "'no-such-user'"),
+        ("-g no-such-group out", "'no-such-group'"),
     ] {
         let input = Witness::new();
         let done = sandbox
-            .atomwrite(words.iter().copied().chain(["--", "touch", "ran"]))
+            .run(&format!("{words} -- touch ran"))
             .stdin_from(input.input())
             .output();
         assert_eq!(done.code(), Some(125), "{words:?} {done:?}");
@@ -378,37 +347,24 @@ fn what_may_not_be_written_is_125_and_runs_nothing() {
     sandbox.give_to(NOBODY, NOBODY);
     sandbox.write_with_mode("out", "old", 0o444);
     sandbox
-        .atomwrite(["out", "--", "touch", "ran"])
-        .user(NOBODY, NOBODY, &[])
-        .says("--force")
-        .fails(125);
-    sandbox
-        .atomwrite(["-qf", "out", "--", "printf", "new"])
-        .user(NOBODY, NOBODY, &[])
-        .succeeds();
+        .run("out -- touch ran")
+        .by_nobody()
+        .fails_with(125, "--force");
+    sandbox.run("-qf out -- printf new").by_nobody().succeeds();
 }
 
 #[test]
 fn a_refusal_of_the_content_is_125() {
     needs_tool!("strace");
     for way in WAYS {
-        let sandbox = Sandbox::new();
-        sandbox.write("out", "old");
+        let sandbox = Sandbox::with("out", "old");
         let wrong = "0".repeat(64);
-        script(&sandbox, &["--no-empty"], way, ":")
-            .says("empty")
-            .fails(125);
-        script(&sandbox, &["--sha256", &wrong], way, "echo new")
-            .says("SHA-256")
-            .fails(125);
-        script(&sandbox, &["--validate", "exit 7"], way, "echo new")
-            .says("status 7")
-            .fails(125);
+        script(&sandbox, "--no-empty", way, ":").fails_with(125, "empty");
+        script(&sandbox, &format!("--sha256 {wrong}"), way, "echo new").fails_with(125, "SHA-256");
+        script(&sandbox, "--validate 'exit 7'", way, "echo new").fails_with(125, "status 7");
         // The command's own failure comes first.
-        script(&sandbox, &["--no-empty"], way, "exit 8")
-            .says("8")
-            .fails(8);
-        script(&sandbox, &["--validate", "touch ran"], way, "exit 9").fails(9);
+        script(&sandbox, "--no-empty", way, "exit 8").fails_with(8, "8");
+        script(&sandbox, "--validate 'touch ran'", way, "exit 9").fails(9);
     }
 }
 
@@ -417,58 +373,40 @@ fn no_clobber_is_decided_at_the_commit_and_is_125() {
     needs_tool!("strace");
     for way in WAYS {
         let sandbox = Sandbox::new();
-        let done = script(&sandbox, &["-n"], way, "echo new; printf theirs >out").output();
+        let done = script(&sandbox, "-n", way, "echo new; printf theirs >out").output();
         assert_eq!(done.code(), Some(125), "{done:?}");
         assert!(done.stderr.contains("exists"), "{done:?}");
-        assert_eq!(sandbox.text("out"), "theirs");
-        assert_eq!(sandbox.names(), ["out"]);
+        assert_eq!(sandbox.listing(), "out=theirs");
         fs::remove_file(sandbox.path("out")).unwrap();
-        script(&sandbox, &["-n"], way, "printf ours").succeeds();
-        assert_eq!(sandbox.text("out"), "ours");
+        script(&sandbox, "-n", way, "printf ours").writes("ours");
     }
 }
 
 #[test]
 fn a_directory_that_cannot_be_synced_is_124_and_a_file_that_cannot_be_is_125() {
     needs_tool!("strace");
-    let sandbox = Sandbox::new();
-    sandbox.write("out", "old");
+    let sandbox = Sandbox::with("out", "old");
     let strace = Strace::new().inject("fsync:error=EIO").at(sandbox.root());
     sandbox
-        .atomwrite(["out", "--", "printf", "new"])
-        .through(strace.command())
-        .says("power loss")
-        .fails(124);
+        .run("out -- printf new")
+        .under(&strace)
+        .fails_with(124, "power loss");
     assert_eq!(sandbox.text("out"), "new");
-    let strace = Strace::new().inject("fsync:error=EIO");
     sandbox
-        .atomwrite(["--sync=file", "out", "--", "printf", "newer"])
-        .through(strace.command())
+        .run("--sync=file out -- printf newer")
+        .inject("fsync:error=EIO")
         .fails(125);
 }
 
 #[test]
 fn a_status_for_unchanged_is_ours() {
-    let sandbox = Sandbox::new();
-    sandbox.write("out", "same\n");
-    script(&sandbox, &["-C"], Way::Unnamed, "echo same").leaves_alone(0);
+    let sandbox = Sandbox::with("out", "same\n");
+    script(&sandbox, "-C", Way::Unnamed, "echo same").leaves_alone(0);
+    script(&sandbox, "--unchanged-status=7", Way::Unnamed, "echo same").leaves_alone(7);
+    script(&sandbox, "--unchanged-status=7", Way::Unnamed, "echo other").succeeds();
     script(
         &sandbox,
-        &["--unchanged-status=7"],
-        Way::Unnamed,
-        "echo same",
-    )
-    .leaves_alone(7);
-    script(
-        &sandbox,
-        &["--unchanged-status=7"],
-        Way::Unnamed,
-        "echo other",
-    )
-    .succeeds();
-    script(
-        &sandbox,
-        &["--unchanged-status=7"],
+        "--unchanged-status=7",
         Way::Unnamed,
         "echo other; exit 5",
     )
@@ -488,8 +426,7 @@ fn a_later_script_of_the_same_name_is_not_run_for_one_that_is_no_text() {
         sandbox.path("two").display()
     );
     sandbox
-        .atomwrite(["out", "--", "program"])
+        .run("out -- program")
         .env("PATH", path)
-        .says("cannot run 'program'")
-        .fails(126);
+        .fails_with(126, "cannot run 'program'");
 }

@@ -6,8 +6,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::harness::{Cover, Mount, Sandbox, Strace, binary, needs_mounts, needs_tool, open, tool};
-use crate::input::command::{WAYS, Way, fifo_aside, script};
+use crate::harness::{
+    Cover, Mount, Sandbox, Strace, WAYS, Way, binary, needs_mounts, needs_tool, open, tool,
+};
+use crate::input::command::{fifo_aside, let_go, script};
 
 // ---- A full disk -----------------------------------------------------------------------------------------------
 
@@ -27,10 +29,10 @@ fn a_full_disk_leaves_dest_untouched_whatever_the_command_makes_of_it() {
             // The error that the command gets is ours as well.
             "trap '' PIPE; head -c 1M /dev/zero 2>/dev/null; exit 0",
         ] {
-            script(&sandbox, &[], way, command).fails_with(125, "no space left on device");
+            script(&sandbox, "", way, command).fails_with(125, "no space left on device");
         }
     }
-    script(&sandbox, &[], Way::Unnamed, "head -c 100k /dev/zero").succeeds();
+    script(&sandbox, "", Way::Unnamed, "head -c 100k /dev/zero").succeeds();
     assert_eq!(sandbox.stat("out").len(), 100 << 10);
 }
 
@@ -43,10 +45,10 @@ fn a_disk_that_is_full_only_while_the_command_writes_is_an_error() {
         sandbox.write("out", "old");
         // 7 MB of output: more than any pipe holds.
         let command = "head -c 20M /dev/zero >../t 2>/dev/null; seq 1000000; rm ../t; exit 0";
-        script(&sandbox, &[], Way::Unnamed, command).fails_with(125, "no space left on device");
+        script(&sandbox, "", Way::Unnamed, command).fails_with(125, "no space left on device");
         // Where the room comes back in time, all of it is there.
         let command = "head -c 20M /dev/zero >../t 2>/dev/null; rm ../t; seq 1000000";
-        script(&sandbox, &[], Way::Unnamed, command).succeeds();
+        script(&sandbox, "", Way::Unnamed, command).succeeds();
         assert!(sandbox.text("out").ends_with("\n999999\n1000000\n"));
         assert_eq!(sandbox.text("out").lines().count(), 1_000_000);
     }
@@ -62,7 +64,7 @@ fn a_file_size_limit_of_ours_is_an_error_though_the_command_ignores_it() {
             "trap '' XFSZ; seq 100000 2>/dev/null; exit 0",
             "seq 100000 2>/dev/null; exit 0",
         ] {
-            script(&sandbox, &[], way, command)
+            script(&sandbox, "", way, command)
                 .file_size_limit(100_000)
                 .fails_with(125, "too large");
         }
@@ -76,7 +78,7 @@ fn a_file_size_limit_of_the_commands_own_does_not_cut_its_output() {
         let sandbox = Sandbox::with("out", "old");
         script(
             &sandbox,
-            &[],
+            "",
             way,
             "ulimit -f 1; trap '' XFSZ; seq 100000; exit 0",
         )
@@ -92,17 +94,15 @@ fn the_command_has_our_stdin() {
     needs_tool!("strace", "dd");
     for way in WAYS {
         let sandbox = Sandbox::new();
-        script(&sandbox, &[], way, "tr a-z A-Z")
+        script(&sandbox, "", way, "tr a-z A-Z")
             .stdin("through us")
-            .succeeds();
-        assert_eq!(sandbox.text("out"), "THROUGH US");
+            .writes("THROUGH US");
         // And it is left where the command left it.
         sandbox.write("in", "abc");
         let mut input = open(sandbox.path("in"));
-        script(&sandbox, &[], way, "dd bs=1 count=1 2>/dev/null")
+        script(&sandbox, "", way, "dd bs=1 count=1 2>/dev/null")
             .stdin_from(input.try_clone().unwrap())
-            .succeeds();
-        assert_eq!(sandbox.text("out"), "a");
+            .writes("a");
         let mut rest = String::new();
         std::io::Read::read_to_string(&mut input, &mut rest).unwrap();
         assert_eq!(rest, "bc");
@@ -112,7 +112,7 @@ fn the_command_has_our_stdin() {
 #[test]
 fn nothing_is_read_that_the_command_does_not_read() {
     let sandbox = Sandbox::new();
-    script(&sandbox, &["-C"], Way::Unnamed, "echo x")
+    script(&sandbox, "-C", Way::Unnamed, "echo x")
         .reads_nothing()
         .succeeds();
 }
@@ -121,7 +121,7 @@ fn nothing_is_read_that_the_command_does_not_read() {
 fn a_closed_stdin_is_no_error_for_a_command() {
     let sandbox = Sandbox::new();
     for closed in [&[0][..], &[1], &[0, 1], &[0, 1, 2]] {
-        script(&sandbox, &[], Way::Unnamed, "echo x; cat")
+        script(&sandbox, "", Way::Unnamed, "echo x; cat")
             .closed(closed)
             .succeeds();
         assert_eq!(sandbox.text("out"), "x\n", "{closed:?}");
@@ -133,19 +133,18 @@ fn the_commands_stderr_is_ours_and_our_stdout_is_nobodys() {
     needs_tool!("strace");
     for way in WAYS {
         let sandbox = Sandbox::new();
-        script(&sandbox, &["-v"], way, "echo out; echo to stderr >&2")
+        script(&sandbox, "-v", way, "echo out; echo to stderr >&2")
             .hears("to stderr")
             .says("created 'out' (4 bytes)")
             .succeeds();
         assert_eq!(sandbox.text("out"), "out\n");
-        script(&sandbox, &[], way, "echo why >&2; exit 3")
+        script(&sandbox, "", way, "echo why >&2; exit 3")
             .hears("why")
             .fails(3);
         let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
-        script(&sandbox, &[], way, "echo new")
+        script(&sandbox, "", way, "echo new")
             .stdout_to(full)
-            .succeeds();
-        assert_eq!(sandbox.text("out"), "new\n");
+            .writes("new\n");
     }
 }
 
@@ -156,15 +155,8 @@ fn the_command_inherits_no_descriptor_of_ours() {
     let without_us = tool("ls", ["/proc/self/fd"]);
     assert!(without_us.lines().count() >= 4, "{without_us}");
     for way in WAYS {
-        for options in [
-            &[][..],
-            &["-C"],
-            &["-b"],
-            &["--lock"],
-            &["-a"],
-            &["-D"],
-            &["--sha256=0000000000000000000000000000000000000000000000000000000000000000"],
-        ] {
+        let sum = format!("--sha256={:064}", 0);
+        for options in ["", "-C", "-b", "--lock", "-a", "-D", &sum] {
             let sandbox = Sandbox::with("out", "0\n");
             // On stderr, for the cases that are refused.
             let command = "exec ls /proc/self/fd >&2";
@@ -199,11 +191,9 @@ fn a_command_that_opens_its_output_again_loses_nothing() {
     for way in WAYS {
         let sandbox = Sandbox::new();
         let command = "echo one; echo two >/dev/stdout; echo three";
-        script(&sandbox, &[], way, command).succeeds();
-        assert_eq!(sandbox.text("out"), "one\ntwo\nthree\n", "{way:?}");
+        script(&sandbox, "", way, command).writes("one\ntwo\nthree\n");
         sandbox.write("out", "old\n");
-        script(&sandbox, &["-a"], way, command).succeeds();
-        assert_eq!(sandbox.text("out"), "old\none\ntwo\nthree\n", "{way:?}");
+        script(&sandbox, "-a", way, command).writes("old\none\ntwo\nthree\n");
     }
 }
 
@@ -213,17 +203,11 @@ fn a_command_that_opens_its_output_again_loses_nothing() {
 fn the_output_is_always_a_pipe() {
     needs_tool!("strace", "readlink");
     for way in WAYS {
-        for options in [
-            &[][..],
-            &["-a"],
-            &["-C"],
-            &["--sync=none"],
-            &["-q", "--inplace=always"],
-        ] {
+        for options in ["", "-a", "-C", "--sync=none", "-q --inplace=always"] {
             let sandbox = Sandbox::with("old", "");
             for dest in ["new", "old"] {
-                let command = [dest, "--", "readlink", "/proc/self/fd/1"];
-                let run = sandbox.atomwrite(options.iter().copied().chain(command));
+                let line = format!("{options} {dest} -- readlink /proc/self/fd/1");
+                let run = sandbox.run(&line);
                 let done = way.take(run).output();
                 assert_eq!(done.code(), Some(0), "{done:?}");
                 let kind = sandbox.text(dest);
@@ -276,21 +260,15 @@ fn a_filesystem_of_any_kind_takes_a_commands_output() {
     for (name, make) in kinds {
         let mount = make();
         let sandbox = Sandbox::in_dir(mount.path());
-        script(&sandbox, &[], Way::Unnamed, "echo new").succeeds();
-        assert_eq!(sandbox.text("out"), "new\n", "{name}");
-        script(&sandbox, &[], Way::Unnamed, "echo half; exit 3").fails(3);
-        let done = script(&sandbox, &[], Way::Unnamed, "exec cat >&2 <out").output();
+        script(&sandbox, "", Way::Unnamed, "echo new").writes("new\n");
+        script(&sandbox, "", Way::Unnamed, "echo half; exit 3").fails(3);
+        let done = script(&sandbox, "", Way::Unnamed, "exec cat >&2 <out").output();
         assert_eq!((done.code(), &*done.stderr), (Some(0), "new\n"), "{name}");
         fifo_aside(&sandbox, "go");
         let command = "echo x; (read _ <\"$ASIDE/go\"; echo late) 2>/dev/null & exit 0";
-        let done = script(&sandbox, &[], Way::Unnamed, command).output();
+        let done = script(&sandbox, "", Way::Unnamed, command).output();
         assert_eq!(done.code(), Some(125), "{name} {done:?}");
-        drop(
-            OpenOptions::new()
-                .write(true)
-                .open(sandbox.aside("go"))
-                .unwrap(),
-        );
+        let_go(&sandbox);
         assert_eq!(sandbox.text("out"), "", "{name}");
         assert_eq!(sandbox.names(), ["out"]);
     }
@@ -303,13 +281,12 @@ fn append_puts_the_output_behind_the_old_content() {
     needs_tool!("strace");
     for way in WAYS {
         let sandbox = Sandbox::new();
-        script(&sandbox, &["-a"], way, "echo one").succeeds();
-        script(&sandbox, &["-a"], way, "echo two").succeeds();
-        script(&sandbox, &["-a"], way, "echo three; exit 1").fails(1);
+        script(&sandbox, "-a", way, "echo one").succeeds();
+        script(&sandbox, "-a", way, "echo two").succeeds();
+        script(&sandbox, "-a", way, "echo three; exit 1").fails(1);
         assert_eq!(sandbox.text("out"), "one\ntwo\n", "{way:?}");
-        script(&sandbox, &["-a"], way, ":").succeeds();
-        assert_eq!(sandbox.text("out"), "one\ntwo\n");
-        script(&sandbox, &["-a", "--no-empty"], way, ":").fails(125);
+        script(&sandbox, "-a", way, ":").writes("one\ntwo\n");
+        script(&sandbox, "-a --no-empty", way, ":").fails(125);
     }
 }
 

@@ -7,8 +7,10 @@ use std::time::Instant;
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
-use crate::harness::{BOUND, Run, Running, Sandbox, binary, kill, needs_tool, tool, wait_until};
-use crate::input::command::{WAYS, Way, fifo_aside, program_of, script, wait_for};
+use crate::harness::{
+    BOUND, Run, Running, Sandbox, WAYS, Way, binary, kill, needs_tool, tool, wait_until,
+};
+use crate::input::command::{fifo_aside, let_go, program_of, script, wait_for};
 
 // ---- Signals ---------------------------------------------------------------------------------------------------
 
@@ -40,12 +42,11 @@ fn bit(signal: Signal) -> u64 {
 fn the_command_starts_with_default_dispositions_and_an_empty_mask() {
     needs_tool!("strace");
     for way in WAYS {
-        for options in [&[][..], &["--lock"], &["-a"], &["-b"], &["--sync=none"]] {
+        for options in ["", "--lock", "-a", "-b", "--sync=none"] {
             let sandbox = Sandbox::new();
-            let words = options.iter().copied();
-            let words = words.chain(["out", "--", "cat", "/proc/self/status"]);
+            let run = sandbox.run(&format!("{options} out -- cat /proc/self/status"));
             // The limit has us answer SIGXFSZ.
-            let run = way.take(sandbox.atomwrite(words)).file_size_limit(1 << 30);
+            let run = way.take(run).file_size_limit(1 << 30);
             assert_eq!(
                 signals_of_command(&sandbox, run),
                 [0, 0, 0],
@@ -61,7 +62,7 @@ fn what_was_ignored_at_the_start_stays_ignored_and_what_was_blocked_does_not_sta
     let sandbox = Sandbox::new();
     let run = |prefix: &[&str]| {
         sandbox
-            .atomwrite(["out", "--", "cat", "/proc/self/status"])
+            .run("out -- cat /proc/self/status")
             .through(prefix.iter().copied())
     };
     let ignored = [0, bit(Signal::HUP), 0];
@@ -85,8 +86,7 @@ fn a_signal_is_passed_on_and_waited_out_and_died_by() {
         ] {
             // Whatever the command says in the end.
             for status in [0, 3] {
-                let sandbox = Sandbox::new();
-                sandbox.write("out", "old");
+                let sandbox = Sandbox::with("out", "old");
                 fifo_aside(&sandbox, "go");
                 let command = format!(
                     "ulimit -c 0
@@ -95,7 +95,7 @@ fn a_signal_is_passed_on_and_waited_out_and_died_by() {
                     printf up >\"$ASIDE/up\"
                     while :; do read _ || :; done"
                 );
-                let running = script(&sandbox, &[], way, &command).stdin_held().start();
+                let running = script(&sandbox, "", way, &command).stdin_held().start();
                 wait_for(&sandbox, "up", "up");
                 let program = program_of(&running, way);
                 kill_process(program, signal).unwrap();
@@ -104,16 +104,10 @@ fn a_signal_is_passed_on_and_waited_out_and_died_by() {
                 let alive = fs::read_to_string(format!("/proc/{}/stat", program.as_raw_pid()));
                 assert!(!alive.unwrap().contains(") Z "), "it has not waited");
                 assert_eq!(sandbox.text("out"), "old");
-                drop(
-                    OpenOptions::new()
-                        .write(true)
-                        .open(sandbox.aside("go"))
-                        .unwrap(),
-                );
+                let_go(&sandbox);
                 let done = running.wait();
                 assert_eq!(done.signal(), Some(signal.as_raw()), "{way:?} {done:?}");
-                assert_eq!(sandbox.text("out"), "old");
-                assert_eq!(sandbox.names(), ["out"]);
+                assert_eq!(sandbox.listing(), "out=old");
                 assert_eq!(done.stderr, "");
             }
         }
@@ -124,10 +118,9 @@ fn a_signal_is_passed_on_and_waited_out_and_died_by() {
 fn a_command_that_ignores_a_signal_is_waited_for_and_its_content_is_not_taken() {
     needs_tool!("strace");
     for way in WAYS {
-        let sandbox = Sandbox::new();
-        sandbox.write("out", "old");
+        let sandbox = Sandbox::with("out", "old");
         let command = "trap '' TERM; printf up >\"$ASIDE/up\"; read _; echo new; printf done >\"$ASIDE/done\"";
-        let mut running = script(&sandbox, &[], way, command).stdin_held().start();
+        let mut running = script(&sandbox, "", way, command).stdin_held().start();
         wait_for(&sandbox, "up", "up");
         kill_process(program_of(&running, way), Signal::TERM).unwrap();
         running.feed("go on\n");
@@ -138,8 +131,7 @@ fn a_command_that_ignores_a_signal_is_waited_for_and_its_content_is_not_taken() 
             Some(Signal::TERM.as_raw()),
             "{way:?} {done:?}"
         );
-        assert_eq!(sandbox.text("out"), "old");
-        assert_eq!(sandbox.names(), ["out"]);
+        assert_eq!(sandbox.listing(), "out=old");
     }
 }
 
@@ -148,17 +140,15 @@ fn a_signal_that_kills_the_command_kills_us() {
     needs_tool!("strace");
     for way in WAYS {
         for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
-            let sandbox = Sandbox::new();
-            sandbox.write("out", "old");
+            let sandbox = Sandbox::with("out", "old");
             let command = "echo half; printf up >\"$ASIDE/up\"; exec cat";
-            let running = script(&sandbox, &[], way, command).stdin_held().start();
+            let running = script(&sandbox, "", way, command).stdin_held().start();
             wait_for(&sandbox, "up", "up");
             kill_process(program_of(&running, way), signal).unwrap();
             // The input is still open: nothing but the signal ends it.
             let done = wait_with_open_stdin(running);
             assert_eq!(done, Some(signal.as_raw()), "{way:?}");
-            assert_eq!(sandbox.text("out"), "old");
-            assert_eq!(sandbox.names(), ["out"]);
+            assert_eq!(sandbox.listing(), "out=old");
         }
     }
 }
@@ -176,10 +166,9 @@ fn wait_with_open_stdin(running: Running) -> Option<i32> {
 fn an_interrupt_for_the_whole_group_leaves_nothing() {
     needs_tool!("strace");
     for way in WAYS {
-        let sandbox = Sandbox::new();
-        sandbox.write("out", "old");
+        let sandbox = Sandbox::with("out", "old");
         let command = "echo half; printf up >\"$ASIDE/up\"; exec cat";
-        let running = script(&sandbox, &[], way, command).stdin_held().start();
+        let running = script(&sandbox, "", way, command).stdin_held().start();
         wait_for(&sandbox, "up", "up");
         let group = Pid::from_raw(running.id().try_into().unwrap()).expect("a group");
         kill_process_group(group, Signal::INT).unwrap();
@@ -194,8 +183,7 @@ fn an_interrupt_for_the_whole_group_leaves_nothing() {
 #[test]
 fn an_interrupt_from_the_terminal_reaches_the_command_once() {
     needs_tool!("script");
-    let sandbox = Sandbox::new();
-    sandbox.write("out", "old");
+    let sandbox = Sandbox::with("out", "old");
     fifo_aside(&sandbox, "go");
     let command = "trap 'printf x >>\"$ASIDE/got\"' INT
         printf '%s.' $PPID >\"$ASIDE/up\"
@@ -238,8 +226,7 @@ fn an_interrupt_from_the_terminal_reaches_the_command_once() {
     let status = child.wait().unwrap();
     assert_eq!(status.code(), Some(128 + 2), "{status}");
     assert_eq!(fs::read_to_string(sandbox.aside("got")).unwrap(), "x");
-    assert_eq!(sandbox.text("out"), "old");
-    assert_eq!(sandbox.names(), ["out"]);
+    assert_eq!(sandbox.listing(), "out=old");
 }
 
 #[test]
@@ -269,24 +256,22 @@ fn a_hangup_is_ignored_by_both_under_nohup() {
 
 #[test]
 fn a_kill_while_the_command_runs_leaves_dest_untouched() {
-    let sandbox = Sandbox::new();
-    sandbox.write("out", "old");
+    let sandbox = Sandbox::with("out", "old");
     let command = "echo half; printf up >\"$ASIDE/up\"; exec cat";
-    let running = script(&sandbox, &[], Way::Unnamed, command)
+    let running = script(&sandbox, "", Way::Unnamed, command)
         .stdin_held()
         .start();
     wait_for(&sandbox, "up", "up");
     running.signal(Signal::KILL);
     assert_eq!(running.wait().signal(), Some(Signal::KILL.as_raw()));
-    assert_eq!(sandbox.text("out"), "old");
-    assert_eq!(sandbox.names(), ["out"]);
+    assert_eq!(sandbox.listing(), "out=old");
 }
 
 #[test]
 fn a_command_that_stops_and_goes_on_is_waited_for() {
     let sandbox = Sandbox::new();
     let command = "echo one; printf $$ >\"$ASIDE/id\"; kill -STOP $$; echo two";
-    let running = script(&sandbox, &[], Way::Unnamed, command).start();
+    let running = script(&sandbox, "", Way::Unnamed, command).start();
     let id = sandbox.aside("id");
     wait_until("it has stopped", || {
         let id = fs::read_to_string(&id).unwrap_or_default();
@@ -314,7 +299,7 @@ fn a_process_that_keeps_the_output_open_is_an_error_within_a_bounded_time() {
                 (trap '' PIPE; read _ <\"$ASIDE/go\"; echo late; printf done >\"$ASIDE/done\") 2>/dev/null &
                 exit 0";
             let start = Instant::now();
-            let done = script(&sandbox, &[], way, command).output();
+            let done = script(&sandbox, "", way, command).output();
             assert!(start.elapsed() < BOUND / 4, "{:?}", start.elapsed());
             assert_eq!(done.code(), Some(125), "{way:?} {done:?}");
             let why = "'sh' has ended, but a process that it started still has its output open; let the command wait \
@@ -324,12 +309,7 @@ fn a_process_that_keeps_the_output_open_is_an_error_within_a_bounded_time() {
             let expected: &[&str] = if old { &["out"] } else { &[] };
             assert_eq!(sandbox.names(), expected);
             // What it writes then reaches no file.
-            drop(
-                OpenOptions::new()
-                    .write(true)
-                    .open(sandbox.aside("go"))
-                    .unwrap(),
-            );
+            let_go(&sandbox);
             wait_for(&sandbox, "done", "done");
             assert_eq!(sandbox.names(), expected);
             if old {
@@ -346,14 +326,8 @@ fn a_process_that_has_let_go_of_the_output_is_not_waited_for() {
         let sandbox = Sandbox::new();
         fifo_aside(&sandbox, "go");
         let command = "echo x; (read _ <\"$ASIDE/go\") >/dev/null 2>&1 & echo y";
-        script(&sandbox, &[], way, command).succeeds();
-        assert_eq!(sandbox.text("out"), "x\ny\n");
-        drop(
-            OpenOptions::new()
-                .write(true)
-                .open(sandbox.aside("go"))
-                .unwrap(),
-        );
+        script(&sandbox, "", way, command).writes("x\ny\n");
+        let_go(&sandbox);
     }
 }
 
@@ -364,10 +338,9 @@ fn a_process_that_ends_soon_after_the_command_is_waited_for_and_counts() {
         let sandbox = Sandbox::new();
         // It ends when it sees that the shell is gone.
         let command = "echo x; (while test -e /proc/$$/fd/1; do :; done; echo late) & exit 0";
-        script(&sandbox, &["-v"], way, command)
+        script(&sandbox, "-v", way, command)
             .says("'out' (7 bytes)")
-            .succeeds();
-        assert_eq!(sandbox.text("out"), "x\nlate\n", "{way:?}");
+            .writes("x\nlate\n");
         for round in 0..5 {
             let command = format!("echo {round} > >(cat)");
             way.take(sandbox.atomwrite(["out", "--", "bash", "-c", &command]))
@@ -382,49 +355,39 @@ fn what_comes_late_is_judged_too() {
     needs_tool!("strace", "sha256sum");
     let late = "(while test -e /proc/$$/fd/1; do :; done; echo late) & exit 0";
     for way in WAYS {
-        let sandbox = Sandbox::new();
-        sandbox.write("out", "x\n");
+        let sandbox = Sandbox::with("out", "x\n");
         let sum = |text: &str| {
             let path = sandbox.aside("text");
             fs::write(&path, text).unwrap();
             tool("sha256sum", [path])[..64].to_owned()
         };
         let command = format!("echo x; {late}");
-        script(&sandbox, &["--sha256", &sum("x\n")], way, &command)
-            .says("SHA-256")
-            .fails(125);
-        script(&sandbox, &["-C", "-v"], way, &command)
+        script(&sandbox, &format!("--sha256 {}", sum("x\n")), way, &command)
+            .fails_with(125, "SHA-256");
+        script(&sandbox, "-C -v", way, &command)
             .says("replaced 'out' (7 bytes)")
             .succeeds();
         script(
             &sandbox,
-            &["--sha256", &sum("late\n"), "--no-empty"],
+            &format!("--sha256 {} --no-empty", sum("late\n")),
             way,
             late,
         )
-        .succeeds();
-        assert_eq!(sandbox.text("out"), "late\n");
+        .writes("late\n");
     }
 }
 
 #[test]
 fn no_process_can_write_to_dest_after_the_commit() {
     // A background process that has opened the output again, for reading and writing.
-    let sandbox = Sandbox::new();
-    sandbox.write("out", "old");
+    let sandbox = Sandbox::with("out", "old");
     fifo_aside(&sandbox, "go");
     let command = "echo x
         (exec 5<>/proc/self/fd/1 >/dev/null; printf x >\"$ASIDE/opened\"; read _ <\"$ASIDE/go\"; echo late >&5) 2>/dev/null &
         while test ! -s \"$ASIDE/opened\"; do :; done
         exit 0";
-    let done = script(&sandbox, &[], Way::Unnamed, command).output();
+    let done = script(&sandbox, "", Way::Unnamed, command).output();
     assert_eq!(done.code(), Some(125), "{done:?}");
-    drop(
-        OpenOptions::new()
-            .write(true)
-            .open(sandbox.aside("go"))
-            .unwrap(),
-    );
-    assert_eq!(sandbox.text("out"), "old");
-    assert_eq!(sandbox.names(), ["out"]);
+    let_go(&sandbox);
+    assert_eq!(sandbox.listing(), "out=old");
 }

@@ -7,8 +7,7 @@ use std::fs::{self, File, FileTimes};
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, SystemTime};
 
-use crate::harness::{NOBODY, Sandbox, needs_root, needs_tool};
-use crate::input::command::WAYS;
+use crate::harness::{Sandbox, WAYS, needs_root, needs_tool};
 
 /// The access time is the older one, so that the kernel updates it when the file is read.
 const ACCESSED: (i64, i64) = (1_000_000_000, 123_456_000);
@@ -37,8 +36,7 @@ fn times(sandbox: &Sandbox, name: &str) -> [(i64, i64); 2] {
 }
 
 fn sandbox() -> Sandbox {
-    let sandbox = Sandbox::new();
-    sandbox.write("in", "new content");
+    let sandbox = Sandbox::with("in", "new content");
     set_times(&sandbox, "in");
     sandbox
 }
@@ -79,22 +77,19 @@ fn source_may_be_dest_or_a_link() {
     let sandbox = sandbox();
     sandbox.symlink("in", "link");
     sandbox
-        .atomwrite(["-p", "link", "out"])
+        .run("-p link out")
         .leaves(["in", "link", "out"])
         .succeeds();
     assert_eq!(modified(&sandbox, "out"), MODIFIED);
     set_times(&sandbox, "in");
-    sandbox.atomwrite(["-p", "in", "in"]).succeeds();
+    sandbox.run("-p in in").succeeds();
     assert_eq!(modified(&sandbox, "in"), MODIFIED);
 }
 
 #[test]
 fn without_it_dest_has_the_time_of_the_last_write() {
     let sandbox = sandbox();
-    sandbox
-        .atomwrite(["in", "out"])
-        .leaves(["in", "out"])
-        .succeeds();
+    sandbox.run("in out").leaves(["in", "out"]).succeeds();
     assert!(modified(&sandbox, "out") > MODIFIED);
 }
 
@@ -106,7 +101,7 @@ fn each_of_many_files_gets_its_own() {
     sandbox.mkdir("d");
     sandbox.write("d/in", "old");
     sandbox
-        .atomwrite(["-p", "-t", "d", "in", "other"])
+        .run("-p -t d in other")
         .leaves(["d", "d/in", "d/other", "in", "other"])
         .succeeds();
     assert_eq!(modified(&sandbox, "d/in"), MODIFIED);
@@ -137,11 +132,12 @@ fn a_file_whose_times_we_may_not_set_is_not_overwritten_in_place() {
     sandbox.write_with_mode("out", "old", 0o666);
     let run = |options: &[&str]| {
         let words = options.iter().chain(&["--inplace=always", "in", "out"]);
-        sandbox.atomwrite(words).user(NOBODY, NOBODY, &[])
+        sandbox.atomwrite(words).by_nobody()
     };
-    run(&["-p"])
-        .says("cannot set the times of 'out': operation not permitted; 'out' is unchanged")
-        .fails(1);
+    run(&["-p"]).fails_with(
+        1,
+        "cannot set the times of 'out': operation not permitted; 'out' is unchanged",
+    );
     // It may be written to.
     run(&["-q"]).succeeds();
     assert_eq!(sandbox.text("out"), "new content");
@@ -151,7 +147,7 @@ fn a_file_whose_times_we_may_not_set_is_not_overwritten_in_place() {
 fn a_dest_that_compare_leaves_alone_keeps_its_own() {
     let sandbox = sandbox();
     sandbox.write("out", "new content");
-    sandbox.atomwrite(["-pC", "in", "out"]).leaves_alone(0);
+    sandbox.run("-pC in out").leaves_alone(0);
     assert!(modified(&sandbox, "out") > MODIFIED);
 }
 
@@ -183,6 +179,6 @@ fn an_input_that_has_no_times_is_a_usage_error() {
             "cannot read '/dev/null': --preserve-timestamps needs a regular file".to_owned(),
         ),
     ] {
-        sandbox.atomwrite(words).says(told).fails(2);
+        sandbox.atomwrite(words).fails_with(2, told);
     }
 }

@@ -7,81 +7,70 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 
 use crate::harness::{
-    NOBODY, Sandbox, needs_root, needs_tool, skip, tool, wait_until, wait_until_it_sleeps,
+    NOBODY, Sandbox, Way, needs_root, needs_tool, skip, wait_until, wait_until_it_sleeps,
 };
 
 // ---- New -------------------------------------------------------------------------------------------------------
 
 #[test]
-fn a_new_file_gets_0666_less_the_umask() {
-    let sandbox = Sandbox::new();
-    for umask in [0o000, 0o002, 0o022, 0o027, 0o077, 0o777] {
-        let name = format!("{umask:o}");
-        sandbox
-            .atomwrite([&name])
-            .umask(umask)
-            .stdin("new")
-            .succeeds();
-        assert_eq!(sandbox.mode(&name), 0o666 & !umask, "{umask:o}");
-    }
-}
-
-#[test]
-fn a_new_file_gets_the_rwx_bits_of_source_less_the_umask() {
-    let sandbox = Sandbox::new();
-    for mode in [
-        0o644, 0o755, 0o700, 0o600, 0o400, 0o777, 0o4755, 0o2755, 0o1777, 0o7777,
-    ] {
-        for umask in [0o000, 0o022, 0o077] {
-            let name = format!("{mode:o}-{umask:o}");
-            sandbox.write_with_mode("in", "new", mode);
-            sandbox.atomwrite(["in", &name]).umask(umask).succeeds();
-            // Without the right to write, it could not be written again.
-            fs::remove_file(sandbox.path("in")).unwrap();
-            assert_eq!(
-                sandbox.mode(&name),
-                mode & 0o777 & !umask,
-                "{mode:o} {umask:o}"
-            );
+fn a_new_file_gets_0666_or_the_rwx_bits_of_source_less_the_umask() {
+    for &way in Way::all() {
+        for umask in [0o000, 0o002, 0o022, 0o027, 0o077, 0o777] {
+            let sandbox = Sandbox::new();
+            let run = way.take(sandbox.run("out")).umask(umask);
+            run.stdin("new").succeeds();
+            assert_eq!(sandbox.mode("out"), 0o666 & !umask, "{way:?} {umask:o}");
+        }
+        for mode in [
+            0o644, 0o755, 0o700, 0o600, 0o400, 0o777, 0o4755, 0o2755, 0o1777, 0o7777,
+        ] {
+            for umask in [0o000, 0o022, 0o077] {
+                let sandbox = Sandbox::new();
+                sandbox.write_with_mode("in", "new", mode);
+                way.take(sandbox.run("in out")).umask(umask).succeeds();
+                let expected = mode & 0o777 & !umask;
+                let case = format!("{way:?} {mode:o} {umask:o}");
+                assert_eq!(sandbox.mode("out"), expected, "{case}");
+            }
         }
     }
 }
 
 #[test]
-fn a_new_file_gets_the_directorys_default_acl_as_a_redirection_gives() {
+fn a_new_file_gets_the_directorys_default_acl_as_a_redirection_and_cp_give() {
     needs_tool!("setfacl", "getfacl");
-    let sandbox = Sandbox::new();
-    sandbox.mkdir("d");
-    if !sandbox.setfacl("d", &["-d", "-m", "u::rwx,g::r-x,o::---,u:1000:rwx"]) {
-        skip!("the filesystem has no ACLs");
-    }
-    sandbox.write_with_mode("private", "new", 0o700);
-    for umask in [0o022, 0o077] {
-        for sync in ["--sync=full", "--sync=none"] {
-            let redirection =
-                format!("umask {umask:o}; rm -f \"$0/d/reference\"; echo >\"$0/d/reference\"");
-            tool("sh", ["-c", &redirection, sandbox.root().to_str().unwrap()]);
-            let expected = (sandbox.mode("d/reference"), sandbox.acl("d/reference"));
-            sandbox
-                .atomwrite([sync, "d/out"])
-                .umask(umask)
-                .stdin("new")
-                .succeeds();
-            assert_eq!((sandbox.mode("d/out"), sandbox.acl("d/out")), expected);
-            fs::remove_file(sandbox.path("d/out")).unwrap();
-
-            // From SOURCE as cp gives.
-            let copy = format!(
-                "umask {umask:o}; rm \"$0/d/reference\"; cp \"$0/private\" \"$0/d/reference\""
-            );
-            tool("sh", ["-c", &copy, sandbox.root().to_str().unwrap()]);
-            let expected = (sandbox.mode("d/reference"), sandbox.acl("d/reference"));
-            sandbox
-                .atomwrite([sync, "private", "d/out"])
-                .umask(umask)
-                .succeeds();
-            assert_eq!((sandbox.mode("d/out"), sandbox.acl("d/out")), expected);
-            fs::remove_file(sandbox.path("d/out")).unwrap();
+    for default in [
+        "u::rwx,g::r-x,o::---,u:1000:rwx",
+        "u::rw,g::r,o::r",
+        "u::rwx,g::rwx,o::rwx,g:1001:r,m::rx",
+        "u::r,g::-,o::rwx,m::-,u:1000:rwx",
+    ] {
+        let sandbox = Sandbox::with("in", "new");
+        sandbox.mkdir("d");
+        if !sandbox.setfacl("d", &["-d", "-m", default]) {
+            skip!("the filesystem has no ACLs");
+        }
+        let look = |name: &str| (sandbox.mode(name), sandbox.acl(name));
+        for umask in [0o022, 0o077] {
+            for (theirs, ours, mode) in [
+                ("echo >d/theirs", "--sync=none d/out", 0o644),
+                ("echo >d/theirs", "d/out", 0o644),
+                ("cp in d/theirs", "--sync=none -f in d/out", 0o700),
+                ("cp in d/theirs", "-f in d/out", 0o700),
+                ("cp in d/theirs", "-f in d/out", 0o755),
+                ("cp in d/theirs", "-f in d/out", 0o640),
+                ("cp in d/theirs", "-f in d/out", 0o666),
+            ] {
+                sandbox.chmod("in", mode);
+                sandbox.sh(&format!("umask {umask:o}; rm -f d/theirs; {theirs}"));
+                for &way in Way::all() {
+                    let run = way.take(sandbox.run(ours)).umask(umask);
+                    run.stdin("new").succeeds();
+                    let case = format!("{default} {way:?} {umask:o} {ours} {mode:o}");
+                    assert_eq!(look("d/out"), look("d/theirs"), "{case}");
+                    fs::remove_file(sandbox.path("d/out")).unwrap();
+                }
+            }
         }
     }
 }
@@ -89,60 +78,74 @@ fn a_new_file_gets_the_directorys_default_acl_as_a_redirection_gives() {
 #[test]
 fn a_new_file_belongs_to_the_user_and_to_the_group_of_a_set_gid_directory() {
     needs_root!();
-    let sandbox = Sandbox::new();
-    sandbox.mkdir("d");
-    sandbox.chown("d", NOBODY, 1001);
-    sandbox.chmod("d", 0o2755);
-    sandbox.atomwrite(["d/root"]).stdin("new").succeeds();
-    assert_eq!(sandbox.owner("d/root"), (0, 1001));
-    sandbox
-        .atomwrite(["d/nobody"])
-        .user(NOBODY, NOBODY, &[])
-        .stdin("new")
-        .succeeds();
-    assert_eq!(sandbox.owner("d/nobody"), (NOBODY, 1001));
+    for &way in Way::all() {
+        let sandbox = Sandbox::new();
+        sandbox.mkdir("d");
+        sandbox.chown("d", NOBODY, 1001);
+        sandbox.chmod("d", 0o2755);
+        for user in [0, NOBODY] {
+            let run = sandbox.run("d/out").user(user, user, &[]);
+            way.take(run).stdin("new").succeeds();
+            assert_eq!(sandbox.owner("d/out"), (user, 1001), "{way:?}");
+            fs::remove_file(sandbox.path("d/out")).unwrap();
+        }
+    }
 }
 
 // ---- Existing --------------------------------------------------------------------------------------------------
 
 #[test]
 fn an_existing_files_mode_is_kept_whatever_the_umask_and_source() {
-    let sandbox = Sandbox::new();
-    sandbox.write_with_mode("in", "new", 0o755);
-    for mode in [
-        0o644, 0o600, 0o666, 0o444, 0o000, 0o755, 0o4755, 0o2755, 0o6711, 0o1777, 0o1644,
-    ] {
-        for arguments in [
-            &["-f", "out"][..],
-            &["-f", "in", "out"],
-            &["-f", "--keep=all", "out"],
+    for &way in Way::all() {
+        for mode in [
+            0o644, 0o600, 0o666, 0o444, 0o000, 0o755, 0o4755, 0o2755, 0o6711, 0o1777, 0o1644,
         ] {
-            sandbox.write("out", "old");
-            sandbox.chmod("out", mode);
-            sandbox
-                .atomwrite(arguments.to_vec())
-                .umask(0o077)
-                .stdin("new")
-                .succeeds();
-            assert_eq!(sandbox.mode("out"), mode, "{mode:o} {arguments:?}");
-            fs::remove_file(sandbox.path("out")).unwrap();
+            for line in ["-f out", "-f in out", "-f --keep=all out"] {
+                let sandbox = Sandbox::with("out", "old");
+                sandbox.write_with_mode("in", "new", 0o755);
+                sandbox.chmod("out", mode);
+                let run = way.take(sandbox.run(line)).umask(0o077);
+                run.stdin("new").succeeds();
+                assert_eq!(sandbox.mode("out"), mode, "{way:?} {mode:o} {line}");
+            }
         }
     }
 }
 
 #[test]
-fn owner_and_group_are_kept_by_root_and_set_id_bits_with_them() {
+fn all_attributes_are_kept_by_root_and_set_id_bits_with_them() {
     needs_root!();
-    let sandbox = Sandbox::new();
-    for mode in [0o644, 0o4755, 0o2755, 0o6750] {
-        sandbox.write("out", "old");
-        sandbox.chown("out", 1000, 1001);
-        sandbox.chmod("out", mode);
-        sandbox.atomwrite(["out"]).stdin("new").succeeds();
-        assert_eq!(
-            (sandbox.owner("out"), sandbox.mode("out")),
-            ((1000, 1001), mode)
-        );
+    needs_tool!("setfacl", "getfacl");
+    for &way in Way::all() {
+        for mode in [0o644, 0o600, 0o444, 0o000, 0o4755, 0o2755, 0o6750, 0o6755] {
+            for (default, own) in [
+                ("", ""),
+                ("u:1003:rwx,o::rwx", ""),
+                ("u:1003:rwx", "u:1002:rw,g::r,o::-"),
+            ] {
+                let sandbox = Sandbox::new();
+                sandbox.mkdir("d");
+                sandbox.write("d/out", "old");
+                sandbox.set_xattr("d/out", "user.origin", b"somewhere");
+                sandbox.chown("d/out", 1000, 1001);
+                sandbox.chmod("d/out", mode);
+                if !default.is_empty() && !sandbox.setfacl("d", &["-d", "-m", default]) {
+                    skip!("the filesystem has no ACLs");
+                }
+                if !own.is_empty() {
+                    sandbox.setfacl("d/out", &["-m", own]);
+                }
+                let look = || {
+                    let origin = sandbox.xattr("d/out", "user.origin");
+                    let (owner, mode) = (sandbox.owner("d/out"), sandbox.mode("d/out"));
+                    (owner, mode, origin, sandbox.acl("d/out"))
+                };
+                let expected = look();
+                let run = way.take(sandbox.run("d/out")).umask(0o077);
+                run.stdin("new").succeeds();
+                assert_eq!(look(), expected, "{way:?} {mode:o} {default} {own}");
+            }
+        }
     }
 }
 
@@ -162,11 +165,7 @@ fn an_acl_is_kept() {
         }
         let expected = (sandbox.acl("out"), sandbox.mode("out"));
         assert!(expected.0.contains("mask"));
-        sandbox
-            .atomwrite(["-f", "out"])
-            .umask(0o077)
-            .stdin("new")
-            .succeeds();
+        sandbox.run("-f out").umask(0o077).stdin("new").succeeds();
         assert_eq!((sandbox.acl("out"), sandbox.mode("out")), expected);
         fs::remove_file(sandbox.path("out")).unwrap();
     }
@@ -194,15 +193,14 @@ fn a_directorys_default_acl_does_not_fall_on_an_existing_file() {
 
 #[test]
 fn extended_attributes_are_kept() {
-    let sandbox = Sandbox::new();
-    sandbox.write("out", "old");
+    let sandbox = Sandbox::with("out", "old");
     if !sandbox.set_xattr("out", "user.origin", b"somewhere") {
         skip!("the filesystem has no extended attributes");
     }
     sandbox.set_xattr("out", "user.empty", b"");
     sandbox.set_xattr("out", "user.bytes", &[0, 255, 10]);
     sandbox.set_xattr("out", "user.long", &[b'x'; 2000]);
-    sandbox.atomwrite(["out"]).stdin("new").succeeds();
+    sandbox.run("out").stdin("new").succeeds();
     assert_eq!(sandbox.xattr("out", "user.origin").unwrap(), b"somewhere");
     assert_eq!(sandbox.xattr("out", "user.empty").unwrap(), b"");
     assert_eq!(sandbox.xattr("out", "user.bytes").unwrap(), [0, 255, 10]);
@@ -213,7 +211,7 @@ fn extended_attributes_are_kept() {
 fn what_will_be_private_is_private_from_its_first_byte() {
     let sandbox = Sandbox::new();
     sandbox.write_with_mode("out", "old", 0o600);
-    let mut run = sandbox.atomwrite(["out"]).umask(0).stdin_held().start();
+    let mut run = sandbox.run("out").umask(0).stdin_held().start();
     run.feed("secret");
     let open_files = fs::read_dir(format!("/proc/{}/fd", run.id())).unwrap();
     let modes: Vec<_> = open_files
@@ -229,15 +227,14 @@ fn what_will_be_private_is_private_from_its_first_byte() {
 
 #[test]
 fn extended_attributes_are_kept_however_long_their_list_is() {
-    let sandbox = Sandbox::new();
-    sandbox.write("out", "old");
+    let sandbox = Sandbox::with("out", "old");
     let names: Vec<_> = (0..12).map(|index| format!("user.{index:0200}")).collect();
     for name in &names {
         if !sandbox.set_xattr("out", name, &name.as_bytes()[100..]) {
             skip!("the filesystem has no extended attributes");
         }
     }
-    sandbox.atomwrite(["out"]).stdin("new").succeeds();
+    sandbox.run("out").stdin("new").succeeds();
     for name in &names {
         let value = sandbox.xattr("out", name).unwrap();
         assert_eq!(value, &name.as_bytes()[100..]);
@@ -246,17 +243,16 @@ fn extended_attributes_are_kept_however_long_their_list_is() {
 
 #[test]
 fn extended_attributes_are_those_of_dest_and_not_of_source() {
-    let sandbox = Sandbox::new();
-    sandbox.write("in", "new");
+    let sandbox = Sandbox::with("in", "new");
     sandbox.write("out", "old");
     if !sandbox.set_xattr("in", "user.source", b"1") {
         skip!("the filesystem has no extended attributes");
     }
     sandbox.set_xattr("out", "user.dest", b"2");
-    sandbox.atomwrite(["in", "out"]).succeeds();
+    sandbox.run("in out").succeeds();
     assert_eq!(sandbox.xattr("out", "user.source"), None);
     assert_eq!(sandbox.xattr("out", "user.dest").unwrap(), b"2");
-    sandbox.atomwrite(["in", "new"]).succeeds();
+    sandbox.run("in new").succeeds();
     assert_eq!(sandbox.xattr("new", "user.source"), None);
 }
 
@@ -264,48 +260,41 @@ fn extended_attributes_are_those_of_dest_and_not_of_source() {
 fn extended_attributes_of_an_unwritable_file_are_kept_for_its_owner() {
     // They must be set while the new file is still open for writing by its mode.
     needs_root!();
-    let sandbox = Sandbox::new();
-    sandbox.give_to(NOBODY, NOBODY);
-    for mode in [0o444, 0o400, 0o000] {
-        sandbox.write("out", "old");
+    let modes = [0o444, 0o400, 0o000];
+    let cases = Way::all()
+        .iter()
+        .flat_map(|&way| modes.map(|mode| (way, mode)));
+    for (way, mode) in cases {
+        let sandbox = Sandbox::with("out", "old");
+        sandbox.give_to(NOBODY, NOBODY);
         if !sandbox.set_xattr("out", "user.origin", b"somewhere") {
             skip!("the filesystem has no extended attributes");
         }
         sandbox.chown("out", NOBODY, NOBODY);
         sandbox.chmod("out", mode);
         // What may not be read cannot be kept: a mode of 0000 hides the attributes from their owner.
-        let run = sandbox
-            .atomwrite(["-f", "out"])
-            .user(NOBODY, NOBODY, &[])
-            .stdin("new");
+        let run = |line| way.take(sandbox.run(line).by_nobody()).stdin("new");
         if mode == 0 {
-            let strictly = sandbox
-                .atomwrite(["-f", "--keep=all", "out"])
-                .user(NOBODY, NOBODY, &[]);
-            strictly.stdin("new").says("'out'").fails(1);
-            run.warns("'out'").succeeds();
+            let strictly = run("-f --keep=all out");
+            strictly.fails_with(1, "'out'");
+            run("-f out").warns("'out'").succeeds();
         } else {
-            run.succeeds();
-            assert_eq!(
-                sandbox.xattr("out", "user.origin").unwrap(),
-                b"somewhere",
-                "{mode:o}"
-            );
+            run("-f out").succeeds();
+            let origin = sandbox.xattr("out", "user.origin");
+            assert_eq!(origin.unwrap(), b"somewhere", "{way:?} {mode:o}");
         }
         assert_eq!(sandbox.mode("out"), mode);
-        fs::remove_file(sandbox.path("out")).unwrap();
     }
 }
 
 #[test]
 fn trusted_attributes_are_kept_by_root() {
     needs_root!();
-    let sandbox = Sandbox::new();
-    sandbox.write("out", "old");
+    let sandbox = Sandbox::with("out", "old");
     if !sandbox.set_xattr("out", "trusted.origin", b"somewhere") {
         skip!("needs trusted attributes");
     }
-    sandbox.atomwrite(["out"]).stdin("new").succeeds();
+    sandbox.run("out").stdin("new").succeeds();
     assert_eq!(
         sandbox.xattr("out", "trusted.origin").unwrap(),
         b"somewhere"
@@ -336,11 +325,8 @@ fn capabilities_are_not_kept_and_nobody_is_warned() {
 #[test]
 fn timestamps_are_not_kept() {
     let sandbox = Sandbox::new();
-    let path = sandbox.write("out", "old");
-    tool(
-        "touch",
-        ["-d".as_ref(), "2001-01-01".as_ref(), path.as_os_str()],
-    );
+    sandbox.write("out", "old");
+    sandbox.sh("touch -d 2001-01-01 out");
     let long_ago = sandbox.stat("out").mtime();
     for keep in ["try", "all", "none"] {
         sandbox
@@ -348,18 +334,12 @@ fn timestamps_are_not_kept() {
             .stdin("new")
             .succeeds();
         assert!(sandbox.stat("out").mtime() > long_ago, "{keep}");
-        tool(
-            "touch",
-            ["-d".as_ref(), "2001-01-01".as_ref(), path.as_os_str()],
-        );
+        sandbox.sh("touch -d 2001-01-01 out");
     }
     // Nor are SOURCE's.
-    let source = sandbox.write("in", "new");
-    tool(
-        "touch",
-        ["-d".as_ref(), "2001-01-01".as_ref(), source.as_os_str()],
-    );
-    sandbox.atomwrite(["in", "out"]).succeeds();
+    sandbox.write("in", "new");
+    sandbox.sh("touch -d 2001-01-01 in");
+    sandbox.run("in out").succeeds();
     assert!(sandbox.stat("out").mtime() > long_ago);
 }
 
@@ -394,13 +374,12 @@ fn the_last_write_is_that_of_the_last_byte_and_the_last_change_the_rename() {
 #[test]
 fn the_target_of_a_link_keeps_its_own_attributes() {
     needs_root!();
-    let sandbox = Sandbox::new();
-    sandbox.write("target", "old");
+    let sandbox = Sandbox::with("target", "old");
     sandbox.chown("target", 1000, 1001);
     sandbox.chmod("target", 0o640);
     sandbox.symlink("target", "link");
     sandbox.chown("link", 1002, 1003);
-    sandbox.atomwrite(["link"]).stdin("new").succeeds();
+    sandbox.run("link").stdin("new").succeeds();
     assert_eq!(
         (sandbox.owner("target"), sandbox.mode("target")),
         ((1000, 1001), 0o640)

@@ -106,7 +106,9 @@ fn nothing_but_a_sync_on_btrfs_stands_between_link_and_rename() {
     const BTRFS: i64 = 0x9123_683e;
     for (sandbox, mount) in local_sandboxes() {
         sandbox.sh("mkdir new; printf new >src; printf old >out");
-        let kind = mount.as_ref().map(|mount| statfs(mount.path()).unwrap().f_type);
+        let kind = mount
+            .as_ref()
+            .map(|mount| statfs(mount.path()).unwrap().f_type);
         each(FORMS, |line| {
             let calls = between(&sandbox, line);
             let syncs = kind == Some(BTRFS) && line != "--sync=none out";
