@@ -14,41 +14,31 @@ use crate::harness::{Mount, NOBODY, Sandbox, Strace, needs_mounts, needs_root, n
 
 #[test]
 fn puts_the_input_behind_what_is_there() {
-    let sandbox = Sandbox::new();
-    sandbox.write("out", "old\n");
+    let sandbox = Sandbox::with("out", "old\n");
     sandbox.write("src", "from a file\n");
+    sandbox.run("-a out").stdin("from a pipe\n").succeeds();
     sandbox
-        .atomwrite(["-a", "out"])
-        .stdin("from a pipe\n")
-        .succeeds();
-    sandbox
-        .atomwrite(["--append", "-v", "src", "out"])
+        .run("--append -v src out")
         .says("appended 12 bytes to 'out' (28 bytes)")
         .succeeds();
     sandbox
-        .atomwrite(["-a", "out", "--", "echo", "from a command"])
-        .succeeds();
-    assert_eq!(
-        sandbox.text("out"),
-        "old\nfrom a pipe\nfrom a file\nfrom a command\n"
-    );
+        .run("-a out -- echo 'from a command'")
+        .writes("old\nfrom a pipe\nfrom a file\nfrom a command\n");
 }
 
 #[test]
 fn makes_a_new_file_of_the_input_alone() {
     let sandbox = Sandbox::new();
     sandbox.write_with_mode("src", "new\n", 0o700);
-    sandbox.atomwrite(["-a", "one"]).stdin("new\n").succeeds();
-    sandbox.atomwrite(["-a", "src", "two"]).succeeds();
-    sandbox
-        .atomwrite(["-a", "three", "--", "echo", "new"])
-        .succeeds();
+    sandbox.run("-a one").stdin("new\n").succeeds();
+    sandbox.run("-a src two").succeeds();
+    sandbox.run("-a three -- echo new").succeeds();
     for (name, mode) in [("one", 0o644), ("two", 0o700), ("three", 0o644)] {
         assert_eq!(sandbox.text(name), "new\n", "{name}");
         assert_eq!(sandbox.mode(name), mode, "{name}");
     }
     sandbox
-        .atomwrite(["-a", "-D", "far/off/four"])
+        .run("-a -D far/off/four")
         .stdin("new\n")
         .leaves([
             "one",
@@ -74,31 +64,23 @@ fn directories_that_the_lock_is_in_are_made_at_once_and_stay() {
 
 #[test]
 fn empty_input_is_no_danger_to_what_is_there() {
-    let sandbox = Sandbox::new();
-    sandbox.write("out", "old\n");
-    sandbox.atomwrite(["-a", "out"]).stdin("").succeeds();
+    let sandbox = Sandbox::with("out", "old\n");
+    sandbox.run("-a out").stdin("").succeeds();
     // The option means the input, whatever DEST holds.
     sandbox
-        .atomwrite(["-a", "--no-empty", "out"])
+        .run("-a --no-empty out")
         .stdin("")
-        .says("the content is empty, and --no-empty was given")
-        .fails(3);
-    sandbox.atomwrite(["-a", "/dev/null", "out"]).succeeds();
-    sandbox.atomwrite(["-a", "out", "--", "true"]).succeeds();
-    assert_eq!(sandbox.text("out"), "old\n");
+        .fails_with(3, "the content is empty, and --no-empty was given");
+    sandbox.run("-a /dev/null out").succeeds();
+    sandbox.run("-a out -- true").writes("old\n");
     let before = sandbox.inode("out");
-    sandbox
-        .atomwrite(["-a", "-C", "out"])
-        .stdin("")
-        .leaves_alone(0);
+    sandbox.run("-a -C out").stdin("").leaves_alone(0);
     assert_eq!(sandbox.inode("out"), before);
-    sandbox.atomwrite(["-a", "new"]).stdin("").succeeds();
-    assert_eq!(sandbox.text("new"), "");
+    sandbox.run("-a new").stdin("").writes("");
     sandbox
-        .atomwrite(["-a", "--no-empty", "newer"])
+        .run("-a --no-empty newer")
         .stdin("")
-        .says("--no-empty")
-        .fails(3);
+        .fails_with(3, "--no-empty");
 }
 
 #[test]
@@ -112,21 +94,17 @@ fn keeps_every_byte_at_every_size() {
             sandbox.write("out", &old);
             sandbox.write("src", &new);
             sandbox
-                .atomwrite(["-a", "--sync=none", "out"])
+                .run("-a --sync=none out")
                 .stdin(new.clone())
                 .succeeds();
             assert!(sandbox.read("out") == both, "{} {}", old.len(), new.len());
             sandbox.write("out", &old);
-            sandbox
-                .atomwrite(["-a", "--sync=none", "src", "out"])
-                .succeeds();
+            sandbox.run("-a --sync=none src out").succeeds();
             assert!(sandbox.read("out") == both, "{} {}", old.len(), new.len());
         }
     }
     sandbox.write("out", vec![b'o'; 100_000]);
-    sandbox
-        .atomwrite(["-a", "out", "--", "head", "-c", "200000", "/dev/zero"])
-        .succeeds();
+    sandbox.run("-a out -- head -c 200000 /dev/zero").succeeds();
     let both = [vec![b'o'; 100_000], vec![0; 200_000]].concat();
     assert!(sandbox.read("out") == both);
 }
@@ -137,7 +115,7 @@ fn appends_a_file_to_itself() {
     for size in [10, 10_000] {
         let old: Vec<u8> = (0_u8..=255).cycle().take(size).collect();
         sandbox.write("out", &old);
-        sandbox.atomwrite(["-a", "out", "out"]).succeeds();
+        sandbox.run("-a out out").succeeds();
         assert!(sandbox.read("out") == [&old[..], &old[..]].concat());
     }
 }
@@ -151,20 +129,16 @@ fn leaves_the_file_alone_when_the_input_breaks_off() {
         }
         sandbox
             .atomwrite(["-a", out, "--", "sh", "-c", "echo half; exit 7"])
-            .says("exited with status 7")
-            .fails(7);
+            .fails_with(7, "exited with status 7");
         sandbox
             .atomwrite(["-a", "nothing", out])
-            .says("'nothing'")
-            .fails(1);
+            .fails_with(1, "'nothing'");
     }
     sandbox
-        .atomwrite(["-a", "-n", "old"])
+        .run("-a -n old")
         .stdin("new")
-        .says("--no-clobber")
-        .fails(3);
-    sandbox.atomwrite(["-a", "-n", "new"]).stdin("1").succeeds();
-    assert_eq!(sandbox.text("new"), "1");
+        .fails_with(3, "--no-clobber");
+    sandbox.run("-a -n new").stdin("1").writes("1");
 }
 
 #[test]
@@ -174,7 +148,7 @@ fn appends_through_a_link_and_keeps_the_looks() {
     sandbox.write_with_mode("far/out", "old\n", 0o604);
     sandbox.symlink("far/out", "link");
     sandbox
-        .atomwrite(["-a", "link"])
+        .run("-a link")
         .stdin("new\n")
         .leaves(["far", "far/out", "link"])
         .succeeds();
@@ -189,21 +163,19 @@ fn an_unreadable_file_is_refused_before_any_input_is_read() {
     sandbox.give_to(NOBODY, NOBODY);
     sandbox.write_with_mode("out", "old", 0o200);
     sandbox.chown("out", NOBODY, NOBODY);
-    for options in [&["-a"][..], &["-a", "-f"]] {
+    for options in ["-a", "-a -f"] {
         sandbox
-            .atomwrite(options.iter().copied().chain(["out"]))
+            .run(&format!("{options} out"))
             .reads_nothing()
-            .user(NOBODY, NOBODY, &[])
-            .says("cannot append to 'out'")
-            .fails(1);
+            .by_nobody()
+            .fails_with(1, "cannot append to 'out'");
     }
     // To lock it, it need not be read.
     sandbox
-        .atomwrite(["-q", "--lock", "out"])
+        .run("-q --lock out")
         .stdin("new")
-        .user(NOBODY, NOBODY, &[])
-        .succeeds();
-    assert_eq!(sandbox.text("out"), "new");
+        .by_nobody()
+        .writes("new");
 }
 
 // ---- How it comes there ----------------------------------------------------------------------------------------
@@ -239,11 +211,7 @@ fn copies_without_reading(sandbox: &Sandbox, by: &str) {
     spread(&sandbox.path("out"));
     let expected = [&sandbox.read("out")[..], b"new"].concat();
     let strace = Strace::new();
-    sandbox
-        .atomwrite(["-a", "out"])
-        .stdin("new")
-        .through(strace.command())
-        .succeeds();
+    sandbox.run("-a out").stdin("new").under(&strace).succeeds();
     assert!(sandbox.read("out") == expected);
     let blocks = sandbox.stat("out").blocks();
     assert!(blocks < 1024, "the hole has become {blocks} blocks");
@@ -278,11 +246,8 @@ fn forty_appenders_at_once_lose_nothing() {
                     0 => sandbox
                         .atomwrite(["-qa", "out", "--", "printf", &line])
                         .start(),
-                    1 => sandbox
-                        .atomwrite(["-qa", "--sync=none", "out"])
-                        .stdin(line)
-                        .start(),
-                    _ => sandbox.atomwrite(["-qa", "out"]).stdin(line).start(),
+                    1 => sandbox.run("-qa --sync=none out").stdin(line).start(),
+                    _ => sandbox.run("-qa out").stdin(line).start(),
                 }
             })
             .collect();
@@ -338,7 +303,7 @@ fn the_named_fallback_appends_too() {
         let runs: Vec<_> = (0..6)
             .map(|writer| {
                 sandbox
-                    .atomwrite(["-a", "out"])
+                    .run("-a out")
                     .stdin(format!("{writer}\n"))
                     .without_linkat()
                     .start()

@@ -4,52 +4,39 @@ use crate::harness::{Sandbox, needs_tool, open};
 
 #[test]
 fn empty_stdin_does_not_replace_a_dest_that_is_not_empty() {
-    let sandbox = Sandbox::new();
-    sandbox.write("out", "old");
+    let sandbox = Sandbox::with("out", "old");
     sandbox
-        .atomwrite(["out"])
+        .run("out")
         .stdin("")
         .says("empty")
         .says("--allow-empty")
-        .says("'out'")
-        .fails(3);
+        .fails_with(3, "'out'");
+    sandbox.run("- out").stdin("").fails_with(3, "empty");
     sandbox
-        .atomwrite(["-", "out"])
-        .stdin("")
-        .says("empty")
-        .fails(3);
-    sandbox
-        .atomwrite(["out"])
+        .run("out")
         .stdin_from(open("/dev/null"))
-        .says("empty")
-        .fails(3);
-    sandbox
-        .atomwrite(["-f", "out"])
-        .stdin("")
-        .says("empty")
-        .fails(3);
+        .fails_with(3, "empty");
+    sandbox.run("-f out").stdin("").fails_with(3, "empty");
 }
 
 #[test]
 fn empty_stdin_does_not_replace_what_a_link_names() {
-    let sandbox = Sandbox::new();
-    sandbox.write("out", "old");
+    let sandbox = Sandbox::with("out", "old");
     sandbox.symlink("out", "link");
-    sandbox.atomwrite(["link"]).stdin("").says("empty").fails(3);
+    sandbox.run("link").stdin("").fails_with(3, "empty");
 }
 
 #[test]
 fn stdin_by_another_name_is_guarded_like_stdin() {
-    let sandbox = Sandbox::new();
-    sandbox.write("out", "old");
+    let sandbox = Sandbox::with("out", "old");
     for name in ["/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"] {
         let run = || sandbox.atomwrite([name, "out"]);
-        run().stdin("").says("empty").fails(3);
-        run().stdin_from(open("/dev/null")).says("empty").fails(3);
-        run().closed(&[0]).says("standard input").fails(1);
+        run().stdin("").fails_with(3, "empty");
+        run().stdin_from(open("/dev/null")).fails_with(3, "empty");
+        run().closed(&[0]).fails_with(1, "standard input");
     }
     sandbox
-        .atomwrite(["--allow-empty", "/dev/stdin", "out"])
+        .run("--allow-empty /dev/stdin out")
         .stdin("")
         .succeeds();
 }
@@ -57,80 +44,66 @@ fn stdin_by_another_name_is_guarded_like_stdin() {
 #[test]
 fn a_command_that_a_shell_puts_in_sources_place_is_guarded_like_stdin() {
     needs_tool!("bash");
-    let sandbox = Sandbox::new();
-    sandbox.write("out", "old");
+    let sandbox = Sandbox::with("out", "old");
     let with_source = |command: &str| {
         let script = format!(r#"exec "$0" <({command}) "$@""#);
         sandbox
-            .atomwrite(["out"])
+            .run("out")
             .through(["bash", "-c", &script].map(str::to_owned))
     };
     with_source("false")
         .says("empty")
-        .says("--allow-empty")
-        .fails(3);
+        .fails_with(3, "--allow-empty");
     with_source("echo new").succeeds();
     assert_eq!(sandbox.text("out"), "new\n");
 }
 
 #[test]
 fn an_empty_fifo_as_source_is_guarded_like_stdin() {
-    let sandbox = Sandbox::new();
-    sandbox.write("out", "old");
+    let sandbox = Sandbox::with("out", "old");
     let fifo = sandbox.fifo("fifo");
     let closer = std::thread::spawn(move || {
         std::fs::OpenOptions::new().write(true).open(fifo).unwrap();
     });
-    sandbox.atomwrite(["fifo", "out"]).says("empty").fails(3);
+    sandbox.run("fifo out").fails_with(3, "empty");
     closer.join().unwrap();
 }
 
 #[test]
 fn allow_empty_lets_empty_stdin_replace() {
-    let sandbox = Sandbox::new();
-    sandbox.write("out", "old");
-    sandbox
-        .atomwrite(["--allow-empty", "out"])
-        .stdin("")
-        .succeeds();
-    assert_eq!(sandbox.text("out"), "");
+    let sandbox = Sandbox::with("out", "old");
+    sandbox.run("--allow-empty out").stdin("").writes("");
 }
 
 #[test]
 fn an_empty_source_replaces() {
     // Somebody named it; what is guarded against is a producer that died.
-    let sandbox = Sandbox::new();
-    sandbox.write("in", "");
+    let sandbox = Sandbox::with("in", "");
     sandbox.write("out", "old");
-    sandbox.atomwrite(["in", "out"]).succeeds();
-    assert_eq!(sandbox.text("out"), "");
+    sandbox.run("in out").writes("");
 }
 
 #[test]
 fn no_empty_refuses_empty_content_from_any_input() {
-    let sandbox = Sandbox::new();
-    sandbox.write("in", "");
+    let sandbox = Sandbox::with("in", "");
     sandbox.write("full", "old");
     sandbox.write("empty", "");
     for dest in ["full", "empty", "new"] {
         sandbox
             .atomwrite(["--no-empty", dest])
             .stdin("")
-            .says("empty")
-            .fails(3);
+            .fails_with(3, "empty");
         sandbox
             .atomwrite(["--no-empty", "in", dest])
-            .says("empty")
-            .fails(3);
+            .fails_with(3, "empty");
     }
 }
 
 #[test]
 fn no_empty_lets_other_content_pass() {
-    let sandbox = Sandbox::new();
-    sandbox.write("in", "x");
-    sandbox.atomwrite(["--no-empty", "a"]).stdin("x").succeeds();
-    sandbox.atomwrite(["--no-empty", "in", "b"]).succeeds();
+    let sandbox = Sandbox::with("in", "x");
+    sandbox.run("--no-empty a").stdin("x").succeeds();
+    sandbox.run("--no-empty in b").succeeds();
     assert_eq!(
         (sandbox.text("a"), sandbox.text("b")),
         ("x".into(), "x".into())

@@ -13,18 +13,14 @@ use crate::harness::{Sandbox, open};
 
 #[test]
 fn empty_standard_input_is_refused_whatever_dest_is() {
-    let sandbox = Sandbox::new();
-    sandbox.write("old", "old");
+    let sandbox = Sandbox::with("old", "old");
     sandbox.write("empty", "");
     let why = "standard input is empty (did the command before the pipe fail?)";
     for (dest, verb) in [("old", "replace"), ("empty", "replace"), ("new", "create")] {
-        sandbox
-            .atomwrite([dest])
-            .stdin("")
-            .says(format!(
-                "cannot {verb} '{dest}': {why}; --allow-empty {verb}s it all the same"
-            ))
-            .fails(3);
+        sandbox.atomwrite([dest]).stdin("").fails_with(
+            3,
+            format!("cannot {verb} '{dest}': {why}; --allow-empty {verb}s it all the same"),
+        );
     }
     for dest in ["old", "empty", "new"] {
         sandbox
@@ -37,8 +33,7 @@ fn empty_standard_input_is_refused_whatever_dest_is() {
 
 #[test]
 fn the_message_fits_what_standard_input_is() {
-    let sandbox = Sandbox::new();
-    sandbox.write("nothing", "");
+    let sandbox = Sandbox::with("nothing", "");
     sandbox.write("some", "some");
     let read = open(sandbox.path("some"));
     std::io::copy(&mut read.try_clone().unwrap(), &mut std::io::sink()).unwrap();
@@ -58,10 +53,9 @@ fn the_message_fits_what_standard_input_is() {
     ];
     for (input, why) in inputs {
         sandbox
-            .atomwrite(["new"])
+            .run("new")
             .stdin_from(input)
-            .says(format!("cannot create 'new': {why}; --allow-empty"))
-            .fails(3);
+            .fails_with(3, format!("cannot create 'new': {why}; --allow-empty"));
     }
 }
 
@@ -71,7 +65,7 @@ fn a_terminal_on_which_nothing_was_typed_is_named() {
     let (keyboard, stdin) = terminal();
     // Ctrl-D.
     rustix::io::write(&keyboard, b"\x04").unwrap();
-    let done = sandbox.atomwrite(["-q", "new"]).stdin_from(stdin).fails(3);
+    let done = sandbox.run("-q new").stdin_from(stdin).fails(3);
     assert_eq!(
         done.stderr,
         "atomwrite: cannot create 'new': nothing was typed; --allow-empty creates it all the same\n"
@@ -85,23 +79,22 @@ fn an_empty_fifo_as_source_is_refused_and_an_empty_file_is_not() {
     let closer = thread::spawn(move || {
         OpenOptions::new().write(true).open(fifo).unwrap();
     });
-    sandbox
-        .atomwrite(["fifo", "new"])
-        .says("cannot create 'new': SOURCE is empty (did the command that writes it fail?)")
-        .fails(3);
+    sandbox.run("fifo new").fails_with(
+        3,
+        "cannot create 'new': SOURCE is empty (did the command that writes it fail?)",
+    );
     closer.join().unwrap();
     sandbox.write("in", "");
-    sandbox.atomwrite(["in", "new"]).succeeds();
+    sandbox.run("in new").succeeds();
 }
 
 #[test]
 fn empty_input_for_a_device_is_refused() {
     let sandbox = Sandbox::new();
     sandbox
-        .atomwrite(["--inplace", "/dev/null"])
+        .run("--inplace /dev/null")
         .stdin("")
-        .says("cannot replace '/dev/null': standard input is empty")
-        .fails(3);
+        .fails_with(3, "cannot replace '/dev/null': standard input is empty");
 }
 
 #[test]
@@ -121,11 +114,9 @@ fn an_empty_list_of_names_is_refused() {
                 .stdin(list)
         };
         run()
-            .says(
+            .fails_with(3,
                 "cannot write files: the list of their names is empty (did the command that makes it fail?); \
-                 --allow-empty accepts it",
-            )
-            .fails(3);
+                 --allow-empty accepts it");
         sandbox
             .atomwrite(["-t", "d", option, "--allow-empty"])
             .leaves(["d"])
@@ -136,33 +127,23 @@ fn an_empty_list_of_names_is_refused() {
 
 #[test]
 fn input_that_is_too_small_is_refused() {
-    let sandbox = Sandbox::new();
-    sandbox.write("in", "12345");
+    let sandbox = Sandbox::with("in", "12345");
     sandbox.write("out", "old");
     let why = "the input is truncated: 5 bytes, and --min-size is 6; 'out' is unchanged";
+    sandbox.run("--min-size 6 in out").fails_with(3, why);
     sandbox
-        .atomwrite(["--min-size", "6", "in", "out"])
-        .says(why)
-        .fails(3);
-    sandbox
-        .atomwrite(["--min-size=6", "out"])
+        .run("--min-size=6 out")
         .stdin("12345")
-        .says(why)
-        .fails(3);
+        .fails_with(3, why);
     sandbox
-        .atomwrite(["--min-size=6", "out", "--", "cat", "in"])
-        .says(why)
-        .fails(125);
+        .run("--min-size=6 out -- cat in")
+        .fails_with(125, why);
     // What is appended to does not count.
-    sandbox
-        .atomwrite(["-a", "--min-size=6", "in", "out"])
-        .says(why)
-        .fails(3);
+    sandbox.run("-a --min-size=6 in out").fails_with(3, why);
     sandbox.write("empty", "");
     sandbox
-        .atomwrite(["--min-size=1", "empty", "out"])
-        .says("0 bytes, and --min-size is 1")
-        .fails(3);
+        .run("--min-size=1 empty out")
+        .fails_with(3, "0 bytes, and --min-size is 1");
     for size in ["0", "4", "5"] {
         sandbox
             .atomwrite(["--min-size", size, "in", "out"])
@@ -170,7 +151,7 @@ fn input_that_is_too_small_is_refused() {
     }
     sandbox.mkdir("d");
     sandbox
-        .atomwrite(["-t", "d", "--min-size=4", "in", "empty", "out"])
+        .run("-t d --min-size=4 in empty out")
         .says("cannot write 'd/empty': the input is truncated: 0 bytes, and --min-size is 4")
         .refuses_the_way()
         .leaves(["d", "empty", "in", "out"])
@@ -194,9 +175,7 @@ fn a_size_has_the_units_of_dd() {
                 .stdin(vec![b'x'; bytes])
         };
         run(bytes).succeeds();
-        run(bytes - 1)
-            .says(format!("--min-size is {bytes}"))
-            .fails(3);
+        run(bytes - 1).fails_with(3, format!("--min-size is {bytes}"));
     }
     for size in [
         "",
@@ -213,7 +192,6 @@ fn a_size_has_the_units_of_dd() {
         sandbox
             .atomwrite(["--min-size", size, "out"])
             .stdin("x")
-            .says("it must be a number of bytes, such as 512, 10K or 1GB")
-            .fails(2);
+            .fails_with(2, "it must be a number of bytes, such as 512, 10K or 1GB");
     }
 }

@@ -24,7 +24,7 @@ fn a_line_is_a_name() {
         let sandbox = sandbox();
         let list = "\ns/a\n\ns/ b \ns/#c\ns/'d'\ns/e\\n";
         let run = if through == "stdin" {
-            sandbox.atomwrite(["-t", "d", "--files-from=-"]).stdin(list)
+            sandbox.run("-t d --files-from=-").stdin(list)
         } else {
             std::fs::write(sandbox.aside("list"), list).unwrap();
             let list = sandbox.aside("list");
@@ -48,7 +48,7 @@ fn names_are_relative_to_the_current_directory() {
     let sandbox = sandbox();
     sandbox.write("s/list", "a\n");
     sandbox
-        .atomwrite(["-t", "../d", "--files-from=list"])
+        .run("-t ../d --files-from=list")
         .current_dir("s")
         .leaves(SOURCES.iter().chain(&["d/a", "s/list"]).copied())
         .succeeds();
@@ -57,7 +57,7 @@ fn names_are_relative_to_the_current_directory() {
 #[test]
 fn a_carriage_return_belongs_to_the_name() {
     let sandbox = sandbox();
-    let run = |list: &str| sandbox.atomwrite(["-t", "d", "--files-from=-"]).stdin(list);
+    let run = |list: &str| sandbox.run("-t d --files-from=-").stdin(list);
     run("s/a\r\ns/b\r\n")
         .says("no such file or directory; the lines of the list end with CR LF")
         .leaves(SOURCES)
@@ -72,13 +72,13 @@ fn a_carriage_return_belongs_to_the_name() {
 fn a_list_of_the_other_kind_is_told_its_option() {
     let sandbox = sandbox();
     sandbox
-        .atomwrite(["-t", "d", "--files0-from=-"])
+        .run("-t d --files0-from=-")
         .stdin("s/a\ns/ b \n")
         .says("no such file or directory; for one name a line, use --files-from")
         .leaves(SOURCES)
         .fails(1);
     sandbox
-        .atomwrite(["-t", "d", "--files-from=-"])
+        .run("-t d --files-from=-")
         .stdin("s/a\0s/ b \0")
         .says("for names that end with NUL, use --files0-from")
         .leaves(SOURCES)

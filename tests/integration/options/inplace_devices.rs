@@ -25,18 +25,17 @@ fn a_fifo_gets_the_whole_input() {
             thread::spawn(move || fs::read(fifo).unwrap())
         };
         sandbox
-            .atomwrite(["--inplace", "--allow-empty", "out"])
+            .run("--inplace --allow-empty out")
             .stdin(content.clone())
             .warns(WARNING)
             .succeeds();
         assert!(reader.join().unwrap() == content);
     }
     sandbox
-        .atomwrite(["out"])
+        .run("out")
         .reads_nothing()
         .says("FIFO")
-        .says("--inplace")
-        .fails(1);
+        .fails_with(1, "--inplace");
     assert!(sandbox.stat("out").file_type().is_fifo());
 }
 
@@ -46,25 +45,19 @@ fn a_fifo_gets_nothing_of_what_fails() {
     let fifo = sandbox.fifo("out");
     // Nobody reads: to open it would wait for ever.
     sandbox
-        .atomwrite(["--inplace", "out", "--", "sh", "-c", "echo half; exit 9"])
-        .says("status 9")
-        .fails(9);
+        .run("--inplace out -- sh -c 'echo half; exit 9'")
+        .fails_with(9, "status 9");
     sandbox
         .atomwrite(["--inplace", "--sha256", &"0".repeat(64), "out"])
         .stdin("new")
-        .says("SHA-256")
-        .fails(3);
+        .fails_with(3, "SHA-256");
     sandbox
-        .atomwrite(["--inplace", "--validate", "false", "out"])
+        .run("--inplace --validate false out")
         .stdin("new")
-        .says("validator")
-        .fails(3);
+        .fails_with(3, "validator");
     // One that waits for a reader can be ended.
     for signal in [Signal::TERM, Signal::INT] {
-        let run = sandbox
-            .atomwrite(["--inplace", "-q", "out"])
-            .stdin("new")
-            .start();
+        let run = sandbox.run("--inplace -q out").stdin("new").start();
         let id = run.id();
         wait_until("it waits for a reader", || {
             let call = fs::read_to_string(format!("/proc/{id}/syscall")).unwrap_or_default();
@@ -90,7 +83,7 @@ fn a_fifo_whose_reader_goes_away_is_told() {
         File::open(fifo).unwrap().read_exact(&mut one).unwrap();
     });
     let done = sandbox
-        .atomwrite(["--inplace", "-q", "out"])
+        .run("--inplace -q out")
         .stdin(vec![b'n'; 1 << 20])
         .output();
     reader.join().unwrap();
@@ -122,27 +115,25 @@ fn devices_take_the_input() {
     }
     let before = sandbox.inode("out");
     sandbox
-        .atomwrite(["--inplace", "-v", "out"])
+        .run("--inplace -v out")
         .stdin("new")
         .warns(WARNING)
         .says("written in place: 'out' (3 bytes)")
         .succeeds();
     assert_eq!(sandbox.inode("out"), before);
     assert!(sandbox.stat("out").file_type().is_char_device());
-    sandbox
-        .atomwrite(["out"])
-        .reads_nothing()
-        .says("cannot replace 'out': it is a device; --inplace writes to it; ")
-        .fails(1);
+    sandbox.run("out").reads_nothing().fails_with(
+        1,
+        "cannot replace 'out': it is a device; --inplace writes to it; ",
+    );
     // /dev/full
     fs::remove_file(sandbox.path("out")).unwrap();
     assert!(device(&sandbox, 7));
     sandbox
-        .atomwrite(["--inplace", "-q", "out"])
+        .run("--inplace -q out")
         .stdin("new")
         .says("no space left")
-        .says("'out' is unchanged")
-        .fails(1);
+        .fails_with(1, "'out' is unchanged");
 }
 
 #[test]

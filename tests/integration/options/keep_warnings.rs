@@ -12,16 +12,13 @@ fn keep_all_warns_about_the_flags_of_chattr() {
     let set = || tool("chattr", ["+Ad".as_ref(), path.as_os_str()]);
     set();
     sandbox
-        .atomwrite(["--keep=all", "out"])
+        .run("--keep=all out")
         .stdin("new")
         .warns("cannot keep the chattr(1) flags dA of 'out'")
         .succeeds();
-    sandbox
-        .atomwrite(["--keep=all", "out"])
-        .stdin("newer")
-        .succeeds();
+    sandbox.run("--keep=all out").stdin("newer").succeeds();
     set();
-    sandbox.atomwrite(["out"]).stdin("newest").succeeds();
+    sandbox.run("out").stdin("newest").succeeds();
 }
 
 #[test]
@@ -29,17 +26,17 @@ fn a_mode_that_was_narrowed_because_the_group_was_lost_is_named() {
     needs_root!();
     needs_tool!("setpriv");
     for (old, now, words) in [
-        (0o664, "0644", &["out"][..]),
-        (0o640, "0600", &["out"]),
-        (0o660, "0610", &["-m", "g+x", "out"]),
+        (0o664, "0644", "out"),
+        (0o640, "0600", "out"),
+        (0o660, "0610", "-m g+x out"),
     ] {
         let sandbox = Sandbox::new();
         sandbox.give_to(NOBODY, NOBODY);
         sandbox.write_with_mode("out", "old", old);
         sandbox.chown("out", NOBODY, 1234);
         let done = sandbox
-            .atomwrite(words.to_vec())
-            .user(NOBODY, NOBODY, &[])
+            .run(words)
+            .by_nobody()
             .stdin("new")
             .warns("cannot keep the group of 'out': operation not permitted; its mode is now ")
             .succeeds();
@@ -51,10 +48,7 @@ fn a_mode_that_was_narrowed_because_the_group_was_lost_is_named() {
     sandbox.give_to(NOBODY, NOBODY);
     sandbox.write_with_mode("out", "old", 0o644);
     sandbox.chown("out", NOBODY, 1234);
-    let run = sandbox
-        .atomwrite(["out"])
-        .user(NOBODY, NOBODY, &[])
-        .stdin("new");
+    let run = sandbox.run("out").by_nobody().stdin("new");
     let done = run.warns("cannot keep the group of 'out'").succeeds();
     assert!(!done.stderr.contains("its mode is now"), "{done:?}");
 }
@@ -75,21 +69,25 @@ fn an_owner_that_does_not_exist_in_this_user_namespace_is_said_to_be_that() {
     let sandbox = Sandbox::new();
     sandbox.chmod(".", 0o777);
     sandbox
-        .atomwrite(["-o", "77", "new"])
+        .run("-o 77 new")
         .through(inside)
         .stdin("new")
-        .says("cannot set the owner of 'new': this owner does not exist in this user namespace")
-        .fails(1);
+        .fails_with(
+            1,
+            "cannot set the owner of 'new': this owner does not exist in this user namespace",
+        );
     sandbox
-        .atomwrite(["-g", "77", "new"])
+        .run("-g 77 new")
         .through(inside)
         .stdin("new")
-        .says("cannot set the group of 'new': this group does not exist in this user namespace")
-        .fails(1);
+        .fails_with(
+            1,
+            "cannot set the group of 'new': this group does not exist in this user namespace",
+        );
     sandbox.write_with_mode("out", "old", 0o666);
     sandbox.chown("out", 77, 78);
     sandbox
-        .atomwrite(["out"])
+        .run("out")
         .through(inside)
         .stdin("new")
         .warns("cannot keep the group of 'out': this group does not exist in this user namespace")

@@ -15,8 +15,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::Signal;
 
 use crate::harness::{
-    Call, Done, Run, Running, Sandbox, Strace, Witness, kill, lock_name, needs_tool, open,
-    wait_until,
+    Call, Done, Run, Running, Sandbox, Witness, kill, lock_name, needs_tool, open, wait_until,
 };
 
 pub(crate) const ENDING: [Signal; 4] = [Signal::TERM, Signal::INT, Signal::HUP, Signal::QUIT];
@@ -105,9 +104,9 @@ fn a_waiter_works_on_what_the_holder_has_made() {
             sandbox.write("out", "old\n");
         }
         let first = start_holder(&sandbox, "-a");
-        let append = sandbox.atomwrite(["-v", "-a", "out"]).stdin("second\n");
+        let append = sandbox.run("-v -a out").stdin("second\n");
         let second = Waiter::start(append);
-        let reverse = sandbox.atomwrite(["-v", "--lock", "out", "--", "tac", "out"]);
+        let reverse = sandbox.run("-v --lock out -- tac out");
         let third = Waiter::start(reverse);
         check_succeeded([first]);
         for waiter in [second, third] {
@@ -129,49 +128,43 @@ fn a_waiter_takes_what_a_writer_without_a_lock_has_made() {
             sandbox.write("out", "old\n");
         }
         let holder = start_holder(&sandbox, "-a");
-        let append = sandbox.atomwrite(["-v", "-a", "out"]).stdin("waiter\n");
+        let append = sandbox.run("-v -a out").stdin("waiter\n");
         let waiter = Waiter::start(append);
         fs::write(sandbox.path("new"), "of another\n").unwrap();
         fs::rename(sandbox.path("new"), sandbox.path("out")).unwrap();
         holder.signal(Signal::TERM);
         assert_eq!(holder.wait().signal(), Some(libc::SIGTERM));
         assert_eq!(waiter.wait().code(), Some(0));
-        assert_eq!(sandbox.text("out"), "of another\nwaiter\n");
-        assert_eq!(sandbox.names(), ["out"]);
+        assert_eq!(sandbox.listing(), "out=of another\nwaiter\n");
     }
 }
 
 #[test]
 fn a_waiter_makes_a_file_that_was_removed_anew() {
-    let sandbox = Sandbox::new();
-    sandbox.write("out", "old\n");
+    let sandbox = Sandbox::with("out", "old\n");
     let holder = start_holder(&sandbox, "-a");
-    let append = sandbox.atomwrite(["-v", "-a", "out"]).stdin("new\n");
+    let append = sandbox.run("-v -a out").stdin("new\n");
     let waiter = Waiter::start(append);
     fs::remove_file(sandbox.path("out")).unwrap();
     holder.signal(Signal::TERM);
     assert_eq!(holder.wait().signal(), Some(libc::SIGTERM));
     assert_eq!(waiter.wait().code(), Some(0));
-    assert_eq!(sandbox.text("out"), "new\n");
-    assert_eq!(sandbox.names(), ["out"]);
+    assert_eq!(sandbox.listing(), "out=new\n");
 }
 
 #[test]
 fn nothing_is_read_run_or_opened_before_the_lock_is_held() {
-    let sandbox = Sandbox::new();
-    sandbox.write("out", "old\n");
+    let sandbox = Sandbox::with("out", "old\n");
     let holder = start_holder(&sandbox, "--lock");
     let witness = Witness::new();
-    let reader = sandbox
-        .atomwrite(["-v", "--lock", "out"])
-        .stdin_from(witness.input());
+    let reader = sandbox.run("-v --lock out").stdin_from(witness.input());
     let reader = Waiter::start(reader);
     witness.has_not_been_read();
     let script = "echo >started; cat started";
     let runner = sandbox.atomwrite(["-v", "--lock", "out", "--", "sh", "-c", script]);
     let runner = Waiter::start(runner);
     // SOURCE is not there yet.
-    let copier = Waiter::start(sandbox.atomwrite(["-v", "--lock", "late", "out"]));
+    let copier = Waiter::start(sandbox.run("-v --lock late out"));
     assert!(!sandbox.path("started").exists());
     sandbox.write("late", "late\n");
     check_succeeded([holder]);
@@ -184,11 +177,10 @@ fn nothing_is_read_run_or_opened_before_the_lock_is_held() {
 
 #[test]
 fn a_run_without_lock_does_not_wait() {
-    let sandbox = Sandbox::new();
-    sandbox.write("out", "old\n");
+    let sandbox = Sandbox::with("out", "old\n");
     let holder = start_holder(&sandbox, "--lock");
     let names = sandbox.names();
-    let run = sandbox.atomwrite(["out"]).stdin("quick\n");
+    let run = sandbox.run("out").stdin("quick\n");
     run.leaves(names).succeeds();
     assert_eq!(sandbox.text("out"), "quick\n");
     assert_eq!(holder.wait().code(), Some(0));
@@ -197,12 +189,10 @@ fn a_run_without_lock_does_not_wait() {
 
 #[test]
 fn a_lock_of_another_program_on_dest_is_not_respected() {
-    let sandbox = Sandbox::new();
-    sandbox.write("out", "old\n");
+    let sandbox = Sandbox::with("out", "old\n");
     let lock = open(sandbox.path("out"));
     flock(&lock, FlockOperation::LockExclusive).unwrap();
-    sandbox.atomwrite(["-a", "out"]).stdin("new\n").succeeds();
-    assert_eq!(sandbox.text("out"), "old\nnew\n");
+    sandbox.run("-a out").stdin("new\n").writes("old\nnew\n");
 }
 
 #[test]
@@ -223,7 +213,7 @@ fn the_lock_is_of_the_file_that_will_be_replaced_however_its_path_is_typed() {
     let sandbox = Sandbox::new();
     sandbox.mkdir("far");
     sandbox.symlink("far/out", "link");
-    let mut holder = sandbox.atomwrite(["-a", "link"]).stdin_held().start();
+    let mut holder = sandbox.run("-a link").stdin_held().start();
     holder.feed("held\n");
     let lock = format!("far/{}", lock_name("out"));
     assert_eq!(sandbox.names(), ["far", &lock, "link"]);
@@ -233,7 +223,7 @@ fn the_lock_is_of_the_file_that_will_be_replaced_however_its_path_is_typed() {
         assert_eq!(done.code(), Some(125), "{dest}: {done:?}");
     }
     sandbox
-        .atomwrite(["--lock=0", "--no-dereference", "link", "--", "echo", "new"])
+        .run("--lock=0 --no-dereference link -- echo new")
         .succeeds();
     assert_eq!(holder.wait().code(), Some(0));
     assert_eq!(sandbox.names(), ["far", "far/out", "link"]);
@@ -241,8 +231,7 @@ fn the_lock_is_of_the_file_that_will_be_replaced_however_its_path_is_typed() {
 
 #[test]
 fn the_lock_is_held_until_the_commit_and_not_by_what_command_leaves_running() {
-    let sandbox = Sandbox::new();
-    sandbox.write("out", "old\n");
+    let sandbox = Sandbox::with("out", "old\n");
     let program = crate::harness::binary().to_str().unwrap();
     let script = r#"
         "$0" -q --lock=0 out -- true && echo free || echo held
@@ -254,7 +243,7 @@ fn the_lock_is_held_until_the_commit_and_not_by_what_command_leaves_running() {
         .leaves(["out", "pid"])
         .succeeds();
     assert_eq!(sandbox.text("out"), "held\n");
-    let free = sandbox.atomwrite(["--lock=0", "out", "--", "echo", "new"]);
+    let free = sandbox.run("--lock=0 out -- echo new");
     let done = free.output();
     kill(&sandbox.text("pid"), Signal::TERM);
     assert_eq!(done.code(), Some(0), "{done:?}");
@@ -263,15 +252,9 @@ fn the_lock_is_held_until_the_commit_and_not_by_what_command_leaves_running() {
 #[test]
 fn the_lock_file_goes_after_the_commit() {
     needs_tool!("strace");
-    let sandbox = Sandbox::new();
-    sandbox.write("out", "old\n");
+    let sandbox = Sandbox::with("out", "old\n");
     sandbox.write("src", "new\n");
-    let strace = Strace::new();
-    sandbox
-        .atomwrite(["--lock", "src", "out"])
-        .through(strace.command())
-        .succeeds();
-    let trace = strace.trace();
+    let trace = sandbox.run("--lock src out").traced();
     let name = lock_name("out");
     let lock = trace.places(|call| {
         call.is("fcntl") && call.args.contains("F_OFD_SETLK") && call.args.contains(&name)
@@ -293,8 +276,7 @@ fn the_lock_file_goes_after_the_commit() {
 
 #[test]
 fn a_run_gives_up_when_the_time_is_over() {
-    let sandbox = Sandbox::new();
-    sandbox.write("out", "old\n");
+    let sandbox = Sandbox::with("out", "old\n");
     let holder = start_holder(&sandbox, "-a");
     for (option, least) in [
         ("--lock=0", 0),
@@ -305,29 +287,21 @@ fn a_run_gives_up_when_the_time_is_over() {
     ] {
         let start = Instant::now();
         for append in [&[][..], &["-a"]] {
-            let witness = Witness::new();
             let words = [append, &["-q", option, "out"]].concat();
             sandbox
                 .atomwrite(words)
-                .stdin_from(witness.input())
-                .says("cannot lock 'out': it is locked by another process")
-                .fails(1);
-            witness.has_not_been_read();
+                .reads_nothing()
+                .fails_with(1, "cannot lock 'out': it is locked by another process");
         }
         assert!(start.elapsed() >= Duration::from_millis(2 * least));
         sandbox
             .atomwrite(["-q", option, "out", "--", "touch", "ran"])
-            .says("cannot lock 'out': it is locked by another process")
-            .fails(125);
+            .fails_with(125, "cannot lock 'out': it is locked by another process");
     }
     check_succeeded([holder]);
     // And waits no longer than it must.
-    sandbox
-        .atomwrite(["--lock=1000", "out", "--", "echo", "new"])
-        .succeeds();
-    sandbox
-        .atomwrite(["--lock=0", "out", "--", "echo", "newer"])
-        .succeeds();
+    sandbox.run("--lock=1000 out -- echo new").succeeds();
+    sandbox.run("--lock=0 out -- echo newer").succeeds();
     assert_eq!(sandbox.names(), ["out"]);
 }
 
@@ -341,23 +315,18 @@ fn seconds_are_a_decimal_number_behind_an_equals_sign() {
         "--lock=1s",
         "--lock=nan",
     ] {
-        let witness = Witness::new();
         sandbox
             .atomwrite([option, "out"])
-            .stdin_from(witness.input())
-            .says("--lock")
-            .fails(2);
-        witness.has_not_been_read();
+            .reads_nothing()
+            .fails_with(2, "--lock");
     }
     // The next word is SOURCE.
     sandbox
-        .atomwrite(["--lock", "5", "out"])
+        .run("--lock 5 out")
         .says("'5'")
-        .says("--lock=5")
-        .fails(1);
+        .fails_with(1, "--lock=5");
     sandbox.write("5", "five\n");
-    sandbox.atomwrite(["--lock", "5", "out"]).succeeds();
-    assert_eq!(sandbox.text("out"), "five\n");
+    sandbox.run("--lock 5 out").writes("five\n");
 }
 
 #[test]
@@ -410,7 +379,7 @@ fn a_pipe_as_the_input_is_warned_about() {
     // `jq .n+=1 j | atomwrite --lock j`, ten at once.
     let running: Vec<_> = (0..10)
         .map(|n| {
-            let run = sandbox.atomwrite(["--lock", "j"]).stdin(format!("{n}\n"));
+            let run = sandbox.run("--lock j").stdin(format!("{n}\n"));
             run.start()
         })
         .collect();
@@ -427,15 +396,13 @@ fn a_pipe_as_the_input_is_warned_about() {
     let file = Witness::new();
     sandbox.write("src", "new\n");
     for run in [
-        sandbox.atomwrite(["-q", "--lock", "j"]).stdin("new\n"),
-        sandbox.atomwrite(["-a", "j"]).stdin("new\n"),
-        sandbox.atomwrite(["--lock", "-a", "j"]).stdin("new\n"),
-        sandbox.atomwrite(["--lock", "src", "j"]).stdin("new\n"),
-        sandbox.atomwrite(["--lock", "j"]).stdin_from(file.input()),
-        sandbox
-            .atomwrite(["--lock", "j", "--", "echo", "new"])
-            .stdin("new\n"),
-        sandbox.atomwrite(["j"]).stdin("new\n"),
+        sandbox.run("-q --lock j").stdin("new\n"),
+        sandbox.run("-a j").stdin("new\n"),
+        sandbox.run("--lock -a j").stdin("new\n"),
+        sandbox.run("--lock src j").stdin("new\n"),
+        sandbox.run("--lock j").stdin_from(file.input()),
+        sandbox.run("--lock j -- echo new").stdin("new\n"),
+        sandbox.run("j").stdin("new\n"),
     ] {
         run.succeeds();
     }
@@ -443,12 +410,11 @@ fn a_pipe_as_the_input_is_warned_about() {
 
 #[test]
 fn a_standard_input_that_was_dest_and_is_not_any_more_is_refused() {
-    let sandbox = Sandbox::new();
-    sandbox.write("out", "old\n");
+    let sandbox = Sandbox::with("out", "old\n");
     for replaced in [true, false] {
         let holder = start_holder(&sandbox, "-a");
         let old = open(sandbox.path("out"));
-        let run = sandbox.atomwrite(["-v", "--lock", "out"]).stdin_from(old);
+        let run = sandbox.run("-v --lock out").stdin_from(old);
         let waiter = Waiter::start(run);
         let before = sandbox.text("out");
         if replaced {
@@ -472,8 +438,7 @@ fn a_standard_input_that_was_dest_and_is_not_any_more_is_refused() {
     // With no other run, what is read is DEST.
     let old = open(sandbox.path("out"));
     sandbox
-        .atomwrite(["--lock", "out"])
+        .run("--lock out")
         .stdin_from(old)
-        .succeeds();
-    assert_eq!(sandbox.text("out"), "old\nheld\n");
+        .writes("old\nheld\n");
 }

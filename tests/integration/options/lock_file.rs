@@ -47,7 +47,7 @@ fn the_lock_file_is_for_others_only_where_others_may_write() {
             let sandbox = Sandbox::new();
             sandbox.mkdir("d");
             sandbox.chmod("d", mode);
-            let run = sandbox.atomwrite(["-a", "d/out"]).umask(umask);
+            let run = sandbox.run("-a d/out").umask(umask);
             let mut holder = run.stdin_held().start();
             holder.feed("held\n");
             let name = format!("d/{}", lock_name("out"));
@@ -64,7 +64,7 @@ fn the_lock_file_is_for_the_owner_of_the_directory_too() {
     for (user, expected) in [(NOBODY, 0o600), (0, 0o666)] {
         let sandbox = Sandbox::new();
         sandbox.give_to(NOBODY, NOBODY);
-        let run = sandbox.atomwrite(["-a", "out"]).user(user, user, &[]);
+        let run = sandbox.run("-a out").user(user, user, &[]);
         let mut holder = run.umask(0o077).stdin_held().start();
         holder.feed("held\n");
         assert_eq!(sandbox.mode(lock_name("out")), expected, "{user}");
@@ -76,35 +76,25 @@ fn the_lock_file_is_for_the_owner_of_the_directory_too() {
 #[test]
 fn no_run_that_ends_leaves_its_lock_file() {
     for existing in [true, false] {
-        let sandbox = Sandbox::new();
-        sandbox.write("src", "new\n");
+        let sandbox = Sandbox::with("src", "new\n");
         if existing {
             sandbox.write("out", "old\n");
         }
-        sandbox
-            .atomwrite(["--lock", "out", "--", "sh", "-c", "echo half; exit 7"])
-            .says("status 7")
-            .fails(7);
-        sandbox
-            .atomwrite(["--lock", "missing", "out"])
-            .says("'missing'")
-            .fails(1);
+        sandbox.fail_each(&[
+            ("--lock out -- sh -c 'echo half; exit 7'", "", 7, "status 7"),
+            ("--lock missing out", "", 1, "'missing'"),
+        ]);
         sandbox
             .atomwrite(["--lock", "--sha256", &"0".repeat(64), "src", "out"])
-            .says("'out'")
-            .fails(3);
+            .fails_with(3, "'out'");
         sandbox
-            .atomwrite(["--lock", "--validate", "false", "src", "out"])
-            .says("'out'")
-            .fails(3);
-        sandbox.atomwrite(["--lock", "src", "out"]).succeeds();
+            .run("--lock --validate false src out")
+            .fails_with(3, "'out'");
+        sandbox.run("--lock src out").succeeds();
+        sandbox.run("-C --lock src out").leaves_alone(0);
         sandbox
-            .atomwrite(["-C", "--lock", "src", "out"])
-            .leaves_alone(0);
-        sandbox
-            .atomwrite(["-n", "--lock", "src", "out"])
-            .says("--no-clobber")
-            .fails(3);
+            .run("-n --lock src out")
+            .fails_with(3, "--no-clobber");
     }
 }
 
@@ -118,7 +108,7 @@ fn a_signal_to_a_waiter_leaves_nothing_of_it() {
             }
             let holder = start_holder(&sandbox, "-a");
             let names = sandbox.names();
-            let append = sandbox.atomwrite(["-v", "-a", "out"]).stdin("waiter\n");
+            let append = sandbox.run("-v -a out").stdin("waiter\n");
             let waiter = Waiter::start(append);
             waiter.running.signal(signal);
             let done = waiter.wait();
@@ -150,7 +140,7 @@ fn a_signal_to_a_holder_leaves_nothing_and_lets_the_next_one_go_on() {
                 assert_eq!(sandbox.names(), before);
             }
             sandbox
-                .atomwrite(["-a", "out"])
+                .run("-a out")
                 .stdin("next\n")
                 .leaves(["out"])
                 .succeeds();
@@ -170,7 +160,7 @@ fn waiters_go_on_when_the_holder_is_killed() {
         let holder = start_holder(&sandbox, "-a");
         let waiters: Vec<_> = (0..5)
             .map(|waiter| {
-                let append = sandbox.atomwrite(["-v", "-a", "out"]);
+                let append = sandbox.run("-v -a out");
                 Waiter::start(append.stdin(format!("{waiter}\n")))
             })
             .collect();
@@ -189,8 +179,7 @@ fn waiters_go_on_when_the_holder_is_killed() {
 
 #[test]
 fn what_is_no_lock_file_is_not_touched_under_its_name() {
-    let sandbox = Sandbox::new();
-    sandbox.write("victim", "theirs");
+    let sandbox = Sandbox::with("victim", "theirs");
     let name = lock_name("out");
     let planted: [(&str, &dyn Fn()); 5] = [
         ("a FIFO", &|| drop(sandbox.fifo(&name))),
@@ -203,13 +192,12 @@ fn what_is_no_lock_file_is_not_touched_under_its_name() {
     ];
     for (what, plant) in planted {
         plant();
-        for words in [&["-a", "out"][..], &["--lock=0", "-q", "out"]] {
+        for words in ["-a out", "--lock=0 -q out"] {
             // The harness compares all files with what they were.
             let done = sandbox
-                .atomwrite(words.to_vec())
+                .run(words)
                 .reads_nothing()
-                .says("cannot lock 'out'")
-                .fails(1);
+                .fails_with(1, "cannot lock 'out'");
             assert!(!done.stderr.contains("another process"), "{what}: {done:?}");
         }
         let path = sandbox.path(&name);
@@ -231,7 +219,7 @@ fn only_a_file_that_this_run_has_made_gets_another_mode() {
         fs::rename(sandbox.path("secret"), sandbox.path(lock_name("out"))).unwrap();
         let running: Vec<_> = (0..4)
             .map(|n| {
-                let run = sandbox.atomwrite(["-a", "out"]).stdin(format!("{n}\n"));
+                let run = sandbox.run("-a out").stdin(format!("{n}\n"));
                 run.umask(0o077).start()
             })
             .collect();
@@ -250,7 +238,7 @@ fn a_lock_file_of_another_user_is_opened_and_not_made() {
     needs_tool!("strace");
     let sandbox = Sandbox::new();
     sandbox.chmod("", 0o1777);
-    let run = sandbox.atomwrite(["-a", "out"]).user(NOBODY, NOBODY, &[]);
+    let run = sandbox.run("-a out").by_nobody();
     let mut holder = run.umask(0o077).stdin_held().start();
     holder.feed("held\n");
     holder.signal(Signal::KILL);
@@ -263,10 +251,10 @@ fn a_lock_file_of_another_user_is_opened_and_not_made() {
     for user in [1234, 0] {
         let strace = Strace::new();
         let done = sandbox
-            .atomwrite(["-a", "OUT"])
+            .run("-a OUT")
             .stdin("new\n")
             .user(user, user, &[])
-            .through(strace.command())
+            .under(&strace)
             .output();
         assert_eq!(done.code(), Some(0), "{user}: {done:?}");
         let trace = strace.trace();
@@ -277,13 +265,7 @@ fn a_lock_file_of_another_user_is_opened_and_not_made() {
         assert_eq!(sandbox.path(&name).exists(), user != 0);
     }
     // One that is made never is another's.
-    let strace = Strace::new();
-    sandbox
-        .atomwrite(["-a", "out"])
-        .stdin("new\n")
-        .through(strace.command())
-        .succeeds();
-    let trace = strace.trace();
+    let trace = sandbox.run("-a out").stdin("new\n").traced();
     let made = trace.only("the lock file is made", creates);
     assert!(trace.own()[made].args.contains("O_EXCL"), "{trace}");
 }
@@ -302,9 +284,9 @@ fn where_there_are_no_locks_a_run_says_so_and_does_nothing() {
                 .inject(&format!("fcntl:error={error}"));
             let witness = Witness::new();
             let done = sandbox
-                .atomwrite(["-a", "out"])
+                .run("-a out")
                 .stdin_from(witness.input())
-                .through(strace.command())
+                .under(&strace)
                 .output();
             assert_eq!(done.code(), Some(1), "{error}: {done:?}");
             assert!(done.stderr.contains("cannot lock 'out'"), "{done:?}");
@@ -339,7 +321,7 @@ fn as_ordinary_user<'s>(sandbox: &Sandbox, run: Run<'s>) -> Run<'s> {
     }
     sandbox.chown("out", NOBODY, NOBODY);
     sandbox.give_to(NOBODY, NOBODY);
-    run.user(NOBODY, NOBODY, &[])
+    run.by_nobody()
 }
 
 #[test]
@@ -373,8 +355,7 @@ fn a_lock_file_that_stays_refused_fails_after_a_second() {
         let sandbox = Sandbox::new();
         let run = run_with_refused_lock(&sandbox, options);
         let start = Instant::now();
-        run.says("no lock file can be used beside it: permission denied")
-            .fails(1);
+        run.fails_with(1, "no lock file can be used beside it: permission denied");
         assert!(start.elapsed() >= Duration::from_millis(900), "{options:?}");
     }
 }
@@ -382,15 +363,15 @@ fn a_lock_file_that_stays_refused_fails_after_a_second() {
 #[test]
 fn a_lock_file_that_is_refused_after_a_long_wait_is_waited_for_all_the_same() {
     needs_tool!("strace");
-    for options in [&["--lock"][..], &["--lock", "--inplace=always"]] {
+    for options in ["--lock", "--lock --inplace=always"] {
         let sandbox = Sandbox::new();
         let lock = lock_name("out");
         sandbox.write_with_mode("out", "old", 0o666);
-        let holder = sandbox.atomwrite(["--lock", "out"]).stdin_held();
+        let holder = sandbox.run("--lock out").stdin_held();
         let mut holder = as_ordinary_user(&sandbox, holder).start();
         holder.feed("held");
         let (read, write) = pipe_with(PipeFlags::CLOEXEC).unwrap();
-        let run = sandbox.atomwrite(options.iter().copied().chain(["out"]));
+        let run = sandbox.run(&format!("{options} out"));
         let run = as_ordinary_user(&sandbox, run.stdin("new").stderr_to(write));
         let mut stepped = Stepped::start(run, "openat", &lock);
         // It says after a second that it waits.

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use proptest::prelude::*;
 
-use crate::harness::{Sandbox, Witness, needs_tool, skip, tool};
+use crate::harness::{Sandbox, needs_tool, skip, tool};
 
 #[test]
 fn a_mode_is_set_as_told_on_new_and_existing_files() {
@@ -93,9 +93,7 @@ fn a_symbolic_mode_is_applied_to_the_mode_it_would_otherwise_get() {
     }
     // And from SOURCE.
     sandbox.write_with_mode("in", "new", 0o500);
-    sandbox
-        .atomwrite(["-m", "g+r", "in", "from-source"])
-        .succeeds();
+    sandbox.run("-m g+r in from-source").succeeds();
     assert_eq!(sandbox.mode("from-source"), 0o540);
 }
 
@@ -103,17 +101,11 @@ fn a_symbolic_mode_is_applied_to_the_mode_it_would_otherwise_get() {
 fn a_mode_may_begin_with_a_dash() {
     let sandbox = Sandbox::new();
     sandbox.write_with_mode("out", "old", 0o755);
-    sandbox
-        .atomwrite(["-m", "-x", "out"])
-        .stdin("new")
-        .succeeds();
+    sandbox.run("-m -x out").stdin("new").succeeds();
     assert_eq!(sandbox.mode("out"), 0o644);
-    sandbox
-        .atomwrite(["--mode", "-w", "out"])
-        .stdin("new")
-        .succeeds();
+    sandbox.run("--mode -w out").stdin("new").succeeds();
     assert_eq!(sandbox.mode("out"), 0o444);
-    sandbox.atomwrite(["-fmu+w", "out"]).stdin("new").succeeds();
+    sandbox.run("-fmu+w out").stdin("new").succeeds();
     assert_eq!(sandbox.mode("out"), 0o644);
 }
 
@@ -154,8 +146,7 @@ fn a_mode_on_a_file_with_an_acl_is_what_chmod_makes_of_it() {
 
 #[test]
 fn a_malformed_mode_is_a_usage_error() {
-    let sandbox = Sandbox::new();
-    sandbox.write("out", "old");
+    let sandbox = Sandbox::with("out", "old");
     for option in [
         "8",
         "10000",
@@ -186,18 +177,15 @@ fn a_malformed_mode_is_a_usage_error() {
         if valid.status.success() {
             continue;
         }
-        let input = Witness::new();
         sandbox
             .atomwrite([&format!("--mode={option}"), "out"])
-            .stdin_from(input.input())
+            .reads_nothing()
             .fails(2);
-        input.has_not_been_read();
     }
     sandbox
-        .atomwrite(["-m", "rwx", "out"])
+        .run("-m rwx out")
         .stdin("new")
-        .says("'rwx'")
-        .fails(2);
+        .fails_with(2, "'rwx'");
 }
 
 /// Expressions as people write them, and such as nobody should.

@@ -1,32 +1,26 @@
 //! `--no-clobber`: anything by DEST's name is refused, a dangling link too; seen early where possible, and decided at the
 //! commit.
 
-use crate::harness::{Sandbox, Witness, needs_tool};
+use crate::harness::{Sandbox, needs_tool};
 
 #[test]
 fn no_clobber_writes_a_new_dest() {
     let sandbox = Sandbox::new();
-    sandbox.atomwrite(["-n", "a"]).stdin("new").succeeds();
-    assert_eq!(sandbox.text("a"), "new");
-    sandbox.atomwrite(["--no-clobber", "a", "b"]).succeeds();
-    assert_eq!(sandbox.text("b"), "new");
+    sandbox.run("-n a").stdin("new").writes("new");
+    sandbox.run("--no-clobber a b").writes("new");
 }
 
 #[test]
 fn no_clobber_refuses_what_exists_before_any_input_is_read() {
-    let sandbox = Sandbox::new();
-    sandbox.write("full", "old");
+    let sandbox = Sandbox::with("full", "old");
     sandbox.write("empty", "");
     sandbox.symlink("full", "link");
     for name in ["full", "empty", "link"] {
-        let input = Witness::new();
         sandbox
             .atomwrite(["-n", name])
-            .stdin_from(input.input())
+            .reads_nothing()
             .says(format!("'{name}'"))
-            .says("exists")
-            .fails(3);
-        input.has_not_been_read();
+            .fails_with(3, "exists");
     }
 }
 
@@ -34,16 +28,8 @@ fn no_clobber_refuses_what_exists_before_any_input_is_read() {
 fn no_clobber_refuses_a_dangling_link() {
     let sandbox = Sandbox::new();
     sandbox.symlink("nowhere", "link");
-    for arguments in [
-        &["-n", "link"][..],
-        &["-n", "--no-dereference", "link"],
-        &["-nf", "link"],
-    ] {
-        sandbox
-            .atomwrite(arguments.to_vec())
-            .stdin("new")
-            .says("'link'")
-            .fails(3);
+    for arguments in ["-n link", "-n --no-dereference link", "-nf link"] {
+        sandbox.run(arguments).stdin("new").fails_with(3, "'link'");
     }
 }
 
@@ -62,19 +48,18 @@ fn no_clobber_refuses_whatever_kind_it_is() {
 #[test]
 fn no_clobber_is_decided_at_the_commit() {
     let sandbox = Sandbox::new();
-    for arguments in [&["-n", "out"][..], &["-n", "--no-dereference", "out"]] {
+    for arguments in ["-n out", "-n --no-dereference out"] {
         // A file that came while the input was awaited.
-        let mut run = sandbox.atomwrite(arguments.to_vec()).stdin_held().start();
+        let mut run = sandbox.run(arguments).stdin_held().start();
         run.feed("late");
         sandbox.write("out", "first");
         let done = run.wait();
         assert_eq!(done.code(), Some(3), "{done:?}");
-        assert_eq!(sandbox.text("out"), "first");
-        assert_eq!(sandbox.names(), ["out"]);
+        assert_eq!(sandbox.listing(), "out=first");
         std::fs::remove_file(sandbox.path("out")).unwrap();
 
         // And a link.
-        let mut run = sandbox.atomwrite(arguments.to_vec()).stdin_held().start();
+        let mut run = sandbox.run(arguments).stdin_held().start();
         run.feed("late");
         sandbox.symlink("nowhere", "out");
         let done = run.wait();

@@ -46,13 +46,10 @@ fn owner_and_group_are_set_by_name_and_by_number() {
     }
     sandbox.write("old", "old");
     sandbox.chown("old", 1000, 1001);
-    sandbox
-        .atomwrite(["-o", "1002", "old"])
-        .stdin("new")
-        .succeeds();
+    sandbox.run("-o 1002 old").stdin("new").succeeds();
     assert_eq!(sandbox.owner("old"), (1002, 1001));
     sandbox
-        .atomwrite(["--keep=none", "-g", "1003", "old"])
+        .run("--keep=none -g 1003 old")
         .stdin("new")
         .succeeds();
     assert_eq!(sandbox.owner("old"), (0, 1003));
@@ -79,11 +76,10 @@ fn looking_up_a_name_takes_nothing_of_the_input() {
         .succeeds();
     assert_eq!(sandbox.owner("out"), (uid, gid));
     sandbox
-        .atomwrite(["-o", "no-such-user", "out"])
+        .run("-o no-such-user out")
         .env("PATH", sandbox.path("nowhere"))
         .stdin("new")
-        .says("'no-such-user'")
-        .fails(1);
+        .fails_with(1, "'no-such-user'");
     // And on descriptors that were closed.
     sandbox.write("in", "from source");
     let arguments = ["-o", &user, "-g", &group, "in", "out"];
@@ -94,8 +90,7 @@ fn looking_up_a_name_takes_nothing_of_the_input() {
 
 #[test]
 fn an_unknown_owner_or_group_fails_before_any_input_is_read() {
-    let sandbox = Sandbox::new();
-    sandbox.write("out", "old");
+    let sandbox = Sandbox::with("out", "old");
     for option in [
         "-ono-such-user",
         "-gno-such-group",
@@ -118,13 +113,9 @@ fn an_unknown_owner_or_group_fails_before_any_input_is_read() {
         assert!(matches!(done.code(), Some(1 | 2)), "{option}: {done:?}");
         crate::harness::check_message(done.stderr.lines().next().unwrap());
         input.has_not_been_read();
-        assert_eq!(sandbox.text("out"), "old");
-        assert_eq!(sandbox.names(), ["out"]);
+        assert_eq!(sandbox.listing(), "out=old");
     }
-    let done = sandbox
-        .atomwrite(["-o", "no-such-user", "out"])
-        .stdin("new")
-        .output();
+    let done = sandbox.run("-o no-such-user out").stdin("new").output();
     assert!(done.stderr.contains("'no-such-user'"), "{done:?}");
 }
 
@@ -141,13 +132,12 @@ fn an_owner_or_group_that_is_asked_for_must_succeed() {
             ];
             sandbox
                 .atomwrite(arguments)
-                .user(NOBODY, NOBODY, &[])
+                .by_nobody()
                 .stdin("new")
-                .says("operation not permitted")
-                .fails(1);
+                .fails_with(1, "operation not permitted");
             sandbox
                 .atomwrite([option, "new"])
-                .user(NOBODY, NOBODY, &[])
+                .by_nobody()
                 .stdin("new")
                 .fails(1);
         }
@@ -179,10 +169,7 @@ fn a_new_owner_on_top_of_an_acl_and_xattrs_leaves_them() {
         skip!("the filesystem has no ACLs or xattrs");
     }
     let acl = sandbox.acl("out");
-    sandbox
-        .atomwrite(["-o1003", "-g1004", "out"])
-        .stdin("new")
-        .succeeds();
+    sandbox.run("-o1003 -g1004 out").stdin("new").succeeds();
     assert_eq!(sandbox.owner("out"), (1003, 1004));
     assert_eq!(sandbox.acl("out"), acl);
     assert_eq!(sandbox.xattr("out", "user.origin").unwrap(), b"x");
@@ -239,11 +226,10 @@ fn a_getent_that_fails_is_replaced_by_the_files() {
         assert_eq!(sandbox.owner("out"), (uid, gid), "{script}");
         fs::remove_file(sandbox.path("out")).unwrap();
         sandbox
-            .atomwrite(["-o", "no-such-user", "out"])
+            .run("-o no-such-user out")
             .env("PATH", &getent)
             .stdin("new")
-            .says("'no-such-user'")
-            .fails(1);
+            .fails_with(1, "'no-such-user'");
     }
 }
 
@@ -253,14 +239,11 @@ fn a_getent_that_knows_nobody_has_the_last_word() {
     let sandbox = Sandbox::new();
     let ((user, _), _) = somebody();
     let getent = with_getent(&sandbox, "exit 2");
-    let input = Witness::new();
     sandbox
         .atomwrite(["-o", &user, "out"])
         .env("PATH", getent)
-        .stdin_from(input.input())
-        .says(format!("'{user}'"))
-        .fails(1);
-    input.has_not_been_read();
+        .reads_nothing()
+        .fails_with(1, format!("'{user}'"));
 }
 
 #[test]
@@ -277,7 +260,7 @@ fn a_getent_that_answers_nonsense_is_not_believed() {
     ] {
         let getent = with_getent(&sandbox, script);
         let done = sandbox
-            .atomwrite(["-o", "somebody", "out"])
+            .run("-o somebody out")
             .env("PATH", getent)
             .stdin("new")
             .output();

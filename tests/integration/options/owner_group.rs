@@ -30,8 +30,7 @@ fn an_owner_takes_the_group_along() {
 
 #[test]
 fn a_group_behind_the_colon_must_be_there() {
-    let sandbox = Sandbox::new();
-    sandbox.write("out", "old");
+    let sandbox = Sandbox::with("out", "old");
     for (value, group) in [
         ("root:no.such", "no.such"),
         (":no.such", "no.such"),
@@ -41,24 +40,23 @@ fn a_group_behind_the_colon_must_be_there() {
         sandbox
             .atomwrite(["-o", value, "out"])
             .stdin("new")
-            .says(format!(
-                "cannot find group '{group}': there is none by that name"
-            ))
-            .fails(1);
+            .fails_with(
+                1,
+                format!("cannot find group '{group}': there is none by that name"),
+            );
     }
     // A number has no login group, as with chown(1).
     sandbox
-        .atomwrite(["-o", "5:", "out"])
+        .run("-o 5: out")
         .stdin("new")
-        .says("cannot find user '5': there is none by that name")
-        .fails(1);
+        .fails_with(1, "cannot find user '5': there is none by that name");
 }
 
 #[test]
 fn a_dot_is_a_part_of_a_name() {
     let sandbox = Sandbox::new();
     sandbox
-        .atomwrite(["-o", "root.root", "out"])
+        .run("-o root.root out")
         .stdin("new")
         .says("cannot find user 'root.root'")
         .leaves([""; 0])
@@ -68,34 +66,32 @@ fn a_dot_is_a_part_of_a_name() {
 #[test]
 fn an_option_that_needs_a_value_takes_the_next_word() {
     needs_tool!("bash");
-    let sandbox = Sandbox::new();
-    sandbox.write("out", "old");
+    let sandbox = Sandbox::with("out", "old");
     sandbox
-        .atomwrite(["-S", "-v", "out"])
+        .run("-S -v out")
         .stdin("new")
         .leaves(["out", "out-v"])
         .succeeds();
     assert_eq!(sandbox.text("out-v"), "old");
     sandbox
-        .atomwrite(["-t", "-v", "out"])
+        .run("-t -v out")
         .says("cannot open directory '-v'")
         .leaves(["out", "out-v"])
         .refuses_the_way()
         .fails(1);
     sandbox
-        .atomwrite(["--command", "-c", "out"])
+        .run("--command -c out")
         .stdin("touch ran")
         .leaves(["out", "out-v"])
         .hears("bash: line 1: -c: command not found")
-        .says("the command exited with status 127")
-        .fails(127);
+        .fails_with(127, "the command exited with status 127");
 }
 
 #[test]
 fn a_validator_that_begins_with_a_dash_does_not_run_the_content() {
     let sandbox = Sandbox::new();
     sandbox
-        .atomwrite(["--validate", "-c", "out"])
+        .run("--validate -c out")
         .stdin("touch ran")
         .stderr_to(std::fs::File::create(sandbox.aside("stderr")).unwrap())
         .leaves([""; 0])
@@ -104,10 +100,9 @@ fn a_validator_that_begins_with_a_dash_does_not_run_the_content() {
 
 #[test]
 fn an_empty_suffix_is_the_usual_one() {
-    let sandbox = Sandbox::new();
-    sandbox.write("out", "old");
+    let sandbox = Sandbox::with("out", "old");
     sandbox
-        .atomwrite(["-S", "", "out"])
+        .run("-S '' out")
         .env("SIMPLE_BACKUP_SUFFIX", ".orig")
         .stdin("new")
         .leaves(["out", "out~"])

@@ -2,7 +2,7 @@
 
 use std::fs::OpenOptions;
 
-use crate::harness::{Run, Sandbox, Witness, needs_tool};
+use crate::harness::{Run, Sandbox, needs_tool};
 use crate::options::validate::{WAYS, sum};
 
 #[test]
@@ -35,12 +35,11 @@ fn content_with_the_digest_is_written() {
 #[test]
 fn content_with_another_digest_is_refused() {
     needs_tool!("sha256sum");
-    let sandbox = Sandbox::new();
-    sandbox.write("in", "new");
+    let sandbox = Sandbox::with("in", "new");
     sandbox.write("out", "old");
     let wrong = sum(b"other");
     for dest in ["out", "new"] {
-        let refused = |run: Run<'_>, status| run.says("SHA-256").says(sum(b"new")).fails(status);
+        let refused = |run: Run<'_>, status| run.says("SHA-256").fails_with(status, sum(b"new"));
         refused(
             sandbox.atomwrite(["--sha256", &wrong, dest]).stdin("new"),
             3,
@@ -56,13 +55,11 @@ fn content_with_another_digest_is_refused() {
 #[test]
 fn the_digest_is_that_of_the_whole_new_content() {
     needs_tool!("sha256sum");
-    let sandbox = Sandbox::new();
-    sandbox.write("out", "old");
+    let sandbox = Sandbox::with("out", "old");
     sandbox
         .atomwrite(["-a", "--sha256", &sum(b"new"), "out"])
         .stdin("new")
-        .says("SHA-256")
-        .fails(3);
+        .fails_with(3, "SHA-256");
     sandbox
         .atomwrite(["-a", "--sha256", &sum(b"oldnew"), "out"])
         .stdin("new")
@@ -108,12 +105,9 @@ fn a_malformed_digest_is_a_usage_error() {
         &format!("{}-", "0".repeat(64)),
         &"\u{0661}".repeat(32),
     ] {
-        let input = Witness::new();
         sandbox
             .atomwrite(["--sha256", hex, "out"])
-            .stdin_from(input.input())
-            .says("--sha256")
-            .fails(2);
-        input.has_not_been_read();
+            .reads_nothing()
+            .fails_with(2, "--sha256");
     }
 }

@@ -7,7 +7,7 @@ use std::ffi::OsString;
 
 use Flushed::{File, FileAndDirectory, Nothing};
 
-use crate::harness::{Run, Sandbox, Witness, needs_tool};
+use crate::harness::{Run, Sandbox, needs_tool};
 
 /// What was flushed in a run: files, directories.
 #[derive(Debug, PartialEq, Eq, Clone, Copy)]
@@ -104,10 +104,10 @@ fn the_last_sync_option_wins_and_wins_over_the_environment() {
 fn an_empty_variable_is_none_and_one_that_an_option_overrules_is_not_looked_at() {
     needs_tool!("strace");
     let sandbox = Sandbox::new();
-    let run = sandbox.atomwrite(["out"]).stdin("new");
+    let run = sandbox.run("out").stdin("new");
     let run = run.env("ATOMWRITE_SYNC", "");
     assert_eq!(flushed(&sandbox, run), FileAndDirectory);
-    let run = sandbox.atomwrite(["--sync=none", "out"]).stdin("new");
+    let run = sandbox.run("--sync=none out").stdin("new");
     let run = run.env("ATOMWRITE_SYNC", "bogus");
     assert_eq!(flushed(&sandbox, run), Nothing);
 }
@@ -147,8 +147,7 @@ fn every_directory_in_which_a_name_is_new_is_flushed() {
 
 #[test]
 fn an_unknown_sync_is_a_usage_error() {
-    let sandbox = Sandbox::new();
-    sandbox.write("out", "old");
+    let sandbox = Sandbox::with("out", "old");
     for option in [
         "--sync=bogus",
         "--sync=",
@@ -156,38 +155,27 @@ fn an_unknown_sync_is_a_usage_error() {
         "--sync=yes",
         "--fsync=full",
     ] {
-        let input = Witness::new();
-        sandbox
-            .atomwrite([option, "out"])
-            .stdin_from(input.input())
-            .fails(2);
-        input.has_not_been_read();
+        sandbox.atomwrite([option, "out"]).reads_nothing().fails(2);
     }
     sandbox
-        .atomwrite(["--sync=bogus", "out"])
+        .run("--sync=bogus out")
         .stdin("new")
-        .says("'bogus'")
-        .fails(2);
+        .fails_with(2, "'bogus'");
 }
 
 #[test]
 fn an_unknown_sync_in_the_environment_is_a_usage_error_that_names_it() {
-    let sandbox = Sandbox::new();
-    sandbox.write("out", "old");
-    let input = Witness::new();
+    let sandbox = Sandbox::with("out", "old");
     sandbox
-        .atomwrite(["out"])
+        .run("out")
         .env("ATOMWRITE_SYNC", "bogus")
-        .stdin_from(input.input())
+        .reads_nothing()
         .says("ATOMWRITE_SYNC")
-        .says("'bogus'")
-        .fails(2);
-    input.has_not_been_read();
+        .fails_with(2, "'bogus'");
     let not_utf8 = crate::harness::os(b"\xff");
     sandbox
-        .atomwrite(["out"])
+        .run("out")
         .env("ATOMWRITE_SYNC", not_utf8)
         .stdin("new")
-        .says("ATOMWRITE_SYNC")
-        .fails(2);
+        .fails_with(2, "ATOMWRITE_SYNC");
 }

@@ -4,8 +4,7 @@ use crate::harness::Sandbox;
 
 #[test]
 fn verbose_tells_what_was_done_and_the_size() {
-    let sandbox = Sandbox::new();
-    sandbox.write("in", "0123456789ab");
+    let sandbox = Sandbox::with("in", "0123456789ab");
     for option in ["-v", "--verbose"] {
         let done = sandbox
             .atomwrite([option, "in", "x"])
@@ -21,12 +20,12 @@ fn verbose_tells_what_was_done_and_the_size() {
         std::fs::remove_file(sandbox.path("x")).unwrap();
     }
     sandbox
-        .atomwrite(["-v", "one"])
+        .run("-v one")
         .stdin("1")
         .says("created 'one' (1 byte")
         .succeeds();
     sandbox
-        .atomwrite(["-v", "--allow-empty", "none"])
+        .run("-v --allow-empty none")
         .stdin("")
         .says("created 'none' (0 bytes)")
         .succeeds();
@@ -34,18 +33,17 @@ fn verbose_tells_what_was_done_and_the_size() {
 
 #[test]
 fn verbose_speaks_of_dest_as_it_was_typed() {
-    let sandbox = Sandbox::new();
-    sandbox.write("target", "old");
+    let sandbox = Sandbox::with("target", "old");
     sandbox.symlink("target", "link");
     sandbox.symlink("nowhere", "dangling");
     sandbox
-        .atomwrite(["-v", "./link"])
+        .run("-v ./link")
         .stdin("new")
         .leaves(["dangling", "link", "target"])
         .says("replaced './link' (3 bytes)")
         .succeeds();
     sandbox
-        .atomwrite(["-v", "dangling"])
+        .run("-v dangling")
         .stdin("new")
         .says("created 'dangling' (3 bytes)")
         .leaves(["dangling", "link", "nowhere", "target"])
@@ -106,7 +104,7 @@ fn verbose_names_the_backup() {
         says(options, dest, told);
     }
     sandbox.write("out", "newer");
-    let done = sandbox.atomwrite(["-vb", "-t", "d", "out"]).output();
+    let done = sandbox.run("-vb -t d out").output();
     let told = "replaced 'd/out' (5 bytes); the backup is 'd/out.~4~'";
     assert_eq!(done.stderr, format!("atomwrite: {told}\n"));
     assert_eq!(done.code(), Some(0), "{done:?}");
@@ -131,7 +129,7 @@ fn verbose_tells_how_much_was_appended() {
         assert_eq!(done.code(), Some(0), "{done:?}");
     }
     sandbox
-        .atomwrite(["-va", "--inplace=always", "out", "--", "echo", "?"])
+        .run("-va --inplace=always out -- echo '?'")
         .warns("overwriting 'out' in place")
         .says("written in place: 'out' (15 bytes); appended 2 bytes")
         .leaves(["out", "out~"])
@@ -180,24 +178,17 @@ fn verbose_names_the_directories_that_were_made() {
 
 #[test]
 fn verbose_says_nothing_of_a_success_that_did_not_come() {
-    let sandbox = Sandbox::new();
-    sandbox.write("out", "old");
-    let done = sandbox.atomwrite(["-v", "missing", "out"]).fails(1);
+    let sandbox = Sandbox::with("out", "old");
+    let done = sandbox.run("-v missing out").fails(1);
     assert!(!done.stderr.contains("replaced"), "{done:?}");
 }
 
 #[test]
 fn quiet_hides_no_error() {
-    let sandbox = Sandbox::new();
-    sandbox.write("out", "old");
-    sandbox
-        .atomwrite(["-q", "missing", "out"])
-        .says("'missing'")
-        .fails(1);
-    sandbox
-        .atomwrite(["--quiet", "out"])
-        .stdin("")
-        .says("empty")
-        .fails(3);
-    sandbox.atomwrite(["-q"]).fails(2);
+    let sandbox = Sandbox::with("out", "old");
+    sandbox.fail_each(&[
+        ("-q missing out", "", 1, "'missing'"),
+        ("--quiet out", "", 3, "empty"),
+    ]);
+    sandbox.run("-q").fails(2);
 }
