@@ -16,9 +16,8 @@ use crate::harness::{NOBODY, Sandbox, needs_root, os, wait_until};
 
 #[test]
 fn a_failure_is_told_in_the_form_of_the_contract() {
-    let sandbox = Sandbox::new();
-    sandbox.write("out", "old");
-    let done = sandbox.atomwrite(["missing", "out"]).fails(1);
+    let sandbox = Sandbox::with("out", "old");
+    let done = sandbox.run("missing out").fails(1);
     let begin = "atomwrite: cannot ";
     let end = " 'missing': no such file or directory; 'out' is unchanged\n";
     assert!(
@@ -27,7 +26,7 @@ fn a_failure_is_told_in_the_form_of_the_contract() {
     );
 
     let done = sandbox
-        .atomwrite(["out"])
+        .run("out")
         .stdin(vec![b'x'; 4096])
         .file_size_limit(1000)
         .fails(1);
@@ -47,7 +46,7 @@ fn a_failure_says_that_dest_is_unchanged_only_where_there_is_one() {
     }
     // Not where somebody asked for the wrong thing: nothing has been begun.
     sandbox.write("out", "old");
-    let done = sandbox.atomwrite(["--bogus", "out"]).fails(2);
+    let done = sandbox.run("--bogus out").fails(2);
     assert!(!done.stderr.contains("unchanged"), "{done:?}");
 }
 
@@ -58,19 +57,17 @@ fn a_path_is_shown_as_it_was_typed() {
     sandbox.write("d/target", "old");
     sandbox.symlink("d/target", "link");
     sandbox
-        .atomwrite(["./d/../missing", "./link"])
+        .run("./d/../missing ./link")
         .says("'./d/../missing'")
-        .says("; './link' is unchanged")
-        .fails(1);
+        .fails_with(1, "; './link' is unchanged");
     let absolute = sandbox.path("missing");
     sandbox
         .atomwrite([&absolute, &sandbox.path("x")])
         .says(format!("'{}'", absolute.display()))
         .fails(1);
     sandbox
-        .atomwrite(["ein Fräulein", "out"])
-        .says("'ein Fräulein'")
-        .fails(1);
+        .run("'ein Fräulein' out")
+        .fails_with(1, "'ein Fräulein'");
 }
 
 #[test]
@@ -88,14 +85,12 @@ fn control_characters_in_a_path_are_escaped() {
         let name = os(name);
         sandbox
             .atomwrite([&name, &os(b"out")])
-            .says("no such file")
-            .fails(1);
+            .fails_with(1, "no such file");
         sandbox.mkdir(&name);
         sandbox
             .atomwrite([&name])
             .stdin("new")
-            .says("directory")
-            .fails(1);
+            .fails_with(1, "directory");
         sandbox
             .atomwrite([os(b"-m"), name.clone(), os(b"out")])
             .stdin("new")
@@ -118,8 +113,7 @@ fn control_characters_in_a_path_are_escaped() {
     }
     sandbox
         .atomwrite(["two\nlines", "out"])
-        .says(r"'two'$'\n''lines'")
-        .fails(1);
+        .fails_with(1, r"'two'$'\n''lines'");
 }
 
 #[test]
@@ -127,8 +121,7 @@ fn paths_that_are_not_utf8_are_shown() {
     let sandbox = Sandbox::new();
     let done = sandbox
         .atomwrite([os(b"caf\xe9"), os(b"out")])
-        .says("'caf")
-        .fails(1);
+        .fails_with(1, "'caf");
     assert!(
         !done.stderr.contains('\u{fffd}') || done.stderr.contains("caf\u{fffd}"),
         "{done:?}"
@@ -140,19 +133,12 @@ fn paths_that_are_not_utf8_are_shown() {
 
 #[test]
 fn refusals_name_the_way_out() {
-    let sandbox = Sandbox::new();
-    sandbox.write("out", "old");
-    sandbox
-        .atomwrite(["out"])
-        .stdin("")
-        .says("--allow-empty")
-        .fails(3);
-    sandbox
-        .atomwrite(["missing/out"])
-        .stdin("new")
-        .says("--create-dirs")
-        .fails(1);
-    sandbox.atomwrite(["-"]).stdin("new").says("./-").fails(2);
+    let sandbox = Sandbox::with("out", "old");
+    sandbox.fail_each(&[
+        ("out", "", 3, "--allow-empty"),
+        ("missing/out", "new", 1, "--create-dirs"),
+        ("-", "new", 2, "./-"),
+    ]);
 }
 
 #[test]
@@ -162,17 +148,15 @@ fn refusals_of_what_may_not_be_written_name_the_way_out() {
     sandbox.give_to(NOBODY, NOBODY);
     sandbox.write_with_mode("out", "old", 0o444);
     sandbox
-        .atomwrite(["out"])
-        .user(NOBODY, NOBODY, &[])
+        .run("out")
+        .by_nobody()
         .stdin("new")
-        .says("--force")
-        .fails(1);
+        .fails_with(1, "--force");
 }
 
 #[test]
 fn a_stderr_that_cannot_be_written_changes_nothing() {
-    let sandbox = Sandbox::new();
-    sandbox.write("out", "old");
+    let sandbox = Sandbox::with("out", "old");
     let full = || {
         fs::OpenOptions::new()
             .write(true)
@@ -183,18 +167,14 @@ fn a_stderr_that_cannot_be_written_changes_nothing() {
     let broken = || pipe_with(PipeFlags::CLOEXEC).unwrap().1;
     for round in 0..2 {
         let content = format!("new {round}");
-        let run = sandbox.atomwrite(["-v", "out"]).stdin(content.clone());
+        let run = sandbox.run("-v out").stdin(content.clone());
         match round {
             0 => run.stderr_to(full()).succeeds(),
             _ => run.stderr_to(broken()).succeeds(),
         };
         assert_eq!(sandbox.text("out"), content);
-        for (arguments, status) in [
-            (&["missing", "out"][..], 1),
-            (&["--bogus"], 2),
-            (&["out"], 3),
-        ] {
-            let run = sandbox.atomwrite(arguments.to_vec());
+        for (arguments, status) in [("missing out", 1), ("--bogus", 2), ("out", 3)] {
+            let run = sandbox.run(arguments);
             match round {
                 0 => run.stderr_to(full()).fails(status),
                 _ => run.stderr_to(broken()).fails(status),
@@ -207,20 +187,15 @@ fn a_stderr_that_cannot_be_written_changes_nothing() {
 fn a_message_is_one_write() {
     // So that the lines of many writers do not mix in one log.
     crate::harness::needs_tool!("strace");
-    let sandbox = Sandbox::new();
-    sandbox.write("out", "old");
-    for (arguments, status) in [
-        (&["missing", "out"][..], 1),
-        (&["-v", "out", "copy"], 0),
-        (&["--bogus", "out"], 2),
-    ] {
+    let sandbox = Sandbox::with("out", "old");
+    for (arguments, status) in [("missing out", 1), ("-v out copy", 0), ("--bogus out", 2)] {
         let trace = sandbox.aside("trace");
         let strace = ["strace", "-f", "-qq", "-e", "trace=write,writev", "-o"];
         let strace = strace
             .map(OsString::from)
             .into_iter()
             .chain([trace.clone().into()]);
-        let run = sandbox.atomwrite(arguments.to_vec()).through(strace);
+        let run = sandbox.run(arguments).through(strace);
         if status == 0 {
             run.says("created").succeeds();
         } else {
@@ -260,13 +235,12 @@ fn full_pipe() -> (OwnedFd, OwnedFd) {
 
 #[test]
 fn a_reader_that_does_not_read_the_messages_makes_nobody_deaf() {
-    for (arguments, content) in [(&["-v", "out"][..], "new"), (&["missing", "out"], "old")] {
+    for (arguments, content) in [("-v out", "new"), ("missing out", "old")] {
         for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
-            let sandbox = Sandbox::new();
-            sandbox.write("out", "old");
+            let sandbox = Sandbox::with("out", "old");
             let (_reader, writer) = full_pipe();
             let run = sandbox
-                .atomwrite(arguments.to_vec())
+                .run(arguments)
                 .stdin("new")
                 .stderr_to(writer)
                 .start();
@@ -284,7 +258,7 @@ fn a_reader_that_does_not_read_the_messages_makes_nobody_deaf() {
 #[test]
 fn a_warning_that_nobody_reads_makes_nobody_deaf() {
     needs_root!();
-    for arguments in [&["s/out", "out"][..], &["-t", ".", "s/out"]] {
+    for arguments in ["s/out out", "-t . s/out"] {
         let sandbox = Sandbox::new();
         sandbox.mkdir("s");
         sandbox.write("s/out", "new");
@@ -293,11 +267,7 @@ fn a_warning_that_nobody_reads_makes_nobody_deaf() {
         sandbox.give_to(NOBODY, NOBODY);
         let names = sandbox.names();
         let (_reader, writer) = full_pipe();
-        let run = sandbox
-            .atomwrite(arguments.to_vec())
-            .user(NOBODY, NOBODY, &[])
-            .stderr_to(writer)
-            .start();
+        let run = sandbox.run(arguments).by_nobody().stderr_to(writer).start();
         wait_until("it has something to say", || waits_to_write(run.id()));
         run.signal(Signal::TERM);
         let done = run.wait();

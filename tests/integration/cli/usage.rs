@@ -47,20 +47,16 @@ pub(crate) const OPTIONS: [&str; 30] = [
 
 #[test]
 fn both_forms_work_with_options_anywhere() {
-    let sandbox = Sandbox::new();
-    sandbox.write("in", "new");
+    let sandbox = Sandbox::with("in", "new");
     for arguments in [
-        &["-m600", "in", "out"][..],
-        &["in", "-m600", "out"],
-        &["in", "out", "-m600"],
-        &["in", "out", "-m", "600"],
-        &["-m600", "--", "in", "out"],
-        &["-vqm600", "in", "out"],
+        "-m600 in out",
+        "in -m600 out",
+        "in out -m600",
+        "in out -m 600",
+        "-m600 -- in out",
+        "-vqm600 in out",
     ] {
-        let done = sandbox
-            .atomwrite(arguments.to_vec())
-            .leaves(["in", "out"])
-            .output();
+        let done = sandbox.run(arguments).leaves(["in", "out"]).output();
         assert_eq!(done.code(), Some(0), "{arguments:?} {done:?}");
         assert_eq!(
             (sandbox.text("out").as_str(), sandbox.mode("out")),
@@ -75,15 +71,9 @@ fn both_forms_work_with_options_anywhere() {
 #[test]
 fn two_dashes_before_an_operand_only_end_the_options() {
     let sandbox = Sandbox::new();
-    sandbox.atomwrite(["--", "out"]).stdin("new").succeeds();
-    assert_eq!(sandbox.text("out"), "new");
-    sandbox.atomwrite(["--", "out", "copy"]).succeeds();
-    assert_eq!(sandbox.text("copy"), "new");
-    sandbox
-        .atomwrite(["--", "-", "stdin"])
-        .stdin("newer")
-        .succeeds();
-    assert_eq!(sandbox.text("stdin"), "newer");
+    sandbox.run("-- out").stdin("new").writes("new");
+    sandbox.run("-- out copy").writes("new");
+    sandbox.run("-- - stdin").stdin("newer").writes("newer");
 }
 
 #[test]
@@ -124,42 +114,33 @@ fn two_dashes_after_one_operand_start_the_command() {
 #[test]
 fn a_dest_like_an_option_is_named_behind_two_dashes() {
     let sandbox = Sandbox::new();
-    let done = sandbox
-        .atomwrite(["--", "-n", "--", "printf", "x"])
-        .output();
+    let done = sandbox.run("-- -n -- printf x").output();
     assert_eq!(done.code(), Some(0), "{done:?}");
     assert_eq!(sandbox.text("-n"), "x");
     assert_eq!(sandbox.names(), ["-n"]);
     // And a COMMAND of that name is one that is not found.
-    sandbox
-        .atomwrite(["out", "--", "--"])
-        .says("'--'")
-        .fails(127);
+    sandbox.run("out -- --").fails_with(127, "'--'");
 }
 
 #[test]
 fn two_dashes_in_the_wrong_place_run_nothing() {
-    let sandbox = Sandbox::new();
-    sandbox.write("in", "new");
+    let sandbox = Sandbox::with("in", "new");
     sandbox.write("out", "old");
     for (arguments, hint) in [
-        (&["in", "out", "--"][..], "'--'"),
-        (&["in", "out", "--", "touch", "ran"], "--"),
-        (&["-", "out", "--", "touch", "ran"], "--"),
-        (&["in", "out", "more", "--", "touch", "ran"], "--"),
-        (&["--", "in", "out", "--", "touch", "ran"], "too many"),
-        (&["out", "--"], "COMMAND"),
-        (&["--", "out", "--"], "COMMAND"),
-        (&["-", "--", "touch", "ran"], "./-"),
-        (&["", "--", "touch", "ran"], "empty"),
-        (&["--bogus", "out", "--", "touch", "ran"], "--bogus"),
-        (&["-m", "bogus", "out", "--", "touch", "ran"], "bogus"),
+        ("in out --", "'--'"),
+        ("in out -- touch ran", "--"),
+        ("- out -- touch ran", "--"),
+        ("in out more -- touch ran", "--"),
+        ("-- in out -- touch ran", "too many"),
+        ("out --", "COMMAND"),
+        ("-- out --", "COMMAND"),
+        ("- -- touch ran", "./-"),
+        ("'' -- touch ran", "empty"),
+        ("--bogus out -- touch ran", "--bogus"),
+        ("-m bogus out -- touch ran", "bogus"),
     ] {
         let input = Witness::new();
-        let done = sandbox
-            .atomwrite(arguments.to_vec())
-            .stdin_from(input.input())
-            .output();
+        let done = sandbox.run(arguments).stdin_from(input.input()).output();
         assert_eq!(done.code(), Some(2), "{arguments:?} {done:?}");
         assert!(done.stderr.contains(hint), "{arguments:?} {done:?}");
         assert_eq!(done.stderr.lines().count(), 1, "{arguments:?} {done:?}");
@@ -172,42 +153,36 @@ fn two_dashes_in_the_wrong_place_run_nothing() {
 
 #[test]
 fn usage_errors_touch_nothing_and_read_nothing() {
-    let sandbox = Sandbox::new();
-    sandbox.write("in", "new");
+    let sandbox = Sandbox::with("in", "new");
     sandbox.write("out", "old");
     for arguments in [
-        &["--"][..],
-        &["-v"],
-        &["a", "b", "c"],
-        &["--", "a", "b", "c"],
-        &["out", "--"],
-        &["in", "out", "--"],
-        &["in", "out", "--", "out"],
-        &["--sha256", "00", "out"],
-        &["--sha256", "", "out"],
-        &["--unchanged-status", "256", "out"],
-        &["--unchanged-status=-1", "out"],
-        &["--unchanged-status", "x", "out"],
-        &["--backup=bogus", "out"],
-        &["-S", "a/b", "out"],
-        &["--inplace=bogus", "out"],
-        &["out", "--validate"],
-        &["--bogus", "out"],
-        &["-Z", "out"],
-        &["-nZ", "out"],
-        &["--no-clobber=yes", "out"],
-        &["-m"],
-        &["out", "--owner"],
-        &["out", "--sync"],
-        &[""],
-        &["in", ""],
+        "--",
+        "-v",
+        "a b c",
+        "-- a b c",
+        "out --",
+        "in out --",
+        "in out -- out",
+        "--sha256 00 out",
+        "--sha256 '' out",
+        "--unchanged-status 256 out",
+        "--unchanged-status=-1 out",
+        "--unchanged-status x out",
+        "--backup=bogus out",
+        "-S a/b out",
+        "--inplace=bogus out",
+        "out --validate",
+        "--bogus out",
+        "-Z out",
+        "-nZ out",
+        "--no-clobber=yes out",
+        "-m",
+        "out --owner",
+        "out --sync",
+        "''",
+        "in ''",
     ] {
-        let input = Witness::new();
-        sandbox
-            .atomwrite(arguments.to_vec())
-            .stdin_from(input.input())
-            .fails(2);
-        input.has_not_been_read();
+        sandbox.run(arguments).reads_nothing().fails(2);
     }
 }
 
@@ -224,23 +199,18 @@ fn a_mistyped_option_is_answered_by_the_right_one() {
         sandbox
             .atomwrite([typed, "out"])
             .stdin("new")
-            .says(format!("'{meant}'"))
-            .fails(2);
+            .fails_with(2, format!("'{meant}'"));
     }
     sandbox
-        .atomwrite(["--xyzzy", "out"])
+        .run("--xyzzy out")
         .stdin("new")
-        .says("'--xyzzy'")
-        .fails(2);
+        .fails_with(2, "'--xyzzy'");
 }
 
 #[test]
 fn an_operand_too_many_is_named() {
     let sandbox = Sandbox::new();
-    sandbox
-        .atomwrite(["a", "b", "third"])
-        .says("'third'")
-        .fails(2);
+    sandbox.run("a b third").fails_with(2, "'third'");
 }
 
 /// Holds a run on arbitrary arguments to what every run must keep.
@@ -341,8 +311,7 @@ fn no_argument_vector_makes_it_panic() {
     let vectors = proptest::collection::vec(words(), 0..6);
     let nowhere = tempfile::tempdir().unwrap();
     proptest!(config, |(arguments in vectors, stdin in proptest::collection::vec(any::<u8>(), 0..3))| {
-        let sandbox = Sandbox::new();
-        sandbox.write("a", "old");
+        let sandbox = Sandbox::with("a", "old");
         let done = sandbox
             .atomwrite(arguments.clone())
             .env("ATOMWRITE_SYNC", "none")

@@ -41,12 +41,7 @@ fn keeps_the_promise(dir: &Path, able: Able) {
 
 fn makes_and_replaces(dir: &Path) {
     let sandbox = Sandbox::in_dir(dir);
-    sandbox
-        .atomwrite(["out"])
-        .stdin("one")
-        .umask(0o027)
-        .succeeds();
-    assert_eq!(sandbox.text("out"), "one");
+    sandbox.run("out").stdin("one").umask(0o027).writes("one");
     assert_eq!(sandbox.mode("out"), 0o640);
     let held = open(sandbox.path("out"));
     for sync in ["none", "file", "full"] {
@@ -59,26 +54,25 @@ fn makes_and_replaces(dir: &Path) {
         assert_eq!(sandbox.mode("out"), 0o640);
     }
     assert_eq!(held.metadata().unwrap().nlink(), 0, "written in place");
-    sandbox.atomwrite(["-n", "out"]).stdin("no").fails(3);
-    sandbox.atomwrite(["-n", "new"]).stdin("yes").succeeds();
+    sandbox.run("-n out").stdin("no").fails(3);
+    sandbox.run("-n new").stdin("yes").succeeds();
     sandbox
-        .atomwrite(["-D", "one/two/out"])
+        .run("-D one/two/out")
         .stdin("deep")
         .leaves(["new", "one", "one/two", "one/two/out", "out"])
         .succeeds();
     sandbox.symlink("out", "link");
-    sandbox.atomwrite(["link"]).stdin("through").succeeds();
+    sandbox.run("link").stdin("through").succeeds();
     assert_eq!(sandbox.text("out"), "through");
     assert!(sandbox.stat("link").is_symlink());
     sandbox
-        .atomwrite(["--no-dereference", "link"])
+        .run("--no-dereference link")
         .stdin("over")
         .succeeds();
     assert_eq!(sandbox.text("out"), "through");
     assert!(sandbox.stat("link").is_file());
     // From a file here, and from one on another filesystem.
-    sandbox.atomwrite(["new", "copy"]).succeeds();
-    assert_eq!(sandbox.text("copy"), "yes");
+    sandbox.run("new copy").writes("yes");
     let far = sandbox.aside("far");
     fs::write(&far, "afar".repeat(500_000)).unwrap();
     sandbox
@@ -100,11 +94,7 @@ fn keeps_attributes(dir: &Path, able: Able) {
     );
     let before = acl.then(|| sandbox.acl("out"));
     let mode = sandbox.mode("out");
-    sandbox
-        .atomwrite(["--keep=all", "out"])
-        .stdin("new")
-        .succeeds();
-    assert_eq!(sandbox.text("out"), "new");
+    sandbox.run("--keep=all out").stdin("new").writes("new");
     assert_eq!(sandbox.mode("out"), mode);
     assert_eq!(sandbox.owner("out"), (NOBODY, NOBODY));
     if able.attributes {
@@ -112,12 +102,11 @@ fn keeps_attributes(dir: &Path, able: Able) {
         assert_eq!(Some(sandbox.acl("out")), before);
         // A new file takes the directory's default ACL, as `>` does.
         sandbox.setfacl("", &["-d", "-m", "u:1:rwx,g::r,o::-"]);
-        sandbox.atomwrite(["new"]).stdin("new").succeeds();
-        let strace = Strace::new().inject("linkat:error=ENOENT");
+        sandbox.run("new").stdin("new").succeeds();
         sandbox
-            .atomwrite(["named"])
+            .run("named")
             .stdin("new")
-            .through(strace.command())
+            .inject("linkat:error=ENOENT")
             .succeeds();
         let shell = format!("umask 022; : > '{}'", sandbox.path("shell").display());
         tool("sh", ["-c", &shell]);
@@ -136,7 +125,7 @@ fn keeps_holes(dir: &Path, able: Able) {
     (&source).write_all(b"middle").unwrap();
     source.sync_all().unwrap();
     drop(source);
-    sandbox.atomwrite(["src", "out"]).succeeds();
+    sandbox.run("src out").succeeds();
     assert!(sandbox.read("src") == sandbox.read("out"), "not the same");
     let blocks = |name| sandbox.stat(name).blocks();
     if able.holes {
@@ -155,30 +144,24 @@ fn heals(dir: &Path) {
     sandbox.write("out", "old");
     let strace = Strace::new().inject("rename,renameat,renameat2:signal=SIGKILL");
     let done = sandbox
-        .atomwrite(["out"])
+        .run("out")
         .stdin("of the dead")
-        .through(strace.command())
+        .under(&strace)
         .output();
     assert_eq!(done.signal(), Some(libc::SIGKILL), "{done:?}");
     assert_eq!(sandbox.text("out"), "old");
     assert_eq!(sandbox.names().len(), 2);
     sandbox
-        .atomwrite(["out"])
+        .run("out")
         .stdin("new")
         .leaves(["out"])
-        .succeeds();
-    assert_eq!(sandbox.text("out"), "new");
+        .writes("new");
 }
 
 fn takes_the_best_way(dir: &Path, able: Able) {
     let sandbox = Sandbox::in_dir(dir);
     sandbox.write("src", "new".repeat(100_000));
-    let strace = Strace::new();
-    sandbox
-        .atomwrite(["src", "out"])
-        .through(strace.command())
-        .succeeds();
-    let trace = strace.trace();
+    let trace = sandbox.run("src out").traced();
     if let Some(unnamed) = able.unnamed {
         assert_eq!(trace.count(Call::links) == 1, unnamed, "{trace}");
     }
@@ -187,18 +170,16 @@ fn takes_the_best_way(dir: &Path, able: Able) {
     // And where the best way is not to be had.
     let strace = Strace::new().inject("linkat:error=ENOENT");
     sandbox
-        .atomwrite(["out"])
+        .run("out")
         .stdin("named")
-        .through(strace.command())
-        .succeeds();
-    assert_eq!(sandbox.text("out"), "named");
+        .under(&strace)
+        .writes("named");
     assert_eq!(strace.trace().count(Call::links), 0);
-    let strace = Strace::new().inject("linkat:error=ENOENT");
     sandbox
-        .atomwrite(["new"])
+        .run("new")
         .stdin("named")
         .umask(0o027)
-        .through(strace.command())
+        .inject("linkat:error=ENOENT")
         .succeeds();
     assert_eq!(sandbox.mode("new"), 0o640);
 }
@@ -207,11 +188,7 @@ fn serves_every_user(dir: &Path) {
     let sandbox = Sandbox::in_dir(dir);
     sandbox.give_to(NOBODY, NOBODY);
     for content in ["one", "two"] {
-        sandbox
-            .atomwrite(["out"])
-            .stdin(content)
-            .user(NOBODY, NOBODY, &[])
-            .succeeds();
+        sandbox.run("out").stdin(content).by_nobody().succeeds();
         assert_eq!(sandbox.text("out"), content);
         assert_eq!(sandbox.owner("out"), (NOBODY, NOBODY));
     }
@@ -331,9 +308,9 @@ fn the_promise_is_kept_without_proc() {
     for existing in [false, true] {
         let strace = Strace::new().inject("linkat:error=ENOENT");
         sandbox
-            .atomwrite(["out"])
+            .run("out")
             .stdin(format!("named {existing}"))
-            .through(strace.command())
+            .under(&strace)
             .succeeds();
         assert_eq!(sandbox.text("out"), format!("named {existing}"));
         // Its name is taken away again without /proc, too.
@@ -341,11 +318,10 @@ fn the_promise_is_kept_without_proc() {
             .inject("linkat:error=ENOENT")
             .inject("rename,renameat,renameat2:error=EIO");
         sandbox
-            .atomwrite(["out"])
+            .run("out")
             .stdin("newer")
-            .through(strace.command())
-            .says("input/output error")
-            .fails(1);
+            .under(&strace)
+            .fails_with(1, "input/output error");
     }
 }
 
@@ -356,20 +332,11 @@ fn a_destination_that_only_may_be_written_is_replaced() {
     sandbox.give_to(NOBODY, NOBODY);
     sandbox.write_with_mode("out", "old", 0o200);
     sandbox.chown("out", NOBODY, NOBODY);
-    sandbox
-        .atomwrite(["out"])
-        .stdin("new")
-        .user(NOBODY, NOBODY, &[])
-        .succeeds();
-    assert_eq!(sandbox.text("out"), "new");
+    sandbox.run("out").stdin("new").by_nobody().writes("new");
     assert_eq!(sandbox.mode("out"), 0o200);
     // What else it has cannot be asked for then.
     let _hidden = Cover::proc();
-    let done = sandbox
-        .atomwrite(["out"])
-        .stdin("newer")
-        .user(NOBODY, NOBODY, &[])
-        .output();
+    let done = sandbox.run("out").stdin("newer").by_nobody().output();
     // To fail is as right as to warn: an ACL that cannot be seen may forbid what the mode alone would allow.
     if done.code() == Some(0) {
         assert!(done.stderr.starts_with("atomwrite: warning: "), "{done:?}");

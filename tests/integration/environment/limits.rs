@@ -20,33 +20,26 @@ fn a_full_tmpfs_leaves_the_destination_unchanged() {
         }
         // A short write comes first: 65536 bytes of them fit.
         sandbox
-            .atomwrite(["out"])
+            .run("out")
             .stdin(vec![b'x'; 100_000])
             .says("'out'")
-            .says("no space left on device")
-            .fails(1);
+            .fails_with(1, "no space left on device");
         sandbox
             .atomwrite([source.as_os_str(), "out".as_ref()])
-            .says("no space left on device")
-            .fails(1);
+            .fails_with(1, "no space left on device");
         let strace = Strace::new().inject("linkat:error=EOPNOTSUPP");
         sandbox
-            .atomwrite(["out"])
+            .run("out")
             .stdin(vec![b'x'; 100_000])
-            .through(strace.command())
-            .says("no space left on device")
-            .fails(1);
+            .under(&strace)
+            .fails_with(1, "no space left on device");
         sandbox
-            .atomwrite(["-D", "one/two/out"])
+            .run("-D one/two/out")
             .stdin(vec![b'x'; 100_000])
-            .says("no space left on device")
-            .fails(1);
+            .fails_with(1, "no space left on device");
     }
     // What was taken has been given back.
-    sandbox
-        .atomwrite(["out"])
-        .stdin(vec![b'x'; 50_000])
-        .succeeds();
+    sandbox.run("out").stdin(vec![b'x'; 50_000]).succeeds();
 }
 
 #[test]
@@ -65,19 +58,14 @@ fn a_full_ext4_leaves_the_destination_unchanged() {
             sandbox
                 .atomwrite([sync, name])
                 .stdin(vec![b'x'; 2 << 20])
-                .says("no space left on device")
-                .fails(1);
+                .fails_with(1, "no space left on device");
             sandbox
                 .atomwrite([sync.as_ref(), source.as_os_str(), name.as_ref()])
-                .says("no space left on device")
-                .fails(1);
+                .fails_with(1, "no space left on device");
         }
     }
     fs::remove_file(sandbox.path("filler")).unwrap();
-    sandbox
-        .atomwrite(["out"])
-        .stdin(vec![b'x'; 2 << 20])
-        .succeeds();
+    sandbox.run("out").stdin(vec![b'x'; 2 << 20]).succeeds();
 }
 
 /// Writes until nothing more fits.
@@ -105,14 +93,12 @@ fn no_inodes_left_leaves_the_destination_unchanged() {
                 .atomwrite([name])
                 .stdin("new")
                 .says(format!("'{name}'"))
-                .says("no space left on device")
-                .fails(1);
+                .fails_with(1, "no space left on device");
         }
         sandbox
-            .atomwrite(["-D", "one/two/out"])
+            .run("-D one/two/out")
             .stdin("new")
-            .says("no space left on device")
-            .fails(1);
+            .fails_with(1, "no space left on device");
     }
 }
 
@@ -137,12 +123,10 @@ fn an_exceeded_quota_leaves_the_destination_unchanged() {
                 .atomwrite([sync, name])
                 .stdin(vec![b'x'; 4 << 20])
                 .says(format!("'{name}'"))
-                .says("quota exceeded")
-                .fails(1);
+                .fails_with(1, "quota exceeded");
             sandbox
                 .atomwrite([sync.as_ref(), source.as_os_str(), name.as_ref()])
-                .says("quota exceeded")
-                .fails(1);
+                .fails_with(1, "quota exceeded");
         }
     }
     // Whatever COMMAND makes of it.
@@ -150,10 +134,9 @@ fn an_exceeded_quota_leaves_the_destination_unchanged() {
         let command = "head -c 4M /dev/zero; exit 0";
         sandbox
             .atomwrite([sync, "out", "--", "sh", "-c", command])
-            .says("quota exceeded")
-            .fails(125);
+            .fails_with(125, "quota exceeded");
     }
-    sandbox.atomwrite(["out"]).stdin("new").succeeds();
+    sandbox.run("out").stdin("new").succeeds();
 }
 
 #[test]
@@ -168,14 +151,12 @@ fn a_read_only_filesystem_leaves_the_destination_unchanged() {
             .atomwrite([name])
             .stdin("new")
             .says(format!("'{name}'"))
-            .says("read-only file system")
-            .fails(1);
+            .fails_with(1, "read-only file system");
     }
     sandbox
-        .atomwrite(["-D", "one/two/out"])
+        .run("-D one/two/out")
         .stdin("new")
-        .says("read-only file system")
-        .fails(1);
+        .fails_with(1, "read-only file system");
     mount.remount("rw");
 }
 
@@ -199,11 +180,10 @@ fn an_immutable_file_is_unchanged() {
             sandbox
                 .atomwrite(options)
                 .stdin("new")
-                .says(format!("cannot replace 'out': {reason}; "))
-                .fails(1);
+                .fails_with(1, format!("cannot replace 'out': {reason}; "));
         }
         tool("chattr", [&format!("-{flag}"), out]);
-        sandbox.atomwrite(["out"]).stdin("new").succeeds();
+        sandbox.run("out").stdin("new").succeeds();
     }
 }
 
@@ -220,18 +200,16 @@ fn a_file_in_an_immutable_directory_is_unchanged() {
         sandbox
             .atomwrite([name])
             .stdin("new")
-            .says(format!("'{name}'"))
-            .fails(1);
+            .fails_with(1, format!("'{name}'"));
     }
     tool("chattr", ["-i", &root]);
-    sandbox.atomwrite(["out"]).stdin("new").succeeds();
+    sandbox.run("out").stdin("new").succeeds();
 }
 
 #[test]
 fn a_bind_mounted_file_is_refused_before_any_input_is_read() {
     needs_mounts!();
-    let sandbox = Sandbox::new();
-    sandbox.write("mounted", "old");
+    let sandbox = Sandbox::with("mounted", "old");
     let out = sandbox.write("out", "below");
     let _bound = Cover::bind(&sandbox.path("mounted"), &out);
     assert_eq!(sandbox.text("out"), "old");
@@ -243,10 +221,9 @@ fn a_bind_mounted_file_is_refused_before_any_input_is_read() {
             .atomwrite(options)
             .stdin_from(input.try_clone().unwrap())
             .says("'out'")
-            .says("mount")
-            .fails(1);
+            .fails_with(1, "mount");
         assert_eq!(input.stream_position().unwrap(), 0, "input was read");
     }
-    sandbox.atomwrite(["mounted", "out"]).says("mount").fails(1);
+    sandbox.run("mounted out").fails_with(1, "mount");
     assert_eq!(sandbox.text("mounted"), "old");
 }

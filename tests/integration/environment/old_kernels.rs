@@ -58,8 +58,7 @@ fn every_form_works_without_a_call_or_says_what_is_missing() {
     for call in CALLS {
         for error in ["ENOSYS", "EPERM"] {
             for (words, expected) in FORMS {
-                let sandbox = Sandbox::new();
-                sandbox.write("old", "old");
+                let sandbox = Sandbox::with("old", "old");
                 sandbox.write("src", "source");
                 sandbox.symlink("old", "link");
                 sandbox.mkdir("d");
@@ -69,7 +68,7 @@ fn every_form_works_without_a_call_or_says_what_is_missing() {
                 let done = sandbox
                     .atomwrite(words.to_vec())
                     .stdin("new")
-                    .through(strace.command())
+                    .under(&strace)
                     .output();
                 let story = format!("{call} {error} {words:?}: {done:?}");
                 // The C library starts programs by an older call only if this one does not exist.

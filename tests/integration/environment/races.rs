@@ -248,8 +248,7 @@ fn a_file_that_another_user_puts_into_a_sticky_directory_during_the_run_is_refus
             let done = running.wait();
             assert_eq!(done.code(), Some(1), "{options:?} {existing} {done:?}");
             assert!(done.stderr.contains(TRAP), "{done:?}");
-            assert_eq!(sandbox.text("out"), "theirs");
-            assert_eq!(sandbox.names(), ["out"]);
+            assert_eq!(sandbox.listing(), "out=theirs");
         }
     }
 }
@@ -298,8 +297,7 @@ fn what_a_validator_adds_to_a_dest_that_is_overwritten_in_place_is_not_lost() {
         done.stderr.contains("another process has changed it"),
         "{done:?}"
     );
-    assert_eq!(sandbox.text("out"), "old\nLOGLINE\n");
-    assert_eq!(sandbox.names(), ["out"]);
+    assert_eq!(sandbox.listing(), "out=old\nLOGLINE\n");
 }
 
 // ---- A DEST that is compared -----------------------------------------------------------------------------------

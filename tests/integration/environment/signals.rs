@@ -112,8 +112,7 @@ fn ends_a_run_that_awaits_input_as_pid_1_too() {
     for &place in Place::all() {
         for signal in ENDING {
             for options in [&[][..], &["--lock", "-q"], &["-a"]] {
-                let sandbox = Sandbox::new();
-                sandbox.write("out", "old");
+                let sandbox = Sandbox::with("out", "old");
                 let words = [options, &["out"]].concat();
                 let run = sandbox.atomwrite(words).through(place.prefix());
                 let mut running = run.stdin_held().start();
@@ -132,10 +131,10 @@ fn ends_a_run_that_awaits_input_as_pid_1_too() {
 fn ends_a_run_that_awaits_the_writer_of_a_fifo() {
     for &place in Place::all() {
         for words in [
-            &["fifo", "out"][..],
-            &["--lock", "fifo", "out"],
-            &["-a", "fifo", "out"],
-            &["-t", "d", "src", "fifo"],
+            "fifo out",
+            "--lock fifo out",
+            "-a fifo out",
+            "-t d src fifo",
         ] {
             let sandbox = Sandbox::new();
             sandbox.fifo("fifo");
@@ -144,7 +143,7 @@ fn ends_a_run_that_awaits_the_writer_of_a_fifo() {
                 sandbox.write(name, "old");
             }
             let names = sandbox.names();
-            let run = sandbox.atomwrite(words.to_vec()).through(place.prefix());
+            let run = sandbox.run(words).through(place.prefix());
             let running = run.start();
             let program = place.program(&running);
             wait_until_it_sleeps(program);
@@ -160,8 +159,7 @@ fn ends_a_run_that_awaits_the_writer_of_a_fifo() {
 fn ends_a_run_whose_input_is_always_there() {
     for &place in Place::all() {
         for option in ["--lock", "-a"] {
-            let sandbox = Sandbox::new();
-            sandbox.write("out", "old");
+            let sandbox = Sandbox::with("out", "old");
             let running = sandbox
                 .atomwrite([option, "--sync=none", "out"])
                 .stdin_from(open("/dev/zero"))
@@ -198,15 +196,14 @@ fn ends_a_run_whose_new_file_has_a_name_and_whose_input_is_always_there() {
     on_fuse(|sandbox| {
         sandbox.write("out", "old");
         let running = sandbox
-            .atomwrite(["--sync=none", "out"])
+            .run("--sync=none out")
             .stdin_from(open("/dev/zero"))
             .start();
         wait_until("its new file has a name", || sandbox.names().len() > 1);
         running.signal(Signal::TERM);
         let done = running.wait();
         assert_eq!(done.signal(), Some(libc::SIGTERM), "{done:?}");
-        assert_eq!(sandbox.names(), ["out"]);
-        assert_eq!(sandbox.text("out"), "old");
+        assert_eq!(sandbox.listing(), "out=old");
     });
 }
 
@@ -225,7 +222,7 @@ fn ends_a_run_from_which_another_reader_takes_the_input() {
                 std::os::fd::AsRawFd::as_raw_fd(&read)
             ))
             .unwrap();
-        let running = sandbox.atomwrite(["out"]).stdin_from(read).start();
+        let running = sandbox.run("out").stdin_from(read).start();
         wait_until("its new file has a name", || sandbox.names().len() > 1);
         let over = AtomicBool::new(false);
         thread::scope(|scope| {
@@ -246,8 +243,7 @@ fn ends_a_run_from_which_another_reader_takes_the_input() {
         let done = running.wait();
         drop(write);
         assert_eq!(done.signal(), Some(libc::SIGTERM), "{done:?}");
-        assert_eq!(sandbox.names(), ["out"]);
-        assert_eq!(sandbox.text("out"), "old");
+        assert_eq!(sandbox.listing(), "out=old");
     });
 }
 
@@ -261,7 +257,7 @@ fn leaves_nothing_of_many_files_that_wait_on_fuse() {
             sandbox.mkdir("d");
             sandbox.write("a", "new");
             let names = sandbox.names();
-            let running = sandbox.atomwrite(["-t", "d", "a", "fifo"]).start();
+            let running = sandbox.run("-t d a fifo").start();
             let mut feeder = None;
             wait_until("the FIFO is read", || {
                 let mut options = OpenOptions::new();
@@ -328,8 +324,7 @@ fn a_terminal_that_goes_away_is_an_error_and_not_the_end_of_input() {
 #[test]
 fn a_terminal_that_controls_the_run_and_goes_away_commits_nothing() {
     for words in [&["-q", "out"][..], &["-q", "-a", "out"]] {
-        let sandbox = Sandbox::new();
-        sandbox.write("out", "old");
+        let sandbox = Sandbox::with("out", "old");
         let (running, keyboard) = start_at_terminal(&sandbox, words, true);
         drop(keyboard);
         let done = running.wait();
@@ -338,8 +333,7 @@ fn a_terminal_that_controls_the_run_and_goes_away_commits_nothing() {
             done.signal() == Some(libc::SIGHUP) || done.code() == Some(1),
             "{done:?}"
         );
-        assert_eq!(sandbox.names(), ["out"]);
-        assert_eq!(sandbox.text("out"), "old");
+        assert_eq!(sandbox.listing(), "out=old");
     }
 }
 
@@ -350,14 +344,12 @@ fn ctrl_c_ends_a_run_that_reads_the_terminal() {
         &["-q", "-a", "out"],
         &["-q", "--lock", "out"],
     ] {
-        let sandbox = Sandbox::new();
-        sandbox.write("out", "old");
+        let sandbox = Sandbox::with("out", "old");
         let (running, mut keyboard) = start_at_terminal(&sandbox, words, true);
         keyboard.write_all(b"\x03").unwrap();
         let done = running.wait();
         assert_eq!(done.signal(), Some(libc::SIGINT), "{done:?}");
-        assert_eq!(sandbox.names(), ["out"]);
-        assert_eq!(sandbox.text("out"), "old");
+        assert_eq!(sandbox.listing(), "out=old");
     }
 }
 
@@ -378,8 +370,7 @@ os.rename(directory + "/new", directory + "/count")
 #[test]
 fn ctrl_c_reaches_command_once() {
     needs_tool!("python3");
-    let sandbox = Sandbox::new();
-    sandbox.write("out", "old");
+    let sandbox = Sandbox::with("out", "old");
     let (mut keyboard, stdin) = terminal();
     let aside = sandbox.aside("");
     let words = [
@@ -402,6 +393,5 @@ fn ctrl_c_reaches_command_once() {
     wait_until("COMMAND has counted", || sandbox.aside("count").exists());
     let count = fs::read_to_string(sandbox.aside("count")).unwrap();
     assert_eq!(count, "1\n");
-    assert_eq!(sandbox.text("out"), "old");
-    assert_eq!(sandbox.names(), ["out"]);
+    assert_eq!(sandbox.listing(), "out=old");
 }

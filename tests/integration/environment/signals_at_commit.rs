@@ -14,8 +14,7 @@ use crate::harness::{
 fn wins_over_the_end_of_the_input_that_comes_at_once() {
     for &place in Place::all() {
         for options in [&[][..], &["-a"], &["--lock", "-q"], &["-b"]] {
-            let sandbox = Sandbox::new();
-            sandbox.write("out", "old");
+            let sandbox = Sandbox::with("out", "old");
             let words = [options, &["out"]].concat();
             let run = sandbox.atomwrite(words).through(place.prefix());
             let mut running = run.stdin_held().start();
@@ -38,8 +37,7 @@ fn wins_over_the_end_of_the_input_that_comes_at_once() {
 fn wins_over_the_commit_just_after_a_validator() {
     for &place in Place::all() {
         for options in [&[][..], &["-C"], &["--lock", "-q"], &["-b"]] {
-            let sandbox = Sandbox::new();
-            sandbox.write("out", "old");
+            let sandbox = Sandbox::with("out", "old");
             // The last thing that it does.
             let words = [options, &["--validate", "kill -TERM $PPID", "out"]].concat();
             let run = sandbox.atomwrite(words).stdin("new");
@@ -56,8 +54,7 @@ fn during_the_fsync_of_the_new_file_leaves_the_old_one() {
     needs_tool!("strace");
     for options in [&[][..], &["-a"], &["--validate", "true"], &["-b"]] {
         for named in [false, true] {
-            let sandbox = Sandbox::new();
-            sandbox.write("out", "old");
+            let sandbox = Sandbox::with("out", "old");
             // The only fsync.
             let mut strace = Strace::new().alone().inject("fsync:signal=SIGTERM");
             if named {
@@ -65,7 +62,7 @@ fn during_the_fsync_of_the_new_file_leaves_the_old_one() {
             }
             let words = [options, &["--sync=file", "out"]].concat();
             let run = sandbox.atomwrite(words).stdin("new");
-            let done = run.through(strace.command()).output();
+            let done = run.under(&strace).output();
             assert_eq!(done.signal(), Some(libc::SIGTERM), "{done:?}");
             assert_eq!(sandbox.text("out"), "old", "{options:?} {named}");
             assert_eq!(sandbox.names(), ["out"], "{options:?} {named}");
@@ -91,11 +88,7 @@ fn during_the_commit_takes_effect_after_it() {
                 let strace = Strace::new()
                     .at(at)
                     .inject(&format!("{call}:signal={signal}"));
-                let done = sandbox
-                    .atomwrite(["-v", "out"])
-                    .stdin("new")
-                    .through(strace.command())
-                    .output();
+                let done = sandbox.run("-v out").stdin("new").under(&strace).output();
                 assert!(done.signal().is_some(), "{signal} at {call}: {done:?}");
                 assert_eq!(sandbox.text("out"), "new", "{signal} at {call}");
                 assert_eq!(sandbox.names(), ["out"], "{signal} at {call}");
@@ -110,20 +103,14 @@ fn during_the_commit_takes_effect_after_it() {
 #[test]
 fn during_a_commit_that_fails_leaves_the_old_file() {
     needs_tool!("strace");
-    let sandbox = Sandbox::new();
-    sandbox.write("out", "old");
+    let sandbox = Sandbox::with("out", "old");
     let strace = Strace::new()
         .at(derived_name("out"))
         .inject("rename,renameat,renameat2:error=EIO:signal=SIGTERM");
-    let done = sandbox
-        .atomwrite(["out"])
-        .stdin("new")
-        .through(strace.command())
-        .output();
+    let done = sandbox.run("out").stdin("new").under(&strace).output();
     assert_eq!(done.signal(), Some(libc::SIGTERM), "{done:?}");
     assert!(done.stderr.contains("; 'out' is unchanged"), "{done:?}");
-    assert_eq!(sandbox.text("out"), "old");
-    assert_eq!(sandbox.names(), ["out"]);
+    assert_eq!(sandbox.listing(), "out=old");
 }
 
 // ---- In place --------------------------------------------------------------------------------------------------
@@ -170,7 +157,5 @@ fn the_first_process_of_a_container_works_as_any_other() {
     run(&["-a", "out"]).succeeds();
     run(&["out", "--", "sh", "-c", "cat out; exit 0"]).succeeds();
     assert_eq!(sandbox.text("out"), "new\nnew\n");
-    run(&["out", "--", "sh", "-c", "exit 7"])
-        .says("status 7")
-        .fails(7);
+    run(&["out", "--", "sh", "-c", "exit 7"]).fails_with(7, "status 7");
 }

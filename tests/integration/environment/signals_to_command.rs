@@ -17,18 +17,16 @@ use crate::harness::{Running, Sandbox, wait_until, wait_until_gone};
 fn ends_a_command_as_pid_1_too() {
     for &place in Place::all() {
         for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
-            let sandbox = Sandbox::new();
-            sandbox.write("out", "old");
+            let sandbox = Sandbox::with("out", "old");
             let running = sandbox
-                .atomwrite(["out", "--", "sleep", "600"])
+                .run("out -- sleep 600")
                 .through(place.prefix())
                 .start();
             let program = place.program(&running);
             wait_until("COMMAND runs", || is_running_as_command(program, "sleep"));
             kill_process(program, signal).unwrap();
             place.check_died_by(&running.wait(), signal);
-            assert_eq!(sandbox.text("out"), "old");
-            assert_eq!(sandbox.names(), ["out"]);
+            assert_eq!(sandbox.listing(), "out=old");
         }
     }
 }
@@ -37,8 +35,7 @@ fn ends_a_command_as_pid_1_too() {
 fn a_signal_of_another_process_reaches_command_and_a_stopped_one_is_continued() {
     for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
         for stopped in [false, true] {
-            let sandbox = Sandbox::new();
-            sandbox.write("out", "old");
+            let sandbox = Sandbox::with("out", "old");
             let file = sandbox.aside("id");
             let script = "echo $$ >\"$0\"; exec sleep 600";
             let words = ["out", "--", "sh", "-c", script, file.to_str().unwrap()];
@@ -53,8 +50,7 @@ fn a_signal_of_another_process_reaches_command_and_a_stopped_one_is_continued() 
             let done = running.wait();
             assert_eq!(done.signal(), Some(signal.as_raw()), "{done:?}");
             wait_until_gone(&id);
-            assert_eq!(sandbox.text("out"), "old");
-            assert_eq!(sandbox.names(), ["out"]);
+            assert_eq!(sandbox.listing(), "out=old");
         }
     }
 }
@@ -82,23 +78,20 @@ impl Drop for Deaf {
 #[test]
 fn a_command_that_ignores_the_signal_is_not_waited_for_for_ever() {
     for options in [&[][..], &["--lock"]] {
-        let sandbox = Sandbox::new();
-        sandbox.write("out", "old");
+        let sandbox = Sandbox::with("out", "old");
         let (running, _deaf) = start_deaf(&sandbox, options);
         let start = Instant::now();
         running.signal(Signal::TERM);
         let done = running.wait();
         assert_eq!(done.signal(), Some(libc::SIGTERM), "{done:?}");
         assert!(start.elapsed() >= Duration::from_millis(1900));
-        assert_eq!(sandbox.text("out"), "old");
-        assert_eq!(sandbox.names(), ["out"]);
+        assert_eq!(sandbox.listing(), "out=old");
     }
 }
 
 #[test]
 fn a_second_signal_ends_the_wait_for_a_command() {
-    let sandbox = Sandbox::new();
-    sandbox.write("out", "old");
+    let sandbox = Sandbox::with("out", "old");
     // A machine that is slow once is not slow five times.
     let at_once = (0..5).any(|_| {
         let (running, _deaf) = start_deaf(&sandbox, &[]);
@@ -115,8 +108,7 @@ fn a_second_signal_ends_the_wait_for_a_command() {
         running.signal(Signal::HUP);
         let done = running.wait();
         assert_eq!(done.signal(), Some(libc::SIGTERM), "{done:?}");
-        assert_eq!(sandbox.text("out"), "old");
-        assert_eq!(sandbox.names(), ["out"]);
+        assert_eq!(sandbox.listing(), "out=old");
         start.elapsed() < Duration::from_millis(1500)
     });
     assert!(at_once);
@@ -124,8 +116,7 @@ fn a_second_signal_ends_the_wait_for_a_command() {
 
 #[test]
 fn a_command_has_time_to_clean_up() {
-    let sandbox = Sandbox::new();
-    sandbox.write("out", "old");
+    let sandbox = Sandbox::with("out", "old");
     let ready = sandbox.aside("ready");
     let cleaned = sandbox.aside("cleaned");
     let script = r#"
@@ -145,14 +136,12 @@ fn a_command_has_time_to_clean_up() {
     let done = running.wait();
     assert_eq!(done.signal(), Some(libc::SIGTERM), "{done:?}");
     assert_eq!(fs::read_to_string(cleaned).unwrap(), "done\n");
-    assert_eq!(sandbox.text("out"), "old");
-    assert_eq!(sandbox.names(), ["out"]);
+    assert_eq!(sandbox.listing(), "out=old");
 }
 
 #[test]
 fn a_whole_job_that_is_stopped_goes_on() {
-    let sandbox = Sandbox::new();
-    sandbox.write("out", "old");
+    let sandbox = Sandbox::with("out", "old");
     let file = sandbox.aside("id");
     let fifo = sandbox.aside("fifo");
     crate::harness::tool("mkfifo", [&fifo]);
@@ -172,8 +161,7 @@ fn a_whole_job_that_is_stopped_goes_on() {
         fs::write(&fifo, "ended\n").unwrap();
         let done = running.wait();
         assert_eq!((done.code(), done.stderr.as_str()), (Some(0), ""));
-        assert_eq!(sandbox.text("out"), "begun\nended\n");
-        assert_eq!(sandbox.names(), ["out"]);
+        assert_eq!(sandbox.listing(), "out=begun\nended\n");
         sandbox.write("out", "old");
     }
 }
@@ -199,17 +187,14 @@ fn a_job_that_reads_input_and_is_stopped_goes_on() {
 
 #[test]
 fn a_parent_that_ignores_the_end_of_its_children_changes_nothing() {
-    let sandbox = Sandbox::new();
-    sandbox.write("out", "old");
+    let sandbox = Sandbox::with("out", "old");
     let run = |words: &[&str]| {
         let run = sandbox.atomwrite(words.iter().copied()).stdin("new\n");
         run.through(["env", "--ignore-signal=CHLD"])
     };
-    run(&["out", "--", "sh", "-c", "exit 7"])
-        .says("status 7")
-        .fails(7);
-    run(&["out", "--", "false"]).says("status 1").fails(1);
-    run(&["--validate", "false", "out"]).says("'out'").fails(3);
+    run(&["out", "--", "sh", "-c", "exit 7"]).fails_with(7, "status 7");
+    run(&["out", "--", "false"]).fails_with(1, "status 1");
+    run(&["--validate", "false", "out"]).fails_with(3, "'out'");
     run(&["--validate", "true", "out"]).succeeds();
     run(&["out", "--", "echo", "newer"]).succeeds();
     assert_eq!(sandbox.text("out"), "newer\n");
@@ -249,7 +234,7 @@ fn a_reader_that_goes_away_does_not_kill() {
     // Of the messages.
     let (read, write) = pipe_with(PipeFlags::CLOEXEC).unwrap();
     drop(read);
-    let run = sandbox.atomwrite(["-v", "out"]).stdin("new");
+    let run = sandbox.run("-v out").stdin("new");
     let done = run.stderr_to(write).output();
     assert_eq!(done.code(), Some(0), "{done:?}");
     assert_eq!(sandbox.text("out"), "new");
@@ -257,7 +242,7 @@ fn a_reader_that_goes_away_does_not_kill() {
     let fifo = sandbox.fifo("fifo");
     let reader = open_fifo(&fifo);
     let running = sandbox
-        .atomwrite(["-q", "--inplace=always", "fifo"])
+        .run("-q --inplace=always fifo")
         .stdin(vec![b'x'; 1 << 20])
         .start();
     wait_until("DEST is written to", || {

@@ -139,10 +139,7 @@ fn a_signal_ends_a_run_that_awaits_the_list_of_files() {
 #[test]
 fn a_signal_ends_a_run_that_waits_for_getent() {
     for &place in Place::all() {
-        for words in [
-            &["-o", "somename", "out"][..],
-            &["-g", "somename", "-t", ".", "d/in"],
-        ] {
+        for words in ["-o somename out", "-g somename -t . d/in"] {
             let sandbox = Sandbox::new();
             sandbox.mkdir("d");
             sandbox.write("d/in", "new");
@@ -168,7 +165,7 @@ fn a_signal_ends_a_run_that_waits_for_getent() {
             let mut path = sandbox.aside("").into_os_string();
             path.push(":");
             path.push(std::env::var_os("PATH").unwrap_or_default());
-            let run = sandbox.atomwrite(words.to_vec()).env("PATH", path);
+            let run = sandbox.run(words).env("PATH", path);
             let started = place.start(run.stdin("new"));
             wait_until("getent runs", || id.exists());
             place.ends(started);
@@ -212,8 +209,7 @@ fn a_signal_ends_a_run_whose_long_message_nothing_reads() {
     let source = "a/".repeat(20_000);
     for pages in [0, 1, 2, 3] {
         for signal in [Signal::TERM, Signal::INT] {
-            let sandbox = Sandbox::new();
-            sandbox.write("out", "old");
+            let sandbox = Sandbox::with("out", "old");
             let (_reader, writer) = pipe_with_space(pages);
             let run = sandbox.atomwrite(["--lock", &source, "out"]);
             let running = run.stderr_to(writer).start();
@@ -221,22 +217,19 @@ fn a_signal_ends_a_run_whose_long_message_nothing_reads() {
             running.signal(signal);
             let done = running.wait();
             assert_eq!(done.signal(), Some(signal.as_raw()), "{pages} {done:?}");
-            assert_eq!(sandbox.text("out"), "old");
-            assert_eq!(sandbox.names(), ["out"]);
+            assert_eq!(sandbox.listing(), "out=old");
         }
     }
 }
 
 #[test]
 fn a_long_message_is_whole() {
-    let sandbox = Sandbox::new();
-    sandbox.write("out", "old");
+    let sandbox = Sandbox::with("out", "old");
     let source = "a/".repeat(20_000);
     for options in [&[][..], &["--lock"]] {
         sandbox
             .atomwrite(options.iter().copied().chain([&*source, "out"]))
-            .says(format!("cannot open '{source}': file name too long"))
-            .fails(1);
+            .fails_with(1, format!("cannot open '{source}': file name too long"));
     }
 }
 
@@ -270,8 +263,7 @@ fn a_signal_to_both_is_not_a_failure_of_the_program_that_runs() {
                 if typed && signal != Signal::INT {
                     continue;
                 }
-                let sandbox = Sandbox::new();
-                sandbox.write("in", "new");
+                let sandbox = Sandbox::with("in", "new");
                 sandbox.write("out", "old");
                 let run = sandbox.atomwrite(words.to_vec());
                 let run = run.env("ASIDE", sandbox.aside(""));

@@ -168,8 +168,7 @@ fn a_terminal_of_another_user_that_goes_away_is_an_error() {
                 done.stderr.contains("cannot read standard input: "),
                 "{done:?}"
             );
-            assert_eq!(sandbox.text("out"), "old");
-            assert_eq!(sandbox.names(), ["out"]);
+            assert_eq!(sandbox.listing(), "out=old");
         }
     }
 }

@@ -12,15 +12,15 @@ fn the_output_of_a_pipeline_becomes_the_content() {
     needs_tool!("bash");
     let sandbox = Sandbox::new();
     for (arguments, content) in [
-        (&["-c", "seq 3 | sort -r", "out"][..], "3\n2\n1\n"),
-        (&["out", "-c", "echo a; echo b"], "a\nb\n"),
-        (&["--command=cat | tr a-z A-Z", "out"], "TYPED\n"),
-        (&["-vqctr a-z A-Z", "--", "out"], "TYPED\n"),
+        ("-c 'seq 3 | sort -r' out", "3\n2\n1\n"),
+        ("out -c 'echo a; echo b'", "a\nb\n"),
+        ("'--command=cat | tr a-z A-Z' out", "TYPED\n"),
+        ("'-vqctr a-z A-Z' -- out", "TYPED\n"),
         // The list's last command counts.
-        (&["-c", "false; echo x", "out"], "x\n"),
+        ("-c 'false; echo x' out", "x\n"),
     ] {
         sandbox
-            .atomwrite(arguments.to_vec())
+            .run(arguments)
             .stdin("typed\n")
             .leaves(["out"])
             .succeeds();
@@ -31,63 +31,58 @@ fn the_output_of_a_pipeline_becomes_the_content() {
 #[test]
 fn a_part_that_fails_is_a_failure_of_the_whole() {
     needs_tool!("bash");
-    let sandbox = Sandbox::new();
-    sandbox.write("out", "old");
+    let sandbox = Sandbox::with("out", "old");
     for (pipeline, status) in [
         ("(echo half; exit 7) | cat", 7),
         ("echo x | false", 1),
         ("exit 3", 3),
         ("exit 4", 4),
     ] {
-        sandbox
-            .atomwrite(["-c", pipeline, "out"])
-            .says(format!(
+        sandbox.atomwrite(["-c", pipeline, "out"]).fails_with(
+            status,
+            format!(
                 "cannot write 'out': the command exited with status {status}; 'out' is unchanged"
-            ))
-            .fails(status);
+            ),
+        );
     }
+    sandbox.run("-c 'kill -9 $$' out").fails_with(
+        137,
+        "cannot write 'out': the command was killed by signal 9",
+    );
     sandbox
-        .atomwrite(["-c", "kill -9 $$", "out"])
-        .says("cannot write 'out': the command was killed by signal 9")
-        .fails(137);
-    sandbox
-        .atomwrite(["-c", "no-such-program | cat", "out"])
+        .run("-c 'no-such-program | cat' out")
         .hears("bash: line 1: no-such-program: command not found")
-        .says("the command exited with status 127")
-        .fails(127);
+        .fails_with(127, "the command exited with status 127");
 }
 
 #[test]
 fn a_part_that_is_not_read_to_its_end_is_named_as_the_reason() {
     needs_tool!("bash");
-    let sandbox = Sandbox::new();
-    sandbox.write("out", "old");
+    let sandbox = Sandbox::with("out", "old");
     sandbox
-        .atomwrite(["-c", "yes | head -n 1", "out"])
-        .says(
+        .run("-c 'yes | head -n 1' out")
+        .fails_with(141,
             "the command exited with status 141 (a part of the pipeline died of SIGPIPE, because a later part stopped \
-             reading)",
-        )
-        .fails(141);
+             reading)");
 }
 
 #[test]
 fn what_holds_for_a_command_holds_for_a_pipeline() {
     needs_tool!("bash");
-    let sandbox = Sandbox::new();
-    sandbox.write("out", "old\n");
+    let sandbox = Sandbox::with("out", "old\n");
     sandbox
-        .atomwrite(["--no-empty", "-c", "true", "out"])
-        .says("the content is empty, and --no-empty was given")
-        .fails(125);
+        .run("--no-empty -c true out")
+        .fails_with(125, "the content is empty, and --no-empty was given");
     sandbox
-        .atomwrite(["-a", "-c", "sed s/old/new/ out | cat", "out"])
+        .run("-a -c 'sed s/old/new/ out | cat' out")
         .succeeds();
     assert_eq!(sandbox.text("out"), "old\nnew\n");
     sandbox
-        .atomwrite(["-c", "sleep 9 2>/dev/null & echo x", "out"])
-        .says("the command has ended, but a process that it started still has its output open")
-        .fails(125);
+        .run("-c 'sleep 9 2>/dev/null & echo x' out")
+        .fails_with(
+            125,
+            "the command has ended, but a process that it started still has its output open",
+        );
 }
 
 /// A directory for PATH that has these names only, each of them the program that is given.
@@ -114,22 +109,19 @@ fn without_bash_an_sh_that_has_pipefail_runs_it() {
     run("echo \"$0\"").succeeds();
     assert_eq!(sandbox.text("out"), "sh\n");
     run("(echo half; exit 7) | while read -r line; do echo \"$line\"; done")
-        .says("the command exited with status 7")
-        .fails(7);
+        .fails_with(7, "the command exited with status 7");
 }
 
 #[test]
 fn without_any_shell_that_has_pipefail_nothing_runs() {
     needs_tool!("dash");
-    let sandbox = Sandbox::new();
-    sandbox.write("out", "old");
+    let sandbox = Sandbox::with("out", "old");
     let missing = "cannot run the command: --command needs bash, or an sh that has pipefail";
     let run = |path: PathBuf| {
         sandbox
-            .atomwrite(["-c", "echo ran >ran", "out"])
+            .run("-c 'echo ran >ran' out")
             .env("PATH", path)
-            .says(missing)
-            .fails(125);
+            .fails_with(125, missing);
     };
     run(sandbox.aside("no-such-directory"));
     if std::process::Command::new("dash")

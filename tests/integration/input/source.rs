@@ -10,13 +10,11 @@ use crate::input::stdin::noise;
 
 #[test]
 fn reads_a_source_and_not_stdin() {
-    let sandbox = Sandbox::new();
-    sandbox.write("in", "from source");
+    let sandbox = Sandbox::with("in", "from source");
     sandbox
-        .atomwrite(["in", "out"])
+        .run("in out")
         .stdin("from stdin")
-        .succeeds();
-    assert_eq!(sandbox.text("out"), "from source");
+        .writes("from source");
 }
 
 #[test]
@@ -25,7 +23,7 @@ fn reads_a_source_of_any_size() {
     for length in [0, 1, 4096, 4097, 5_000_003] {
         let content = noise(length);
         sandbox.write("in", &content);
-        sandbox.atomwrite(["in", "out"]).succeeds();
+        sandbox.run("in out").succeeds();
         assert!(sandbox.read("out") == content, "{length} bytes");
     }
 }
@@ -45,15 +43,13 @@ fn reads_a_source_that_is_dest() {
 
 #[test]
 fn reads_a_source_through_a_link_and_from_a_fifo() {
-    let sandbox = Sandbox::new();
-    sandbox.write("in", "linked");
+    let sandbox = Sandbox::with("in", "linked");
     sandbox.symlink("in", "link");
-    sandbox.atomwrite(["link", "out"]).succeeds();
-    assert_eq!(sandbox.text("out"), "linked");
+    sandbox.run("link out").writes("linked");
 
     let fifo = sandbox.fifo("fifo");
     let writer = thread::spawn(move || fs::write(fifo, "from a fifo").unwrap());
-    sandbox.atomwrite(["fifo", "out"]).succeeds();
+    sandbox.run("fifo out").succeeds();
     writer.join().unwrap();
     assert_eq!(sandbox.text("out"), "from a fifo");
 }
@@ -62,22 +58,16 @@ fn reads_a_source_through_a_link_and_from_a_fifo() {
 fn reads_a_source_that_names_stdin_by_a_magic_link() {
     // Only DEST may not be one.
     let sandbox = Sandbox::new();
-    sandbox
-        .atomwrite(["/dev/stdin", "out"])
-        .stdin("new")
-        .succeeds();
-    assert_eq!(sandbox.text("out"), "new");
+    sandbox.run("/dev/stdin out").stdin("new").writes("new");
 }
 
 #[test]
 fn reads_a_source_in_a_file_named_dash() {
-    let sandbox = Sandbox::new();
-    sandbox.write("-", "from the file");
+    let sandbox = Sandbox::with("-", "from the file");
     sandbox
-        .atomwrite(["./-", "out"])
+        .run("./- out")
         .stdin("from stdin")
-        .succeeds();
-    assert_eq!(sandbox.text("out"), "from the file");
+        .writes("from the file");
 }
 
 /// Whether the filesystem can tell where a file has holes.
@@ -109,8 +99,8 @@ fn keeps_holes() {
         expected < 1000,
         "the filesystem has no holes: {expected} blocks"
     );
-    for arguments in [&["in", "out"][..], &["--sync=none", "in", "out"]] {
-        sandbox.atomwrite(arguments.to_vec()).succeeds();
+    for arguments in ["in out", "--sync=none in out"] {
+        sandbox.run(arguments).succeeds();
         assert_eq!(sandbox.stat("out").len(), 64 << 20);
         assert!(blocks("out") <= expected + 64, "{} blocks", blocks("out"));
         tool("cmp", [&path, &sandbox.path("out")]);
@@ -136,7 +126,7 @@ fn keeps_holes_where_the_kernel_copies_nothing() {
         let strace = ["strace", "-qq", "-o", "/dev/null"];
         let inject = ["-e", "inject=ioctl:error=EOPNOTSUPP", "-e", &inject];
         sandbox
-            .atomwrite(["in", "out"])
+            .run("in out")
             .through([strace, inject].concat())
             .succeeds();
         tool("cmp", [&path, &sandbox.path("out")]);
@@ -159,7 +149,7 @@ fn keeps_a_file_that_is_one_hole() {
     if !tells_of_holes(&path) {
         skip!("the filesystem does not tell of holes");
     }
-    sandbox.atomwrite(["in", "out"]).succeeds();
+    sandbox.run("in out").succeeds();
     assert_eq!(sandbox.stat("out").len(), 10_000_001);
     assert!(sandbox.stat("out").blocks() < 100);
     tool("cmp", [&path, &sandbox.path("out")]);
@@ -167,25 +157,19 @@ fn keeps_a_file_that_is_one_hole() {
 
 #[test]
 fn fails_when_source_cannot_be_read() {
-    let sandbox = Sandbox::new();
-    sandbox.write("out", "old");
+    let sandbox = Sandbox::with("out", "old");
     sandbox.mkdir("directory");
     for (words, says0, says1) in [
-        (&["missing", "out"][..], "'missing'", "no such file"),
-        (&["directory", "out"], "'directory'", "is a directory"),
-        (&["out/in", "out"], "'out/in'", "not a directory"),
+        ("missing out", "'missing'", "no such file"),
+        ("directory out", "'directory'", "is a directory"),
+        ("out/in out", "'out/in'", "not a directory"),
     ] {
-        sandbox
-            .atomwrite(words.to_vec())
-            .says(says0)
-            .says(says1)
-            .fails(1);
+        sandbox.run(words).says(says0).fails_with(1, says1);
     }
-    sandbox.atomwrite(["", "out"]).says("empty").fails(2);
-    sandbox
-        .atomwrite(["missing", "new"])
-        .says("'missing'")
-        .fails(1);
+    sandbox.fail_each(&[
+        ("'' out", "", 2, "empty"),
+        ("missing new", "", 1, "'missing'"),
+    ]);
 }
 
 #[test]
@@ -196,9 +180,8 @@ fn fails_when_source_may_not_be_read() {
     sandbox.write_with_mode("in", "secret", 0o600);
     sandbox.write("out", "old");
     sandbox
-        .atomwrite(["-f", "in", "out"])
-        .user(NOBODY, NOBODY, &[])
+        .run("-f in out")
+        .by_nobody()
         .says("'in'")
-        .says("permission denied")
-        .fails(1);
+        .fails_with(1, "permission denied");
 }

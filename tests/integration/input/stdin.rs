@@ -33,10 +33,8 @@ pub(crate) fn noise(length: usize) -> Vec<u8> {
 
 #[test]
 fn reads_a_pipe_to_its_end() {
-    let sandbox = Sandbox::new();
-    sandbox.write("out", "old");
-    sandbox.atomwrite(["out"]).stdin("new\n").succeeds();
-    assert_eq!(sandbox.text("out"), "new\n");
+    let sandbox = Sandbox::with("out", "old");
+    sandbox.run("out").stdin("new\n").writes("new\n");
 }
 
 #[test]
@@ -46,7 +44,7 @@ fn reads_a_pipe_of_any_size() {
         1, 4095, 4096, 65_536, 65_537, 1_048_576, 1_048_577, 9_000_001,
     ] {
         let content = noise(length);
-        sandbox.atomwrite(["out"]).stdin(content.clone()).succeeds();
+        sandbox.run("out").stdin(content.clone()).succeeds();
         assert!(sandbox.read("out") == content, "{length} bytes");
     }
 }
@@ -54,7 +52,7 @@ fn reads_a_pipe_of_any_size() {
 #[test]
 fn reads_a_pipe_whose_bytes_come_one_by_one() {
     let sandbox = Sandbox::new();
-    let mut run = sandbox.atomwrite(["out"]).stdin_held().start();
+    let mut run = sandbox.run("out").stdin_held().start();
     for byte in b"slowly" {
         run.feed([*byte]);
     }
@@ -65,30 +63,26 @@ fn reads_a_pipe_whose_bytes_come_one_by_one() {
 #[test]
 fn takes_a_dash_as_stdin() {
     let sandbox = Sandbox::new();
-    sandbox.atomwrite(["-", "out"]).stdin("new").succeeds();
-    assert_eq!(sandbox.text("out"), "new");
+    sandbox.run("- out").stdin("new").writes("new");
 }
 
 #[test]
 fn reads_a_regular_stdin_from_its_current_offset() {
-    let sandbox = Sandbox::new();
-    sandbox.write("in", "headbody");
+    let sandbox = Sandbox::with("in", "headbody");
     let mut input = open(sandbox.path("in"));
     input.seek(SeekFrom::Start(4)).unwrap();
-    sandbox.atomwrite(["out"]).stdin_from(input).succeeds();
-    assert_eq!(sandbox.text("out"), "body");
+    sandbox.run("out").stdin_from(input).writes("body");
 }
 
 #[test]
 fn takes_a_regular_stdin_at_or_beyond_its_end_for_empty() {
-    let sandbox = Sandbox::new();
-    sandbox.write("in", "read already");
+    let sandbox = Sandbox::with("in", "read already");
     sandbox.write("out", "old");
     for offset in [12, 1000] {
         let mut input = open(sandbox.path("in"));
         input.seek(SeekFrom::Start(offset)).unwrap();
-        let run = sandbox.atomwrite(["out"]).stdin_from(input);
-        run.says("empty").fails(3);
+        let run = sandbox.run("out").stdin_from(input);
+        run.fails_with(3, "empty");
     }
 }
 
@@ -99,28 +93,25 @@ fn reads_a_large_regular_stdin_from_an_odd_offset() {
     sandbox.write("in", &content);
     let mut input = open(sandbox.path("in"));
     input.seek(SeekFrom::Start(4097)).unwrap();
-    sandbox.atomwrite(["out"]).stdin_from(input).succeeds();
+    sandbox.run("out").stdin_from(input).succeeds();
     assert!(sandbox.read("out") == content[4097..]);
 }
 
 #[test]
 fn leaves_the_offset_of_a_regular_stdin_at_its_end() {
     // As every reader does: a second one on the same descriptor gets nothing twice.
-    let sandbox = Sandbox::new();
-    sandbox.write("in", noise(3_000_001));
+    let sandbox = Sandbox::with("in", noise(3_000_001));
     let mut input = open(sandbox.path("in"));
     let theirs = input.try_clone().unwrap();
-    sandbox.atomwrite(["out"]).stdin_from(theirs).succeeds();
+    sandbox.run("out").stdin_from(theirs).succeeds();
     assert_eq!(input.stream_position().unwrap(), 3_000_001);
 }
 
 #[test]
 fn reads_dest_itself_as_stdin() {
-    let sandbox = Sandbox::new();
-    sandbox.write("out", "same");
+    let sandbox = Sandbox::with("out", "same");
     let input = open(sandbox.path("out"));
-    sandbox.atomwrite(["out"]).stdin_from(input).succeeds();
-    assert_eq!(sandbox.text("out"), "same");
+    sandbox.run("out").stdin_from(input).writes("same");
 }
 
 #[test]
@@ -134,7 +125,7 @@ fn reads_a_socket() {
         ours.shutdown(Shutdown::Write).unwrap();
         ours
     });
-    sandbox.atomwrite(["out"]).stdin_from(theirs).succeeds();
+    sandbox.run("out").stdin_from(theirs).succeeds();
     drop(writer.join().unwrap());
     assert!(sandbox.read("out") == content);
 }
@@ -148,7 +139,7 @@ fn tells_that_it_reads_a_terminal_and_how_to_end_that() {
     keyboard.write_all(b"typed\n").unwrap();
     keyboard.write_all(END_OF_INPUT).unwrap();
     sandbox
-        .atomwrite(["out"])
+        .run("out")
         .stdin_from(stdin)
         .says("reading from the terminal; end with Ctrl-D, give up with Ctrl-C")
         .succeeds();
@@ -161,7 +152,7 @@ fn tells_it_before_anything_is_typed() {
     let (mut keyboard, stdin) = terminal();
     let (read, write) = pipe_with(PipeFlags::CLOEXEC).unwrap();
     let run = sandbox
-        .atomwrite(["out"])
+        .run("out")
         .stdin_from(stdin)
         .stderr_to(write)
         .start();
@@ -180,38 +171,25 @@ fn reads_a_terminal_without_a_word_when_quiet() {
     let (mut keyboard, stdin) = terminal();
     keyboard.write_all(b"typed\n").unwrap();
     keyboard.write_all(END_OF_INPUT).unwrap();
-    sandbox
-        .atomwrite(["-q", "out"])
-        .stdin_from(stdin)
-        .succeeds();
-    assert_eq!(sandbox.text("out"), "typed\n");
+    sandbox.run("-q out").stdin_from(stdin).writes("typed\n");
 }
 
 #[test]
 fn says_nothing_of_a_terminal_that_it_does_not_read() {
-    let sandbox = Sandbox::new();
-    sandbox.write("in", "new");
+    let sandbox = Sandbox::with("in", "new");
     let (_keyboard, stdin) = terminal();
-    sandbox
-        .atomwrite(["in", "out"])
-        .stdin_from(stdin)
-        .succeeds();
-    assert_eq!(sandbox.text("out"), "new");
+    sandbox.run("in out").stdin_from(stdin).writes("new");
     let (_keyboard, stdin) = terminal();
-    sandbox
-        .atomwrite(["/dev/null", "empty"])
-        .stdin_from(stdin)
-        .succeeds();
+    sandbox.run("/dev/null empty").stdin_from(stdin).succeeds();
 }
 
 #[test]
 fn makes_a_new_empty_file_from_dev_null_if_that_is_allowed() {
     let sandbox = Sandbox::new();
     sandbox
-        .atomwrite(["--allow-empty", "out"])
+        .run("--allow-empty out")
         .stdin_from(open("/dev/null"))
-        .succeeds();
-    assert_eq!(sandbox.text("out"), "");
+        .writes("");
 }
 
 #[test]
@@ -221,11 +199,11 @@ fn reads_a_proc_file_whose_size_is_zero() {
     let expected = fs::read("/proc/version").unwrap();
     assert!(!expected.is_empty());
     sandbox
-        .atomwrite(["stdin"])
+        .run("stdin")
         .stdin_from(open("/proc/version"))
         .succeeds();
     assert_eq!(sandbox.read("stdin"), expected);
-    sandbox.atomwrite(["/proc/version", "source"]).succeeds();
+    sandbox.run("/proc/version source").succeeds();
     assert_eq!(sandbox.read("source"), expected);
 }
 
@@ -235,10 +213,7 @@ fn reads_a_sys_file_whose_size_is_too_large() {
     let path = "/sys/class/net/lo/mtu";
     let expected = fs::read(path).unwrap();
     assert!(fs::metadata(path).unwrap().len() > expected.len() as u64);
-    sandbox
-        .atomwrite(["stdin"])
-        .stdin_from(open(path))
-        .succeeds();
+    sandbox.run("stdin").stdin_from(open(path)).succeeds();
     assert_eq!(sandbox.read("stdin"), expected);
     sandbox.atomwrite([path, "source"]).succeeds();
     assert_eq!(sandbox.read("source"), expected);
@@ -252,7 +227,7 @@ fn waits_for_a_pipe_that_does_not_block() {
         let (read, write) = pipe_with(PipeFlags::CLOEXEC).unwrap();
         rustix::fs::fcntl_setfl(&read, OFlags::NONBLOCK).unwrap();
         let ours = read.try_clone().unwrap();
-        let run = sandbox.atomwrite(["out"]).stdin_from(read).start();
+        let run = sandbox.run("out").stdin_from(read).start();
         let asleep = || {
             let stat = fs::read_to_string(format!("/proc/{}/stat", run.id())).unwrap();
             stat.rsplit(") ").next().unwrap().starts_with('S')
@@ -277,23 +252,20 @@ fn waits_for_a_pipe_that_does_not_block() {
 
 #[test]
 fn fails_when_stdin_cannot_be_read() {
-    let sandbox = Sandbox::new();
-    sandbox.write("out", "old");
+    let sandbox = Sandbox::with("out", "old");
     let directory = open(sandbox.root());
     sandbox
-        .atomwrite(["out"])
+        .run("out")
         .stdin_from(directory)
-        .says("directory")
-        .fails(1);
+        .fails_with(1, "directory");
     let write_only = fs::OpenOptions::new()
         .write(true)
         .open("/dev/null")
         .unwrap();
     sandbox
-        .atomwrite(["out"])
+        .run("out")
         .stdin_from(write_only)
-        .says("read")
-        .fails(1);
+        .fails_with(1, "read");
 }
 
 // ---- Closed descriptors ----------------------------------------------------------------------------------------
@@ -302,38 +274,23 @@ const SUBSETS: [&[i32]; 8] = [&[], &[0], &[1], &[2], &[0, 1], &[0, 2], &[1, 2], 
 
 #[test]
 fn takes_a_closed_stdin_for_an_error_and_not_for_empty_input() {
-    let sandbox = Sandbox::new();
-    sandbox.write("out", "old");
+    let sandbox = Sandbox::with("out", "old");
     sandbox.write("empty", "");
     for closed in SUBSETS.iter().filter(|closed| closed.contains(&0)) {
-        for arguments in [
-            &["out"][..],
-            &["-", "out"],
-            &["--allow-empty", "out"],
-            &["empty"],
-            &["new"],
-        ] {
-            sandbox
-                .atomwrite(arguments.to_vec())
-                .closed(closed)
-                .fails(1);
+        for arguments in ["out", "- out", "--allow-empty out", "empty", "new"] {
+            sandbox.run(arguments).closed(closed).fails(1);
         }
     }
-    sandbox
-        .atomwrite(["out"])
-        .closed(&[0])
-        .says("closed")
-        .fails(1);
+    sandbox.run("out").closed(&[0]).fails_with(1, "closed");
 }
 
 #[test]
 fn keeps_its_files_off_closed_descriptors() {
-    let sandbox = Sandbox::new();
-    sandbox.write("in", "from source");
+    let sandbox = Sandbox::with("in", "from source");
     for closed in SUBSETS {
         // -v has something to say, which must not land in the file.
         sandbox.write("old", "old");
-        let mut run = sandbox.atomwrite(["-v", "in", "old"]).closed(closed);
+        let mut run = sandbox.run("-v in old").closed(closed);
         if !closed.contains(&2) {
             run = run.says("replaced 'old' (11 bytes)");
         }
@@ -342,10 +299,7 @@ fn keeps_its_files_off_closed_descriptors() {
         assert_eq!(sandbox.text("in"), "from source", "{closed:?}");
 
         if !closed.contains(&0) {
-            let run = sandbox
-                .atomwrite(["old"])
-                .stdin("from stdin")
-                .closed(closed);
+            let run = sandbox.run("old").stdin("from stdin").closed(closed);
             run.succeeds();
             assert_eq!(sandbox.text("old"), "from stdin", "{closed:?}");
         }
@@ -354,25 +308,15 @@ fn keeps_its_files_off_closed_descriptors() {
 
 #[test]
 fn keeps_its_messages_out_of_files_when_stderr_is_closed() {
-    let sandbox = Sandbox::new();
-    sandbox.write("in", "");
+    let sandbox = Sandbox::with("in", "");
     sandbox.write("out", "old");
     for closed in SUBSETS.iter().filter(|closed| closed.contains(&2)) {
         // The harness compares every file with what it was.
-        sandbox
-            .atomwrite(["--no-empty", "in", "out"])
-            .closed(closed)
-            .fails(3);
-        sandbox
-            .atomwrite(["missing", "out"])
-            .closed(closed)
-            .fails(1);
-        sandbox
-            .atomwrite(["--bogus", "out"])
-            .closed(closed)
-            .fails(2);
+        sandbox.run("--no-empty in out").closed(closed).fails(3);
+        sandbox.run("missing out").closed(closed).fails(1);
+        sandbox.run("--bogus out").closed(closed).fails(2);
         if !closed.contains(&0) {
-            sandbox.atomwrite(["out"]).closed(closed).fails(3);
+            sandbox.run("out").closed(closed).fails(3);
         }
     }
 }

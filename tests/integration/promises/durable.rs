@@ -17,7 +17,7 @@ fn trace_of(sandbox: &Sandbox, options: &[&str]) -> Trace {
     sandbox
         .atomwrite(options.iter().copied().chain(["out"]))
         .stdin("new")
-        .through(strace.command())
+        .under(&strace)
         .succeeds();
     assert_eq!(sandbox.text("out"), "new");
     strace.trace()
@@ -150,8 +150,7 @@ fn closes_the_new_file_before_it_syncs_the_directory() {
 #[test]
 fn sync_file_leaves_the_directory_alone() {
     needs_tool!("strace");
-    let sandbox = Sandbox::new();
-    sandbox.write("out", "old");
+    let sandbox = Sandbox::with("out", "old");
     let trace = trace_of(&sandbox, &["--sync=file"]);
     let fsync = trace.only("something is synced", |call| {
         is_fsync(call) && !call.is("sync_file_range")
@@ -164,8 +163,7 @@ fn sync_file_leaves_the_directory_alone() {
 #[test]
 fn sync_none_syncs_nothing() {
     needs_tool!("strace");
-    let sandbox = Sandbox::new();
-    sandbox.write("out", "old");
+    let sandbox = Sandbox::with("out", "old");
     let trace = trace_of(&sandbox, &["--sync=none"]);
     assert_eq!(trace.count(is_fsync), 0, "{trace}");
     trace.only("rename", Call::renames);
@@ -174,15 +172,9 @@ fn sync_none_syncs_nothing() {
 #[test]
 fn a_named_file_is_synced_before_the_rename_as_well() {
     needs_tool!("strace");
-    let sandbox = Sandbox::new();
-    sandbox.write("out", "old");
-    let strace = Strace::new().inject("linkat:error=EOPNOTSUPP");
-    sandbox
-        .atomwrite(["out"])
-        .stdin("new")
-        .through(strace.command())
-        .succeeds();
-    let trace = strace.trace();
+    let sandbox = Sandbox::with("out", "old");
+    let run = sandbox.run("out").stdin("new");
+    let trace = run.inject("linkat:error=EOPNOTSUPP").traced();
     let open = trace.only("a named file is made", |call| {
         call.name.starts_with("open") && call.args.contains(".atomwrite.")
     });
@@ -237,15 +229,9 @@ fn btrfs_syncs_the_file_again_once_it_has_a_name() {
 fn a_directory_that_has_no_fsync_is_no_error() {
     needs_tool!("strace");
     for errno in ["EINVAL", "EOPNOTSUPP", "EBADF"] {
-        let sandbox = Sandbox::new();
-        sandbox.write("out", "old");
+        let sandbox = Sandbox::with("out", "old");
         let strace = fail_directory(&sandbox, errno);
-        sandbox
-            .atomwrite(["out"])
-            .stdin("new")
-            .through(strace.command())
-            .succeeds();
-        assert_eq!(sandbox.text("out"), "new");
+        sandbox.run("out").stdin("new").under(&strace).writes("new");
         assert_eq!(strace.injected(), 1, "{errno}");
     }
 }
@@ -265,9 +251,9 @@ fn a_directory_whose_fsync_fails_gives_status_4_with_the_new_content() {
                 sandbox.write("out", "old");
             }
             let done = sandbox
-                .atomwrite(["out"])
+                .run("out")
                 .stdin("new")
-                .through(strace.command())
+                .under(&strace)
                 .says("'out'")
                 .says(words)
                 .leaves(["out"])
@@ -296,12 +282,11 @@ fn a_directory_that_may_not_be_read_is_made_durable_with_syncfs() {
     sandbox.chmod("closed", 0o300);
     let strace = Strace::new();
     sandbox
-        .atomwrite(["closed/out"])
+        .run("closed/out")
         .stdin("new")
-        .user(NOBODY, NOBODY, &[])
-        .through(strace.command())
-        .succeeds();
-    assert_eq!(sandbox.text("closed/out"), "new");
+        .by_nobody()
+        .under(&strace)
+        .writes("new");
     let trace = strace.trace();
     let rename = trace.only("rename", Call::renames);
     let whole = trace.only("syncfs", |call| call.is("syncfs") && call.succeeded());
@@ -309,10 +294,10 @@ fn a_directory_that_may_not_be_read_is_made_durable_with_syncfs() {
     // Without --sync=full nobody asked for it.
     let strace = Strace::new();
     sandbox
-        .atomwrite(["--sync=file", "closed/out"])
+        .run("--sync=file closed/out")
         .stdin("newer")
-        .user(NOBODY, NOBODY, &[])
-        .through(strace.command())
+        .by_nobody()
+        .under(&strace)
         .succeeds();
     assert_eq!(strace.trace().count(|call| call.is("syncfs")), 0);
 }
@@ -327,14 +312,11 @@ fn created_directories_are_synced_with_full_only() {
     ] {
         for lock in [&[][..], &["-q", "--lock"], &["-a"]] {
             let sandbox = Sandbox::new();
-            let strace = Strace::new();
-            sandbox
+            let trace = sandbox
                 .atomwrite([lock, &[sync, "-D", "one/two/out"]].concat())
                 .stdin("new")
-                .through(strace.command())
                 .leaves(["one", "one/two", "one/two/out"])
-                .succeeds();
-            let trace = strace.trace();
+                .traced();
             for directory in ["", "/one", "/one/two"] {
                 let path = format!("<{}{directory}>", sandbox.root().display());
                 let synced = trace.count(|call| call.is("fsync") && call.args.ends_with(&path));
@@ -348,8 +330,7 @@ fn created_directories_are_synced_with_full_only() {
 #[test]
 fn nothing_that_the_destination_names_is_touched_before_the_commit() {
     needs_tool!("strace");
-    let sandbox = Sandbox::new();
-    sandbox.write("out", "old");
+    let sandbox = Sandbox::with("out", "old");
     let trace = trace_of(&sandbox, &[]);
     let rename = trace.only("rename", Call::renames);
     for call in &trace.own()[..rename] {

@@ -66,12 +66,12 @@ fn memory_stays_within_6_mib_for_any_size_of_input() {
     let file = File::options().write(true).open(&sparse).unwrap();
     file.set_len(512 * MIB).unwrap();
     sandbox
-        .atomwrite(["--sync=none", "sparse", "out"])
+        .run("--sync=none sparse out")
         .through(through())
         .succeeds();
     check("a sparse SOURCE of 512 MiB");
     sandbox
-        .atomwrite(["--sync=none", "out"])
+        .run("--sync=none out")
         .stdin_from(File::open(&sparse).unwrap())
         .through(through())
         .succeeds();
@@ -80,7 +80,7 @@ fn memory_stays_within_6_mib_for_any_size_of_input() {
 
     let chunk = vec![b'x'; 1 << 20];
     let mut run = sandbox
-        .atomwrite(["--sync=none", "out"])
+        .run("--sync=none out")
         .stdin_held()
         .through(through())
         .start();
@@ -93,7 +93,7 @@ fn memory_stays_within_6_mib_for_any_size_of_input() {
 
     // And SOURCE with its bytes, where nothing can be cloned.
     sandbox
-        .atomwrite(["--sync=none", "out", "copy"])
+        .run("--sync=none out copy")
         .through(through())
         .succeeds();
     check("a SOURCE of 256 MiB");

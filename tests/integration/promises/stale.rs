@@ -47,7 +47,7 @@ fn kill_before_rename(sandbox: &Sandbox, options: &[&str], user: Option<u32>) {
     let mut run = sandbox
         .atomwrite(options.iter().copied().chain(["out"]))
         .stdin("of the killed run")
-        .through(strace.command());
+        .under(&strace);
     if let Some(user) = user {
         run = run.user(user, user, &[]);
     }
@@ -68,8 +68,7 @@ fn a_kill_between_link_and_rename_leaves_one_file_that_the_next_write_removes() 
         &["-a", "out"],
         &["out", "--", "echo", "new"],
     ] {
-        let sandbox = Sandbox::new();
-        sandbox.write("out", "old");
+        let sandbox = Sandbox::with("out", "old");
         sandbox.write("src", "new");
         // However many are killed.
         for _ in 0..3 {
@@ -77,7 +76,7 @@ fn a_kill_between_link_and_rename_leaves_one_file_that_the_next_write_removes() 
             assert_eq!(sandbox.text(&stale), "of the killed run");
         }
         // A write to another DEST has nothing to do with it.
-        sandbox.atomwrite(["other"]).stdin("new").succeeds();
+        sandbox.run("other").stdin("new").succeeds();
         let mut names = vec!["other", "out", "src"];
         if next.contains(&"-b") {
             names.push("out~");
@@ -97,14 +96,13 @@ fn a_stale_file_is_removed_whatever_its_mode() {
                 // This user cannot open the file, so cannot tell whether its writer is alive.
                 continue;
             }
-            let sandbox = Sandbox::new();
-            sandbox.write("out", "old");
+            let sandbox = Sandbox::with("out", "old");
             if let Some(user) = user {
                 sandbox.give_to(user, user);
                 sandbox.chown("out", user, user);
             }
             kill_before_rename(&sandbox, &["-m", mode], user);
-            let mut run = sandbox.atomwrite(["out"]).stdin("new").leaves(["out"]);
+            let mut run = sandbox.run("out").stdin("new").leaves(["out"]);
             if let Some(user) = user {
                 run = run.user(user, user, &[]);
             }
@@ -118,8 +116,7 @@ fn a_stale_file_is_removed_whatever_its_mode() {
 fn a_stale_file_that_had_its_owner_already_is_removed() {
     needs_root!();
     needs_tool!("strace");
-    let sandbox = Sandbox::new();
-    sandbox.write("out", "old");
+    let sandbox = Sandbox::with("out", "old");
     let options = ["-o", "65534"];
     kill_before_rename(&sandbox, &options, None);
     sandbox
@@ -129,11 +126,7 @@ fn a_stale_file_that_had_its_owner_already_is_removed() {
         .succeeds();
     // And from an owner that was kept.
     kill_before_rename(&sandbox, &[], None);
-    sandbox
-        .atomwrite(["out"])
-        .stdin("newer")
-        .leaves(["out"])
-        .succeeds();
+    sandbox.run("out").stdin("newer").leaves(["out"]).succeeds();
     assert_eq!(sandbox.owner("out").0, NOBODY);
 }
 
@@ -141,17 +134,16 @@ fn a_stale_file_that_had_its_owner_already_is_removed() {
 fn a_file_whose_lock_cannot_be_had_is_not_touched_under_that_name() {
     needs_tool!("strace");
     for error in ["EAGAIN", "EIO", "ENOLCK"] {
-        let sandbox = Sandbox::new();
-        sandbox.write("out", "old");
+        let sandbox = Sandbox::with("out", "old");
         let name = derived_name("out");
         let stale = sandbox.write(&name, "of another run");
         let strace = Strace::new()
             .at(&stale)
             .inject(&format!("flock:error={error}"));
         sandbox
-            .atomwrite(["out"])
+            .run("out")
             .stdin("new")
-            .through(strace.command())
+            .under(&strace)
             .leaves([name.as_str(), "out"])
             .succeeds();
         assert!(strace.injected() > 0, "{error}");
@@ -163,21 +155,16 @@ fn a_file_whose_lock_cannot_be_had_is_not_touched_under_that_name() {
 #[test]
 fn the_file_of_a_writer_in_its_commit_is_not_touched() {
     needs_tool!("strace");
-    let sandbox = Sandbox::new();
-    sandbox.write("out", "old");
+    let sandbox = Sandbox::with("out", "old");
     let name = derived_name("out");
     // It stops when it has made the call.
     let strace = Strace::new().at(&name).inject("linkat:signal=SIGSTOP");
-    let first = sandbox
-        .atomwrite(["out"])
-        .stdin("slow")
-        .through(strace.command())
-        .start();
+    let first = sandbox.run("out").stdin("slow").under(&strace).start();
     wait_until("it has its name", || sandbox.path(&name).exists());
     let inode = sandbox.inode(&name);
     for content in ["fast", "faster"] {
         sandbox
-            .atomwrite(["out"])
+            .run("out")
             .stdin(content)
             .leaves([name.as_str(), "out"])
             .succeeds();
@@ -187,19 +174,14 @@ fn the_file_of_a_writer_in_its_commit_is_not_touched() {
     kill_process(program_of(&first), Signal::CONT).unwrap();
     let done = first.wait();
     assert_eq!(done.code(), Some(0), "{done:?}");
-    assert_eq!(sandbox.text("out"), "slow");
-    assert_eq!(sandbox.names(), ["out"]);
+    assert_eq!(sandbox.listing(), "out=slow");
 }
 
 /// Starts a writer whose file has a name, and gives that name; the writer waits for more input then.
 fn start_named(sandbox: &Sandbox) -> (Running, OsString) {
     let before = temporary_names(sandbox);
     let strace = Strace::new().inject(NAMED);
-    let mut running = sandbox
-        .atomwrite(["out"])
-        .stdin_held()
-        .through(strace.command())
-        .start();
+    let mut running = sandbox.run("out").stdin_held().under(&strace).start();
     running.feed("slow ");
     let mut new = temporary_names(sandbox);
     new.retain(|name| !before.contains(name));
@@ -212,17 +194,15 @@ fn start_named(sandbox: &Sandbox) -> (Running, OsString) {
 #[test]
 fn the_file_of_a_live_writer_is_not_touched() {
     needs_tool!("strace");
-    let sandbox = Sandbox::new();
-    sandbox.write("out", "old");
+    let sandbox = Sandbox::with("out", "old");
     let (mut first, name) = start_named(&sandbox);
     let inode = sandbox.inode(&name);
     // One with an unnamed file, and one with a name of its own.
     sandbox
-        .atomwrite(["out"])
+        .run("out")
         .stdin("fast")
         .leaves([name.clone(), "out".into()])
-        .succeeds();
-    assert_eq!(sandbox.text("out"), "fast");
+        .writes("fast");
     let (second, other) = start_named(&sandbox);
     assert_ne!(name, other);
     assert_eq!(sandbox.inode(&name), inode);
@@ -232,8 +212,7 @@ fn the_file_of_a_live_writer_is_not_touched() {
     assert_eq!(sandbox.inode(&name), inode);
     first.feed("but whole");
     assert_eq!(first.wait().code(), Some(0));
-    assert_eq!(sandbox.text("out"), "slow but whole");
-    assert_eq!(sandbox.names(), ["out"]);
+    assert_eq!(sandbox.listing(), "out=slow but whole");
 }
 
 #[test]
@@ -307,18 +286,13 @@ fn an_ignored_signal_stays_ignored() {
     let ignoring = ["sh", "-c", "trap '' INT TERM HUP QUIT; exec \"$@\"", "sh"];
     for signal in DEADLY {
         for named in [false, true] {
-            let sandbox = Sandbox::new();
-            sandbox.write("out", "old");
+            let sandbox = Sandbox::with("out", "old");
             let strace = Strace::new().inject(NAMED);
             let mut prefix: Vec<OsString> = ignoring.iter().map(OsString::from).collect();
             if named {
                 prefix.extend(strace.command());
             }
-            let mut running = sandbox
-                .atomwrite(["out"])
-                .stdin_held()
-                .through(prefix)
-                .start();
+            let mut running = sandbox.run("out").stdin_held().through(prefix).start();
             running.feed("still ");
             let program = if named {
                 program_of(&running)
@@ -329,8 +303,7 @@ fn an_ignored_signal_stays_ignored() {
             running.feed("alive");
             let done = running.wait();
             assert_eq!(done.code(), Some(0), "{signal:?} {named}: {done:?}");
-            assert_eq!(sandbox.text("out"), "still alive");
-            assert_eq!(sandbox.names(), ["out"]);
+            assert_eq!(sandbox.listing(), "out=still alive");
         }
     }
 }

@@ -152,7 +152,7 @@ fn only_the_directory_of_dest_is_searched_for_a_stale_file() {
 #[track_caller]
 fn kill_while_staging(sandbox: &Sandbox) -> Vec<OsString> {
     let before = sandbox.names();
-    let run = sandbox.atomwrite(["-t", "d", "a", "fifo"]).start();
+    let run = sandbox.run("-t d a fifo").start();
     let feeder = Feeder::open(&sandbox.path("fifo"));
     run.signal(Signal::KILL);
     assert_eq!(run.wait().signal(), Some(libc::SIGKILL));
@@ -181,25 +181,17 @@ fn a_staging_directory_is_private_random_and_never_removed_by_another_run() {
     assert_ne!(directory(&first), directory(&second));
     let mut names = sandbox.names();
     names.push("d/a".into());
-    sandbox
-        .atomwrite(["-t", "d", "a"])
-        .leaves(names.clone())
-        .succeeds();
-    sandbox
-        .atomwrite(["d/a"])
-        .stdin("newer")
-        .leaves(names)
-        .succeeds();
+    sandbox.run("-t d a").leaves(names.clone()).succeeds();
+    sandbox.run("d/a").stdin("newer").leaves(names).succeeds();
 }
 
 #[test]
 fn a_preview_directory_is_private_random_and_never_removed_by_another_run() {
-    let sandbox = Sandbox::new();
-    sandbox.write("out", "old");
+    let sandbox = Sandbox::with("out", "old");
     let mut left = Vec::new();
     for _ in 0..2 {
         let done = sandbox
-            .atomwrite(["--validate", "kill -KILL $PPID", "out"])
+            .run("--validate 'kill -KILL $PPID' out")
             .stdin("new")
             .umask(0)
             .output();
@@ -230,7 +222,7 @@ fn a_preview_directory_is_private_random_and_never_removed_by_another_run() {
 #[track_caller]
 fn start_named(sandbox: &Sandbox, content: &str) -> (Running, OsString) {
     let before = temporary_names(sandbox);
-    let mut running = sandbox.atomwrite(["out"]).stdin_held().start();
+    let mut running = sandbox.run("out").stdin_held().start();
     running.feed(content);
     let mut names = temporary_names(sandbox);
     names.retain(|name| !before.contains(name));
@@ -263,7 +255,7 @@ fn two_mounts_of_one_directory_do_not_disturb_each_other() {
     // And one that is done while the other still reads.
     let (mut one, of_one) = start_named(&first, "one ");
     second
-        .atomwrite(["out"])
+        .run("out")
         .stdin("two")
         .leaves([of_one.clone(), "out".into()])
         .succeeds();
@@ -289,7 +281,7 @@ fn what_is_left_on_fuse_stays() {
     drop(running.wait());
     for _ in 0..2 {
         sandbox
-            .atomwrite(["out"])
+            .run("out")
             .stdin("new")
             .leaves([planted.clone().into(), name.clone(), "out".into()])
             .succeeds();
@@ -343,7 +335,7 @@ fn nothing_is_left_where_nothing_can_be_renamed() {
         if let Some(old) = old {
             sandbox.write("d/src", old);
         }
-        let done = sandbox.atomwrite(["-t", "d", "src"]).output();
+        let done = sandbox.run("-t d src").output();
         assert_eq!(done.code(), Some(status), "{done:?}");
         assert_eq!(sandbox.names(), ["d", "d/src", "src"], "{done:?}");
         assert_eq!(sandbox.text("d/src"), old.unwrap_or("new"));
@@ -401,15 +393,13 @@ fn an_append_only_directory_is_refused_before_any_input_is_read() {
                 .atomwrite([options, &["d/out"]].concat())
                 .reads_nothing()
                 .says("'d/out'")
-                .says("append-only")
-                .fails(1);
+                .fails_with(1, "append-only");
         }
         sandbox
-            .atomwrite(["d/out", "--", "touch", "ran"])
-            .says("append-only")
-            .fails(125);
+            .run("d/out -- touch ran")
+            .fails_with(125, "append-only");
         let names = sandbox.names();
-        let done = sandbox.atomwrite(["-t", "d", "src"]).output();
+        let done = sandbox.run("-t d src").output();
         assert_eq!(done.code(), Some(1), "{done:?}");
         assert!(done.stderr.contains("append-only"), "{done:?}");
         assert_eq!(sandbox.names(), names);

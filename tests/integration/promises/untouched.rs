@@ -27,7 +27,7 @@ fn a_first_write_in_place_that_fails_leaves_mode_and_content() {
                     .chain(["-q", "--inplace=always", "out"]),
             )
             .stdin("new")
-            .through(strace.command())
+            .under(&strace)
             .output();
         assert!(strace.has_injected());
         assert_eq!(done.code(), Some(1), "{done:?}");
@@ -43,20 +43,15 @@ fn a_first_write_in_place_that_fails_leaves_mode_and_content() {
 fn a_rename_that_fails_leaves_none_of_the_directories_that_were_made() {
     needs_tool!("strace");
     for (words, at) in [
-        (&["-D", "a/b/c/out"][..], derived_name("out")),
-        (&["-D", "--lock", "-q", "out"], derived_name("out")),
-        (&["-D", "-t", "a/b/c", "in"], "d0/in".to_owned()),
+        ("-D a/b/c/out", derived_name("out")),
+        ("-D --lock -q out", derived_name("out")),
+        ("-D -t a/b/c in", "d0/in".to_owned()),
     ] {
-        let sandbox = Sandbox::new();
-        sandbox.write("in", "new");
+        let sandbox = Sandbox::with("in", "new");
         sandbox.mkdir("kept");
         let names = sandbox.names();
         let strace = Strace::new().at(at).inject(&format!("{RENAME}:error=EIO"));
-        let done = sandbox
-            .atomwrite(words.to_vec())
-            .stdin("new")
-            .through(strace.command())
-            .output();
+        let done = sandbox.run(words).stdin("new").under(&strace).output();
         assert!(strace.has_injected(), "{words:?} {done:?}");
         assert_eq!(done.code(), Some(1), "{done:?}");
         assert_eq!(sandbox.names(), names, "{words:?} {done:?}");
@@ -67,26 +62,22 @@ fn a_rename_that_fails_leaves_none_of_the_directories_that_were_made() {
 fn only_the_link_of_the_backup_stands_before_the_rename_to_dest() {
     needs_tool!("strace");
     for (options, backups) in [
-        (
-            &["--backup=numbered"][..],
-            &["out.~1~", "out.~2~", "out.~7~"][..],
-        ),
-        (&["--backup=existing"], &["out.~1~"]),
-        (&["--backup=numbered"], &[]),
-        (&["--backup=existing"], &[]),
-        (&["--backup=simple"], &[]),
-        (&["--lock", "-q", "--backup=numbered"], &["out.~1~"]),
+        ("--backup=numbered", "out.~1~ out.~2~ out.~7~"),
+        ("--backup=existing", "out.~1~"),
+        ("--backup=numbered", ""),
+        ("--backup=existing", ""),
+        ("--backup=simple", ""),
+        ("--lock -q --backup=numbered", "out.~1~"),
     ] {
-        let sandbox = Sandbox::new();
-        sandbox.write("out", "old");
-        for name in backups {
+        let sandbox = Sandbox::with("out", "old");
+        for name in backups.split_whitespace() {
             sandbox.write(name, "older");
         }
         let strace = Strace::new().every_call();
         let done = sandbox
-            .atomwrite(options.iter().copied().chain(["out"]))
+            .run(&format!("{options} out"))
             .stdin("new")
-            .through(strace.command())
+            .under(&strace)
             .output();
         assert_eq!(done.code(), Some(0), "{done:?}");
         let trace = strace.trace();
@@ -135,8 +126,7 @@ fn no_lock_file_stays_in_a_directory_that_can_only_be_added_to() {
         sandbox
             .atomwrite(options.iter().copied().chain(["out"]))
             .stdin("newer")
-            .says("append-only")
-            .fails(1);
+            .fails_with(1, "append-only");
     }
     chattr("-a");
     assert_eq!(sandbox.text("out"), "newnew");
@@ -160,7 +150,7 @@ fn a_umask_that_takes_every_right_does_not_hinder_a_validator() {
             if existing {
                 sandbox.chown("out", NOBODY, NOBODY);
             }
-            run = run.user(NOBODY, NOBODY, &[]);
+            run = run.by_nobody();
         }
         run.succeeds();
         assert_eq!(sandbox.mode("out"), if existing { 0o644 } else { 0 });

@@ -98,7 +98,7 @@ fn a_file_with_a_name_from_the_start_is_moved_whole() {
     needs_tool!("strace");
     let sandbox = ground(Some("old\n"));
     let watch = Watch::of(sandbox.path("d"), CHANGES);
-    let run = sandbox.atomwrite(["d/out"]).stdin("new\n");
+    let run = sandbox.run("d/out").stdin("new\n");
     run.without_linkat().succeeds();
     let mut events = watch.events();
     events.retain(|(_, name)| !is_nobodys(name));
@@ -115,7 +115,7 @@ fn a_watched_directory_is_told_of_a_backup_before_dest() {
     let sandbox = ground(Some("old\n"));
     let watch = Watch::of(sandbox.path("d"), CHANGES);
     let names = ["d", "d/out", "d/out~"];
-    let run = sandbox.atomwrite(["-b", "d/out", "--", "echo", "new"]);
+    let run = sandbox.run("-b d/out -- echo new");
     run.leaves(names).succeeds();
     let mut events = watch.events();
     events.retain(|(_, name)| !is_nobodys(name));
@@ -348,9 +348,9 @@ fn a_path_unit_is_not_started_by_a_run_that_changes_nothing() {
 
     let sandbox = ground(None);
     let mut unit = PathUnit::of(sandbox.path("d/out"), CHANGES);
-    sandbox.atomwrite(["d/out", "--", "false"]).fails(1);
+    sandbox.run("d/out -- false").fails(1);
     sandbox
-        .atomwrite(["--validate", "false", "d/out"])
+        .run("--validate false d/out")
         .stdin("new\n")
         .fails(3);
     assert_eq!(unit.starts(), [""; 0]);
