@@ -64,7 +64,6 @@ mod options {
     mod compare;
     mod compare_unreplaceable;
     mod create_dirs;
-    mod empty;
     mod empty_input;
     mod files_from;
     pub(crate) mod inplace;

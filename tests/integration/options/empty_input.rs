@@ -5,30 +5,80 @@
 //! the input alone.
 
 use std::fs::OpenOptions;
-use std::os::fd::OwnedFd;
 use std::thread;
 
-use crate::harness::terminal;
-use crate::harness::{Sandbox, open};
+use crate::harness::{Sandbox, each, needs_tool, open, terminal};
 
 #[test]
 fn empty_standard_input_is_refused_whatever_dest_is() {
     let sandbox = Sandbox::with("old", "old");
-    sandbox.write("empty", "");
+    sandbox.sh("touch empty; ln -s old link");
     let why = "standard input is empty (did the command before the pipe fail?)";
     for (dest, verb) in [("old", "replace"), ("empty", "replace"), ("new", "create")] {
-        sandbox.atomwrite([dest]).stdin("").fails_with(
+        let message =
+            format!("cannot {verb} '{dest}': {why}; --allow-empty {verb}s it all the same");
+        sandbox.run(dest).stdin("").fails_with(3, message);
+    }
+    sandbox.fail_each(&[
+        ("- old", "", 3, "empty"),
+        ("-f old", "", 3, "empty"),
+        ("link", "", 3, "empty"),
+        // Standard input by another name.
+        ("/dev/stdin old", "", 3, "empty"),
+        ("/dev/fd/0 old", "", 3, "empty"),
+        ("/proc/self/fd/0 old", "", 3, "empty"),
+        // From any input, and over any DEST.
+        ("--no-empty old", "", 3, "empty"),
+        ("--no-empty empty", "", 3, "empty"),
+        ("--no-empty new", "", 3, "empty"),
+        ("--no-empty empty old", "", 3, "empty"),
+        ("--no-empty empty empty", "", 3, "empty"),
+        ("--no-empty empty new", "", 3, "empty"),
+        (
+            "--inplace /dev/null",
+            "",
             3,
-            format!("cannot {verb} '{dest}': {why}; --allow-empty {verb}s it all the same"),
-        );
+            "cannot replace '/dev/null': standard input is empty",
+        ),
+    ]);
+    for name in ["/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"] {
+        let run = || sandbox.atomwrite([name, "old"]);
+        run().stdin_from(open("/dev/null")).fails_with(3, "empty");
+        run().closed(&[0]).fails_with(1, "standard input");
     }
-    for dest in ["old", "empty", "new"] {
-        sandbox
-            .atomwrite(["--allow-empty", dest])
-            .stdin("")
-            .succeeds();
-        assert_eq!(sandbox.text(dest), "");
-    }
+}
+
+#[test]
+fn empty_content_that_is_allowed_or_that_somebody_has_named_is_written() {
+    let cases = [
+        ("--allow-empty old", ""),
+        ("--allow-empty empty", ""),
+        ("--allow-empty new", ""),
+        ("--allow-empty /dev/stdin old", ""),
+        // What is guarded against is a producer that died.
+        ("empty old", ""),
+        ("--no-empty old", "x"),
+        ("--no-empty full old", "x"),
+    ];
+    each(cases, |(line, content)| {
+        let sandbox = Sandbox::with("old", "old");
+        sandbox.sh("touch empty; printf x >full");
+        sandbox.run(line).stdin(content).writes(content);
+    });
+}
+
+#[test]
+fn a_command_that_a_shell_puts_in_sources_place_is_guarded_like_stdin() {
+    needs_tool!("bash");
+    let sandbox = Sandbox::with("out", "old");
+    let with_source = |command: &str| {
+        let script = format!(r#"exec "$0" <({command}) "$@""#);
+        let bash = ["bash", "-c", &script].map(str::to_owned);
+        sandbox.run("out").through(bash)
+    };
+    let run = with_source("false").says("empty");
+    run.fails_with(3, "--allow-empty");
+    with_source("echo new").writes("new\n");
 }
 
 #[test]
@@ -37,25 +87,17 @@ fn the_message_fits_what_standard_input_is() {
     sandbox.write("some", "some");
     let read = open(sandbox.path("some"));
     std::io::copy(&mut read.try_clone().unwrap(), &mut std::io::sink()).unwrap();
-    let inputs: [(OwnedFd, &str); 3] = [
+    let (null, nothing) = (open("/dev/null"), open(sandbox.path("nothing")));
+    for (input, why) in [
+        (null, "standard input is empty, as /dev/null is"),
+        (nothing, "standard input is an empty file"),
         (
-            open("/dev/null").into(),
-            "standard input is empty, as /dev/null is",
-        ),
-        (
-            open(sandbox.path("nothing")).into(),
-            "standard input is an empty file",
-        ),
-        (
-            read.into(),
+            read,
             "standard input is a file of which nothing is left to read",
         ),
-    ];
-    for (input, why) in inputs {
-        sandbox
-            .run("new")
-            .stdin_from(input)
-            .fails_with(3, format!("cannot create 'new': {why}; --allow-empty"));
+    ] {
+        let why = format!("cannot create 'new': {why}; --allow-empty");
+        sandbox.run("new").stdin_from(input).fails_with(3, why);
     }
 }
 
@@ -73,89 +115,67 @@ fn a_terminal_on_which_nothing_was_typed_is_named() {
 }
 
 #[test]
-fn an_empty_fifo_as_source_is_refused_and_an_empty_file_is_not() {
+fn an_empty_fifo_as_source_is_refused() {
     let sandbox = Sandbox::new();
     let fifo = sandbox.fifo("fifo");
     let closer = thread::spawn(move || {
         OpenOptions::new().write(true).open(fifo).unwrap();
     });
-    sandbox.run("fifo new").fails_with(
-        3,
-        "cannot create 'new': SOURCE is empty (did the command that writes it fail?)",
-    );
+    let why = "cannot create 'new': SOURCE is empty (did the command that writes it fail?)";
+    sandbox.run("fifo new").fails_with(3, why);
     closer.join().unwrap();
-    sandbox.write("in", "");
-    sandbox.run("in new").succeeds();
-}
-
-#[test]
-fn empty_input_for_a_device_is_refused() {
-    let sandbox = Sandbox::new();
-    sandbox
-        .run("--inplace /dev/null")
-        .stdin("")
-        .fails_with(3, "cannot replace '/dev/null': standard input is empty");
 }
 
 #[test]
 fn an_empty_list_of_names_is_refused() {
     let sandbox = Sandbox::new();
     sandbox.mkdir("d");
-    for (option, list) in [
-        ("--files0-from=-", ""),
-        ("--files0-from=-", "\0"),
-        ("--files-from=-", ""),
-        ("--files-from=-", "\n\n"),
-    ] {
-        let run = || {
-            sandbox
-                .atomwrite(["-t", "d", option])
-                .leaves(["d"])
-                .stdin(list)
-        };
-        run()
-            .fails_with(3,
-                "cannot write files: the list of their names is empty (did the command that makes it fail?); \
-                 --allow-empty accepts it");
-        sandbox
-            .atomwrite(["-t", "d", option, "--allow-empty"])
-            .leaves(["d"])
-            .stdin(list)
-            .succeeds();
-    }
+    let why = "cannot write files: the list of their names is empty (did the command that makes it fail?); --allow-empty \
+               accepts it";
+    let cases = [
+        ("-t d --files0-from=-", ""),
+        ("-t d --files0-from=-", "\0"),
+        ("-t d --files-from=-", ""),
+        ("-t d --files-from=-", "\n\n"),
+    ];
+    each(cases, |(line, list)| {
+        let run = |line| sandbox.run(line).leaves(["d"]).stdin(list);
+        run(line).fails_with(3, why);
+        run(&format!("{line} --allow-empty")).succeeds();
+    });
 }
 
 #[test]
 fn input_that_is_too_small_is_refused() {
     let sandbox = Sandbox::with("in", "12345");
-    sandbox.write("out", "old");
+    sandbox.sh("printf old >out; touch empty; mkdir d");
     let why = "the input is truncated: 5 bytes, and --min-size is 6; 'out' is unchanged";
-    sandbox.run("--min-size 6 in out").fails_with(3, why);
-    sandbox
-        .run("--min-size=6 out")
-        .stdin("12345")
-        .fails_with(3, why);
-    sandbox
-        .run("--min-size=6 out -- cat in")
-        .fails_with(125, why);
-    // What is appended to does not count.
-    sandbox.run("-a --min-size=6 in out").fails_with(3, why);
-    sandbox.write("empty", "");
-    sandbox
-        .run("--min-size=1 empty out")
-        .fails_with(3, "0 bytes, and --min-size is 1");
-    for size in ["0", "4", "5"] {
-        sandbox
-            .atomwrite(["--min-size", size, "in", "out"])
-            .succeeds();
+    sandbox.fail_each(&[
+        ("--min-size 6 in out", "", 3, why),
+        ("--min-size=6 out", "12345", 3, why),
+        ("--min-size=6 out -- cat in", "", 125, why),
+        // What is appended to does not count.
+        ("-a --min-size=6 in out", "", 3, why),
+        (
+            "--min-size=1 empty out",
+            "",
+            3,
+            "0 bytes, and --min-size is 1",
+        ),
+    ]);
+    for line in [
+        "--min-size 0 in out",
+        "--min-size 4 in out",
+        "--min-size 5 in out",
+    ] {
+        sandbox.run(line).succeeds();
     }
-    sandbox.mkdir("d");
-    sandbox
-        .run("-t d --min-size=4 in empty out")
-        .says("cannot write 'd/empty': the input is truncated: 0 bytes, and --min-size is 4")
-        .refuses_the_way()
-        .leaves(["d", "empty", "in", "out"])
-        .fails(3);
+    let run = sandbox.run("-t d --min-size=4 in empty out");
+    let run = run.refuses_the_way().leaves(["d", "empty", "in", "out"]);
+    run.fails_with(
+        3,
+        "cannot write 'd/empty': the input is truncated: 0 bytes, and --min-size is 4",
+    );
 }
 
 #[test]
@@ -169,15 +189,12 @@ fn a_size_has_the_units_of_dd() {
         ("2MB", 2_000_000),
         ("1m", 1_048_576),
     ] {
-        let run = |bytes| {
-            sandbox
-                .atomwrite(["--min-size", size, "out"])
-                .stdin(vec![b'x'; bytes])
-        };
+        let line = format!("--min-size {size} out");
+        let run = |bytes| sandbox.run(&line).stdin(vec![b'x'; bytes]);
         run(bytes).succeeds();
         run(bytes - 1).fails_with(3, format!("--min-size is {bytes}"));
     }
-    for size in [
+    const WRONG: [&str; 10] = [
         "",
         "K",
         "-1",
@@ -188,10 +205,10 @@ fn a_size_has_the_units_of_dd() {
         "0x10",
         "1P",
         "99999999999T",
-    ] {
-        sandbox
-            .atomwrite(["--min-size", size, "out"])
-            .stdin("x")
-            .fails_with(2, "it must be a number of bytes, such as 512, 10K or 1GB");
-    }
+    ];
+    each(WRONG, |size| {
+        let why = "it must be a number of bytes, such as 512, 10K or 1GB";
+        let run = sandbox.atomwrite(["--min-size", size, "out"]);
+        run.reads_nothing().fails_with(2, why);
+    });
 }
