@@ -72,17 +72,6 @@ fn both_inputs_and_all_guards_work() {
 }
 
 #[test]
-fn no_clobber_is_decided_at_the_commit() {
-    needs_tool!("strace");
-    let sandbox = Sandbox::new();
-    let mut run = sandbox.run("-n out").without_linkat().stdin_held().start();
-    run.feed("late");
-    sandbox.write("out", "first");
-    assert_eq!(run.wait().code(), Some(3));
-    assert_eq!(sandbox.listing(), "out=first");
-}
-
-#[test]
 fn missing_parents_are_made_at_the_commit() {
     needs_tool!("strace");
     let sandbox = Sandbox::new();
