@@ -5,108 +5,93 @@ use std::process::Command;
 
 use proptest::prelude::*;
 
-use crate::harness::{Sandbox, needs_tool, skip, tool};
+use crate::harness::{Sandbox, each, needs_tool, skip, works};
+
+/// The mode, the umask or the mode that a file has, and the mode that it gets.
+type Modes = (&'static str, u32, u32);
+
+const UNDER_UMASK: [Modes; 25] = [
+    ("600", 0o077, 0o600),
+    ("0640", 0o077, 0o640),
+    ("4755", 0o077, 0o4755),
+    ("2711", 0o077, 0o2711),
+    ("1777", 0o077, 0o1777),
+    ("0", 0o077, 0),
+    ("444", 0o077, 0o444),
+    ("+x", 0o022, 0o755),
+    ("+x", 0o077, 0o700),
+    ("a+x", 0o077, 0o711),
+    ("u=rw,go=", 0o022, 0o600),
+    ("g=u", 0o022, 0o664),
+    ("o=g", 0o027, 0o644),
+    ("a+X", 0o022, 0o644),
+    ("u+x,a+X", 0o022, 0o755),
+    ("=", 0o022, 0o000),
+    // Under umask 022 this takes away what the umask lets: the owner's.
+    ("-w", 0o022, 0o444),
+    ("+t", 0o022, 0o1644),
+    ("u+s", 0o022, 0o4644),
+    ("g+s", 0o022, 0o2644),
+    ("ug+s,o-r", 0o022, 0o6640),
+    ("u+w-r", 0o022, 0o244),
+    ("go-rwx", 0o022, 0o600),
+    ("+r", 0o777, 0o000),
+    ("a=r", 0o777, 0o444),
+];
+
+const ON_EXISTING: [Modes; 16] = [
+    ("600", 0o644, 0o600),
+    ("0640", 0o644, 0o640),
+    ("4755", 0o644, 0o4755),
+    ("2711", 0o644, 0o2711),
+    ("1777", 0o644, 0o1777),
+    ("0", 0o644, 0),
+    ("444", 0o644, 0o444),
+    ("+x", 0o644, 0o755),
+    ("g=u", 0o640, 0o660),
+    ("a+X", 0o744, 0o755),
+    ("a+X", 0o644, 0o644),
+    ("u-s", 0o4755, 0o755),
+    ("go=", 0o4755, 0o4700),
+    ("g-x", 0o2755, 0o2745),
+    ("=", 0o777, 0o000),
+    ("=644", 0o6777, 0o644),
+];
 
 #[test]
-fn a_mode_is_set_as_told_on_new_and_existing_files() {
-    let sandbox = Sandbox::new();
-    for (option, mode) in [
-        ("600", 0o600),
-        ("0640", 0o640),
-        ("4755", 0o4755),
-        ("2711", 0o2711),
-        ("1777", 0o1777),
-        ("0", 0),
-        ("444", 0o444),
-    ] {
-        sandbox.write("existing", "old");
-        sandbox
-            .atomwrite(["-m", option, "existing"])
-            .umask(0o077)
-            .stdin("new")
-            .succeeds();
-        assert_eq!(sandbox.mode("existing"), mode, "{option}");
-        sandbox
-            .atomwrite([&format!("--mode={option}"), "new"])
-            .umask(0o077)
-            .stdin("new")
-            .succeeds();
-        assert_eq!(sandbox.mode("new"), mode, "{option}");
-        fs::remove_file(sandbox.path("new")).unwrap();
-        fs::remove_file(sandbox.path("existing")).unwrap();
-    }
-}
-
-#[test]
-fn a_symbolic_mode_is_applied_to_the_mode_it_would_otherwise_get() {
-    let sandbox = Sandbox::new();
-    // On a new file under a umask: what it would get is 0666 less that.
-    for (option, umask, mode) in [
-        ("+x", 0o022, 0o755),
-        ("+x", 0o077, 0o700),
-        ("a+x", 0o077, 0o711),
-        ("u=rw,go=", 0o022, 0o600),
-        ("g=u", 0o022, 0o664),
-        ("o=g", 0o027, 0o644),
-        ("a+X", 0o022, 0o644),
-        ("u+x,a+X", 0o022, 0o755),
-        ("=", 0o022, 0o000),
-        ("-w", 0o022, 0o466),
-        ("+t", 0o022, 0o1644),
-        ("u+s", 0o022, 0o4644),
-        ("g+s", 0o022, 0o2644),
-        ("ug+s,o-r", 0o022, 0o6640),
-        ("u+w-r", 0o022, 0o244),
-        ("go-rwx", 0o022, 0o600),
-        ("+r", 0o777, 0o000),
-        ("a=r", 0o777, 0o444),
-    ] {
-        // `-w` under umask 022 takes away what the umask lets: the owner's.
-        let mode = if option == "-w" { 0o444 } else { mode };
-        sandbox
-            .atomwrite([&format!("--mode={option}"), "new"])
-            .umask(umask)
-            .stdin("new")
-            .succeeds();
-        assert_eq!(sandbox.mode("new"), mode, "{option} under {umask:o}");
-        fs::remove_file(sandbox.path("new")).unwrap();
-    }
-    // On an existing one: its own.
-    for (old, option, mode) in [
-        (0o644, "+x", 0o755),
-        (0o640, "g=u", 0o660),
-        (0o744, "a+X", 0o755),
-        (0o644, "a+X", 0o644),
-        (0o4755, "u-s", 0o755),
-        (0o4755, "go=", 0o4700),
-        (0o2755, "g-x", 0o2745),
-        (0o777, "=", 0o000),
-        (0o6777, "=644", 0o644),
-    ] {
-        sandbox.write_with_mode("old", "old", old);
-        sandbox
-            .atomwrite([&format!("--mode={option}"), "old"])
-            .stdin("new")
-            .succeeds();
-        assert_eq!(sandbox.mode("old"), mode, "{option} on {old:o}");
-        fs::remove_file(sandbox.path("old")).unwrap();
-    }
+fn a_mode_is_set_as_told_or_applied_to_the_mode_it_would_otherwise_get() {
+    each(UNDER_UMASK, |(option, umask, mode)| {
+        let sandbox = Sandbox::new();
+        let run = sandbox.run(&format!("--mode={option} out"));
+        run.umask(umask).stdin("new").succeeds();
+        assert_eq!(sandbox.mode("out"), mode);
+    });
+    each(ON_EXISTING, |(option, old, mode)| {
+        let sandbox = Sandbox::new();
+        sandbox.write_with_mode("out", "old", old);
+        let run = sandbox.run(&format!("-m {option} out"));
+        run.stdin("new").succeeds();
+        assert_eq!(sandbox.mode("out"), mode);
+    });
     // And from SOURCE.
+    let sandbox = Sandbox::new();
     sandbox.write_with_mode("in", "new", 0o500);
-    sandbox.run("-m g+r in from-source").succeeds();
-    assert_eq!(sandbox.mode("from-source"), 0o540);
+    sandbox.run("-m g+r in out").succeeds();
+    assert_eq!(sandbox.mode("out"), 0o540);
 }
 
 #[test]
 fn a_mode_may_begin_with_a_dash() {
     let sandbox = Sandbox::new();
     sandbox.write_with_mode("out", "old", 0o755);
-    sandbox.run("-m -x out").stdin("new").succeeds();
-    assert_eq!(sandbox.mode("out"), 0o644);
-    sandbox.run("--mode -w out").stdin("new").succeeds();
-    assert_eq!(sandbox.mode("out"), 0o444);
-    sandbox.run("-fmu+w out").stdin("new").succeeds();
-    assert_eq!(sandbox.mode("out"), 0o644);
+    for (line, mode) in [
+        ("-m -x out", 0o644),
+        ("--mode -w out", 0o444),
+        ("-fmu+w out", 0o644),
+    ] {
+        sandbox.run(line).stdin("new").succeeds();
+        assert_eq!(sandbox.mode("out"), mode, "{line}");
+    }
 }
 
 #[test]
@@ -118,27 +103,11 @@ fn a_mode_on_a_file_with_an_acl_is_what_chmod_makes_of_it() {
         if !sandbox.setfacl("out", &["-m", "u:1000:rw,g:1001:rwx,g::r"]) {
             skip!("the filesystem has no ACLs");
         }
-        tool(
-            "cp",
-            [
-                "-p".as_ref(),
-                sandbox.path("out").as_os_str(),
-                sandbox.path("reference").as_os_str(),
-            ],
-        );
-        tool(
-            "sh",
-            [
-                "-c",
-                "umask 022; exec chmod -- \"$0\" \"$1\"",
-                option,
-                sandbox.path("reference").to_str().unwrap(),
-            ],
-        );
-        sandbox
-            .atomwrite([&format!("--mode={option}"), "out"])
-            .stdin("new")
-            .succeeds();
+        sandbox.sh(&format!(
+            "cp -p out reference; umask 022; chmod -- {option} reference"
+        ));
+        let run = sandbox.run(&format!("--mode={option} out"));
+        run.stdin("new").succeeds();
         assert_eq!(sandbox.acl("out"), sandbox.acl("reference"), "{option}");
         assert_eq!(sandbox.mode("out"), sandbox.mode("reference"), "{option}");
     }
@@ -146,8 +115,7 @@ fn a_mode_on_a_file_with_an_acl_is_what_chmod_makes_of_it() {
 
 #[test]
 fn a_malformed_mode_is_a_usage_error() {
-    let sandbox = Sandbox::with("out", "old");
-    for option in [
+    const MALFORMED: [&str; 18] = [
         "8",
         "10000",
         "+y",
@@ -166,26 +134,18 @@ fn a_malformed_mode_is_a_usage_error() {
         "-1",
         "77777777777777777777",
         "６４４",
-    ] {
-        let valid = Command::new("chmod")
-            .arg("--")
-            .arg(option)
-            .arg(sandbox.path("out"))
-            .output()
-            .unwrap();
+    ];
+    let sandbox = Sandbox::with("out", "old");
+    each(MALFORMED, |mode| {
+        let mut chmod = Command::new("chmod");
+        let is_valid = works(chmod.args(["--", mode]).arg(sandbox.path("out")));
         sandbox.chmod("out", 0o644);
-        if valid.status.success() {
-            continue;
+        if !is_valid {
+            let run = sandbox.atomwrite([&format!("--mode={mode}"), "out"]);
+            run.reads_nothing().fails(2);
         }
-        sandbox
-            .atomwrite([&format!("--mode={option}"), "out"])
-            .reads_nothing()
-            .fails(2);
-    }
-    sandbox
-        .run("-m rwx out")
-        .stdin("new")
-        .fails_with(2, "'rwx'");
+    });
+    sandbox.refuse_each(&[("-m rwx out", 2, "'rwx'")]);
 }
 
 /// Expressions as people write them, and such as nobody should.

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::harness::{NOBODY, Sandbox, Witness, needs_root, needs_tool, skip, tool};
+use crate::harness::{NOBODY, Sandbox, each, needs_root, needs_tool, skip, tool};
 use crate::options::keep::strangers;
 
 /// The first user and group of the machine that are not root, by name and number.
@@ -26,33 +26,35 @@ fn owner_and_group_are_set_by_name_and_by_number() {
     let sandbox = Sandbox::new();
     let ((user, uid), (group, gid)) = somebody();
     sandbox.write("in", "new");
-    for (option, expected) in [
-        (format!("-o{user}"), (uid, 0)),
-        (format!("--owner={user}"), (uid, 0)),
-        (format!("-g{group}"), (0, gid)),
-        (format!("--group={group}"), (0, gid)),
-        ("-o12345".to_owned(), (12345, 0)),
-        ("-g54321".to_owned(), (0, 54321)),
-        ("-o0".to_owned(), (0, 0)),
-        ("-o4294967294".to_owned(), (u32::MAX - 1, 0)),
-    ] {
-        sandbox.atomwrite([&option, "new"]).stdin("new").succeeds();
-        assert_eq!(sandbox.owner("new"), expected, "{option}");
-        fs::remove_file(sandbox.path("new")).unwrap();
-        sandbox.write("old", "old");
-        sandbox.atomwrite([&option, "in", "old"]).succeeds();
-        assert_eq!(sandbox.owner("old"), expected, "{option}");
-        fs::remove_file(sandbox.path("old")).unwrap();
-    }
+    let cases = [
+        (&*format!("-o{user}"), (uid, 0)),
+        (&format!("--owner={user}"), (uid, 0)),
+        (&format!("-g{group}"), (0, gid)),
+        (&format!("--group={group}"), (0, gid)),
+        ("-o12345", (12345, 0)),
+        ("-g54321", (0, 54321)),
+        ("-o0", (0, 0)),
+        ("-o4294967294", (u32::MAX - 1, 0)),
+    ];
+    each(cases, |(option, expected)| {
+        for line in ["new", "in old"] {
+            let sandbox = Sandbox::with("in", "new");
+            sandbox.write("old", "old");
+            let run = sandbox.run(&format!("{option} {line}"));
+            run.stdin("new").writes("new");
+            let dest = line.rsplit(' ').next().expect("DEST");
+            assert_eq!(sandbox.owner(dest), expected);
+        }
+    });
     sandbox.write("old", "old");
     sandbox.chown("old", 1000, 1001);
-    sandbox.run("-o 1002 old").stdin("new").succeeds();
-    assert_eq!(sandbox.owner("old"), (1002, 1001));
-    sandbox
-        .run("--keep=none -g 1003 old")
-        .stdin("new")
-        .succeeds();
-    assert_eq!(sandbox.owner("old"), (0, 1003));
+    for (line, owner) in [
+        ("-o 1002 old", (1002, 1001)),
+        ("--keep=none -g 1003 old", (0, 1003)),
+    ] {
+        sandbox.run(line).stdin("new").succeeds();
+        assert_eq!(sandbox.owner("old"), owner);
+    }
 }
 
 #[test]
@@ -91,57 +93,28 @@ fn looking_up_a_name_takes_nothing_of_the_input() {
 #[test]
 fn an_unknown_owner_or_group_fails_before_any_input_is_read() {
     let sandbox = Sandbox::with("out", "old");
-    for option in [
-        "-ono-such-user",
-        "-gno-such-group",
-        "-o4294967295",
-        "-g4294967295",
-        "-o99999999999",
-        "-o",
-        "-g-1",
-        "-oroot:no-such-group",
-    ] {
-        let input = Witness::new();
-        let arguments = match option {
-            "-o" => vec!["-o", "", "out"],
-            option => vec![option, "out"],
-        };
-        let done = sandbox
-            .atomwrite(arguments)
-            .stdin_from(input.input())
-            .output();
-        assert!(matches!(done.code(), Some(1 | 2)), "{option}: {done:?}");
-        crate::harness::check_message(done.stderr.lines().next().unwrap());
-        input.has_not_been_read();
-        assert_eq!(sandbox.listing(), "out=old");
-    }
-    let done = sandbox.run("-o no-such-user out").stdin("new").output();
-    assert!(done.stderr.contains("'no-such-user'"), "{done:?}");
+    sandbox.refuse_each(&[
+        ("-ono-such-user out", 1, "'no-such-user'"),
+        ("-gno-such-group out", 1, "'no-such-group'"),
+        ("-o4294967295 out", 1, "4294967295"),
+        ("-g4294967295 out", 1, "4294967295"),
+        ("-o99999999999 out", 1, "99999999999"),
+        ("-o '' out", 2, "-o"),
+        ("-g-1 out", 1, "-1"),
+        ("-oroot:no-such-group out", 1, "'no-such-group'"),
+    ]);
 }
 
 #[test]
 fn an_owner_or_group_that_is_asked_for_must_succeed() {
     needs_root!();
-    for option in ["-o1000", "-g1001", "-o0", "-g0"] {
-        for keep in ["try", "none"] {
+    each(["-o1000", "-g1001", "-o0", "-g0"], |option| {
+        for rest in ["--keep=try out", "--keep=none out", "new"] {
             let sandbox = strangers(0o666, NOBODY, NOBODY);
-            let arguments = [
-                option.to_owned(),
-                format!("--keep={keep}"),
-                "out".to_owned(),
-            ];
-            sandbox
-                .atomwrite(arguments)
-                .by_nobody()
-                .stdin("new")
-                .fails_with(1, "operation not permitted");
-            sandbox
-                .atomwrite([option, "new"])
-                .by_nobody()
-                .stdin("new")
-                .fails(1);
+            let run = sandbox.run(&format!("{option} {rest}")).by_nobody();
+            run.stdin("new").fails_with(1, "operation not permitted");
         }
-    }
+    });
 }
 
 #[test]
