@@ -364,16 +364,13 @@ fn another_users_file_in_a_directory_for_all_does_not_get_the_content_in_place_e
     let why = "in a directory that all may write to, and that user would get the content";
     let way_out = "it is another user's, in a directory that all may write to, and that user would get the content; without \
                    --inplace, --keep=none or -o replaces it";
+    let of_fifo = "it is another user's FIFO, in a directory that all may write to, and that user would get the content";
     sandbox.refuse_each(&[
         ("out", 1, why),
         ("--inplace out", 1, why),
         ("--inplace=always out", 1, why),
         ("--inplace=always --keep=none out", 1, way_out),
-        (
-            "--inplace fifo",
-            1,
-            &format!("it is another user's FIFO, {why}"),
-        ),
+        ("--inplace fifo", 1, of_fifo),
     ]);
     let run = sandbox.run("out").user(1234, 1234, &[]).stdin("new");
     let why = "only its owner may replace it (the sticky bit); 'out' is unchanged";

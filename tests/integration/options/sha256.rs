@@ -2,7 +2,7 @@
 
 use std::fs::OpenOptions;
 
-use crate::harness::{Run, Sandbox, needs_tool};
+use crate::harness::{Sandbox, each, needs_tool};
 use crate::options::validate::{WAYS, sum};
 
 #[test]
@@ -12,19 +12,17 @@ fn content_with_the_digest_is_written() {
     for named in WAYS {
         for content in [&b"new"[..], b"", &large] {
             let sandbox = Sandbox::new();
-            let take = |words: &[&str]| {
-                let run = sandbox.atomwrite(words.to_vec());
+            let sum = sum(content);
+            let take = |sum: &str, rest: &str| {
+                let run = sandbox.run(&format!("--sha256 {sum} {rest}"));
                 if named { run.without_linkat() } else { run }
             };
-            let sum = sum(content);
             sandbox.write("in", content);
-            take(&["--allow-empty", "--sha256", &sum, "a"])
-                .stdin(content)
-                .succeeds();
-            take(&["--sha256", &sum, "in", "b"]).succeeds();
-            take(&["--sha256", &sum.to_uppercase(), "in", "c"]).succeeds();
-            take(&["--sha256", &sum, "d", "--", "cat", "in"]).succeeds();
-            take(&["--sha256", &sum, "-C", "in", "d"]).leaves_alone(0);
+            take(&sum, "--allow-empty a").stdin(content).succeeds();
+            take(&sum, "in b").succeeds();
+            take(&sum.to_uppercase(), "in c").succeeds();
+            take(&sum, "d -- cat in").succeeds();
+            take(&sum, "-C in d").leaves_alone(0);
             for name in ["a", "b", "c", "d"] {
                 assert!(sandbox.read(name) == content, "{name}");
             }
@@ -37,45 +35,33 @@ fn content_with_another_digest_is_refused() {
     needs_tool!("sha256sum");
     let sandbox = Sandbox::with("in", "new");
     sandbox.write("out", "old");
-    let wrong = sum(b"other");
-    for dest in ["out", "new"] {
-        let refused = |run: Run<'_>, status| run.says("SHA-256").fails_with(status, sum(b"new"));
-        refused(
-            sandbox.atomwrite(["--sha256", &wrong, dest]).stdin("new"),
-            3,
-        );
-        refused(sandbox.atomwrite(["--sha256", &wrong, "in", dest]), 3);
-        refused(
-            sandbox.atomwrite(["--sha256", &wrong, dest, "--", "cat", "in"]),
-            125,
-        );
-    }
+    let (wrong, right) = (sum(b"other"), sum(b"new"));
+    let cases = [
+        ("out", 3),
+        ("new", 3),
+        ("in out", 3),
+        ("in new", 3),
+        ("out -- cat in", 125),
+        ("new -- cat in", 125),
+    ];
+    each(cases, |(rest, status)| {
+        let run = sandbox.run(&format!("--sha256 {wrong} {rest}"));
+        let run = run.stdin("new").says("SHA-256");
+        run.fails_with(status, &*right);
+    });
 }
 
 #[test]
 fn the_digest_is_that_of_the_whole_new_content() {
     needs_tool!("sha256sum");
     let sandbox = Sandbox::with("out", "old");
-    sandbox
-        .atomwrite(["-a", "--sha256", &sum(b"new"), "out"])
-        .stdin("new")
-        .fails_with(3, "SHA-256");
-    sandbox
-        .atomwrite(["-a", "--sha256", &sum(b"oldnew"), "out"])
-        .stdin("new")
-        .succeeds();
-    sandbox
-        .atomwrite([
-            "-a",
-            "--sha256",
-            &sum(b"oldnew!"),
-            "out",
-            "--",
-            "printf",
-            "!",
-        ])
-        .succeeds();
-    assert_eq!(sandbox.text("out"), "oldnew!");
+    let run = |content: &[u8], rest: &str| {
+        let line = format!("-a --sha256 {} {rest}", sum(content));
+        sandbox.run(&line).stdin("new")
+    };
+    run(b"new", "out").fails_with(3, "SHA-256");
+    run(b"oldnew", "out").writes("oldnew");
+    run(b"oldnew!", "out -- printf !").writes("oldnew!");
 }
 
 #[test]
@@ -94,20 +80,20 @@ fn the_digest_of_a_file_with_holes_is_right() {
 #[test]
 fn a_malformed_digest_is_a_usage_error() {
     let sandbox = Sandbox::new();
-    for hex in [
+    let zeros = |count: usize| "0".repeat(count);
+    let malformed = [
         "",
         "00",
-        &"0".repeat(63),
-        &"0".repeat(65),
+        &zeros(63),
+        &zeros(65),
         &"g".repeat(64),
-        &format!("0x{}", "0".repeat(62)),
-        &format!(" {}", "0".repeat(63)),
-        &format!("{}-", "0".repeat(64)),
+        &format!("0x{}", zeros(62)),
+        &format!(" {}", zeros(63)),
+        &format!("{}-", zeros(64)),
         &"\u{0661}".repeat(32),
-    ] {
-        sandbox
-            .atomwrite(["--sha256", hex, "out"])
-            .reads_nothing()
-            .fails_with(2, "--sha256");
-    }
+    ];
+    each(malformed, |hex| {
+        let run = sandbox.atomwrite(["--sha256", hex, "out"]);
+        run.reads_nothing().fails_with(2, "--sha256");
+    });
 }
