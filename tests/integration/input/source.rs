@@ -5,17 +5,8 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::thread;
 
-use crate::harness::{NOBODY, Sandbox, needs_root, needs_tool, open, skip, tool};
+use crate::harness::{NOBODY, Sandbox, each, needs_root, needs_tool, open, skip, tool};
 use crate::input::stdin::noise;
-
-#[test]
-fn reads_a_source_and_not_stdin() {
-    let sandbox = Sandbox::with("in", "from source");
-    sandbox
-        .run("in out")
-        .stdin("from stdin")
-        .writes("from source");
-}
 
 #[test]
 fn reads_a_source_of_any_size() {
@@ -42,32 +33,24 @@ fn reads_a_source_that_is_dest() {
 }
 
 #[test]
-fn reads_a_source_through_a_link_and_from_a_fifo() {
-    let sandbox = Sandbox::with("in", "linked");
-    sandbox.symlink("in", "link");
-    sandbox.run("link out").writes("linked");
-
+fn reads_the_source_that_is_named() {
+    let cases = [
+        ("in out", "of in"),
+        ("link out", "of in"),
+        ("./- out", "of dash"),
+        // Only DEST may not be a magic link.
+        ("/dev/stdin out", "of stdin"),
+    ];
+    each(cases, |(line, content)| {
+        let sandbox = Sandbox::with("in", "of in");
+        sandbox.sh("printf 'of dash' >./-; ln -s in link");
+        sandbox.run(line).stdin("of stdin").writes(content);
+    });
+    let sandbox = Sandbox::new();
     let fifo = sandbox.fifo("fifo");
     let writer = thread::spawn(move || fs::write(fifo, "from a fifo").unwrap());
-    sandbox.run("fifo out").succeeds();
+    sandbox.run("fifo out").writes("from a fifo");
     writer.join().unwrap();
-    assert_eq!(sandbox.text("out"), "from a fifo");
-}
-
-#[test]
-fn reads_a_source_that_names_stdin_by_a_magic_link() {
-    // Only DEST may not be one.
-    let sandbox = Sandbox::new();
-    sandbox.run("/dev/stdin out").stdin("new").writes("new");
-}
-
-#[test]
-fn reads_a_source_in_a_file_named_dash() {
-    let sandbox = Sandbox::with("-", "from the file");
-    sandbox
-        .run("./- out")
-        .stdin("from stdin")
-        .writes("from the file");
 }
 
 /// Whether the filesystem can tell where a file has holes.
@@ -122,12 +105,8 @@ fn keeps_holes_where_the_kernel_copies_nothing() {
         skip!("the filesystem does not tell of holes");
     }
     for error in ["EXDEV", "ENOSYS", "EOPNOTSUPP"] {
-        let inject = format!("inject=copy_file_range:error={error}");
-        let strace = ["strace", "-qq", "-o", "/dev/null"];
-        let inject = ["-e", "inject=ioctl:error=EOPNOTSUPP", "-e", &inject];
-        sandbox
-            .run("in out")
-            .through([strace, inject].concat())
+        let run = sandbox.run("in out").inject("ioctl:error=EOPNOTSUPP");
+        run.inject(&format!("copy_file_range:error={error}"))
             .succeeds();
         tool("cmp", [&path, &sandbox.path("out")]);
         open(sandbox.path("out")).sync_all().unwrap();
@@ -159,16 +138,12 @@ fn keeps_a_file_that_is_one_hole() {
 fn fails_when_source_cannot_be_read() {
     let sandbox = Sandbox::with("out", "old");
     sandbox.mkdir("directory");
-    for (words, says0, says1) in [
-        ("missing out", "'missing'", "no such file"),
-        ("directory out", "'directory'", "is a directory"),
-        ("out/in out", "'out/in'", "not a directory"),
-    ] {
-        sandbox.run(words).says(says0).fails_with(1, says1);
-    }
-    sandbox.fail_each(&[
-        ("'' out", "", 2, "empty"),
-        ("missing new", "", 1, "'missing'"),
+    sandbox.refuse_each(&[
+        ("missing out", 1, "'missing': no such file"),
+        ("directory out", 1, "'directory': it is a directory"),
+        ("out/in out", 1, "'out/in': not a directory"),
+        ("'' out", 2, "empty"),
+        ("missing new", 1, "'missing'"),
     ]);
 }
 

@@ -14,7 +14,7 @@ use std::thread;
 use rustix::fs::OFlags;
 use rustix::pipe::{PipeFlags, pipe_with};
 
-use crate::harness::{Sandbox, open, terminal, wait_until};
+use crate::harness::{Run, Sandbox, open, terminal, wait_until};
 
 /// Bytes without a period that a buffer's size could hide.
 pub(crate) fn noise(length: usize) -> Vec<u8> {
@@ -32,20 +32,16 @@ pub(crate) fn noise(length: usize) -> Vec<u8> {
 // ---- Stdin -----------------------------------------------------------------------------------------------------
 
 #[test]
-fn reads_a_pipe_to_its_end() {
-    let sandbox = Sandbox::with("out", "old");
-    sandbox.run("out").stdin("new\n").writes("new\n");
-}
-
-#[test]
 fn reads_a_pipe_of_any_size() {
     let sandbox = Sandbox::new();
     for length in [
         1, 4095, 4096, 65_536, 65_537, 1_048_576, 1_048_577, 9_000_001,
     ] {
-        let content = noise(length);
-        sandbox.run("out").stdin(content.clone()).succeeds();
-        assert!(sandbox.read("out") == content, "{length} bytes");
+        for line in ["out", "- out"] {
+            let content = noise(length);
+            sandbox.run(line).stdin(content.clone()).succeeds();
+            assert!(sandbox.read("out") == content, "{length} bytes");
+        }
     }
 }
 
@@ -61,50 +57,26 @@ fn reads_a_pipe_whose_bytes_come_one_by_one() {
 }
 
 #[test]
-fn takes_a_dash_as_stdin() {
-    let sandbox = Sandbox::new();
-    sandbox.run("- out").stdin("new").writes("new");
-}
-
-#[test]
-fn reads_a_regular_stdin_from_its_current_offset() {
-    let sandbox = Sandbox::with("in", "headbody");
-    let mut input = open(sandbox.path("in"));
-    input.seek(SeekFrom::Start(4)).unwrap();
-    sandbox.run("out").stdin_from(input).writes("body");
-}
-
-#[test]
-fn takes_a_regular_stdin_at_or_beyond_its_end_for_empty() {
-    let sandbox = Sandbox::with("in", "read already");
-    sandbox.write("out", "old");
-    for offset in [12, 1000] {
+fn reads_a_regular_stdin_from_its_current_offset_to_its_end() {
+    let content = noise(5_000_003);
+    for offset in [0, 4, 4097] {
+        let sandbox = Sandbox::with("in", &content);
         let mut input = open(sandbox.path("in"));
         input.seek(SeekFrom::Start(offset)).unwrap();
-        let run = sandbox.run("out").stdin_from(input);
-        run.fails_with(3, "empty");
+        let theirs = input.try_clone().unwrap();
+        sandbox.run("out").stdin_from(theirs).succeeds();
+        assert!(sandbox.read("out") == content[usize::try_from(offset).unwrap()..]);
+        // As every reader does: a second one on the same descriptor gets nothing twice.
+        assert_eq!(input.stream_position().unwrap(), 5_000_003);
     }
-}
-
-#[test]
-fn reads_a_large_regular_stdin_from_an_odd_offset() {
-    let sandbox = Sandbox::new();
-    let content = noise(5_000_003);
-    sandbox.write("in", &content);
-    let mut input = open(sandbox.path("in"));
-    input.seek(SeekFrom::Start(4097)).unwrap();
-    sandbox.run("out").stdin_from(input).succeeds();
-    assert!(sandbox.read("out") == content[4097..]);
-}
-
-#[test]
-fn leaves_the_offset_of_a_regular_stdin_at_its_end() {
-    // As every reader does: a second one on the same descriptor gets nothing twice.
-    let sandbox = Sandbox::with("in", noise(3_000_001));
-    let mut input = open(sandbox.path("in"));
-    let theirs = input.try_clone().unwrap();
-    sandbox.run("out").stdin_from(theirs).succeeds();
-    assert_eq!(input.stream_position().unwrap(), 3_000_001);
+    // At the end and beyond it there is nothing.
+    for offset in [5_000_003, 6_000_000] {
+        let sandbox = Sandbox::with("in", &content);
+        sandbox.write("out", "old");
+        let mut input = open(sandbox.path("in"));
+        input.seek(SeekFrom::Start(offset)).unwrap();
+        sandbox.run("out").stdin_from(input).fails_with(3, "empty");
+    }
 }
 
 #[test]
@@ -133,17 +105,21 @@ fn reads_a_socket() {
 const END_OF_INPUT: &[u8] = b"\x04";
 
 #[test]
-fn tells_that_it_reads_a_terminal_and_how_to_end_that() {
-    let sandbox = Sandbox::new();
-    let (mut keyboard, stdin) = terminal();
-    keyboard.write_all(b"typed\n").unwrap();
-    keyboard.write_all(END_OF_INPUT).unwrap();
-    sandbox
-        .run("out")
-        .stdin_from(stdin)
-        .says("reading from the terminal; end with Ctrl-D, give up with Ctrl-C")
-        .succeeds();
-    assert_eq!(sandbox.text("out"), "typed\n");
+fn tells_that_it_reads_a_terminal_and_how_to_end_that_unless_quiet() {
+    for (line, told) in [
+        (
+            "out",
+            Some("reading from the terminal; end with Ctrl-D, give up with Ctrl-C"),
+        ),
+        ("-q out", None),
+    ] {
+        let sandbox = Sandbox::new();
+        let (mut keyboard, stdin) = terminal();
+        keyboard.write_all(b"typed\n").unwrap();
+        keyboard.write_all(END_OF_INPUT).unwrap();
+        let run = sandbox.run(line).stdin_from(stdin);
+        told.into_iter().fold(run, Run::says).writes("typed\n");
+    }
 }
 
 #[test]
@@ -166,15 +142,6 @@ fn tells_it_before_anything_is_typed() {
 }
 
 #[test]
-fn reads_a_terminal_without_a_word_when_quiet() {
-    let sandbox = Sandbox::new();
-    let (mut keyboard, stdin) = terminal();
-    keyboard.write_all(b"typed\n").unwrap();
-    keyboard.write_all(END_OF_INPUT).unwrap();
-    sandbox.run("-q out").stdin_from(stdin).writes("typed\n");
-}
-
-#[test]
 fn says_nothing_of_a_terminal_that_it_does_not_read() {
     let sandbox = Sandbox::with("in", "new");
     let (_keyboard, stdin) = terminal();
@@ -184,39 +151,17 @@ fn says_nothing_of_a_terminal_that_it_does_not_read() {
 }
 
 #[test]
-fn makes_a_new_empty_file_from_dev_null_if_that_is_allowed() {
-    let sandbox = Sandbox::new();
-    sandbox
-        .run("--allow-empty out")
-        .stdin_from(open("/dev/null"))
-        .writes("");
-}
-
-#[test]
-fn reads_a_proc_file_whose_size_is_zero() {
-    let sandbox = Sandbox::new();
-    assert_eq!(fs::metadata("/proc/version").unwrap().len(), 0);
-    let expected = fs::read("/proc/version").unwrap();
-    assert!(!expected.is_empty());
-    sandbox
-        .run("stdin")
-        .stdin_from(open("/proc/version"))
-        .succeeds();
-    assert_eq!(sandbox.read("stdin"), expected);
-    sandbox.run("/proc/version source").succeeds();
-    assert_eq!(sandbox.read("source"), expected);
-}
-
-#[test]
-fn reads_a_sys_file_whose_size_is_too_large() {
-    let sandbox = Sandbox::new();
-    let path = "/sys/class/net/lo/mtu";
-    let expected = fs::read(path).unwrap();
-    assert!(fs::metadata(path).unwrap().len() > expected.len() as u64);
-    sandbox.run("stdin").stdin_from(open(path)).succeeds();
-    assert_eq!(sandbox.read("stdin"), expected);
-    sandbox.atomwrite([path, "source"]).succeeds();
-    assert_eq!(sandbox.read("source"), expected);
+fn reads_a_file_whose_size_is_wrong() {
+    // Zero, and too large.
+    for path in ["/proc/version", "/sys/class/net/lo/mtu"] {
+        let sandbox = Sandbox::new();
+        let expected = fs::read_to_string(path).unwrap();
+        let size = fs::metadata(path).unwrap().len();
+        assert_ne!(size, expected.len() as u64, "{path}");
+        let run = sandbox.run("stdin").stdin_from(open(path));
+        run.writes(&expected);
+        sandbox.run(&format!("{path} source")).writes(&expected);
+    }
 }
 
 #[test]
