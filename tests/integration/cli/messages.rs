@@ -12,7 +12,7 @@ use std::os::fd::OwnedFd;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::Signal;
 
-use crate::harness::{NOBODY, Sandbox, needs_root, os, wait_until};
+use crate::harness::{Call, NOBODY, Sandbox, Strace, each, needs_root, needs_tool, os, wait_until};
 
 #[test]
 fn a_failure_is_told_in_the_form_of_the_contract() {
@@ -83,28 +83,15 @@ fn control_characters_in_a_path_are_escaped() {
     ] {
         // The harness looks for control characters and for a second line.
         let name = os(name);
-        sandbox
-            .atomwrite([&name, &os(b"out")])
-            .fails_with(1, "no such file");
+        let (out, mode, verbose) = (os(b"out"), os(b"-m"), os(b"-v"));
+        let run = |words: &[&OsString]| sandbox.atomwrite(words.iter().copied()).stdin("new");
+        run(&[&name, &out]).fails_with(1, "no such file");
         sandbox.mkdir(&name);
-        sandbox
-            .atomwrite([&name])
-            .stdin("new")
-            .fails_with(1, "directory");
-        sandbox
-            .atomwrite([os(b"-m"), name.clone(), os(b"out")])
-            .stdin("new")
-            .fails(2);
-        sandbox
-            .atomwrite([name.clone(), name.clone(), name.clone()])
-            .stdin("new")
-            .fails(2);
+        run(&[&name]).fails_with(1, "directory");
+        run(&[&mode, &name, &out]).fails(2);
+        run(&[&name, &name, &name]).fails(2);
         fs::remove_dir(sandbox.path(&name)).unwrap();
-        let done = sandbox
-            .atomwrite([&os(b"-v"), &name])
-            .stdin("new")
-            .says("created")
-            .succeeds();
+        let done = run(&[&verbose, &name]).says("created").succeeds();
         assert!(
             !done.stderr.trim_end().contains(char::is_control),
             "{done:?}"
@@ -129,29 +116,6 @@ fn paths_that_are_not_utf8_are_shown() {
     for name in [&b"\xff"[..], b"\xc3\x28", b"\xed\xa0\x80"] {
         sandbox.atomwrite([os(name), os(b"out")]).fails(1);
     }
-}
-
-#[test]
-fn refusals_name_the_way_out() {
-    let sandbox = Sandbox::with("out", "old");
-    sandbox.fail_each(&[
-        ("out", "", 3, "--allow-empty"),
-        ("missing/out", "new", 1, "--create-dirs"),
-        ("-", "new", 2, "./-"),
-    ]);
-}
-
-#[test]
-fn refusals_of_what_may_not_be_written_name_the_way_out() {
-    needs_root!();
-    let sandbox = Sandbox::new();
-    sandbox.give_to(NOBODY, NOBODY);
-    sandbox.write_with_mode("out", "old", 0o444);
-    sandbox
-        .run("out")
-        .by_nobody()
-        .stdin("new")
-        .fails_with(1, "--force");
 }
 
 #[test]
@@ -186,27 +150,20 @@ fn a_stderr_that_cannot_be_written_changes_nothing() {
 #[test]
 fn a_message_is_one_write() {
     // So that the lines of many writers do not mix in one log.
-    crate::harness::needs_tool!("strace");
+    needs_tool!("strace");
     let sandbox = Sandbox::with("out", "old");
-    for (arguments, status) in [("missing out", 1), ("-v out copy", 0), ("--bogus out", 2)] {
-        let trace = sandbox.aside("trace");
-        let strace = ["strace", "-f", "-qq", "-e", "trace=write,writev", "-o"];
-        let strace = strace
-            .map(OsString::from)
-            .into_iter()
-            .chain([trace.clone().into()]);
-        let run = sandbox.run(arguments).through(strace);
-        if status == 0 {
-            run.says("created").succeeds();
-        } else {
-            run.fails(status);
-        }
-        let trace = fs::read_to_string(trace).unwrap();
-        let writes = trace
-            .lines()
-            .filter(|line| line.contains("write(2,") || line.contains("writev(2,"));
-        assert_eq!(writes.count(), 1, "{arguments:?}\n{trace}");
-    }
+    let cases = [
+        ("missing out", 1, "'missing'"),
+        ("-v out copy", 0, "created"),
+        ("--bogus out", 2, "--bogus"),
+    ];
+    each(cases, |(line, status, part)| {
+        let strace = Strace::new();
+        sandbox.run(line).under(&strace).says(part).ends(status);
+        let writes = |call: &Call| call.name.starts_with("write") && call.args.starts_with("2<");
+        let trace = strace.trace();
+        assert_eq!(trace.count(writes), 1, "{trace}");
+    });
 }
 
 #[test]

@@ -5,12 +5,11 @@
 //! is read or anything is run.
 
 use std::ffi::OsString;
-use std::fs;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use proptest::prelude::*;
 
-use crate::harness::{Done, Sandbox, Witness, check_message};
+use crate::harness::{Done, Sandbox, check_message, each};
 
 pub(crate) const OPTIONS: [&str; 30] = [
     "--min-size",
@@ -47,170 +46,111 @@ pub(crate) const OPTIONS: [&str; 30] = [
 
 #[test]
 fn both_forms_work_with_options_anywhere() {
-    let sandbox = Sandbox::with("in", "new");
-    for arguments in [
+    const FORMS: [&str; 6] = [
         "-m600 in out",
         "in -m600 out",
         "in out -m600",
         "in out -m 600",
         "-m600 -- in out",
         "-vqm600 in out",
-    ] {
-        let done = sandbox.run(arguments).leaves(["in", "out"]).output();
-        assert_eq!(done.code(), Some(0), "{arguments:?} {done:?}");
-        assert_eq!(
-            (sandbox.text("out").as_str(), sandbox.mode("out")),
-            ("new", 0o600),
-            "{arguments:?}"
-        );
-        assert_eq!(sandbox.names(), ["in", "out"]);
-        fs::remove_file(sandbox.path("out")).unwrap();
-    }
+    ];
+    each(FORMS, |line| {
+        let sandbox = Sandbox::with("in", "new");
+        let done = sandbox.run(line).output();
+        assert_eq!(done.code(), Some(0), "{done:?}");
+        assert_eq!(sandbox.listing(), "in=new out=new");
+        assert_eq!(sandbox.mode("out"), 0o600);
+    });
 }
 
 #[test]
-fn two_dashes_before_an_operand_only_end_the_options() {
-    let sandbox = Sandbox::new();
-    sandbox.run("-- out").stdin("new").writes("new");
-    sandbox.run("-- out copy").writes("new");
-    sandbox.run("-- - stdin").stdin("newer").writes("newer");
-}
-
-#[test]
-fn two_dashes_after_one_operand_start_the_command() {
-    let sandbox = Sandbox::new();
-    let run = |arguments: &[&str]| {
-        sandbox
-            .atomwrite(arguments.to_vec())
-            .leaves(["out"])
-            .output()
-    };
-    for (arguments, content) in [
-        (&["out", "--", "printf", "%s", "x"][..], "x"),
-        (&["-m644", "out", "--", "printf", "%s", "x"], "x"),
-        (&["out", "-m644", "--", "printf", "%s", "x"], "x"),
+fn two_dashes_end_the_options_before_an_operand_and_start_the_command_after_one() {
+    let cases = [
+        ("-- out", "out=stdin"),
+        ("-- - out", "out=stdin"),
+        ("-- out copy", "copy= out="),
+        ("out -- printf %s x", "out=x"),
+        ("-m644 out -- printf %s x", "out=x"),
+        ("out -m644 -- printf %s x", "out=x"),
         // The options had ended already.
-        (&["--", "out", "--", "printf", "%s", "x"], "x"),
-        (&["-m644", "--", "out", "--", "printf", "%s", "x"], "x"),
+        ("-- out -- printf %s x", "out=x"),
+        ("-m644 -- out -- printf %s x", "out=x"),
         // What follows is COMMAND's: a word like an option, `--` and what stands for stdin are not ours.
-        (&["out", "--", "printf", "%s", "-m600"], "-m600"),
-        (&["out", "--", "printf", "--", "x"], "x"),
-        (
-            &["out", "--", "printf", "%s", "x", "--", "-", "-h"],
-            "x----h",
-        ),
-        (&["out", "--", "env", "--", "printf", "x"], "x"),
-    ] {
-        let done = run(arguments);
-        assert_eq!(done.code(), Some(0), "{arguments:?} {done:?}");
-        assert_eq!((done.stdout.as_str(), done.stderr.as_str()), ("", ""));
-        assert_eq!(sandbox.text("out"), content, "{arguments:?}");
-        assert_eq!(sandbox.mode("out"), 0o644, "{arguments:?}");
-        assert_eq!(sandbox.names(), ["out"]);
-        fs::remove_file(sandbox.path("out")).unwrap();
-    }
-}
-
-#[test]
-fn a_dest_like_an_option_is_named_behind_two_dashes() {
-    let sandbox = Sandbox::new();
-    let done = sandbox.run("-- -n -- printf x").output();
-    assert_eq!(done.code(), Some(0), "{done:?}");
-    assert_eq!(sandbox.text("-n"), "x");
-    assert_eq!(sandbox.names(), ["-n"]);
+        ("out -- printf %s -m600", "out=-m600"),
+        ("out -- printf -- x", "out=x"),
+        ("out -- printf %s x -- - -h", "out=x----h"),
+        ("out -- env -- printf x", "out=x"),
+        // A DEST like an option.
+        ("-- -n -- printf x", "-n=x"),
+    ];
+    each(cases, |(line, left)| {
+        let sandbox = Sandbox::new();
+        if left.contains("copy") {
+            sandbox.write("out", "");
+        }
+        let done = sandbox.run(line).stdin("stdin").output();
+        assert_eq!(done.code(), Some(0), "{done:?}");
+        assert_eq!((&*done.stdout, &*done.stderr), ("", ""));
+        assert_eq!(sandbox.listing(), left);
+        assert!(
+            sandbox
+                .names()
+                .iter()
+                .all(|name| sandbox.mode(name) == 0o644)
+        );
+    });
     // And a COMMAND of that name is one that is not found.
+    let sandbox = Sandbox::new();
     sandbox.run("out -- --").fails_with(127, "'--'");
 }
 
 #[test]
-fn two_dashes_in_the_wrong_place_run_nothing() {
+fn usage_errors_touch_nothing_run_nothing_and_read_nothing() {
     let sandbox = Sandbox::with("in", "new");
     sandbox.write("out", "old");
-    for (arguments, hint) in [
-        ("in out --", "'--'"),
-        ("in out -- touch ran", "--"),
-        ("- out -- touch ran", "--"),
-        ("in out more -- touch ran", "--"),
-        ("-- in out -- touch ran", "too many"),
-        ("out --", "COMMAND"),
-        ("-- out --", "COMMAND"),
-        ("- -- touch ran", "./-"),
-        ("'' -- touch ran", "empty"),
-        ("--bogus out -- touch ran", "--bogus"),
-        ("-m bogus out -- touch ran", "bogus"),
-    ] {
-        let input = Witness::new();
-        let done = sandbox.run(arguments).stdin_from(input.input()).output();
-        assert_eq!(done.code(), Some(2), "{arguments:?} {done:?}");
-        assert!(done.stderr.contains(hint), "{arguments:?} {done:?}");
-        assert_eq!(done.stderr.lines().count(), 1, "{arguments:?} {done:?}");
-        check_message(done.stderr.trim_end_matches('\n'));
-        assert_eq!(sandbox.names(), ["in", "out"], "{arguments:?}");
-        assert_eq!(sandbox.text("out"), "old", "{arguments:?}");
-        input.has_not_been_read();
-    }
-}
-
-#[test]
-fn usage_errors_touch_nothing_and_read_nothing() {
-    let sandbox = Sandbox::with("in", "new");
-    sandbox.write("out", "old");
-    for arguments in [
-        "--",
-        "-v",
-        "a b c",
-        "-- a b c",
-        "out --",
-        "in out --",
-        "in out -- out",
-        "--sha256 00 out",
-        "--sha256 '' out",
-        "--unchanged-status 256 out",
-        "--unchanged-status=-1 out",
-        "--unchanged-status x out",
-        "--backup=bogus out",
-        "-S a/b out",
-        "--inplace=bogus out",
-        "out --validate",
-        "--bogus out",
-        "-Z out",
-        "-nZ out",
-        "--no-clobber=yes out",
-        "-m",
-        "out --owner",
-        "out --sync",
-        "''",
-        "in ''",
-    ] {
-        sandbox.run(arguments).reads_nothing().fails(2);
-    }
-}
-
-#[test]
-fn a_mistyped_option_is_answered_by_the_right_one() {
-    let sandbox = Sandbox::new();
-    for (typed, meant) in [
-        ("--allow-emty", "--allow-empty"),
-        ("--no-clober", "--no-clobber"),
-        ("--create-dir", "--create-dirs"),
-        ("--nofsync", "--no-fsync"),
-        ("--ower=root", "--owner"),
-    ] {
-        sandbox
-            .atomwrite([typed, "out"])
-            .stdin("new")
-            .fails_with(2, format!("'{meant}'"));
-    }
-    sandbox
-        .run("--xyzzy out")
-        .stdin("new")
-        .fails_with(2, "'--xyzzy'");
-}
-
-#[test]
-fn an_operand_too_many_is_named() {
-    let sandbox = Sandbox::new();
-    sandbox.run("a b third").fails_with(2, "'third'");
+    sandbox.refuse_each(&[
+        ("in out -- touch ran", 2, "--"),
+        ("- out -- touch ran", 2, "--"),
+        ("in out more -- touch ran", 2, "--"),
+        ("-- in out -- touch ran", 2, "too many"),
+        ("- -- touch ran", 2, "./-"),
+        ("'' -- touch ran", 2, "empty"),
+        ("--bogus out -- touch ran", 2, "--bogus"),
+        ("-m bogus out -- touch ran", 2, "bogus"),
+        ("in out --", 2, "'--'"),
+        ("out --", 2, "COMMAND"),
+        ("-- out --", 2, "COMMAND"),
+        ("in out -- out", 2, "--"),
+        ("--", 2, ""),
+        ("-v", 2, ""),
+        ("a b third", 2, "'third'"),
+        ("-- a b third", 2, "'third'"),
+        ("--sha256 00 out", 2, "--sha256"),
+        ("--sha256 '' out", 2, "--sha256"),
+        ("--unchanged-status 256 out", 2, "256"),
+        ("--unchanged-status=-1 out", 2, "-1"),
+        ("--unchanged-status x out", 2, "'x'"),
+        ("--backup=bogus out", 2, "'bogus'"),
+        ("-S a/b out", 2, "--suffix"),
+        ("--inplace=bogus out", 2, "'bogus'"),
+        ("out --validate", 2, "--validate"),
+        ("--bogus out", 2, "--bogus"),
+        ("-Z out", 2, "-Z"),
+        ("-nZ out", 2, "-Z"),
+        ("--no-clobber=yes out", 2, "--no-clobber"),
+        ("-m", 2, ""),
+        ("out --owner", 2, "--owner"),
+        ("out --sync", 2, "--sync"),
+        ("''", 2, "empty"),
+        ("in ''", 2, "empty"),
+        // A mistyped option is answered by the right one.
+        ("--allow-emty out", 2, "'--allow-empty'"),
+        ("--no-clober out", 2, "'--no-clobber'"),
+        ("--create-dir out", 2, "'--create-dirs'"),
+        ("--nofsync out", 2, "'--no-fsync'"),
+        ("--ower=root out", 2, "'--owner'"),
+        ("--xyzzy out", 2, "'--xyzzy'"),
+    ]);
 }
 
 /// Holds a run on arbitrary arguments to what every run must keep.
