@@ -16,18 +16,14 @@
 //! `fails_with`, `writes` and `traced` are ends with what is expected most often, and [`Sandbox::fail_each`] and [`each`]
 //! take tables of cases.
 
+mod start;
+
 use std::ffi::OsString;
-use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::process::CommandExt;
 use std::path::{Component, Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::thread::{self, JoinHandle};
 
-use crate::harness::{
-    Done, NOBODY, Running, Sandbox, Strace, Trace, Witness, binary, path_with_sbin,
-};
+use crate::harness::{Done, NOBODY, Sandbox, Strace, Trace, Witness};
 
 /// A run of the binary, described; it happens in `succeeds`, `fails`, `output` or `start`.
 #[must_use = "a run happens when its end is told: succeeds, fails, output or start"]
@@ -267,7 +263,7 @@ impl<'a> Run<'a> {
         let sandbox = self.sandbox;
         let name = self.destination_name().expect("DEST is in the sandbox");
         let done = self.succeeds();
-        assert_eq!(sandbox.text(&name), content, "in {}", name.display());
+        assert_eq!(sandbox.text(&name), content, "in {name:?}");
         done
     }
 
@@ -401,17 +397,9 @@ impl<'a> Run<'a> {
             }
             let failed = status != 0 && status != 2 && !replaced && may_change;
             if old_destination && failed {
-                let typed = typed.to_string_lossy();
-                let end =
-                    if typed.contains(|c: char| c.is_control() || c == '\'' || c == '\u{fffd}') {
-                        "' is unchanged".to_owned()
-                    } else {
-                        format!("; '{typed}' is unchanged")
-                    };
-                assert!(
-                    lines[0].ends_with(&end),
-                    "does not end with {end:?}: {story}"
-                );
+                let end = end_of_unchanged(&typed.to_string_lossy());
+                let ends = lines[0].ends_with(&end);
+                assert!(ends, "does not end with {end:?}: {story}");
             }
         }
         let after = sandbox.census();
@@ -432,88 +420,6 @@ impl<'a> Run<'a> {
             None => self,
         };
         run.start().wait()
-    }
-
-    /// Starts the run and does not wait for it.
-    #[track_caller]
-    pub(crate) fn start(self) -> Running {
-        assert!(self.unread.is_none(), "who would check that it is unread?");
-        assert!(self.strace.is_none(), "who would keep its directory?");
-        let shown = self.shown();
-        let program = match self.user {
-            Some(_) => self.sandbox.reachable_binary(),
-            None => binary(),
-        };
-        let mut command = match self.prefix.split_first() {
-            Some((first, rest)) => {
-                let mut command = Command::new(first);
-                command.args(rest).arg(program);
-                command
-            }
-            None => Command::new(program),
-        };
-        command
-            .args(&self.arguments)
-            .current_dir(&self.directory)
-            .env_remove("ATOMWRITE_SYNC")
-            .env_remove("VERSION_CONTROL")
-            .env_remove("SIMPLE_BACKUP_SUFFIX")
-            .env_remove("COLUMNS")
-            .env_remove("CLICOLOR_FORCE")
-            .env("LC_ALL", "C")
-            .env("PATH", path_with_sbin())
-            .envs(self.environment.iter().map(|(key, value)| (key, value)));
-        if !self.session {
-            command.process_group(0);
-        }
-        let (mut bytes, mut held) = (None, false);
-        command.stdin(match self.stdin {
-            Input::Nothing => Stdio::null(),
-            Input::Bytes(content) => {
-                bytes = Some(content);
-                Stdio::piped()
-            }
-            Input::Open(descriptor) => descriptor.into(),
-            Input::Held => {
-                held = true;
-                Stdio::piped()
-            }
-        });
-        command.stdout(self.stdout.map_or_else(Stdio::piped, Stdio::from));
-        command.stderr(self.stderr.map_or_else(Stdio::piped, Stdio::from));
-        let birth = Birth {
-            umask: self.umask,
-            user: self.user,
-            file_size: self.file_size,
-            session: self.session,
-            closed: self.closed,
-        };
-        #[expect(unsafe_code, reason = "there is no safe way to close a child's stdin")]
-        // SAFETY: between fork and exec only async-signal-safe system calls are made, and nothing is allocated.
-        unsafe {
-            command.pre_exec(move || birth.apply());
-        }
-        let mut child = command
-            .spawn()
-            .unwrap_or_else(|error| panic!("cannot start {shown}: {error}"));
-        let mut stdin = child.stdin.take();
-        let feeder = bytes.map(|bytes| {
-            let mut pipe = stdin.take().expect("it was asked for");
-            thread::spawn(move || {
-                // EPIPE: it failed before it had read all, which the status will tell.
-                drop(pipe.write_all(&bytes));
-            })
-        });
-        let stdout = child.stdout.take().map(collect);
-        let stderr = child.stderr.take().map(collect);
-        Running {
-            shown,
-            stdin: stdin.filter(|_| held),
-            child: Some(child),
-            feeder,
-            stdout,
-            stderr,
-        }
     }
 
     pub(crate) fn shown(&self) -> String {
@@ -566,55 +472,13 @@ impl<'a> Run<'a> {
     }
 }
 
-/// What the child does to itself before the program starts.
-struct Birth {
-    umask: u32,
-    user: Option<(u32, u32, Vec<u32>)>,
-    file_size: Option<u64>,
-    session: bool,
-    closed: Vec<i32>,
-}
-
-impl Birth {
-    #[expect(unsafe_code, reason = "std has no way to do these in a child")]
-    fn apply(&self) -> io::Result<()> {
-        let check = |result: i32| match result {
-            0 => Ok(()),
-            _ => Err(io::Error::last_os_error()),
-        };
-        // SAFETY: plain system calls; every pointer is to memory that lives until the call returns.
-        unsafe {
-            libc::umask(self.umask);
-            if let Some(bytes) = self.file_size {
-                let limit = libc::rlimit {
-                    rlim_cur: bytes,
-                    rlim_max: bytes,
-                };
-                check(libc::setrlimit(libc::RLIMIT_FSIZE, &raw const limit))?;
-            }
-            if let Some((uid, gid, groups)) = &self.user {
-                check(libc::setgroups(groups.len(), groups.as_ptr()))?;
-                check(libc::setresgid(*gid, *gid, *gid))?;
-                check(libc::setresuid(*uid, *uid, *uid))?;
-            }
-            if self.session {
-                check(libc::setsid().min(0))?;
-                check(libc::ioctl(0, libc::TIOCSCTTY, 0))?;
-            }
-            for &descriptor in &self.closed {
-                check(libc::close(descriptor))?;
-            }
-        }
-        Ok(())
+/// How a failure ends that leaves DEST as it is.
+fn end_of_unchanged(typed: &str) -> String {
+    if typed.contains(|c: char| c.is_control() || c == '\'' || c == '\u{fffd}') {
+        "' is unchanged".to_owned()
+    } else {
+        format!("; '{typed}' is unchanged")
     }
-}
-
-fn collect(mut pipe: impl Read + Send + 'static) -> JoinHandle<Vec<u8>> {
-    thread::spawn(move || {
-        let mut all = Vec::new();
-        drop(pipe.read_to_end(&mut all));
-        all
-    })
 }
 
 /// Holds one line of stderr to the form of all messages.

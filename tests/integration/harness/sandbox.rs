@@ -49,6 +49,15 @@ impl Sandbox {
         sandbox
     }
 
+    /// With an `out` that holds this, or without one if that is nothing.
+    pub(crate) fn holding(old: &str) -> Self {
+        let sandbox = Self::new();
+        if !old.is_empty() {
+            sandbox.write("out", old);
+        }
+        sandbox
+    }
+
     /// In a given directory: a mount, for example.
     pub(crate) fn in_dir(parent: &Path) -> Self {
         let open_to_all = |parent: &Path| {
@@ -255,7 +264,10 @@ impl Sandbox {
     pub(crate) fn listing(&self) -> String {
         let census = self.census();
         let shown = census.iter().map(|(name, entry)| {
-            let (name, content) = (name.display(), String::from_utf8_lossy(&entry.content));
+            let (name, content) = (
+                name.to_string_lossy(),
+                String::from_utf8_lossy(&entry.content),
+            );
             if entry.kind.is_dir() {
                 format!("{name}/")
             } else if entry.kind.is_file() {
