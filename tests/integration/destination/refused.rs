@@ -1,9 +1,8 @@
 //! What is not written: a device, a FIFO, a socket, and what the user may not write, unless `-f`. Hard links are split.
 
 use std::os::unix::fs::MetadataExt;
-use std::process::Command;
 
-use crate::harness::{NOBODY, Sandbox, check_message, needs_root, needs_tool, skip, works};
+use crate::harness::{NOBODY, Sandbox, needs_root, needs_tool};
 
 // ---- What may not be written -----------------------------------------------------------------------------------
 
@@ -98,30 +97,6 @@ fn fails_in_a_directory_that_the_user_may_not_write() {
     for name in ["out", "new"] {
         let run = sandbox.run(name).by_nobody().reads_nothing();
         run.fails_with(1, format!("'{name}': permission denied"));
-    }
-}
-
-#[test]
-fn fails_on_an_immutable_file() {
-    needs_root!();
-    needs_tool!("chattr");
-    let sandbox = Sandbox::with("out", "old");
-    let path = sandbox.path("out");
-    let chattr = |flag: &str| works(Command::new("chattr").arg(flag).arg(&path));
-    for (set, clear) in [("+i", "-i"), ("+a", "-a")] {
-        if !chattr(set) {
-            skip!("the filesystem has no file attributes");
-        }
-        let lines = ["out", "-f out", "-n --no-dereference out"];
-        let done = lines.map(|line| sandbox.run(line).stdin("new").output());
-        assert!(chattr(clear));
-        let codes = done.each_ref().map(|done| done.code().unwrap());
-        assert_eq!(codes, [1, 1, 3], "{done:?}");
-        for done in &done[..2] {
-            check_message(done.stderr.trim_end());
-            assert!(done.stderr.ends_with("; 'out' is unchanged\n"), "{done:?}");
-        }
-        assert_eq!(sandbox.listing(), "out=old");
     }
 }
 

@@ -36,21 +36,19 @@ fn ways<'a>(sandbox: &'a Sandbox, content: &str) -> Vec<Run<'a>> {
     let elsewhere = sandbox.aside("source");
     fs::write(&elsewhere, content).unwrap();
     let source = elsewhere.to_str().unwrap();
-    let run = |words: &[&str]| {
-        let run = sandbox.atomwrite(words.iter().copied());
-        // But for one, not to wait for the disk.
-        run.env("ATOMWRITE_SYNC", "none")
-    };
-    vec![
-        run(&["--sync=full", "d/out"]).stdin(content),
-        run(&["d/out", "--", "cat", source]),
-        run(&[source, "d/out"]),
-        run(&["d/out"]).stdin(content),
-        run(&["-q", "--lock", "d/out"]).stdin(content),
-        run(&["-m", "600", "d/out"]).stdin(content),
-        run(&["--keep=none", "d/out"]).stdin(content),
-        run(&["--validate", "grep -q .", "d/out"]).stdin(content),
-    ]
+    let lines = [
+        "--sync=full d/out",
+        &format!("d/out -- cat {source}"),
+        &format!("{source} d/out"),
+        "d/out",
+        "-q --lock d/out",
+        "-m 600 d/out",
+        "--keep=none d/out",
+        "--validate 'grep -q .' d/out",
+    ];
+    // But for one, not to wait for the disk.
+    let run = |line| sandbox.run(line).env("ATOMWRITE_SYNC", "none");
+    lines.map(|line| run(line).stdin(content)).into()
 }
 
 /// A sandbox with a directory `d`, and `d/out` in it if there is old content.
@@ -68,6 +66,13 @@ fn is_nobodys(name: &str) -> bool {
     name.starts_with(".atomwrite.") || name.starts_with('#')
 }
 
+/// The events that wait, but for those of nobody's names.
+fn events_of(watch: &Watch) -> Vec<(ReadFlags, String)> {
+    let mut events = watch.events();
+    events.retain(|(_, name)| !is_nobodys(name));
+    events
+}
+
 // ---- The directory ---------------------------------------------------------------------------------------------
 
 #[test]
@@ -80,8 +85,7 @@ fn a_watched_directory_is_told_once_of_dest() {
             let sandbox = ground(old);
             let watch = Watch::of(sandbox.path("d"), CHANGES);
             ways(&sandbox, "new\n").swap_remove(way).succeeds();
-            let mut events = watch.events();
-            events.retain(|(_, name)| !is_nobodys(name));
+            let events = events_of(&watch);
             assert_eq!(events, [(ReadFlags::MOVED_TO, "out".to_owned())]);
             assert_eq!(sandbox.text("d/out"), "new\n");
         }
@@ -100,8 +104,7 @@ fn a_file_with_a_name_from_the_start_is_moved_whole() {
     let watch = Watch::of(sandbox.path("d"), CHANGES);
     let run = sandbox.run("d/out").stdin("new\n");
     run.without_linkat().succeeds();
-    let mut events = watch.events();
-    events.retain(|(_, name)| !is_nobodys(name));
+    let events = events_of(&watch);
     let moved = (ReadFlags::MOVED_TO, "out".to_owned());
     let closed = (ReadFlags::CLOSE_WRITE, "out".to_owned());
     assert!(
@@ -117,8 +120,7 @@ fn a_watched_directory_is_told_of_a_backup_before_dest() {
     let names = ["d", "d/out", "d/out~"];
     let run = sandbox.run("-b d/out -- echo new");
     run.leaves(names).succeeds();
-    let mut events = watch.events();
-    events.retain(|(_, name)| !is_nobodys(name));
+    let events = events_of(&watch);
     let told = [
         (ReadFlags::CREATE, "out~".to_owned()),
         (ReadFlags::MOVED_TO, "out".to_owned()),
@@ -135,12 +137,9 @@ fn a_watched_directory_is_told_once_of_each_of_many() {
     }
     let watch = Watch::of(sandbox.path("d"), CHANGES);
     let [out, b, c] = sources;
-    sandbox
-        .atomwrite(["-t".into(), "d".into(), out, b, c])
-        .leaves(["d", "d/b", "d/c", "d/out"])
-        .succeeds();
-    let mut events = watch.events();
-    events.retain(|(_, name)| !is_nobodys(name));
+    let run = sandbox.atomwrite(["-t".into(), "d".into(), out, b, c]);
+    run.leaves(["d", "d/b", "d/c", "d/out"]).succeeds();
+    let events = events_of(&watch);
     let moved = ["out", "b", "c"].map(|name| (ReadFlags::MOVED_TO, name.to_owned()));
     assert_eq!(events, moved);
 }
@@ -186,26 +185,25 @@ fn whoever_is_told_finds_a_whole_file() {
 
 /// Runs that leave `d/out` alone, which holds "old\n".
 fn vain_runs(sandbox: &Sandbox) -> Vec<(Run<'_>, i32)> {
-    let run = |words: &[&str]| sandbox.atomwrite(words.iter().copied());
+    let run = |line| sandbox.run(line);
     vec![
-        (run(&["d/out", "--", "sh", "-c", "echo half; exit 9"]), 9),
-        (run(&["-a", "d/out", "--", "false"]), 1),
-        (run(&["--lock", "d/out", "--", "false"]), 1),
-        (run(&["-b", "d/out", "--", "false"]), 1),
-        (run(&["d/out"]).stdin(""), 3),
-        (run(&["-n", "d/out"]).stdin("new\n"), 3),
-        (run(&["--validate", "false", "d/out"]).stdin("new\n"), 3),
+        (run("d/out -- sh -c 'echo half; exit 9'"), 9),
+        (run("-a d/out -- false"), 1),
+        (run("--lock d/out -- false"), 1),
+        (run("-b d/out -- false"), 1),
+        (run("d/out").stdin(""), 3),
+        (run("-n d/out").stdin("new\n"), 3),
+        (run("--validate false d/out").stdin("new\n"), 3),
     ]
 }
 
 /// Runs that find the content of `d/out` to be what it shall be.
 fn equal_runs(sandbox: &Sandbox) -> Vec<Run<'_>> {
-    let run = |words: &[&str]| sandbox.atomwrite(words.iter().copied());
     vec![
-        run(&["-C", "d/out"]).stdin("old\n"),
-        run(&["-C", "--sync=none", "d/out"]).stdin("old\n"),
-        run(&["-C", "--lock", "d/out", "--", "echo", "old"]),
-        run(&["-C", "-a", "d/out", "--", "true"]),
+        sandbox.run("-C d/out").stdin("old\n"),
+        sandbox.run("-C --sync=none d/out").stdin("old\n"),
+        sandbox.run("-C --lock d/out -- echo old"),
+        sandbox.run("-C -a d/out -- true"),
     ]
 }
 
@@ -221,9 +219,7 @@ fn nobody_is_told_of_a_run_that_changes_nothing() {
         run.leaves_alone(0);
     }
     assert_eq!(file.events(), []);
-    let mut events = directory.events();
-    events.retain(|(_, name)| !is_nobodys(name));
-    assert_eq!(events, []);
+    assert_eq!(events_of(&directory), []);
 }
 
 // ---- systemd's path units --------------------------------------------------------------------------------------
