@@ -2,14 +2,13 @@
 
 use std::fs::{self, File};
 use std::io::Write;
-use std::process::Command;
 
 use rustix::process::{Signal, kill_process};
 
 use crate::cli::wording::sandbox;
 use crate::harness::{
-    Feeder, Running, Strace, each, lock_name, needs_root, needs_tool, open, program_of, rows, skip,
-    terminal, wait_until, wait_until_it_sleeps,
+    Feeder, Running, Strace, each, lock_name, needs_tool, open, program_of, rows, terminal,
+    wait_until, wait_until_it_sleeps,
 };
 
 /// Calls that fail: the set-up; the command line; the path whose calls fail, if only its; how they fail, by strace(1); what is
@@ -104,73 +103,6 @@ fn an_output_that_cannot_be_read_is_told_with_its_command() {
 }
 
 #[test]
-fn an_owner_that_cannot_be_kept_is_a_warning() {
-    needs_root!();
-    needs_tool!("strace");
-    let sandbox = sandbox("chown 1:1 out");
-    sandbox
-        .run("in out")
-        .inject("fchown:error=EPERM")
-        .warns("warning: cannot keep the group of 'out': operation not permitted")
-        .warns("warning: cannot keep the owner of 'out': operation not permitted")
-        .succeeds();
-}
-
-#[test]
-fn a_write_in_place_says_what_it_means() {
-    let sandbox = sandbox("");
-    sandbox
-        .run("--inplace=always in out")
-        .warns(
-            "warning: overwriting 'out' in place: readers may see partial content, and an interruption will leave it",
-        )
-        .succeeds();
-}
-
-#[test]
-fn a_lock_and_a_pipe_are_warned_of() {
-    let sandbox = sandbox("");
-    sandbox
-        .run("--lock out")
-        .stdin("new")
-        .warns(
-            "warning: --lock does not protect what the command before the pipe has read; run that under the lock: \
-             atomwrite --lock DEST -- COMMAND",
-        )
-        .succeeds();
-    // A file that is no pipe, and an input that is appended, lose nothing.
-    let input = open(sandbox.path("in"));
-    sandbox.run("--lock out").stdin_from(input).succeeds();
-    sandbox.run("-a out").stdin("er").writes("newer");
-}
-
-#[test]
-fn standard_input_that_is_dest_no_more_is_told_how_to_be_read() {
-    let sandbox = sandbox("mkfifo go");
-    let command = "touch up; read _ <go; echo theirs";
-    let other = sandbox
-        .atomwrite(["--lock", "out", "--", "sh", "-c", command])
-        .start();
-    wait_until("the other run has the lock", || sandbox.path("up").exists());
-    let stderr = sandbox.aside("stderr");
-    let run = sandbox
-        .run("-v --lock out")
-        .stdin_from(open(sandbox.path("out")))
-        .stderr_to(File::create(&stderr).unwrap())
-        .start();
-    let said = || fs::read_to_string(&stderr).unwrap();
-    let waits = "atomwrite: waiting for the lock on 'out'\n";
-    wait_until("it waits for the lock", || said() == waits);
-    fs::write(sandbox.path("go"), "\n").unwrap();
-    assert_eq!(other.wait().code(), Some(0));
-    assert_eq!(run.wait().code(), Some(3));
-    let why = "cannot write 'out': standard input is an old 'out', which another process replaced before this one had the \
-               lock; name it as an operand of COMMAND: atomwrite --lock 'out' -- COMMAND 'out'; 'out' is unchanged";
-    assert_eq!(said(), format!("{waits}atomwrite: {why}\n"));
-    assert_eq!(sandbox.text("out"), "theirs\n");
-}
-
-#[test]
 fn standard_input_that_cannot_be_closed_is_an_error() {
     needs_tool!("strace");
     let sandbox = sandbox("");
@@ -215,25 +147,6 @@ fn a_validator_without_a_shell_cannot_be_run() {
 }
 
 #[test]
-fn an_append_only_directory_is_told_so() {
-    needs_root!();
-    needs_tool!("chattr");
-    let sandbox = sandbox("cp out dir");
-    let directory = sandbox.path("dir");
-    let chattr = |flag: &str| Command::new("chattr").arg(flag).arg(&directory).output();
-    if !chattr("+a").unwrap().status.success() {
-        skip!("needs a filesystem with file attributes");
-    }
-    let done = sandbox.run("in dir/out").output();
-    assert!(chattr("-a").unwrap().status.success());
-    assert_eq!(
-        done.stderr,
-        "atomwrite: cannot write 'dir/out': its directory is append-only (chattr(1) can change that); 'dir/out' is \
-         unchanged\n"
-    );
-}
-
-#[test]
 fn two_names_that_differ_in_case_are_told_so_where_that_is_ignored() {
     needs_tool!("strace");
     let sandbox = sandbox("cp in IN");
@@ -251,7 +164,7 @@ fn two_names_that_differ_in_case_are_told_so_where_that_is_ignored() {
 /// Starts a run that stops where strace injects SIGSTOP; does something then, and has it go on.
 #[track_caller]
 fn stopped(strace: &Strace, run: crate::harness::Run<'_>, then: impl FnOnce()) -> Running {
-    let running = run.under(&strace).start();
+    let running = run.under(strace).start();
     wait_until("it has stopped", || strace.has_stopped());
     then();
     kill_process(program_of(&running), Signal::CONT).unwrap();

@@ -7,7 +7,6 @@
 //! A filter (seccomp) that refuses fallocate or renameat2 is no reason to fail where nothing needs them.
 
 use std::fs;
-use std::path::Path;
 
 use rustix::process::Signal;
 
@@ -119,24 +118,6 @@ fn a_mode_that_is_asked_for_is_applied_to_what_the_file_would_get() {
         run.without_linkat().stdin("new").succeeds();
         assert_eq!(sandbox.mode("out"), expected, "{option}");
     }
-}
-
-#[test]
-fn a_name_that_is_taken_is_left_alone_while_its_writer_lives() {
-    needs_tool!("strace");
-    let sandbox = Sandbox::new();
-    let mut first = sandbox.run("out").without_linkat().stdin_held().start();
-    first.feed("first");
-    let taken = temporary(&sandbox);
-    assert_eq!(taken.len(), 1);
-    let mut second = sandbox.run("out").without_linkat().stdin_held().start();
-    second.feed("second");
-    wait_until("there are two names", || temporary(&sandbox).len() == 2);
-    assert!(Path::new(&sandbox.path(&taken[0])).exists());
-    assert_eq!(first.wait().code(), Some(0));
-    assert_eq!(sandbox.text("out"), "first");
-    assert_eq!(second.wait().code(), Some(0));
-    assert_eq!(sandbox.listing(), "out=second");
 }
 
 #[test]

@@ -14,8 +14,7 @@ use crate::harness::{
     Cover, Mount, NOBODY, Run, Sandbox, each, needs_mounts, needs_root, needs_tool,
 };
 
-/// A part of the warning.
-pub(crate) const WARNING: &str = "overwriting 'out' in place";
+pub(crate) const WARNING: &str = "overwriting 'out' in place: readers may see partial content, and an interruption will leave it";
 
 /// A directory in which a user may write to `out`, and do nothing else.
 fn closed_to_others() -> Sandbox {
@@ -38,6 +37,8 @@ fn a_file_that_is_mounted_by_itself_is_overwritten_if_that_is_allowed() {
                it; ";
     sandbox.refuse_each(&[
         ("out", 1, why),
+        ("-f out", 1, why),
+        ("/dev/null out", 1, why),
         ("--inplace=never out", 1, why),
         ("--inplace --inplace=never out", 1, why),
         ("out -- touch ran", 125, "--inplace"),
@@ -111,17 +112,11 @@ fn a_file_on_a_read_only_filesystem_stays_as_it_is() {
 fn where_a_rename_works_auto_renames() {
     let sandbox = Sandbox::with("out", "old content");
     let inode = sandbox.inode("out");
-    sandbox
-        .run("--inplace -v out")
-        .stdin("new")
-        .says("replaced 'out'")
-        .succeeds();
+    let run = sandbox.run("--inplace -v out").stdin("new");
+    run.says("replaced 'out'").succeeds();
     assert_ne!(sandbox.inode("out"), inode);
-    sandbox
-        .run("--inplace=always -v new")
-        .stdin("new")
-        .says("created 'new'")
-        .succeeds();
+    let run = sandbox.run("--inplace=always -v new").stdin("new");
+    run.says("created 'new'").succeeds();
 }
 
 #[test]
@@ -132,11 +127,8 @@ fn always_keeps_the_inode_and_its_names() {
     sandbox.hard_link("out", "other");
     sandbox.symlink("out", "link");
     let inode = sandbox.inode("out");
-    sandbox
-        .run("--inplace=always link")
-        .stdin("new")
-        .warns("overwriting 'link' in place")
-        .succeeds();
+    let run = sandbox.run("--inplace=always link").stdin("new");
+    run.warns("overwriting 'link' in place").succeeds();
     assert_eq!(sandbox.text("other"), "new");
     assert_eq!(sandbox.inode("out"), inode);
     assert_eq!(sandbox.mode("out"), 0o604);
@@ -151,10 +143,8 @@ fn no_space_is_no_reason_to_overwrite() {
     let mount = Mount::tmpfs("size=512k");
     let sandbox = Sandbox::in_dir(mount.path());
     sandbox.write("out", vec![b'o'; 300_000]);
-    sandbox
-        .run("--inplace out")
-        .stdin(vec![b'n'; 290_000])
-        .fails_with(1, "no space left");
+    let run = sandbox.run("--inplace out").stdin(vec![b'n'; 290_000]);
+    run.fails_with(1, "no space left");
     // In its place there is room.
     sandbox
         .run("--inplace=always out")
@@ -306,11 +296,8 @@ fn backups_are_copies() {
     }
     // In a directory where nothing can be made there is none, and so no write either.
     let sandbox = closed_to_others();
-    sandbox
-        .run("--inplace -b out")
-        .stdin("new")
-        .by_nobody()
-        .fails_with(1, "back up");
+    let run = sandbox.run("--inplace -b out").stdin("new").by_nobody();
+    run.fails_with(1, "back up");
 }
 
 #[test]

@@ -85,22 +85,6 @@ fn an_empty_variable_is_none_and_one_that_an_option_overrules_is_not_looked_at()
 }
 
 #[test]
-fn every_directory_in_which_a_name_is_new_is_flushed() {
-    needs_tool!("strace");
-    for (sync, count) in [("full", 1), ("file", 0), ("none", 0)] {
-        let sandbox = Sandbox::new();
-        let run = sandbox.run(&format!("--sync={sync} -D a/b/out"));
-        let run = run.stdin("new").leaves(["a", "a/b", "a/b/out"]);
-        let trace = run.traced();
-        for directory in ["", "/a", "/a/b"] {
-            let path = format!("<{}{directory}>", sandbox.root().display());
-            let synced = trace.count(|call| call.is("fsync") && call.args.ends_with(&path));
-            assert_eq!(synced, count, "{directory} {sync} {trace}");
-        }
-    }
-}
-
-#[test]
 fn an_unknown_sync_is_a_usage_error() {
     let sandbox = Sandbox::with("out", "old");
     sandbox.refuse_each(&[
