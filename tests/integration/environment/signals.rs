@@ -111,10 +111,10 @@ pub(crate) fn is_running_as_command(program: Pid, name: &str) -> bool {
 fn ends_a_run_that_awaits_input_as_pid_1_too() {
     for &place in Place::all() {
         for signal in ENDING {
-            for options in [&[][..], &["--lock", "-q"], &["-a"]] {
+            for options in ["", "--lock -q", "-a"] {
                 let sandbox = Sandbox::with("out", "old");
-                let words = [options, &["out"]].concat();
-                let run = sandbox.atomwrite(words).through(place.prefix());
+                let words = format!("{options} out");
+                let run = sandbox.run(&words).through(place.prefix());
                 let mut running = run.stdin_held().start();
                 running.feed("new");
                 kill_process(place.program(&running), signal).unwrap();

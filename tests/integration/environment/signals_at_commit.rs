@@ -13,10 +13,10 @@ use crate::harness::{
 #[test]
 fn wins_over_the_end_of_the_input_that_comes_at_once() {
     for &place in Place::all() {
-        for options in [&[][..], &["-a"], &["--lock", "-q"], &["-b"]] {
+        for options in ["", "-a", "--lock -q", "-b"] {
             let sandbox = Sandbox::with("out", "old");
-            let words = [options, &["out"]].concat();
-            let run = sandbox.atomwrite(words).through(place.prefix());
+            let words = format!("{options} out");
+            let run = sandbox.run(&words).through(place.prefix());
             let mut running = run.stdin_held().start();
             running.feed("new");
             let program = place.program(&running);
@@ -36,11 +36,11 @@ fn wins_over_the_end_of_the_input_that_comes_at_once() {
 #[test]
 fn wins_over_the_commit_just_after_a_validator() {
     for &place in Place::all() {
-        for options in [&[][..], &["-C"], &["--lock", "-q"], &["-b"]] {
+        for options in ["", "-C", "--lock -q", "-b"] {
             let sandbox = Sandbox::with("out", "old");
             // The last thing that it does.
-            let words = [options, &["--validate", "kill -TERM $PPID", "out"]].concat();
-            let run = sandbox.atomwrite(words).stdin("new");
+            let words = format!("{options} --validate 'kill -TERM $PPID' out");
+            let run = sandbox.run(&words).stdin("new");
             let done = run.through(place.prefix()).output();
             place.check_died_by(&done, Signal::TERM);
             assert_eq!(sandbox.text("out"), "old", "{options:?}");
@@ -52,7 +52,7 @@ fn wins_over_the_commit_just_after_a_validator() {
 #[test]
 fn during_the_fsync_of_the_new_file_leaves_the_old_one() {
     needs_tool!("strace");
-    for options in [&[][..], &["-a"], &["--validate", "true"], &["-b"]] {
+    for options in ["", "-a", "--validate true", "-b"] {
         for named in [false, true] {
             let sandbox = Sandbox::with("out", "old");
             // The only fsync.
@@ -60,8 +60,8 @@ fn during_the_fsync_of_the_new_file_leaves_the_old_one() {
             if named {
                 strace = strace.inject("linkat:error=EOPNOTSUPP");
             }
-            let words = [options, &["--sync=file", "out"]].concat();
-            let run = sandbox.atomwrite(words).stdin("new");
+            let words = format!("{options} --sync=file out");
+            let run = sandbox.run(&words).stdin("new");
             let done = run.under(&strace).output();
             assert_eq!(done.signal(), Some(libc::SIGTERM), "{done:?}");
             assert_eq!(sandbox.text("out"), "old", "{options:?} {named}");
@@ -80,11 +80,8 @@ fn during_the_commit_takes_effect_after_it() {
             ("rename,renameat,renameat2", &temporary),
             ("fsync", "."),
         ] {
-            for existing in [true, false] {
-                let sandbox = Sandbox::new();
-                if existing {
-                    sandbox.write("out", "old");
-                }
+            for old in ["old", ""] {
+                let sandbox = Sandbox::holding(old);
                 let strace = Strace::new()
                     .at(at)
                     .inject(&format!("{call}:signal={signal}"));
@@ -93,7 +90,11 @@ fn during_the_commit_takes_effect_after_it() {
                 assert_eq!(sandbox.text("out"), "new", "{signal} at {call}");
                 assert_eq!(sandbox.names(), ["out"], "{signal} at {call}");
                 // The outcome is reported before.
-                let verb = if existing { "replaced" } else { "created" };
+                let verb = if old.is_empty() {
+                    "created"
+                } else {
+                    "replaced"
+                };
                 assert!(done.stderr.contains(verb), "{done:?}");
             }
         }
@@ -118,13 +119,13 @@ fn during_a_commit_that_fails_leaves_the_old_file() {
 #[test]
 fn ends_a_run_that_waits_for_the_reader_of_dest() {
     for &place in Place::all() {
-        for options in [&[][..], &["--lock"]] {
+        for options in ["", "--lock"] {
             let sandbox = Sandbox::new();
             let fifo = sandbox.fifo("fifo");
             let reader = open_fifo(&fifo);
-            let words = [options, &["-q", "--inplace=always", "fifo"]].concat();
+            let words = format!("{options} -q --inplace=always fifo");
             let running = sandbox
-                .atomwrite(words)
+                .run(&words)
                 .stdin(vec![b'x'; 1 << 20])
                 .through(place.prefix())
                 .start();

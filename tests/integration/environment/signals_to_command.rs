@@ -168,10 +168,10 @@ fn a_whole_job_that_is_stopped_goes_on() {
 
 #[test]
 fn a_job_that_reads_input_and_is_stopped_goes_on() {
-    for options in [&[][..], &["-a"]] {
+    for options in ["", "-a"] {
         let sandbox = Sandbox::new();
-        let words = [options, &["out"]].concat();
-        let mut running = sandbox.atomwrite(words).stdin_held().start();
+        let words = format!("{options} out");
+        let mut running = sandbox.run(&words).stdin_held().start();
         running.feed("begun\n");
         kill_process_group(running.pid(), Signal::TSTP).unwrap();
         wait_until_stopped(&running.id().to_string());
@@ -203,10 +203,10 @@ fn a_parent_that_ignores_the_end_of_its_children_changes_nothing() {
 #[test]
 fn a_command_starts_with_sigpipe_and_sigchld_at_their_defaults() {
     let sandbox = Sandbox::new();
-    for options in [&[][..], &["--lock"]] {
-        let words = [options, &["out", "--", "cat", "/proc/self/status"]].concat();
+    for options in ["", "--lock"] {
+        let words = format!("{options} out -- cat /proc/self/status");
         sandbox
-            .atomwrite(words)
+            .run(&words)
             .through([
                 "env",
                 "--ignore-signal=CHLD",

@@ -7,9 +7,9 @@ use std::os::fd::OwnedFd;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
+use crate::environment::signals::{Place, wait_until_stopped};
 use crate::harness::{
-    Run, Running, Sandbox, program_of, report_skipped, terminal, tool, wait_until, wait_until_gone,
-    wait_until_it_sleeps,
+    Run, Running, Sandbox, terminal, tool, wait_until, wait_until_gone, wait_until_it_sleeps,
 };
 
 // ---- A signal during a long step -------------------------------------------------------------------------------
@@ -49,53 +49,20 @@ fn a_signal_ends_a_run_that_reads_the_content_back() {
     }
 }
 
-/// Whether the program runs as it usually does, or as PID 1 of a new PID namespace, with default actions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
-    Usual,
-    Pid1,
+/// Starts a run as it usually does, or as PID 1.
+fn start(place: Place, run: Run<'_>) -> (Running, Pid) {
+    let running = run.through(place.prefix()).start();
+    let program = place.program(&running);
+    (running, program)
 }
 
-impl Place {
-    /// Both, where this machine has them.
-    fn all() -> &'static [Self] {
-        if crate::harness::can_mount() {
-            &[Self::Usual, Self::Pid1]
-        } else {
-            report_skipped("needs root and the right to mount");
-            &[Self::Usual]
-        }
-    }
-
-    fn start(self, run: Run<'_>) -> (Running, Pid) {
-        match self {
-            Self::Usual => {
-                let running = run.start();
-                let program = running.pid();
-                (running, program)
-            }
-            Self::Pid1 => {
-                let unshare = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"];
-                let running = run
-                    .through(unshare.into_iter().chain(["env", "--default-signal"]))
-                    .start();
-                let program = program_of(&running);
-                (running, program)
-            }
-        }
-    }
-
-    /// Sends SIGTERM to the program, which must end by that, although its input does not.
-    #[track_caller]
-    fn ends(self, (running, program): (Running, Pid)) {
-        kill_process(program, Signal::TERM).unwrap();
-        let done = running.wait_with_input_open();
-        match self {
-            Self::Usual => assert_eq!(done.signal(), Some(libc::SIGTERM), "{done:?}"),
-            Self::Pid1 => assert_eq!(done.code(), Some(143), "{done:?}"),
-        }
-        assert_eq!(done.stderr, "");
-    }
+/// Sends SIGTERM to the program, which must end by that, although its input does not.
+#[track_caller]
+fn ends(place: Place, (running, program): (Running, Pid)) {
+    kill_process(program, Signal::TERM).unwrap();
+    let done = running.wait_with_input_open();
+    place.check_died_by(&done, Signal::TERM);
+    assert_eq!(done.stderr, "");
 }
 
 #[test]
@@ -113,7 +80,7 @@ fn a_signal_ends_a_run_that_awaits_the_list_of_files() {
                 sandbox.write("in", "new");
                 let names = sandbox.names();
                 let run = sandbox.atomwrite(words.to_vec()).stdin_held();
-                let mut started = place.start(run);
+                let mut started = start(place, run);
                 // Open to read as well, so that this does not wait for the other end.
                 let mut writer = None;
                 if has_begun && words.contains(&"--files0-from=-") {
@@ -128,7 +95,7 @@ fn a_signal_ends_a_run_that_awaits_the_list_of_files() {
                     writer = Some(file);
                 }
                 wait_until_it_sleeps(started.1);
-                place.ends(started);
+                ends(place, started);
                 drop(writer);
                 assert_eq!(sandbox.names(), names, "{place:?} {words:?}");
             }
@@ -166,9 +133,9 @@ fn a_signal_ends_a_run_that_waits_for_getent() {
             path.push(":");
             path.push(std::env::var_os("PATH").unwrap_or_default());
             let run = sandbox.run(words).env("PATH", path);
-            let started = place.start(run.stdin("new"));
+            let started = start(place, run.stdin("new"));
             wait_until("getent runs", || id.exists());
-            place.ends(started);
+            ends(place, started);
             if place == Place::Usual {
                 wait_until_gone(fs::read_to_string(&id).unwrap().trim());
             }
@@ -235,15 +202,6 @@ fn a_long_message_is_whole() {
 
 // ---- A signal that comes to both -------------------------------------------------------------------------------
 
-#[track_caller]
-fn wait_until_stopped(id: u32) {
-    wait_until("it is stopped", || {
-        let stat = fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
-        let state = stat.rsplit(") ").next().unwrap_or_default();
-        state.starts_with('T')
-    });
-}
-
 /// The only child of a process, which has been started.
 fn child_of(id: u32) -> String {
     let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap();
@@ -279,7 +237,7 @@ fn a_signal_to_both_is_not_a_failure_of_the_program_that_runs() {
                 let child = child_of(running.id());
                 // It sees the end of the program and its own signal at once.
                 running.signal(Signal::STOP);
-                wait_until_stopped(running.id());
+                wait_until_stopped(&running.id().to_string());
                 match &mut keyboard {
                     Some(keyboard) => keyboard.write_all(b"\x03").unwrap(),
                     None => kill_process_group(running.pid(), signal).unwrap(),
