@@ -16,40 +16,30 @@ use crate::harness::{Mount, NOBODY, Sandbox, Strace, needs_mounts, needs_root, n
 fn puts_the_input_behind_what_is_there() {
     let sandbox = Sandbox::with("out", "old\n");
     sandbox.write("src", "from a file\n");
-    sandbox.run("-a out").stdin("from a pipe\n").succeeds();
-    sandbox
-        .run("--append -v src out")
-        .says("appended 12 bytes to 'out' (28 bytes)")
-        .succeeds();
-    sandbox
-        .run("-a out -- echo 'from a command'")
-        .writes("old\nfrom a pipe\nfrom a file\nfrom a command\n");
+    let piped = sandbox.run("-a out").stdin("from a pipe\n");
+    piped.succeeds();
+    let copied = sandbox.run("--append -v src out");
+    let said = "appended 12 bytes to 'out' (28 bytes)";
+    copied.says(said).succeeds();
+    let made = sandbox.run("-a out -- echo 'from a command'");
+    made.writes("old\nfrom a pipe\nfrom a file\nfrom a command\n");
 }
 
 #[test]
 fn makes_a_new_file_of_the_input_alone() {
     let sandbox = Sandbox::new();
     sandbox.write_with_mode("src", "new\n", 0o700);
-    sandbox.run("-a one").stdin("new\n").succeeds();
-    sandbox.run("-a src two").succeeds();
-    sandbox.run("-a three -- echo new").succeeds();
-    for (name, mode) in [("one", 0o644), ("two", 0o700), ("three", 0o644)] {
-        assert_eq!(sandbox.text(name), "new\n", "{name}");
-        assert_eq!(sandbox.mode(name), mode, "{name}");
+    let cases = [
+        ("-a one", "one", 0o644),
+        ("-a src two", "two", 0o700),
+        ("-a three -- echo new", "three", 0o644),
+        ("-a -D far/off/four", "far/off/four", 0o644),
+    ];
+    for (line, name, mode) in cases {
+        let done = sandbox.run(line).stdin("new\n").output();
+        assert_eq!((done.code(), &*done.stderr), (Some(0), ""), "{line}");
+        assert_eq!((&*sandbox.text(name), sandbox.mode(name)), ("new\n", mode));
     }
-    sandbox
-        .run("-a -D far/off/four")
-        .stdin("new\n")
-        .leaves([
-            "one",
-            "two",
-            "three",
-            "src",
-            "far",
-            "far/off",
-            "far/off/four",
-        ])
-        .succeeds();
 }
 
 #[test]
@@ -65,22 +55,21 @@ fn directories_that_the_lock_is_in_are_made_at_once_and_stay() {
 #[test]
 fn empty_input_is_no_danger_to_what_is_there() {
     let sandbox = Sandbox::with("out", "old\n");
-    sandbox.run("-a out").stdin("").succeeds();
-    // The option means the input, whatever DEST holds.
-    sandbox
-        .run("-a --no-empty out")
-        .stdin("")
-        .fails_with(3, "the content is empty, and --no-empty was given");
-    sandbox.run("-a /dev/null out").succeeds();
-    sandbox.run("-a out -- true").writes("old\n");
-    let before = sandbox.inode("out");
+    for line in ["-a out", "-a /dev/null out", "-a out -- true"] {
+        sandbox.run(line).stdin("").writes("old\n");
+    }
     sandbox.run("-a -C out").stdin("").leaves_alone(0);
-    assert_eq!(sandbox.inode("out"), before);
     sandbox.run("-a new").stdin("").writes("");
-    sandbox
-        .run("-a --no-empty newer")
-        .stdin("")
-        .fails_with(3, "--no-empty");
+    // The option means the input, whatever DEST holds.
+    sandbox.fail_each(&[
+        (
+            "-a --no-empty out",
+            "",
+            3,
+            "the content is empty, and --no-empty was given",
+        ),
+        ("-a --no-empty newer", "", 3, "--no-empty"),
+    ]);
 }
 
 #[test]
@@ -91,16 +80,12 @@ fn keeps_every_byte_at_every_size() {
         for new in sizes {
             let (old, new) = (vec![b'o'; old], vec![b'n'; new]);
             let both = [&old[..], &new[..]].concat();
-            sandbox.write("out", &old);
             sandbox.write("src", &new);
-            sandbox
-                .run("-a --sync=none out")
-                .stdin(new.clone())
-                .succeeds();
-            assert!(sandbox.read("out") == both, "{} {}", old.len(), new.len());
-            sandbox.write("out", &old);
-            sandbox.run("-a --sync=none src out").succeeds();
-            assert!(sandbox.read("out") == both, "{} {}", old.len(), new.len());
+            for line in ["-a --sync=none out", "-a --sync=none src out"] {
+                sandbox.write("out", &old);
+                sandbox.run(line).stdin(new.clone()).succeeds();
+                assert!(sandbox.read("out") == both, "{} {}", old.len(), new.len());
+            }
         }
     }
     sandbox.write("out", vec![b'o'; 100_000]);
@@ -122,22 +107,24 @@ fn appends_a_file_to_itself() {
 
 #[test]
 fn leaves_the_file_alone_when_the_input_breaks_off() {
-    let sandbox = Sandbox::new();
-    for out in ["old", "new"] {
-        if out == "old" {
-            sandbox.write(out, "old\n");
-        }
-        sandbox
-            .atomwrite(["-a", out, "--", "sh", "-c", "echo half; exit 7"])
-            .fails_with(7, "exited with status 7");
-        sandbox
-            .atomwrite(["-a", "nothing", out])
-            .fails_with(1, "'nothing'");
-    }
-    sandbox
-        .run("-a -n old")
-        .stdin("new")
-        .fails_with(3, "--no-clobber");
+    let sandbox = Sandbox::with("old", "old\n");
+    sandbox.fail_each(&[
+        (
+            "-a old -- sh -c 'echo half; exit 7'",
+            "",
+            7,
+            "exited with status 7",
+        ),
+        (
+            "-a new -- sh -c 'echo half; exit 7'",
+            "",
+            7,
+            "exited with status 7",
+        ),
+        ("-a nothing old", "", 1, "'nothing'"),
+        ("-a nothing new", "", 1, "'nothing'"),
+        ("-a -n old", "new", 3, "--no-clobber"),
+    ]);
     sandbox.run("-a -n new").stdin("1").writes("1");
 }
 
@@ -147,11 +134,8 @@ fn appends_through_a_link_and_keeps_the_looks() {
     sandbox.mkdir("far");
     sandbox.write_with_mode("far/out", "old\n", 0o604);
     sandbox.symlink("far/out", "link");
-    sandbox
-        .run("-a link")
-        .stdin("new\n")
-        .leaves(["far", "far/out", "link"])
-        .succeeds();
+    let run = sandbox.run("-a link").stdin("new\n");
+    run.leaves(["far", "far/out", "link"]).succeeds();
     assert_eq!(sandbox.text("far/out"), "old\nnew\n");
     assert_eq!(sandbox.mode("far/out"), 0o604);
 }
@@ -171,11 +155,8 @@ fn an_unreadable_file_is_refused_before_any_input_is_read() {
             .fails_with(1, "cannot append to 'out'");
     }
     // To lock it, it need not be read.
-    sandbox
-        .run("-q --lock out")
-        .stdin("new")
-        .by_nobody()
-        .writes("new");
+    let run = sandbox.run("-q --lock out").stdin("new").by_nobody();
+    run.writes("new");
 }
 
 // ---- How it comes there ----------------------------------------------------------------------------------------
@@ -230,11 +211,8 @@ fn copies_without_reading(sandbox: &Sandbox, by: &str) {
 
 #[test]
 fn forty_appenders_at_once_lose_nothing() {
-    for existing in [true, false] {
-        let sandbox = Sandbox::new();
-        if existing {
-            sandbox.write("out", "old\n");
-        }
+    for old in ["old\n", ""] {
+        let sandbox = Sandbox::holding(old);
         sandbox.write("src", "from a file\n");
         let mut expected: Vec<String> = (0..40).map(|writer| format!("line {writer}")).collect();
         let running: Vec<_> = expected
@@ -258,7 +236,7 @@ fn forty_appenders_at_once_lose_nothing() {
         }
         let text = sandbox.text("out");
         let mut lines: Vec<_> = text.lines().map(str::to_owned).collect();
-        if existing {
+        if !old.is_empty() {
             assert_eq!(lines[0], "old");
             lines.remove(0);
         }
@@ -295,11 +273,8 @@ fn appenders_in_two_directories_by_two_ways_lose_nothing() {
 #[test]
 fn the_named_fallback_appends_too() {
     needs_tool!("strace");
-    for existing in [true, false] {
-        let sandbox = Sandbox::new();
-        if existing {
-            sandbox.write("out", "old\n");
-        }
+    for old in ["old\n", ""] {
+        let sandbox = Sandbox::holding(old);
         let runs: Vec<_> = (0..6)
             .map(|writer| {
                 sandbox
@@ -314,7 +289,7 @@ fn the_named_fallback_appends_too() {
             assert_eq!(done.code(), Some(0), "{done:?}");
         }
         let lines = sandbox.text("out").lines().count();
-        assert_eq!(lines, 6 + usize::from(existing));
+        assert_eq!(lines, 6 + usize::from(!old.is_empty()));
         assert_eq!(sandbox.names(), ["out"]);
     }
 }

@@ -41,11 +41,8 @@ fn is_the_old_file_itself() {
     let sandbox = Sandbox::new();
     adorn(&sandbox, "out");
     let before = sandbox.stat("out");
-    sandbox
-        .run("-b out")
-        .stdin("new")
-        .leaves(["out", "out~"])
-        .succeeds();
+    let run = sandbox.run("-b out").stdin("new");
+    run.leaves(["out", "out~"]).succeeds();
     is_adorned(&sandbox, "out~");
     let after = sandbox.stat("out~");
     assert_eq!(before.ino(), after.ino());
@@ -55,11 +52,8 @@ fn is_the_old_file_itself() {
     );
     // Over an older one, too.
     let old = sandbox.inode("out");
-    sandbox
-        .run("-b out")
-        .stdin("newer")
-        .leaves(["out", "out~"])
-        .succeeds();
+    let run = sandbox.run("-b out").stdin("newer");
+    run.leaves(["out", "out~"]).succeeds();
     assert_eq!(sandbox.inode("out~"), old);
     assert_eq!(sandbox.text("out~"), "new");
 }
@@ -203,11 +197,8 @@ fn each_of_three_is_the_file_before_where_names_cannot_be_exchanged() {
     let sandbox = Sandbox::in_dir(mount.path());
     sandbox.write("out", "0");
     for number in 1..=3 {
-        sandbox
-            .run("-b out")
-            .stdin(format!("{number}"))
-            .leaves(["out", "out~"])
-            .succeeds();
+        let run = sandbox.run("-b out").stdin(format!("{number}"));
+        run.leaves(["out", "out~"]).succeeds();
         assert_eq!(sandbox.text("out"), format!("{number}"));
         assert_eq!(sandbox.text("out~"), format!("{}", number - 1));
     }

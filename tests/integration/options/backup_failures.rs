@@ -108,11 +108,8 @@ fn a_kill_at_the_rename_loses_nothing_and_the_next_run_goes_on() {
         assert_eq!(sandbox.text("out"), "old");
         assert_eq!(sandbox.inode("out"), sandbox.inode(backups[0]));
         let names = ["out"].iter().chain(backups).copied();
-        sandbox
-            .atomwrite([&control, "out"])
-            .stdin("new")
-            .leaves(names)
-            .succeeds();
+        let run = sandbox.atomwrite([&control, "out"]).stdin("new");
+        run.leaves(names).succeeds();
         assert_eq!(sandbox.text("out"), "new");
         for backup in backups {
             assert_eq!(sandbox.text(backup), "old");

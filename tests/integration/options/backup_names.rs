@@ -210,11 +210,8 @@ fn a_name_that_is_too_long_is_refused_before_any_input_is_read() {
 fn a_directory_in_its_place_is_refused_before_any_input_is_read() {
     let sandbox = Sandbox::with("out", "old");
     sandbox.mkdir("out~");
-    sandbox
-        .run("-b out")
-        .reads_nothing()
-        .says("cannot back up 'out'")
-        .fails_with(1, "directory");
+    let run = sandbox.run("-b out").reads_nothing();
+    run.says("cannot back up 'out'").fails_with(1, "directory");
 }
 
 #[test]

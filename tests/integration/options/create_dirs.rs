@@ -9,21 +9,15 @@ use crate::harness::{NOBODY, Sandbox, each, needs_root, needs_tool, tool};
 #[test]
 fn makes_missing_parents_when_told() {
     let sandbox = Sandbox::new();
-    sandbox
-        .run("-D a/b/c/out")
-        .umask(0o027)
-        .stdin("new")
-        .leaves(["a", "a/b", "a/b/c", "a/b/c/out"])
-        .writes("new");
+    let run = sandbox.run("-D a/b/c/out").umask(0o027).stdin("new");
+    run.leaves(["a", "a/b", "a/b/c", "a/b/c/out"]).writes("new");
     for directory in ["a", "a/b", "a/b/c"] {
         assert_eq!(sandbox.mode(directory), 0o750, "{directory}");
     }
     assert_eq!(sandbox.mode("a/b/c/out"), 0o640);
     // They are there now.
-    sandbox
-        .run("--create-dirs a/b/c/out")
-        .stdin("newer")
-        .succeeds();
+    let run = sandbox.run("--create-dirs a/b/c/out").stdin("newer");
+    run.succeeds();
     sandbox.run("--create-dirs out").stdin("here").succeeds();
     sandbox
         .run("-D out a/x/y")
@@ -108,12 +102,8 @@ fn makes_no_parents_before_the_commit() {
 fn fails_where_parents_may_not_be_made() {
     needs_root!();
     let sandbox = Sandbox::new();
-    sandbox
-        .run("-D a/b/out")
-        .by_nobody()
-        .stdin("new")
-        .says("'a/b/out'")
-        .fails_with(1, "permission denied");
+    let run = sandbox.run("-D a/b/out").by_nobody().stdin("new");
+    run.says("'a/b/out'").fails_with(1, "permission denied");
 }
 
 #[test]

@@ -180,6 +180,18 @@ fn input_that_is_too_small_is_refused() {
 
 #[test]
 fn a_size_has_the_units_of_dd() {
+    const WRONG: [&str; 10] = [
+        "",
+        "K",
+        "-1",
+        "1.5K",
+        "1B",
+        "1KK",
+        "1 K",
+        "0x10",
+        "1P",
+        "99999999999T",
+    ];
     let sandbox = Sandbox::new();
     for (size, bytes) in [
         ("1K", 1024),
@@ -194,18 +206,6 @@ fn a_size_has_the_units_of_dd() {
         run(bytes).succeeds();
         run(bytes - 1).fails_with(3, format!("--min-size is {bytes}"));
     }
-    const WRONG: [&str; 10] = [
-        "",
-        "K",
-        "-1",
-        "1.5K",
-        "1B",
-        "1KK",
-        "1 K",
-        "0x10",
-        "1P",
-        "99999999999T",
-    ];
     each(WRONG, |size| {
         let why = "it must be a number of bytes, such as 512, 10K or 1GB";
         let run = sandbox.atomwrite(["--min-size", size, "out"]);

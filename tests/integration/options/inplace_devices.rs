@@ -31,11 +31,8 @@ fn a_fifo_gets_the_whole_input() {
             .succeeds();
         assert!(reader.join().unwrap() == content);
     }
-    sandbox
-        .run("out")
-        .reads_nothing()
-        .says("FIFO")
-        .fails_with(1, "--inplace");
+    let run = sandbox.run("out").reads_nothing();
+    run.says("FIFO").fails_with(1, "--inplace");
     assert!(sandbox.stat("out").file_type().is_fifo());
 }
 
@@ -44,17 +41,17 @@ fn a_fifo_gets_nothing_of_what_fails() {
     let sandbox = Sandbox::new();
     let fifo = sandbox.fifo("out");
     // Nobody reads: to open it would wait for ever.
-    sandbox
-        .run("--inplace out -- sh -c 'echo half; exit 9'")
-        .fails_with(9, "status 9");
-    sandbox
-        .atomwrite(["--inplace", "--sha256", &"0".repeat(64), "out"])
-        .stdin("new")
-        .fails_with(3, "SHA-256");
-    sandbox
-        .run("--inplace --validate false out")
-        .stdin("new")
-        .fails_with(3, "validator");
+    let sum = format!("--inplace --sha256 {:064} out", 0);
+    sandbox.fail_each(&[
+        (
+            "--inplace out -- sh -c 'echo half; exit 9'",
+            "",
+            9,
+            "status 9",
+        ),
+        (&sum, "new", 3, "SHA-256"),
+        ("--inplace --validate false out", "new", 3, "validator"),
+    ]);
     // One that waits for a reader can be ended.
     for signal in [Signal::TERM, Signal::INT] {
         let run = sandbox.run("--inplace -q out").stdin("new").start();

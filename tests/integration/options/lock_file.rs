@@ -80,32 +80,25 @@ fn no_run_that_ends_leaves_its_lock_file() {
         if existing {
             sandbox.write("out", "old\n");
         }
+        let sum = format!("--lock --sha256 {:064} src out", 0);
         sandbox.fail_each(&[
             ("--lock out -- sh -c 'echo half; exit 7'", "", 7, "status 7"),
             ("--lock missing out", "", 1, "'missing'"),
+            (&sum, "", 3, "'out'"),
+            ("--lock --validate false src out", "", 3, "'out'"),
         ]);
-        sandbox
-            .atomwrite(["--lock", "--sha256", &"0".repeat(64), "src", "out"])
-            .fails_with(3, "'out'");
-        sandbox
-            .run("--lock --validate false src out")
-            .fails_with(3, "'out'");
         sandbox.run("--lock src out").succeeds();
         sandbox.run("-C --lock src out").leaves_alone(0);
-        sandbox
-            .run("-n --lock src out")
-            .fails_with(3, "--no-clobber");
+        let run = sandbox.run("-n --lock src out");
+        run.fails_with(3, "--no-clobber");
     }
 }
 
 #[test]
 fn a_signal_to_a_waiter_leaves_nothing_of_it() {
-    for existing in [true, false] {
+    for old in ["old\n", ""] {
         for signal in ENDING {
-            let sandbox = Sandbox::new();
-            if existing {
-                sandbox.write("out", "old\n");
-            }
+            let sandbox = Sandbox::holding(old);
             let holder = start_holder(&sandbox, "-a");
             let names = sandbox.names();
             let append = sandbox.run("-v -a out").stdin("waiter\n");
@@ -115,7 +108,6 @@ fn a_signal_to_a_waiter_leaves_nothing_of_it() {
             assert_eq!(done.signal(), Some(signal.as_raw()), "{done:?}");
             assert_eq!(sandbox.names(), names);
             check_succeeded([holder]);
-            let old = if existing { "old\n" } else { "" };
             assert_eq!(sandbox.text("out"), format!("{old}held\n"));
             assert_eq!(sandbox.names(), ["out"]);
         }
@@ -124,12 +116,9 @@ fn a_signal_to_a_waiter_leaves_nothing_of_it() {
 
 #[test]
 fn a_signal_to_a_holder_leaves_nothing_and_lets_the_next_one_go_on() {
-    for existing in [true, false] {
+    for old in ["old\n", ""] {
         for signal in ENDING.into_iter().chain([Signal::KILL]) {
-            let sandbox = Sandbox::new();
-            if existing {
-                sandbox.write("out", "old\n");
-            }
+            let sandbox = Sandbox::holding(old);
             let before = sandbox.names();
             let holder = start_holder(&sandbox, "-a");
             holder.signal(signal);
@@ -139,12 +128,8 @@ fn a_signal_to_a_holder_leaves_nothing_and_lets_the_next_one_go_on() {
             } else {
                 assert_eq!(sandbox.names(), before);
             }
-            sandbox
-                .run("-a out")
-                .stdin("next\n")
-                .leaves(["out"])
-                .succeeds();
-            let old = if existing { "old\n" } else { "" };
+            let run = sandbox.run("-a out").stdin("next\n");
+            run.leaves(["out"]).succeeds();
             assert_eq!(sandbox.text("out"), format!("{old}next\n"));
         }
     }
@@ -152,11 +137,8 @@ fn a_signal_to_a_holder_leaves_nothing_and_lets_the_next_one_go_on() {
 
 #[test]
 fn waiters_go_on_when_the_holder_is_killed() {
-    for existing in [true, false] {
-        let sandbox = Sandbox::new();
-        if existing {
-            sandbox.write("out", "old\n");
-        }
+    for old in ["old\n", ""] {
+        let sandbox = Sandbox::holding(old);
         let holder = start_holder(&sandbox, "-a");
         let waiters: Vec<_> = (0..5)
             .map(|waiter| {
@@ -170,7 +152,7 @@ fn waiters_go_on_when_the_holder_is_killed() {
             let done = waiter.wait();
             assert_eq!(done.code(), Some(0), "{done:?}");
         }
-        let old = existing.then(|| "old".to_owned());
+        let old = old.lines().map(str::to_owned);
         let expected = (0..5).map(|waiter| waiter.to_string()).chain(old);
         check_lines(&sandbox.text("out"), expected);
         assert_eq!(sandbox.names(), ["out"]);
@@ -274,11 +256,8 @@ fn a_lock_file_of_another_user_is_opened_and_not_made() {
 fn where_there_are_no_locks_a_run_says_so_and_does_nothing() {
     needs_tool!("strace");
     for error in ["ENOLCK", "EOPNOTSUPP", "EINVAL"] {
-        for existing in [true, false] {
-            let sandbox = Sandbox::new();
-            if existing {
-                sandbox.write("out", "old\n");
-            }
+        for old in ["old\n", ""] {
+            let sandbox = Sandbox::holding(old);
             let strace = Strace::new()
                 .at(sandbox.path(lock_name("out")))
                 .inject(&format!("fcntl:error={error}"));
@@ -291,7 +270,7 @@ fn where_there_are_no_locks_a_run_says_so_and_does_nothing() {
             assert_eq!(done.code(), Some(1), "{error}: {done:?}");
             assert!(done.stderr.contains("cannot lock 'out'"), "{done:?}");
             witness.has_not_been_read();
-            assert_eq!(sandbox.path("out").exists(), existing);
+            assert_eq!(sandbox.path("out").exists(), !old.is_empty());
             assert!(strace.injected() > 0, "{error}");
         }
     }

@@ -159,11 +159,8 @@ fn users_with_any_umask_lose_nothing_of_each_other() {
             append_as(&sandbox, &users, &["out"], |writer| {
                 kills && writer % 10 == 3
             });
-            sandbox
-                .run("-q -a out")
-                .stdin("end\n")
-                .leaves(["out"])
-                .succeeds();
+            let run = sandbox.run("-q -a out").stdin("end\n");
+            run.leaves(["out"]).succeeds();
         }
     }
 }
@@ -179,10 +176,8 @@ fn users_of_a_sticky_directory_share_a_lock_file() {
             kills && writer % 10 >= 8
         });
         // Root may remove another user's lock file.
-        sandbox
-            .run("-q --lock oUt -- echo new")
-            .leaves(["OUT", "oUt", "out"])
-            .succeeds();
+        let run = sandbox.run("-q --lock oUt -- echo new");
+        run.leaves(["OUT", "oUt", "out"]).succeeds();
     }
 }
 

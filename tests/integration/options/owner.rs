@@ -64,10 +64,8 @@ fn looking_up_a_name_takes_nothing_of_the_input() {
     let ((user, uid), (group, gid)) = somebody();
     let arguments = ["-o", &user, "-g", &group, "out"];
     let content = "line\n".repeat(50_000);
-    sandbox
-        .atomwrite(arguments)
-        .stdin(content.clone())
-        .succeeds();
+    let run = sandbox.atomwrite(arguments).stdin(content.clone());
+    run.succeeds();
     assert!(sandbox.text("out") == content);
     assert_eq!(sandbox.owner("out"), (uid, gid));
     // With nothing but /etc to ask.

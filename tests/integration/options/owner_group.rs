@@ -20,10 +20,8 @@ fn an_owner_takes_the_group_along() {
     ] {
         sandbox.write("out", "old");
         sandbox.chown("out", 0, 0);
-        sandbox
-            .atomwrite(["-o", value, "out"])
-            .stdin("new")
-            .succeeds();
+        let run = sandbox.atomwrite(["-o", value, "out"]).stdin("new");
+        run.succeeds();
         assert_eq!(sandbox.owner("out"), owner, "-o {value}");
     }
 }
@@ -60,11 +58,8 @@ fn a_group_behind_the_colon_must_be_there() {
 fn an_option_that_needs_a_value_takes_the_next_word() {
     needs_tool!("bash");
     let sandbox = Sandbox::with("out", "old");
-    sandbox
-        .run("-S -v out")
-        .stdin("new")
-        .leaves(["out", "out-v"])
-        .succeeds();
+    let run = sandbox.run("-S -v out").stdin("new");
+    run.leaves(["out", "out-v"]).succeeds();
     assert_eq!(sandbox.text("out-v"), "old");
     sandbox
         .run("-t -v out")

@@ -76,10 +76,8 @@ fn dest_gets_the_times_that_source_had_before_it_was_read() {
 fn source_may_be_dest_or_a_link() {
     let sandbox = sandbox();
     sandbox.symlink("in", "link");
-    sandbox
-        .run("-p link out")
-        .leaves(["in", "link", "out"])
-        .succeeds();
+    let run = sandbox.run("-p link out");
+    run.leaves(["in", "link", "out"]).succeeds();
     assert_eq!(modified(&sandbox, "out"), MODIFIED);
     set_times(&sandbox, "in");
     sandbox.run("-p in in").succeeds();
