@@ -61,10 +61,8 @@ fn a_path_is_shown_as_it_was_typed() {
         .says("'./d/../missing'")
         .fails_with(1, "; './link' is unchanged");
     let absolute = sandbox.path("missing");
-    sandbox
-        .atomwrite([&absolute, &sandbox.path("x")])
-        .says(format!("'{}'", absolute.display()))
-        .fails(1);
+    let run = sandbox.atomwrite([&absolute, &sandbox.path("x")]);
+    run.says(format!("'{}'", absolute.display())).fails(1);
     sandbox
         .run("'ein Fräulein' out")
         .fails_with(1, "'ein Fräulein'");

@@ -38,18 +38,11 @@ fn follows_chains_through_directories() {
     sandbox.symlink("directory/./target", "fourth");
     sandbox.symlink("c", "directory");
     let before = sandbox.names();
-    sandbox
-        .run("first")
-        .stdin("new")
-        .leaves(before.clone())
-        .succeeds();
+    let run = sandbox.run("first").stdin("new");
+    run.leaves(before.clone()).succeeds();
     assert_eq!(sandbox.text("c/target"), "new");
-    sandbox
-        .run("second")
-        .current_dir("a/b")
-        .stdin("newer")
-        .leaves(before)
-        .succeeds();
+    let run = sandbox.run("second").current_dir("a/b").stdin("newer");
+    run.leaves(before).succeeds();
     assert_eq!(sandbox.text("c/target"), "newer");
     for link in ["first", "a/b/second", "a/third", "fourth", "directory"] {
         assert!(sandbox.stat(link).is_symlink(), "{link}");
@@ -132,10 +125,8 @@ fn replaces_an_ordinary_file_without_dereference_as_ever() {
         (sandbox.text("out").as_str(), sandbox.mode("out")),
         ("new", 0o640)
     );
-    sandbox
-        .run("--no-dereference out")
-        .stdin("")
-        .fails_with(3, "empty");
+    let run = sandbox.run("--no-dereference out").stdin("");
+    run.fails_with(3, "empty");
 }
 
 #[test]
@@ -143,11 +134,8 @@ fn follows_links_in_the_middle_of_a_path_without_dereference() {
     let sandbox = Sandbox::new();
     sandbox.mkdir("d");
     sandbox.symlink("d", "link");
-    sandbox
-        .run("--no-dereference link/out")
-        .stdin("new")
-        .leaves(["d", "d/out", "link"])
-        .succeeds();
+    let run = sandbox.run("--no-dereference link/out").stdin("new");
+    run.leaves(["d", "d/out", "link"]).succeeds();
     assert_eq!(sandbox.text("d/out"), "new");
 }
 
@@ -218,10 +206,8 @@ fn refuses_magic_links() {
             .refuses_the_way()
             .fails(1);
         assert!(done.stderr.contains(&format!("'{name}'")), "{done:?}");
-        sandbox
-            .atomwrite(["-f", "in", name])
-            .refuses_the_way()
-            .fails(1);
+        let run = sandbox.atomwrite(["-f", "in", name]).refuses_the_way();
+        run.fails(1);
     }
 }
 
@@ -312,10 +298,8 @@ fn follows_the_links_that_the_kernel_would_follow() {
 fn replaces_a_strangers_link_in_a_sticky_directory_as_root_when_told() {
     needs_root!();
     let sandbox = sticky(0o1777, 0, 1000);
-    sandbox
-        .run("--no-dereference d/link")
-        .stdin("new")
-        .succeeds();
+    let run = sandbox.run("--no-dereference d/link").stdin("new");
+    run.succeeds();
     assert!(sandbox.stat("d/link").is_file());
     assert_eq!(sandbox.text("target"), "old");
 }

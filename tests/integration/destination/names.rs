@@ -143,11 +143,8 @@ fn is_refused_unopened(sandbox: &Sandbox, name: &str, reason: &str) {
     let watch = Watch::of(sandbox.path(name), WatchFlags::OPEN | WatchFlags::ACCESS);
     for dest in [name, "to-it"] {
         for option in ["-v", "-f", "--no-empty"] {
-            sandbox
-                .atomwrite([option, dest])
-                .reads_nothing()
-                .says(format!("'{dest}'"))
-                .fails_with(1, reason);
+            let run = sandbox.atomwrite([option, dest]).reads_nothing();
+            run.says(format!("'{dest}'")).fails_with(1, reason);
         }
     }
     let run = sandbox.atomwrite(["--no-dereference", name]);

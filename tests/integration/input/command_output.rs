@@ -294,15 +294,11 @@ fn append_puts_the_output_behind_the_old_content() {
 fn a_command_may_be_atomwrite_itself() {
     let sandbox = Sandbox::with("in", "new");
     let program = binary().to_str().unwrap();
-    sandbox
-        .atomwrite(["out", "--", program, "in", "copy"])
-        .leaves(["copy", "in", "out"])
-        .succeeds();
+    let run = sandbox.atomwrite(["out", "--", program, "in", "copy"]);
+    run.leaves(["copy", "in", "out"]).succeeds();
     assert_eq!((&*sandbox.text("copy"), &*sandbox.text("out")), ("new", ""));
-    sandbox
-        .atomwrite(["-v", "out", "--", program, "--version"])
-        .says("replaced")
-        .succeeds();
+    let run = sandbox.atomwrite(["-v", "out", "--", program, "--version"]);
+    run.says("replaced").succeeds();
     assert!(sandbox.text("out").starts_with("atomwrite "));
 }
 

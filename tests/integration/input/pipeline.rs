@@ -19,11 +19,8 @@ fn the_output_of_a_pipeline_becomes_the_content() {
         // The list's last command counts.
         ("-c 'false; echo x' out", "x\n"),
     ] {
-        sandbox
-            .run(arguments)
-            .stdin("typed\n")
-            .leaves(["out"])
-            .succeeds();
+        let run = sandbox.run(arguments).stdin("typed\n");
+        run.leaves(["out"]).succeeds();
         assert_eq!(sandbox.text("out"), content, "{arguments:?}");
     }
 }

@@ -154,9 +154,6 @@ fn fails_when_source_may_not_be_read() {
     sandbox.give_to(NOBODY, NOBODY);
     sandbox.write_with_mode("in", "secret", 0o600);
     sandbox.write("out", "old");
-    sandbox
-        .run("-f in out")
-        .by_nobody()
-        .says("'in'")
-        .fails_with(1, "permission denied");
+    let run = sandbox.run("-f in out").by_nobody();
+    run.says("'in'").fails_with(1, "permission denied");
 }

@@ -199,18 +199,14 @@ fn waits_for_a_pipe_that_does_not_block() {
 fn fails_when_stdin_cannot_be_read() {
     let sandbox = Sandbox::with("out", "old");
     let directory = open(sandbox.root());
-    sandbox
-        .run("out")
-        .stdin_from(directory)
-        .fails_with(1, "directory");
+    let run = sandbox.run("out").stdin_from(directory);
+    run.fails_with(1, "directory");
     let write_only = fs::OpenOptions::new()
         .write(true)
         .open("/dev/null")
         .unwrap();
-    sandbox
-        .run("out")
-        .stdin_from(write_only)
-        .fails_with(1, "read");
+    let run = sandbox.run("out").stdin_from(write_only);
+    run.fails_with(1, "read");
 }
 
 // ---- Closed descriptors ----------------------------------------------------------------------------------------

@@ -79,9 +79,9 @@ fn between(sandbox: &Sandbox, line: &str) -> Vec<String> {
     let trace = strace.trace();
     let name = derived_name("out");
     let has_name = |call: &Call| call.args.contains(&name) && call.succeeded();
-    let link = trace.only("linkat", |call| call.is("linkat") && has_name(call));
+    let named = trace.only("linkat", |call| call.is("linkat") && has_name(call));
     let rename = trace.only("rename", |call| call.renames() && has_name(call));
-    let calls = &trace.own()[link + 1..rename];
+    let calls = &trace.own()[named + 1..rename];
     calls.iter().map(|call| call.name.clone()).collect()
 }
 
@@ -102,8 +102,8 @@ const FORMS: [&str; 11] = [
 // On btrfs the file is synced again: https://github.com/andreacorbellini/rust-atomic-write-file/issues/6
 #[test]
 fn nothing_but_a_sync_on_btrfs_stands_between_link_and_rename() {
-    needs_tool!("strace");
     const BTRFS: i64 = 0x9123_683e;
+    needs_tool!("strace");
     for (sandbox, mount) in local_sandboxes() {
         sandbox.sh("mkdir new; printf new >src; printf old >out");
         let kind = mount

@@ -12,7 +12,7 @@ use crate::harness::{
 #[test]
 fn a_first_write_in_place_that_fails_leaves_mode_and_content() {
     needs_tool!("strace");
-    for options in [&["-m", "600"][..], &["-m", "0"], &[]] {
+    for options in ["-m 600", "-m 0", ""] {
         let sandbox = Sandbox::new();
         let out = sandbox.write_with_mode("out", "old content", 0o666);
         let inode = sandbox.inode("out");
@@ -20,12 +20,7 @@ fn a_first_write_in_place_that_fails_leaves_mode_and_content() {
             .at(&out)
             .inject("write,pwrite64,splice,sendfile,copy_file_range:error=EIO");
         let done = sandbox
-            .atomwrite(
-                options
-                    .iter()
-                    .copied()
-                    .chain(["-q", "--inplace=always", "out"]),
-            )
+            .run(&format!("{options} -q --inplace=always out"))
             .stdin("new")
             .under(&strace)
             .output();
@@ -112,21 +107,14 @@ fn no_lock_file_stays_in_a_directory_that_can_only_be_added_to() {
         )
     };
     chattr("+a");
-    for options in [&["--lock"][..], &["-a"]] {
+    for options in ["--lock", "-a"] {
         sandbox
-            .atomwrite(
-                options
-                    .iter()
-                    .copied()
-                    .chain(["-q", "--inplace=auto", "out"]),
-            )
+            .run(&format!("{options} -q --inplace=auto out"))
             .stdin("new")
             .succeeds();
         // Without the option nothing can be locked, and nothing can be renamed.
-        sandbox
-            .atomwrite(options.iter().copied().chain(["out"]))
-            .stdin("newer")
-            .fails_with(1, "append-only");
+        let run = sandbox.run(&format!("{options} out")).stdin("newer");
+        run.fails_with(1, "append-only");
     }
     chattr("-a");
     assert_eq!(sandbox.text("out"), "newnew");
