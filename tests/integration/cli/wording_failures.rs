@@ -7,8 +7,8 @@ use rustix::process::{Signal, kill_process};
 
 use crate::cli::wording::sandbox;
 use crate::harness::{
-    Feeder, Running, Strace, each, lock_name, needs_tool, open, program_of, rows, terminal,
-    wait_until, wait_until_it_sleeps,
+    Feeder, NOBODY, Running, Strace, can_be_others, each, lock_name, needs_tool, open, program_of,
+    rows, terminal, wait_until, wait_until_it_sleeps,
 };
 
 /// Calls that fail: the set-up; the command line; the path whose calls fail, if only its; how they fail, by strace(1); what is
@@ -39,7 +39,6 @@ setfacl -d -m u:1:r dir; cp out dir/out; setfacl -b dir/out | dir/out | | fremov
 | --validate false out | | symlinkat:error=EIO | cannot write 'out': the validator exited with status 1; the directory's other files were left out of the preview; 'out' is unchanged
 | --validate true out | | getcwd:error=ENOENT | cannot validate 'out': the current directory cannot be found: no such file or directory; 'out' is unchanged
 | --validate true out | stderr | fcntl:error=EMFILE | cannot validate 'out': standard error cannot be shared: too many open files; 'out' is unchanged
-| -t dir --validate-all true in | | mkdirat:error=EROFS | cannot validate the files of 'dir': cannot make a directory in 'dir/.': read-only file system; 'dir' is unchanged
 ln -s ../dir/in dir/link; cp in link | -t dir --validate-all true link | | symlinkat:error=EIO | cannot validate 'dir/link': input/output error; 'dir' is unchanged
 # Programs, and signals.
 | out -- echo x | | waitid,wait4:error=EINVAL | cannot wait for the program that was started: invalid argument; 'out' is unchanged
@@ -79,6 +78,27 @@ fn a_call_that_fails_is_told_for_what_it_is() {
         );
         assert!(strace.has_injected());
     });
+}
+
+#[test]
+fn a_directory_that_is_closed_before_the_preview_is_made_is_told() {
+    needs_tool!("strace");
+    let sandbox = sandbox("");
+    // It stops when the staging directory is complete.
+    let strace = Strace::new().at("d0").inject("mkdirat:signal=SIGSTOP");
+    let run = sandbox.run("-t dir --validate-all true in");
+    let run = if can_be_others() {
+        sandbox.chown("dir", NOBODY, NOBODY);
+        run.by_nobody()
+    } else {
+        run
+    };
+    let done = stopped(&strace, run, || sandbox.chmod("dir", 0o555)).wait();
+    assert_eq!(
+        done.stderr,
+        "atomwrite: cannot validate the files of 'dir': cannot make a directory in 'dir/.': permission denied; 'dir' is \
+         unchanged\n"
+    );
 }
 
 #[test]
