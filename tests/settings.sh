@@ -67,5 +67,5 @@ in_chroot() {
     ' sh "$scratch/root" "$@"
 }
 
-setting 'as an ordinary user' 190 as_user
-setting 'without user namespaces and mounts' 90 in_chroot
+setting 'as an ordinary user' 170 as_user
+setting 'without user namespaces and mounts' 78 in_chroot
