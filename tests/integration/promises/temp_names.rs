@@ -274,6 +274,8 @@ fn what_is_left_on_fuse_stays() {
     let planted = derived_name("out");
     sandbox.write(&planted, "of another machine");
     let (running, name) = start_named(&sandbox, "of the killed run");
+    let written = || sandbox.text(&name) == "of the killed run";
+    wait_until("it has written what it has read", written);
     running.signal(Signal::KILL);
     drop(running.wait());
     for _ in 0..2 {
