@@ -243,6 +243,7 @@ fn a_new_file_of_which_nothing_could_be_written_is_removed_again() {
 
 #[test]
 fn a_new_file_that_was_written_and_may_not_be_whole_stays() {
+    needs_root!();
     needs_tool!("strace");
     let sandbox = Sandbox::new();
     let strace = without_renames("ENOSYS")
