@@ -315,7 +315,7 @@ impl Attributes {
         if self.change.is_none() && self.times.is_none() {
             return Ok(());
         }
-        let now = sys::metadata(file).with_context(|| destination.cannot("look up"))?;
+        let now = sys::metadata(file).with_context(|| destination.cannot("stat"))?;
         if self.changed(now.mode) != now.mode {
             let cannot = || destination.cannot("set the mode of");
             sys::set_mode(file, now.mode).with_context(cannot)?;
@@ -394,7 +394,7 @@ impl Old {
             match sys::read_attribute(file, &name) {
                 Ok(value) if name.as_c_str() == acl::ACCESS => {
                     let acl = Acl::parse(value).with_context(|| {
-                        format!("cannot understand the ACL of {}", destination.typed())
+                        format!("cannot parse the ACL of {}", destination.typed())
                     })?;
                     old.acl = Some(acl);
                 }

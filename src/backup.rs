@@ -155,7 +155,7 @@ pub(crate) fn make_copy(
         };
         if sync == Sync::Full {
             let synced = destination.directory().sync(&file);
-            synced.context("its directory cannot be synced")?;
+            synced.context("cannot sync its directory")?;
         }
         drop(file);
         drop(name);
@@ -236,7 +236,7 @@ fn copy(
     } = NamedCopy::make(content, &attributes, destination, Sync::File)?;
     drop(old);
     let identity = sys::metadata(&file)
-        .context("it cannot be looked up")?
+        .context("cannot stat the copy")?
         .identity;
     let directory = destination.directory().fd.as_fd();
     let (path, stays) = loop {

@@ -83,7 +83,7 @@ pub(crate) fn destination(
             Some(("it can only be appended to (chattr(1) can change that)", ""))
         }
         Kind::Fifo if is_trap && is_in_place => Some((
-            "it is another user's FIFO, in a directory that all may write to, and that user would \
+            "it is another user's FIFO, in a world-writable directory, and that user would \
              get the content",
             "",
         )),
@@ -93,12 +93,12 @@ pub(crate) fn destination(
             "",
         )),
         Kind::Regular if is_trap && is_in_place => Some((
-            "it is another user's, in a directory that all may write to, and that user would get \
+            "it is another user's, in a world-writable directory, and that user would get \
              the content; without --inplace, --keep=none or -o replaces it",
             "",
         )),
         Kind::Regular if is_trap && rules.keep_owner() => Some((
-            "it is another user's, in a directory that all may write to, and that user would get \
+            "it is another user's, in a world-writable directory, and that user would get \
              the content; --keep=none or -o replaces it",
             "",
         )),
@@ -322,7 +322,7 @@ pub(crate) fn append_base(
         return Ok(());
     }
     Err(anyhow!(
-        "cannot append to {}: another process has changed it, which did not wait for the lock",
+        "cannot append to {}: another process has changed it without taking the lock",
         destination.typed()
     )
     .into())

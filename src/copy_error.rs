@@ -41,7 +41,7 @@ impl Display for CopyError {
         match self {
             Self::Reading(errno) | Self::Writing(errno) | Self::ReadingOld(errno) => errno.fmt(f),
             Self::Different => f.write_str("the content is not the same"),
-            Self::HungUp => f.write_str("the terminal is gone"),
+            Self::HungUp => f.write_str("the terminal has hung up"),
             Self::Interrupted(interrupted) => interrupted.fmt(f),
         }
     }

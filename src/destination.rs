@@ -209,8 +209,7 @@ impl Destination {
 
     /// Returns the status of what has DEST's name at this moment; `None` if nothing has.
     pub(crate) fn snapshot(&self) -> Result<Option<Metadata>> {
-        self.snapshot_errno()
-            .with_context(|| self.cannot("look up"))
+        self.snapshot_errno().with_context(|| self.cannot("stat"))
     }
 
     pub(crate) fn snapshot_errno(&self) -> Result<Option<Metadata>, Errno> {
@@ -279,7 +278,7 @@ impl Destination {
         match sys::metadata(fd) {
             Err(Errno::STALE) => Ok(None),
             seen => {
-                let metadata = seen.with_context(|| self.cannot("look up"))?;
+                let metadata = seen.with_context(|| self.cannot("stat"))?;
                 let opened = Opened { metadata, handle };
                 Ok((metadata.kind == Kind::Regular).then_some(opened))
             }
@@ -305,10 +304,10 @@ impl Destination {
             return failure;
         };
         match self.snapshot_errno() {
-            Ok(None) => failure.adding(&format!("{} does not exist any more", self.typed())),
+            Ok(None) => failure.adding(&format!("{} no longer exists", self.typed())),
             // cifs has deleted it, because this machine has it open.
             Ok(Some(now)) if now.links == 0 && before.links > 0 => {
-                failure.adding(&format!("{} does not exist any more", self.typed()))
+                failure.adding(&format!("{} no longer exists", self.typed()))
             }
             Ok(Some(now)) if (now.identity, now.kind) != (before.identity, before.kind) => {
                 failure.adding(&format!("another process has replaced {}", self.typed()))

@@ -286,7 +286,7 @@ impl Wait {
 
 fn no_lock_file(destination: &Destination, errno: Errno) -> Failure {
     anyhow!(errno)
-        .context("no lock file can be used beside it")
+        .context("cannot use a lock file beside it")
         .context(destination.cannot("lock"))
         .into()
 }

@@ -114,7 +114,7 @@ impl<'d> Input<'d> {
             Origin::Stdin(_) if self.is_typed() => Some("nothing was typed"),
             Origin::Stdin(metadata) => Some(match metadata.kind {
                 Kind::Regular if metadata.size == 0 => "standard input is an empty file",
-                Kind::Regular => "standard input is a file of which nothing is left to read",
+                Kind::Regular => "standard input is already at end of file",
                 Kind::Fifo | Kind::Socket => {
                     "standard input is empty (did the command before the pipe fail?)"
                 }
@@ -141,7 +141,7 @@ impl<'d> Input<'d> {
     /// what the command before a pipe has read.
     pub(crate) fn announce(&self, request: &Request, messages: Messages) {
         if self.is_typed() {
-            messages.notice("reading from the terminal; end with Ctrl-D, give up with Ctrl-C");
+            messages.notice("reading from the terminal; end with Ctrl-D, cancel with Ctrl-C");
         }
         let is_pipe = self.is_stdin()
             && self

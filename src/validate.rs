@@ -101,7 +101,7 @@ impl Preview {
         name: &Path,
     ) -> Result<OwnedFd> {
         self.copy(content, attributes, destination, name)
-            .context("the new file cannot be copied")
+            .context("cannot copy the new file")
             .with_context(|| destination.cannot("validate"))
     }
 
@@ -353,9 +353,9 @@ fn run(program: &OsStr, input: Stdio, path: &Path, dest: &Path) -> Result<ExitSt
         io::stderr()
             .as_fd()
             .try_clone_to_owned()
-            .context("standard error cannot be shared")?,
+            .context("cannot duplicate standard error")?,
     );
-    let program = Program::start(command)?.context("'sh' cannot be run")?;
+    let program = Program::start(command)?.context("cannot run 'sh'")?;
     Ok(program.wait()?)
 }
 
@@ -384,5 +384,5 @@ fn may_be_renamed_by_others(seen: &Metadata) -> bool {
 }
 
 fn absolute(path: &Path) -> Result<PathBuf> {
-    std::path::absolute(path).context("the current directory cannot be found")
+    std::path::absolute(path).context("cannot find the current directory")
 }

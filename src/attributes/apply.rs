@@ -50,7 +50,7 @@ impl<'a> Applier<'a> {
     }
 
     pub(super) fn metadata(&self) -> Result<Metadata> {
-        sys::metadata(self.file).with_context(|| self.destination.cannot("look up"))
+        sys::metadata(self.file).with_context(|| self.destination.cannot("stat"))
     }
 
     /// Checks that the file has what the user asked for. NFS and FUSE can report success wrongly.
@@ -294,7 +294,7 @@ impl<'a> Applier<'a> {
             // (chmod(2)).
             Ok(()) if mode & SET_ID != 0 => {
                 let now =
-                    sys::metadata(self.file).with_context(|| self.destination.cannot("look at"))?;
+                    sys::metadata(self.file).with_context(|| self.destination.cannot("stat"))?;
                 match (now.mode == mode, &self.attributes.change) {
                     (true, _) => Ok(()),
                     (false, Some(_)) => Err(Errno::PERM)
@@ -324,9 +324,10 @@ impl<'a> Applier<'a> {
                 None => mode & !sys::umask(),
             }),
             Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::NOSYS) => Ok(mode & !sys::umask()),
-            Err(errno) => {
-                Err(errno).with_context(|| self.destination.cannot("look at the directory of"))
-            }
+            Err(errno) => Err(errno).with_context(|| {
+                self.destination
+                    .cannot("read the default ACL of the directory of")
+            }),
         }
     }
 

@@ -73,7 +73,7 @@ impl Database {
         {
             Some(id) => Ok(id),
             None => bail!(
-                "cannot find {noun} {}: there is none by that name{}",
+                "cannot find {noun} {}: no such {noun}{}",
                 Quoted(name),
                 self.way_out(name)
             ),

@@ -133,7 +133,7 @@ pub(super) fn check(destination: &Destination, backups: &Backups, name: BackupNa
 
 pub(super) fn is_directory(name: &Path) -> anyhow::Error {
     anyhow!(
-        "its name {} is that of a directory; use another --suffix",
+        "its name {} belongs to a directory; use another --suffix",
         Quoted::new(name)
     )
 }

@@ -155,11 +155,11 @@ const SYNONYMS: [(&[&str], &str); 16] = [
     ),
     (
         &["--dry-run"],
-        "nothing tells what a write would do, but --validate can refuse every content",
+        "there is no dry run, but --validate can refuse any content",
     ),
     (
         &["--atomic", "--durable", "--overwrite"],
-        "a write is so without any option",
+        "that is the default",
     ),
     (
         &["--backup-dir"],

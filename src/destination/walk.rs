@@ -205,7 +205,7 @@ impl Walk<'_> {
             && link.uid != directory.uid
         {
             bail!(
-                "{}: the link is another user's, in a directory that all may write to; \
+                "{}: the link is another user's, in a world-writable directory; \
                  name the file that it points to",
                 cannot("follow", self.typed)
             );

@@ -130,7 +130,7 @@ pub(super) fn refuse_clashes(
         for original in originals(destination.name(), backups) {
             if let Some(other) = seen.get(&key(destination, original)) {
                 bail!(
-                    "cannot write {}: its name is that of a backup of {}",
+                    "cannot write {}: its name is the backup name of {}",
                     destination.typed(),
                     Destination::typed(other)
                 );
@@ -170,7 +170,7 @@ pub(super) fn refuse_backup_clashes(
         let mut originals = originals(destination.name(), backups);
         if staging.ignores_case && originals.any(|name| sys::metadata_at(directory, name).is_ok()) {
             bail!(
-                "cannot write {}: its name is that of a backup of another one, because the directory ignores case",
+                "cannot write {}: its name is the backup name of another one, because the directory ignores case",
                 destination.typed()
             );
         }

@@ -302,7 +302,7 @@ fn root_is_told_how_to_replace_a_file_that_was_put_in_its_way() {
     Case {
         set_up: "mkdir d; mv f d; chmod 1777 d; chown 1:1 d/f",
         words: &["d/f"],
-        says: "cannot replace 'd/f': it is another user's, in a directory that all may write to, and that user would \
+        says: "cannot replace 'd/f': it is another user's, in a world-writable directory, and that user would \
                get the content; --keep=none or -o replaces it; 'd/f' is unchanged",
         works: &[&["--keep=none", "d/f"], &["-o", "0", "d/f"]],
         ..NEW

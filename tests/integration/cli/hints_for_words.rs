@@ -124,7 +124,7 @@ const NAMES: &[Case] = &[
     Case {
         set_up: "mkdir f~",
         words: &["-b", "f"],
-        says: "cannot back up 'f': its name 'f~' is that of a directory; use another --suffix; 'f' is unchanged",
+        says: "cannot back up 'f': its name 'f~' belongs to a directory; use another --suffix; 'f' is unchanged",
         works: &[&["--suffix=.bak", "f"]],
         ..NEW
     },
@@ -278,14 +278,14 @@ const CONTENT: &[Case] = &[
     // A user that is a file.
     Case {
         words: &["-o", "no.user", "f"],
-        says: "cannot find user 'no.user': there is none by that name; -o sets the owner, and the file to write is \
+        says: "cannot find user 'no.user': no such user; -o sets the owner, and the file to write is \
                named without an option; 'f' is unchanged",
         works: &[&["no.user"]],
         ..NEW
     },
     Case {
         words: &["-o", "nosuchuser", "f"],
-        says: "cannot find user 'nosuchuser': there is none by that name; 'f' is unchanged",
+        says: "cannot find user 'nosuchuser': no such user; 'f' is unchanged",
         ..NEW
     },
 ];

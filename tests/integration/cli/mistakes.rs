@@ -349,7 +349,7 @@ fn a_user_that_looks_like_a_file_is_told_what_the_option_is_for() {
         assert_eq!(
             done.stderr,
             format!(
-                "atomwrite: cannot find user '{}': there is none by that name{way_out}; 'out' is unchanged\n",
+                "atomwrite: cannot find user '{}': no such user{way_out}; 'out' is unchanged\n",
                 user.split(':').next().unwrap()
             )
         );
@@ -357,7 +357,7 @@ fn a_user_that_looks_like_a_file_is_told_what_the_option_is_for() {
     sandbox
         .atomwrite(["-g", "no.such", "out"])
         .stdin("new")
-        .says("cannot find group 'no.such': there is none by that name; 'out' is unchanged")
+        .says("cannot find group 'no.such': no such group; 'out' is unchanged")
         .fails(1);
     sandbox
         .atomwrite(["-o", "4294967295", "out"])

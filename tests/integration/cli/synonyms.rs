@@ -68,8 +68,8 @@ const SYNONYMS: &[(&str, &str)] = &[
         "--temp-dir=d",
         "the temporary file is always in DEST's directory",
     ),
-    ("--durable", "a write is so without any option"),
-    ("--overwrite", "a write is so without any option"),
+    ("--durable", "that is the default"),
+    ("--overwrite", "that is the default"),
     (
         "--exec",
         "-c runs a shell pipeline, and a COMMAND stands after DEST and '--'",
@@ -84,9 +84,9 @@ const SYNONYMS: &[(&str, &str)] = &[
     ),
     (
         "--dry-run",
-        "nothing tells what a write would do, but --validate can refuse every content",
+        "there is no dry run, but --validate can refuse any content",
     ),
-    ("--atomic", "a write is so without any option"),
+    ("--atomic", "that is the default"),
     (
         "--backup-dir=d",
         "a backup is always in DEST's directory; -S sets its suffix",

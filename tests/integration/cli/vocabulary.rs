@@ -18,11 +18,11 @@ const UNSEEN: [(&str, &str); 9] = [
         "only where names can be equal that differ in more than case",
     ),
     (
-        "its name is that of a backup of another one, because the directory ignores case",
+        "its name is the backup name of another one, because the directory ignores case",
         "only where names can be equal that differ in more than case",
     ),
     (
-        "it cannot be looked up",
+        "cannot stat the copy",
         "a copy that was just made and is open; torture fails that call",
     ),
     ("did not end", "a process that was waited for has ended"),

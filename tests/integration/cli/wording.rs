@@ -38,14 +38,14 @@ python3 -c 'import socket; socket.socket(socket.AF_UNIX).bind("socket")' | socke
 # What COMMAND does.
 | out -- sh -c 'kill -9 $$' | 137 | cannot write 'out': 'sh' was killed by signal 9; 'out' is unchanged
 # What other processes do.
-| -a out -- sh -c 'echo more >>out' | 125 | cannot append to 'out': another process has changed it, which did not wait for the lock
+| -a out -- sh -c 'echo more >>out' | 125 | cannot append to 'out': another process has changed it without taking the lock
 | -q --inplace=always out -- sh -c 'cp in y; mv y out; echo x' | 125 | cannot write 'out': it is not the file that was checked; another process has replaced 'out'
 | --validate 'cp in y; mv y out; exit 7' in out | 3 | cannot write 'out': the validator exited with status 7; another process has replaced 'out'
-| --validate 'rm out; exit 7' in out | 3 | cannot write 'out': the validator exited with status 7; 'out' does not exist any more
+| --validate 'rm out; exit 7' in out | 3 | cannot write 'out': the validator exited with status 7; 'out' no longer exists
 # What a validator has not seen.
 touch $(seq 1100) | --validate 'exit 7' in out | 3 | cannot write 'out': the validator exited with status 7; some of the directory's other files were left out of the preview; 'out' is unchanged
 # Backups.
-mkdir out~ | -b in out | 1 | cannot back up 'out': its name 'out~' is that of a directory; use another --suffix; 'out' is unchanged
+mkdir out~ | -b in out | 1 | cannot back up 'out': its name 'out~' belongs to a directory; use another --suffix; 'out' is unchanged
 touch out.~18446744073709551615~ | --backup=numbered in out | 1 | cannot back up 'out': there is no higher number; 'out' is unchanged
 # Many files.
 | -t nowhere in | 1 | cannot open directory 'nowhere': it does not exist; --create-dirs makes it
@@ -60,7 +60,7 @@ printf '\0in' >list | -t dir --files0-from=list | 2 | SOURCE 1 has an empty name
 ln -s ../out dir/in; ln -s ../out dir/out | -t dir in out | 1 | cannot write 'dir/out': it is the same file as 'dir/in'; 'dir' is unchanged
 | -t dir --validate-all 'exit 7' in | 3 | cannot write the files of 'dir': the validator exited with status 7; 'dir' is unchanged
 | -t dir --validate-all 'exit 127' in | 1 | cannot validate the files of 'dir': the validator could not be run (status 127); 'dir' is unchanged
-echo >in~ | -b -t dir in in~ | 1 | cannot write 'dir/in~': its name is that of a backup of 'dir/in'; 'dir' is unchanged
+echo >in~ | -b -t dir in in~ | 1 | cannot write 'dir/in~': its name is the backup name of 'dir/in'; 'dir' is unchanged
 "#;
 
 /// The same where users matter: who runs it comes first.
@@ -69,11 +69,11 @@ nobody | chown 65534 . out; chmod 400 out | in out | 1 | cannot write 'out': per
 nobody | chown 65534 . out; chmod 200 out | -a in out | 1 | cannot append to 'out': it cannot be read; 'out' is unchanged
 nobody | chown 65534 out; chmod 666 out | in out | 1 | cannot create a file in the directory of 'out': permission denied; --inplace overwrites the file in place; 'out' is unchanged
 nobody | chown 65534 . out; chmod 200 out | -q -b --inplace=always in out | 1 | cannot back up 'out': it cannot be read; 'out' is unchanged
-nobody | chown 65534 out | --lock in out | 1 | cannot lock 'out': no lock file can be used beside it: permission denied; 'out' is unchanged
+nobody | chown 65534 out | --lock in out | 1 | cannot lock 'out': cannot use a lock file beside it: permission denied; 'out' is unchanged
 nobody | chown 65534 . in out; chmod 300 . | --validate 'exit 7' in out | 3 | cannot write 'out': the validator exited with status 7; the directory's other files were left out of the preview; 'out' is unchanged
 nobody | chmod 1777 .; chmod 666 out | in out | 1 | cannot replace 'out': it is another user's, in a directory where only its owner may replace it (the sticky bit); --inplace overwrites it; 'out' is unchanged
-nobody | chmod 1777 .; chown 0 .; ln -s out link; chown -h 1 link | in link | 1 | cannot follow 'link': the link is another user's, in a directory that all may write to; name the file that it points to; 'link' is unchanged
-root | mkdir sticky; chmod 1777 sticky; cp out sticky; chown 1 sticky/out | in sticky/out | 1 | cannot replace 'sticky/out': it is another user's, in a directory that all may write to, and that user would get the content; --keep=none or -o replaces it; 'sticky/out' is unchanged
+nobody | chmod 1777 .; chown 0 .; ln -s out link; chown -h 1 link | in link | 1 | cannot follow 'link': the link is another user's, in a world-writable directory; name the file that it points to; 'link' is unchanged
+root | mkdir sticky; chmod 1777 sticky; cp out sticky; chown 1 sticky/out | in sticky/out | 1 | cannot replace 'sticky/out': it is another user's, in a world-writable directory, and that user would get the content; --keep=none or -o replaces it; 'sticky/out' is unchanged
 ";
 
 #[test]

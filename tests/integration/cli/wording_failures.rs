@@ -22,9 +22,9 @@ const FAULTS: &str = "
 chmod 2755 out | -m 2755 out | | fchmod:retval=0 | cannot set the set-group-ID bit of 'out': operation not permitted; 'out' is unchanged
 chmod 2755 out | out | | fchmod:retval=0 | warning: cannot keep the set-group-ID bit of 'out': operation not permitted
 | out | out | flistxattr:error=EIO | cannot read the attributes of 'out': input/output error; 'out' is unchanged
-setfacl -m u:1:r out | out | out | fgetxattr:retval=4 | cannot understand the ACL of 'out'; 'out' is unchanged
+setfacl -m u:1:r out | out | out | fgetxattr:retval=4 | cannot parse the ACL of 'out'; 'out' is unchanged
 setfacl -d -m u:1:r dir; cp out dir/out; setfacl -b dir/out | dir/out | | fremovexattr:error=EIO | cannot remove the inherited ACL of 'dir/out': input/output error; 'dir/out' is unchanged
-| --keep=none new | | linkat:error=ENOENT fgetxattr:error=EIO | cannot look at the directory of 'new': input/output error
+| --keep=none new | | linkat:error=ENOENT fgetxattr:error=EIO | cannot read the default ACL of the directory of 'new': input/output error
 # The input.
 | out | in | statx:error=EIO | cannot read standard input: input/output error; 'out' is unchanged
 # Directories, locks, backups.
@@ -32,13 +32,13 @@ setfacl -d -m u:1:r dir; cp out dir/out; setfacl -b dir/out | dir/out | | fremov
 | -t dir in | | mkdirat:error=EROFS | cannot create a directory beside 'dir/in': read-only file system; 'dir' is unchanged
 | --lock out | lock | fcntl:error=ENOLCK | cannot lock 'out': no locks available; 'out' is unchanged
 | --backup=numbered out | | getdents64:error=EIO | cannot back up 'out': cannot read its directory: input/output error; 'out' is unchanged
-| -q --inplace=always -b out | . | fsync:error=EIO | cannot back up 'out': its directory cannot be synced: input/output error; 'out' is unchanged
+| -q --inplace=always -b out | . | fsync:error=EIO | cannot back up 'out': cannot sync its directory: input/output error; 'out' is unchanged
 # Validators.
 | --validate true out | | mkdirat:error=EROFS | cannot validate 'out': cannot make a directory in '.': read-only file system; 'out' is unchanged
-| --validate true out | | lseek:error=EIO | cannot validate 'out': the new file cannot be copied: input/output error; 'out' is unchanged
+| --validate true out | | lseek:error=EIO | cannot validate 'out': cannot copy the new file: input/output error; 'out' is unchanged
 | --validate false out | | symlinkat:error=EIO | cannot write 'out': the validator exited with status 1; the directory's other files were left out of the preview; 'out' is unchanged
-| --validate true out | | getcwd:error=ENOENT | cannot validate 'out': the current directory cannot be found: no such file or directory; 'out' is unchanged
-| --validate true out | stderr | fcntl:error=EMFILE | cannot validate 'out': standard error cannot be shared: too many open files; 'out' is unchanged
+| --validate true out | | getcwd:error=ENOENT | cannot validate 'out': cannot find the current directory: no such file or directory; 'out' is unchanged
+| --validate true out | stderr | fcntl:error=EMFILE | cannot validate 'out': cannot duplicate standard error: too many open files; 'out' is unchanged
 ln -s ../dir/in dir/link; cp in link | -t dir --validate-all true link | | symlinkat:error=EIO | cannot validate 'dir/link': input/output error; 'dir' is unchanged
 # Programs, and signals.
 | out -- echo x | | waitid,wait4:error=EINVAL | cannot wait for the program that was started: invalid argument; 'out' is unchanged
@@ -149,7 +149,7 @@ fn a_terminal_that_goes_away_is_told_so() {
     assert_eq!(done.code(), Some(1), "{done:?}");
     assert_eq!(
         done.stderr,
-        "atomwrite: cannot read standard input: the terminal is gone; 'out' is unchanged\n"
+        "atomwrite: cannot read standard input: the terminal has hung up; 'out' is unchanged\n"
     );
     assert_eq!(sandbox.text("out"), "old");
 }
@@ -162,7 +162,7 @@ fn a_validator_without_a_shell_cannot_be_run() {
         .env("PATH", sandbox.path("nowhere"))
         .fails_with(
             1,
-            "cannot validate 'out': 'sh' cannot be run: no such file or directory; ",
+            "cannot validate 'out': cannot run 'sh': no such file or directory; ",
         );
 }
 

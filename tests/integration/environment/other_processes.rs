@@ -263,7 +263,7 @@ fn a_lock_that_does_not_wait_does_not_wait_for_a_refused_lock_file_either() {
         .stdin("new")
         .user(NOBODY, NOBODY, &[])
         .through(strace.command())
-        .says("no lock file can be used beside it")
+        .says("cannot use a lock file beside it")
         .fails(1);
     let is_pause = |call: &Call| call.is("ppoll") && call.args.starts_with("NULL");
     assert_eq!(strace.trace().count(is_pause), 0);

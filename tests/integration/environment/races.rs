@@ -188,7 +188,7 @@ fn a_dest_that_is_removed_and_created_again_keeps_its_mode() {
 // ---- A directory that all users may write to -------------------------------------------------------------------
 
 /// The part of a refusal that says why.
-const TRAP: &str = "it is another user's, in a directory that all may write to, and that user would get the \
+const TRAP: &str = "it is another user's, in a world-writable directory, and that user would get the \
                     content; --keep=none or -o replaces it";
 
 /// A sticky directory of this user that all users may write to, with a file of this owner.

@@ -109,7 +109,7 @@ fn tells_that_it_reads_a_terminal_and_how_to_end_that_unless_quiet() {
     for (line, told) in [
         (
             "out",
-            Some("reading from the terminal; end with Ctrl-D, give up with Ctrl-C"),
+            Some("reading from the terminal; end with Ctrl-D, cancel with Ctrl-C"),
         ),
         ("-q out", None),
     ] {

@@ -283,7 +283,7 @@ fn a_file_that_vanishes_is_written_in_place_as_planned() {
         .atomwrite(["--inplace=always", "-b", "--validate", r#"rm "$2""#, "out"])
         .stdin("newer")
         .says("it is not the file that was checked")
-        .says("'out' does not exist any more")
+        .says("'out' no longer exists")
         .leaves(Vec::<String>::new())
         .output();
     assert!(sandbox.names().is_empty(), "{:?}", sandbox.names());
@@ -362,10 +362,10 @@ fn another_users_file_in_a_directory_for_all_does_not_get_the_content_in_place_e
     sandbox.write_with_mode("out", "old", 0o666);
     sandbox.fifo("fifo");
     sandbox.sh("chmod 1777 .; chown 65534:65534 out fifo");
-    let why = "in a directory that all may write to, and that user would get the content";
-    let way_out = "it is another user's, in a directory that all may write to, and that user would get the content; without \
+    let why = "in a world-writable directory, and that user would get the content";
+    let way_out = "it is another user's, in a world-writable directory, and that user would get the content; without \
                    --inplace, --keep=none or -o replaces it";
-    let of_fifo = "it is another user's FIFO, in a directory that all may write to, and that user would get the content";
+    let of_fifo = "it is another user's FIFO, in a world-writable directory, and that user would get the content";
     sandbox.refuse_each(&[
         ("out", 1, why),
         ("--inplace out", 1, why),

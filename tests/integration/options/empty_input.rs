@@ -91,10 +91,7 @@ fn the_message_fits_what_standard_input_is() {
     for (input, why) in [
         (null, "standard input is empty, as /dev/null is"),
         (nothing, "standard input is an empty file"),
-        (
-            read,
-            "standard input is a file of which nothing is left to read",
-        ),
+        (read, "standard input is already at end of file"),
     ] {
         let why = format!("cannot create 'new': {why}; --allow-empty");
         sandbox.run("new").stdin_from(input).fails_with(3, why);

@@ -334,7 +334,7 @@ fn a_lock_file_that_stays_refused_fails_after_a_second() {
         let sandbox = Sandbox::new();
         let run = run_with_refused_lock(&sandbox, options);
         let start = Instant::now();
-        run.fails_with(1, "no lock file can be used beside it: permission denied");
+        run.fails_with(1, "cannot use a lock file beside it: permission denied");
         assert!(start.elapsed() >= Duration::from_millis(900), "{options:?}");
     }
 }

@@ -163,7 +163,7 @@ fn a_refusal_leaves_all_as_they_were() {
     }
     let sandbox = ground();
     let run = checked(&sandbox, &[], "true").env("PATH", sandbox.path("nowhere"));
-    leaves_dir(run.says("'sh' cannot be run"), "d", 1);
+    leaves_dir(run.says("cannot run 'sh'"), "d", 1);
 }
 
 #[test]
