@@ -7,6 +7,8 @@
 # make lint       what else has to be in order before a commit
 # make torture    tries to break the promise, as root; TORTURE='--short' for a few minutes, and as any user
 #                 TORTURE='--short failure death'
+# make machines   tries it on NFS, SMB and other filesystems, and cuts the power, in virtual machines, as root;
+#                 MACHINES=--short for ten minutes
 # make bench      measures side by side with other programs; BENCH=quick only tries it, BENCH=draw draws again
 # make recording  records the README's terminal anew
 
@@ -33,7 +35,7 @@ REMAP = --remap-path-prefix=$${CARGO_HOME:-$$HOME/.cargo}=/cargo
 FISH_COMPLETIONS ?= $(PREFIX)/share/fish/vendor_completions.d
 PLACES = DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' FISH_COMPLETIONS='$(FISH_COMPLETIONS)'
 
-SCRIPTS = .ci/* tests/*.sh packaging/*.sh packaging/check/*.sh
+SCRIPTS = .ci/* tests/*.sh packaging/*.sh packaging/check/*.sh torture/machines/guest/*
 
 .PHONY: build
 ifeq ($(ARCH),$(HOST))
@@ -74,6 +76,12 @@ lint:
 torture: build
 	tests/setup.sh torture
 	TORTURE_PROGRAM='$(BINARY)' $(CARGO) run --locked -q -p atomwrite-torture -- $(TORTURE)
+
+# As root. torture/machines/README.md says what is tried, and how to choose.
+.PHONY: machines
+machines: build
+	tests/setup.sh machines
+	MACHINES_PROGRAM='$(BINARY)' $(CARGO) run --locked -q -p atomwrite-machines -- $(MACHINES)
 
 # As root also on btrfs and xfs. benches/README.md says what is measured, and how to choose.
 .PHONY: bench

@@ -5,6 +5,7 @@
 #   tests/setup.sh lint      what 'make lint' needs
 #   tests/setup.sh bench     what 'make bench' needs
 #   tests/setup.sh torture   what 'make torture' needs
+#   tests/setup.sh machines  what 'make machines' needs
 #   tests/setup.sh recording what 'make recording' needs
 #   tests/setup.sh package   what 'make check-package' needs
 #
@@ -83,6 +84,13 @@ unshare:util-linux
 xfs_io:xfsprogs
 '
 
+machines='
+chroot:coreutils
+mmdebstrap:mmdebstrap
+qemu-img:qemu-utils
+qemu-system-x86_64:qemu-system-x86
+'
+
 recording='
 bash:bash
 sponge:moreutils
@@ -115,10 +123,11 @@ case ${1-tests} in
     lint) wanted=$lint ;;
     bench) wanted=$bench ;;
     torture) wanted=$torture ;;
+    machines) wanted=$machines ;;
     recording) wanted=$recording ;;
     package) wanted=$package ;;
     *)
-        say "what is '$1'? tests, lint, bench, torture, recording or package" >&2
+        say "what is '$1'? tests, lint, bench, torture, machines, recording or package" >&2
         exit 2
         ;;
 esac

@@ -1,0 +1,81 @@
+//! What a filesystem or its server cannot do. All that is not listed here must be kept.
+
+/// How far a check may fall short.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tolerated {
+    /// The program must say so, and change nothing.
+    Refusal,
+    /// The promise may be broken, which nobody but the filesystem could mend.
+    Loss,
+}
+
+struct Known {
+    /// What the row's name begins with.
+    rows: &'static [&'static str],
+    /// What the check's name begins with.
+    checks: &'static [&'static str],
+    tolerated: Tolerated,
+    reason: &'static str,
+}
+
+const KNOWN: &[Known] = &[
+    Known {
+        rows: &["NFS"],
+        checks: &[
+            "no ESTALE with readers elsewhere: other",
+            "no ESTALE with readers here, too: other",
+        ],
+        tolerated: Tolerated::Loss,
+        reason: "A process on another client that has the old file open can get the error ESTALE, because the server has \
+                 removed that file.",
+    },
+    Known {
+        rows: &["vfat", "exfat", "SMB"],
+        checks: &["-m 600", "-m 640", "-m u+x", "-o ", "-g "],
+        tolerated: Tolerated::Refusal,
+        reason: "The filesystem, as it is mounted, has no modes and owners: asking for them is an error.",
+    },
+    Known {
+        rows: &["vfat", "exfat", "SMB"],
+        checks: &["symbolic links", "hard links"],
+        tolerated: Tolerated::Refusal,
+        reason: "The filesystem, as it is mounted, has no such links.",
+    },
+    Known {
+        rows: &["vfat", "exfat", "SMB"],
+        checks: &["a file beside DEST is seen"],
+        tolerated: Tolerated::Refusal,
+        reason: "Without symbolic links, the validator sees the new file only, and a refusal says so.",
+    },
+    Known {
+        rows: &["SMB"],
+        checks: &[
+            "the caller holds DEST",
+            "another process holds DEST",
+            "with readers here, too",
+            "readers here, too",
+        ],
+        tolerated: Tolerated::Loss,
+        reason: "The client (cifs) deletes a file that a process on this machine has open when another file is renamed to \
+                 it, and then refuses the rename. The program fails, and when the file is closed, DEST is gone. mv does \
+                 the same.",
+    },
+    Known {
+        rows: &["SMB"],
+        checks: &["removed by the other client before: atomwrite -a"],
+        tolerated: Tolerated::Loss,
+        reason: "For a second after another client has removed DEST, this one (cifs) finds it by name and cannot open it. \
+                 `-a` then fails.",
+    },
+];
+
+/// Looks up what is known of a check.
+pub(crate) fn find(row: &str, check: &str) -> Option<(Tolerated, &'static str)> {
+    KNOWN
+        .iter()
+        .find(|known| {
+            known.rows.iter().any(|prefix| row.starts_with(prefix))
+                && known.checks.iter().any(|prefix| check.starts_with(prefix))
+        })
+        .map(|known| (known.tolerated, known.reason))
+}

@@ -1,0 +1,206 @@
+//! Which machines are booted, and what is tried in each.
+
+use anyhow::{Result, bail};
+
+use crate::root::Kernel;
+
+/// The promises that a script of checks has to try.
+const ALL: &[&str] = &[
+    "replaces",
+    "fails",
+    "killed",
+    "readers",
+    "writers",
+    "lock",
+    "no_clobber",
+    "backup",
+    "compare",
+    "many",
+    "looks",
+    "validated",
+    "inplace",
+    "links",
+    "opened",
+    "left",
+    "full",
+];
+/// The host's disk is not filled.
+const SHARED: &[&str] = ALL.split_at(ALL.len() - 1).0;
+const CONFINED: &[&str] = &["replaces", "lock", "backup", "many", "left"];
+const QUOTA: &[&str] = &["full", "left"];
+
+/// What a machine has besides its kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Device {
+    /// A disk of so many MiB.
+    Disk(u64),
+    /// A directory of the host, under the tags "one" and "two".
+    NineP,
+    /// A directory of the host, under the tag "one".
+    Virtiofs,
+}
+
+/// What is done in a machine.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Work {
+    /// A script of checks: the rows of the table that it has to fill, and the promises.
+    Checks(&'static [&'static str], &'static [&'static str]),
+    /// Power cuts of a filesystem.
+    Cuts(&'static str),
+}
+
+/// One machine.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Part {
+    pub(crate) name: &'static str,
+    pub(crate) work: Work,
+    pub(crate) script: &'static [&'static str],
+    pub(crate) device: Device,
+    old_kernel: bool,
+    /// Whether it is in the short run.
+    short: bool,
+}
+
+impl Part {
+    const fn checks(
+        name: &'static str,
+        rows: &'static [&'static str],
+        script: &'static [&'static str],
+    ) -> Self {
+        Self {
+            name,
+            work: Work::Checks(rows, ALL),
+            script,
+            device: Device::Disk(64),
+            old_kernel: false,
+            short: false,
+        }
+    }
+
+    const fn cuts(name: &'static str, filesystem: &'static str) -> Self {
+        Self {
+            name,
+            work: Work::Cuts(filesystem),
+            script: &[],
+            device: Device::Disk(0),
+            old_kernel: false,
+            short: false,
+        }
+    }
+
+    const fn disk(self, size: u64) -> Self {
+        Self {
+            device: Device::Disk(size),
+            ..self
+        }
+    }
+
+    const fn shared(self, device: Device) -> Self {
+        Self {
+            device,
+            ..self.promises(SHARED)
+        }
+    }
+
+    const fn promises(self, promises: &'static [&'static str]) -> Self {
+        let work = match self.work {
+            Work::Checks(rows, _) => Work::Checks(rows, promises),
+            work @ Work::Cuts(_) => work,
+        };
+        Self { work, ..self }
+    }
+
+    const fn old_kernel(self) -> Self {
+        Self {
+            old_kernel: true,
+            ..self
+        }
+    }
+
+    const fn short(self) -> Self {
+        Self {
+            short: true,
+            ..self
+        }
+    }
+
+    /// The kernel that it boots: the newest, or the oldest.
+    pub(crate) fn kernel<'a>(&self, kernels: &'a [Kernel]) -> &'a Kernel {
+        let at = if self.old_kernel {
+            0
+        } else {
+            kernels.len() - 1
+        };
+        &kernels[at]
+    }
+}
+
+const PARTS: [Part; 17] = [
+    Part::checks("nfs", &["NFS 4.2", "NFS 3"], &["nfs", "4.2", "3"])
+        .old_kernel()
+        .short(),
+    Part::checks("nfs-4.0", &["NFS 4.0"], &["nfs", "4.0"]),
+    Part::checks("smb", &["SMB 3.1.1"], &["smb"]).short(),
+    Part::checks("vfat", &["vfat"], &["disk", "vfat"]).short(),
+    Part::checks("exfat", &["exfat"], &["disk", "exfat"]),
+    Part::checks("f2fs", &["f2fs"], &["disk", "f2fs"]),
+    Part::checks(
+        "ext4",
+        &["ext4", "ext4-casefold", "overlayfs"],
+        &["disk", "ext4", "ext4-casefold", "overlayfs"],
+    ),
+    Part::checks("big", &["xfs", "btrfs"], &["disk", "xfs", "btrfs"]).disk(320),
+    Part::checks("9p", &["9p"], &["shared", "9p"]).shared(Device::NineP),
+    Part::checks("virtiofs", &["virtiofs"], &["shared", "virtiofs"]).shared(Device::Virtiofs),
+    Part::checks(
+        "quota",
+        &["ext4, user quota", "xfs, user quota", "xfs, project quota"],
+        &["quota", "ext4", "user", "xfs", "user", "xfs", "project"],
+    )
+    .disk(320)
+    .promises(QUOTA),
+    Part::checks(
+        "apparmor",
+        &[
+            "AppArmor, plain",
+            "AppArmor, attach_disconnected",
+            "AppArmor, mediate_deleted",
+            "AppArmor, without-k",
+        ],
+        &[
+            "apparmor",
+            "plain",
+            "attach_disconnected",
+            "mediate_deleted",
+            "without-k",
+        ],
+    )
+    .promises(CONFINED),
+    Part::checks(
+        "nfs-options",
+        &["NFS 4.2, root_squash", "NFS 3, nolock"],
+        &["nfs", "4.2,root_squash", "3,nolock"],
+    )
+    .old_kernel(),
+    Part::cuts("power-ext4", "ext4").short(),
+    Part::cuts("power-xfs", "xfs").short(),
+    Part::cuts("power-btrfs", "btrfs"),
+    Part::cuts("power-f2fs", "f2fs"),
+];
+
+/// Those that were asked for: by name, all of the short run, or all.
+pub(crate) fn parts(short: bool, names: &[String]) -> Result<Vec<Part>> {
+    let mut parts = Vec::new();
+    for name in names {
+        let part = PARTS.iter().find(|part| part.name == name);
+        let Some(part) = part else {
+            let known: Vec<&str> = PARTS.iter().map(|part| part.name).collect();
+            bail!("what is '{name}'? There are: {}", known.join(", "));
+        };
+        parts.push(*part);
+    }
+    if names.is_empty() {
+        parts.extend(PARTS.iter().filter(|part| !short || part.short));
+    }
+    Ok(parts)
+}
