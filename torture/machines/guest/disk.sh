@@ -34,7 +34,7 @@ for name in "$@"; do
     cd /mnt/d || exit
     case $name in vfat | exfat) locks=stay ;; *) locks=go ;; esac
     begin "$name"
-    full /mnt
+    [ -n "${only-}" ] || full /mnt
     promises
     cd / || exit
     umount /mnt || exit

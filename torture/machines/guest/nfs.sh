@@ -84,8 +84,8 @@ for what in "$@"; do
     grep /mnt/ /proc/mounts >&2
     cd /mnt/one/d || exit
     begin "NFS $(echo "$what" | sed 's/,/, /')" /mnt/two/d /srv/d /srv/d
-    case $what in *,*) ;; *) restarted ;; esac
-    full /srv
+    case $what$only in *,* | *[a-z]*) ;; *) restarted ;; esac
+    [ -n "${only-}" ] || full /srv
     promises
     cd / || exit
     umount /mnt/one /mnt/two || exit

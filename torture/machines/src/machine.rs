@@ -29,6 +29,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) name: &'a str,
     /// A script of the guest, and its arguments.
     pub(crate) script: &'a [String],
+    /// The only promises that are to be tried, for the guest's environment; or nothing.
+    pub(crate) only: &'a str,
     /// What QEMU gets besides: disks, and shared directories.
     pub(crate) devices: &'a [String],
 }
@@ -77,7 +79,8 @@ impl Machine {
             .arg(&plan.kernel.archive)
             .arg("-append")
             .arg(format!(
-                "console=ttyS0 panic=-1 mitigations=off no_timer_check loglevel=5 rdinit=/machines/init -- {}",
+                "console=ttyS0 panic=-1 mitigations=off no_timer_check loglevel=5 only={} rdinit=/machines/init -- {}",
+                plan.only,
                 plan.script.join(" ")
             ))
             .arg("-serial")

@@ -12,23 +12,19 @@ mod plan;
 mod power;
 mod report;
 mod root;
+mod run;
 
 use std::fs;
-use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail, ensure};
-use rand::SeedableRng;
-use rand::rngs::StdRng;
+use anyhow::{Context, Result, bail};
 
-use crate::devices::Devices;
-use crate::machine::{Machine, Plan, Said};
-use crate::plan::{Part, Work};
-use crate::report::{Report, Verdict};
-use crate::root::Kernel;
+use crate::report::Report;
+use crate::run::Run;
 
-const USAGE: &str = "machines [--short] [--cuts N] [--seed N] [NAME]...";
+const USAGE: &str =
+    "machines [--short] [--publish] [--cuts N] [--seed N] [--only PROMISE,...] [NAME]...";
 
 fn main() -> ExitCode {
     match machines() {
@@ -44,21 +40,25 @@ fn main() -> ExitCode {
 /// Returns whether every promise is kept.
 fn machines() -> Result<bool> {
     let mut short = false;
+    let mut publish = false;
     let mut cuts = None;
     let mut seed = 1;
+    let mut only = String::new();
     let mut names = Vec::new();
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         match word.as_str() {
             "--short" => short = true,
+            "--publish" => publish = true,
+            "--only" => only = words.next().unwrap_or_default(),
             "--cuts" => cuts = Some(number(words.next())?),
             "--seed" => seed = number(words.next())?,
             name if name.starts_with('-') => bail!("what is '{name}'? usage: {USAGE}"),
             name => names.push(name.to_owned()),
         }
     }
+    publish |= !short && names.is_empty() && only.is_empty();
     let parts = plan::parts(short, &names)?;
-    let cuts = cuts.unwrap_or(if short { 1 } else { 50 });
     let program = std::env::var_os("MACHINES_PROGRAM")
         .context("MACHINES_PROGRAM is not set: use 'make machines'")?;
     let program = fs::canonicalize(program).context("cannot find the program to be tested")?;
@@ -76,90 +76,36 @@ fn machines() -> Result<bool> {
         Err(error) => return Err(error),
     };
     println!("machines: ready to boot ({} s)", began.elapsed().as_secs());
-    let mut report = Report::default();
-    let mut random = StdRng::seed_from_u64(seed);
-    let mut harms = String::new();
-    for part in parts {
-        let kernel = part.kernel(&kernels);
-        println!(
-            "machines: {} with Linux {} ({} s)",
-            part.name,
-            kernel.series(),
-            began.elapsed().as_secs()
-        );
-        match part.work {
-            Work::Checks(rows, promises) => {
-                for row in rows {
-                    report.begin(row, promises);
-                }
-                if let Err(error) = check(&work, kernel, &part, &mut report) {
-                    let why = format!("{error:#}");
-                    report.add(rows[0], promises[0], Verdict::Missing, "the machine", &why);
-                }
-            }
-            Work::Cuts(filesystem) => {
-                match power::run(&work, kernel, filesystem, cuts, &mut random, &mut report) {
-                    Ok(found) => harms.push_str(&power::row(filesystem, &found)),
-                    Err(error) => {
-                        let why = format!("{error:#}");
-                        report.add(filesystem, "power", Verdict::Broken, "the machine", &why);
-                    }
-                }
-            }
-        }
-    }
-    let table = format!("{}\n{}{harms}", report.table(), power::HEADING);
+    let run = Run {
+        work,
+        kernels,
+        cuts: cuts.unwrap_or(if short { 1 } else { 50 }),
+        seed,
+        only,
+        report: Report::default(),
+    };
+    run.all(&parts);
+    let table = run.report.table();
     println!("\n{table}");
+    let is_good = run.report.is_good();
     println!(
         "machines: {} checks in {} s: {}",
-        report.count(),
+        run.report.count(),
         began.elapsed().as_secs(),
-        if report.is_good() {
+        if is_good {
             "every promise is kept that can be"
         } else {
             "NOT every promise is kept"
         }
     );
-    if !short && names.is_empty() {
+    if publish {
         fs::create_dir_all("torture/machines/results")?;
         fs::write("torture/machines/results/table.md", &table)?;
     }
-    Ok(report.is_good())
+    Ok(is_good)
 }
 
 fn number(word: Option<String>) -> Result<u64> {
     word.and_then(|word| word.parse().ok())
         .with_context(|| format!("a number is missing; usage: {USAGE}"))
-}
-
-/// Runs a script of checks to its end.
-fn check(work: &Path, kernel: &Kernel, part: &Part, report: &mut Report) -> Result<()> {
-    let devices = Devices::prepare(work, part)?;
-    let script: Vec<String> = part.script.iter().map(|&word| word.to_owned()).collect();
-    let machine = Machine::boot(
-        work,
-        &Plan {
-            kernel,
-            name: part.name,
-            script: &script,
-            devices: devices.words(),
-        },
-    )?;
-    let mut ended = false;
-    while let Said::Line(line) = machine.next()? {
-        let words: Vec<&str> = line.splitn(6, '\t').collect();
-        match words[..] {
-            ["CELL", row, promise, verdict, check, detail] => {
-                let verdict = match verdict {
-                    "kept" => Verdict::Kept,
-                    "cannot" => Verdict::SaidNo,
-                    _ => Verdict::Broken,
-                };
-                report.add(row, promise, verdict, check, detail);
-            }
-            _ => ended |= line.starts_with("END "),
-        }
-    }
-    ensure!(ended, "it has not come to its end{}", machine.last_words());
-    Ok(())
 }

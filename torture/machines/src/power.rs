@@ -34,7 +34,7 @@ const SIZE: u64 = 300 << 20;
 const STEP: u64 = 100_000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Cache {
+enum Cache {
     On,
     Off,
 }
@@ -53,7 +53,7 @@ struct Disk {
 }
 
 /// How often each program, with each cache, has lost or torn a file that it had reported.
-pub(crate) type Harms = BTreeMap<(&'static str, Cache), (u64, u64)>;
+type Harms = BTreeMap<(&'static str, Cache), (u64, u64)>;
 
 impl Disk {
     /// What QEMU gets for it.
@@ -115,7 +115,7 @@ pub(crate) const HEADING: &str = "\
 ";
 
 /// Two rows of the second table.
-pub(crate) fn row(filesystem: &str, harms: &Harms) -> String {
+fn row(filesystem: &str, harms: &Harms) -> String {
     let mut rows = String::new();
     for (cache, shown) in [
         (Cache::On, "disk with a cache"),
@@ -135,16 +135,15 @@ fn image_tool(words: &[&str]) -> Result<()> {
     root::run(Command::new("qemu-img").args(words).stdout(Stdio::null()))
 }
 
-/// Cuts the power of a filesystem so often; returns the harms of all programs.
+/// Cuts the power of a filesystem so often.
 pub(crate) fn run(
     work: &Path,
     kernel: &Kernel,
     filesystem: &str,
     cuts: u64,
     random: &mut StdRng,
-    report: &mut Report,
-) -> Result<Harms> {
-    report.begin(filesystem, &["power"]);
+    report: &Report,
+) -> Result<()> {
     let mut disks = disks(work, filesystem)?;
     start(work, kernel, filesystem, "make", 0, &disks)?.end()?;
     settle(&disks)?;
@@ -184,7 +183,8 @@ pub(crate) fn run(
         let why = "cat >o has lost nothing, so these cuts show nothing";
         report.add(filesystem, "power", Verdict::Broken, "the control", why);
     }
-    Ok(harms)
+    report.add_cuts(filesystem, row(filesystem, &harms));
+    Ok(())
 }
 
 fn disks(work: &Path, filesystem: &str) -> Result<Vec<Disk>> {
@@ -233,6 +233,7 @@ fn start(
             kernel,
             name: &format!("power-{filesystem}"),
             script: &script,
+            only: "",
             devices: &devices,
         },
     )
@@ -257,14 +258,7 @@ fn read_back(machine: &Machine) -> Result<BTreeMap<String, String>> {
     }
 }
 
-fn judge(
-    disk: &Disk,
-    found: &str,
-    cut: u64,
-    filesystem: &str,
-    harms: &mut Harms,
-    report: &mut Report,
-) {
+fn judge(disk: &Disk, found: &str, cut: u64, filesystem: &str, harms: &mut Harms, report: &Report) {
     let whole = disk.is_whole(found, cut);
     let (word, shown) = PROGRAMS[disk.program];
     let (harmed, tried) = harms.entry((shown, disk.cache)).or_default();

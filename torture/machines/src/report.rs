@@ -1,9 +1,11 @@
 //! What was found: for each filesystem and promise, whether it is kept.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::known::{self, Tolerated};
+use crate::power;
 
 /// What the columns of the table are: the word of the guest's scripts, and the heading.
 pub(crate) const PROMISES: [(&str, &str); 18] = [
@@ -63,38 +65,36 @@ struct Check {
     reason: Option<&'static str>,
 }
 
-/// The rows in the order in which they were begun, and their cells.
+/// What is found, by machines that run at the same time.
 #[derive(Debug, Default)]
-pub(crate) struct Report {
+pub(crate) struct Report(Mutex<Found>);
+
+#[derive(Debug, Default)]
+struct Found {
+    /// In the order in which they were begun.
     rows: Vec<String>,
+    /// By row and promise.
     checks: BTreeMap<(String, String), Vec<Check>>,
+    /// The rows of the second table.
+    cuts: BTreeMap<String, String>,
 }
 
 impl Report {
     /// Begins a row, in which the promises must be found in the end.
-    pub(crate) fn begin(&mut self, row: &str, promises: &[&str]) {
-        if !self.rows.iter().any(|known| known == row) {
-            self.rows.push(row.to_owned());
+    pub(crate) fn begin(&self, row: &str, promises: &[&str]) {
+        let mut found = self.lock();
+        if !found.rows.iter().any(|known| known == row) {
+            found.rows.push(row.to_owned());
         }
         for promise in promises {
-            self.checks
-                .entry((row.to_owned(), (*promise).to_owned()))
-                .or_default();
+            let cell = (row.to_owned(), (*promise).to_owned());
+            found.checks.entry(cell).or_default();
         }
     }
 
     /// Adds what a check has found.
-    pub(crate) fn add(
-        &mut self,
-        row: &str,
-        promise: &str,
-        found: Verdict,
-        check: &str,
-        detail: &str,
-    ) {
-        self.begin(row, &[promise]);
-        let known = known::find(row, check);
-        let (verdict, reason) = match (found, known) {
+    pub(crate) fn add(&self, row: &str, promise: &str, found: Verdict, check: &str, detail: &str) {
+        let (verdict, reason) = match (found, known::find(row, check)) {
             (Verdict::SaidNo, Some((_, reason))) => (Verdict::SaidNo, Some(reason)),
             (Verdict::Broken, Some((Tolerated::Loss, reason))) => (Verdict::Limit, Some(reason)),
             // What is new must be looked at.
@@ -104,62 +104,69 @@ impl Report {
         if verdict != Verdict::Kept {
             println!("machines: {row}: {check}: {}: {detail}", verdict.shown());
         }
-        self.checks
-            .entry((row.to_owned(), promise.to_owned()))
-            .or_default()
-            .push(Check { verdict, reason });
+        let cell = (row.to_owned(), promise.to_owned());
+        let check = Check { verdict, reason };
+        self.lock().checks.entry(cell).or_default().push(check);
+    }
+
+    /// Adds rows to the second table.
+    pub(crate) fn add_cuts(&self, filesystem: &str, rows: String) {
+        self.lock().cuts.insert(filesystem.to_owned(), rows);
     }
 
     /// Whether all is kept that can be.
     pub(crate) fn is_good(&self) -> bool {
-        !self.checks.keys().any(|cell| self.verdict(cell).is_bad())
+        let found = self.lock();
+        !found.checks.keys().any(|cell| found.verdict(cell).is_bad())
     }
 
     pub(crate) fn count(&self) -> usize {
-        self.checks.values().map(Vec::len).sum()
+        self.lock().checks.values().map(Vec::len).sum()
     }
 
+    /// The tables, in Markdown, with the reasons below the first one.
+    pub(crate) fn table(&self) -> String {
+        let found = self.lock();
+        let mut table = found.table();
+        if !found.cuts.is_empty() {
+            table.push('\n');
+            table.push_str(power::HEADING);
+            table.extend(found.cuts.values().map(String::as_str));
+        }
+        table
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Found> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Found {
     fn verdict(&self, cell: &(String, String)) -> Verdict {
         let checks = self.checks.get(cell).map(Vec::as_slice).unwrap_or_default();
         let worst = checks.iter().map(|check| check.verdict).max();
         worst.unwrap_or(Verdict::Missing)
     }
 
-    /// The table, in Markdown, with the reasons below it.
-    pub(crate) fn table(&self) -> String {
+    fn table(&self) -> String {
+        // Without the columns that nothing was tried for.
+        let tried = |promise: &str| self.checks.keys().any(|(_, known)| known == promise);
+        let columns: Vec<_> = PROMISES
+            .iter()
+            .filter(|(promise, _)| tried(promise))
+            .collect();
         let mut table = String::from("| |");
-        for (_, heading) in PROMISES {
+        for (_, heading) in &columns {
             let _ = write!(table, " {heading} |");
         }
         table.push_str("\n|---|");
-        table.push_str(&"---|".repeat(PROMISES.len()));
+        table.push_str(&"---|".repeat(columns.len()));
         table.push('\n');
-        let mut reasons: Vec<&str> = Vec::new();
+        let mut reasons: Vec<&'static str> = Vec::new();
         for row in &self.rows {
             let _ = write!(table, "| {row} |");
-            for (promise, _) in PROMISES {
-                let cell = (row.clone(), promise.to_owned());
-                let Some(checks) = self.checks.get(&cell) else {
-                    table.push_str(" |");
-                    continue;
-                };
-                let verdict = self.verdict(&cell);
-                let _ = write!(table, " {}", verdict.shown());
-                let mut notes: Vec<usize> = Vec::new();
-                for reason in checks.iter().filter_map(|check| check.reason) {
-                    let at = reasons.iter().position(|known| *known == reason);
-                    let at = at.unwrap_or_else(|| {
-                        reasons.push(reason);
-                        reasons.len() - 1
-                    });
-                    if !notes.contains(&(at + 1)) {
-                        notes.push(at + 1);
-                    }
-                }
-                for note in notes {
-                    let _ = write!(table, " [{note}]");
-                }
-                table.push_str(" |");
+            for (promise, _) in &columns {
+                table.push_str(&self.cell(row, promise, &mut reasons));
             }
             table.push('\n');
         }
@@ -168,5 +175,27 @@ impl Report {
             let _ = writeln!(table, "{}. {reason}", at + 1);
         }
         table
+    }
+
+    /// A cell, and the numbers of its reasons, which are added to those that are there.
+    fn cell(&self, row: &str, promise: &str, reasons: &mut Vec<&'static str>) -> String {
+        let cell = (row.to_owned(), promise.to_owned());
+        let Some(checks) = self.checks.get(&cell) else {
+            return " |".to_owned();
+        };
+        let mut shown = format!(" {}", self.verdict(&cell).shown());
+        let mut notes = BTreeSet::new();
+        for reason in checks.iter().filter_map(|check| check.reason) {
+            let at = reasons.iter().position(|known| *known == reason);
+            notes.insert(at.unwrap_or(reasons.len()));
+            if at.is_none() {
+                reasons.push(reason);
+            }
+        }
+        for note in notes {
+            let _ = write!(shown, " [{}]", note + 1);
+        }
+        shown.push_str(" |");
+        shown
     }
 }

@@ -169,13 +169,16 @@ fn is_wanted(path: &Path, release: &str) -> bool {
         "lib/udev",
         "var/cache",
     ];
-    const DRIVERS: [&str; 6] = [
-        "virtio",
-        "block/virtio_blk",
-        "block/loop",
-        "net/veth",
-        "char/virtio_console",
-        "net/virtio_net",
+    const MODULES: [&str; 9] = [
+        "drivers/block/virtio_blk",
+        "drivers/net/veth",
+        "drivers/virtio",
+        "net/9p",
+        "net/dns_resolver",
+        "net/ipv6",
+        "net/core",
+        "net/netfs",
+        "net/sunrpc",
     ];
     if LEFT_OUT.iter().any(|prefix| path.starts_with(prefix)) {
         return false;
@@ -187,14 +190,13 @@ fn is_wanted(path: &Path, release: &str) -> bool {
         // Another kernel's, or the directory itself.
         return module.as_os_str().is_empty();
     };
-    let Ok(driver) = module.strip_prefix("kernel/drivers") else {
-        return !module.starts_with("kernel/sound");
+    let Ok(module) = module.strip_prefix("kernel") else {
+        return true;
     };
-    let driver = driver.to_string_lossy();
-    driver.is_empty()
-        || DRIVERS
-            .iter()
-            .any(|wanted| driver.starts_with(wanted) || wanted.starts_with(&*driver))
+    let module = module.to_string_lossy();
+    ["arch", "crypto", "fs", "lib"].iter().any(|wanted| module.starts_with(wanted))
+        // The directories above a module, too.
+        || MODULES.iter().any(|wanted| module.starts_with(wanted) || wanted.starts_with(&*module))
 }
 
 /// Runs a program, which must succeed.
