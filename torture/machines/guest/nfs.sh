@@ -1,5 +1,6 @@
 #!/bin/sh
-# NFS: takes versions, or a version and an option of mount or exports, as in 3,nolock. The server exports the disk /dev/vda; /mnt/one is one client, /mnt/two another one, which has a
+# NFS: takes versions, or a version and an option of mount or exports, as in 3,nolock; or 4.2,restarted for a server that
+# is restarted. The server exports the disk /dev/vda; /mnt/one is one client, /mnt/two another one, which has a
 # network namespace and a name of its own.
 . /machines/check.sh
 . /machines/promises.sh
@@ -8,7 +9,7 @@ locks=stay
 modprobe -a ext4 nfsd nfs nfsv3 nfsv4 veth
 mkfs.ext4 -q -F /dev/vda >&2
 mount -t ext4 /dev/vda /srv || exit
-mkdir -p /srv/d /mnt/one /mnt/two /proc/fs/nfsd /var/lib/nfs/rpc_pipefs /run/rpcbind /run/sendsigs.omit.d \
+mkdir -p /mnt/one /mnt/two /proc/fs/nfsd /var/lib/nfs/rpc_pipefs /run/rpcbind /run/sendsigs.omit.d \
     /var/lib/nfs/sm /var/lib/nfs/sm.bak /var/lib/nfs/v4recovery
 mount -t nfsd nfsd /proc/fs/nfsd
 mount -t rpc_pipefs rpc_pipefs /var/lib/nfs/rpc_pipefs
@@ -68,10 +69,12 @@ for what in "$@"; do
         *)
             echo '/srv *(rw,no_root_squash,insecure,no_subtree_check,sync,fsid=1)' >/etc/exports
             options=${what#"$version"}
+            options=${options%,restarted}
             ;;
     esac
     exportfs -ra || exit
-    chmod 777 /srv/d /srv
+    mkdir "/srv/$what"
+    chmod 777 "/srv/$what" /srv
     mount -t nfs -o "vers=$version$options" 127.0.0.1:/srv /mnt/one || exit
     case $version in
         # The helpers of its locks live in one namespace only: the second client is a second mount of the same kernel.
@@ -82,11 +85,18 @@ for what in "$@"; do
             ;;
     esac
     grep /mnt/ /proc/mounts >&2
-    cd /mnt/one/d || exit
-    begin "NFS $(echo "$what" | sed 's/,/, /')" /mnt/two/d /srv/d /srv/d
-    case $what$only in *,* | *[a-z]*) ;; *) restarted ;; esac
-    [ -n "${only-}" ] || full /srv
-    promises
+    cd "/mnt/one/$what" || exit
+    begin "NFS $(echo "$what" | sed 's/,/, /')" "/mnt/two/$what" "/srv/$what" "/srv/$what"
+    case $what in
+        *,restarted)
+            restarted
+            finish
+            ;;
+        *)
+            [ -n "${only-}" ] || full /srv
+            promises
+            ;;
+    esac
     cd / || exit
     umount /mnt/one /mnt/two || exit
 done

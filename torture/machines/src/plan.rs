@@ -27,6 +27,7 @@ const ALL: &[&str] = &[
 /// The host's disk is not filled.
 const SHARED: &[&str] = ALL.split_at(ALL.len() - 1).0;
 const CONFINED: &[&str] = &["replaces", "lock", "backup", "many", "left"];
+const RESTARTED: &[&str] = &["replaces", "lock", "left"];
 const QUOTA: &[&str] = &["full", "left"];
 
 /// What a machine has besides its kernel.
@@ -135,12 +136,15 @@ impl Part {
     }
 }
 
-const PARTS: [Part; 17] = [
-    Part::checks("nfs", &["NFS 4.2", "NFS 3"], &["nfs", "4.2", "3"])
+const PARTS: [Part; 19] = [
+    Part::checks("nfs-4.2", &["NFS 4.2"], &["nfs", "4.2"])
+        .old_kernel()
+        .short(),
+    Part::checks("smb", &["SMB 3.1.1"], &["smb"]).short(),
+    Part::checks("nfs-3", &["NFS 3"], &["nfs", "3"])
         .old_kernel()
         .short(),
     Part::checks("nfs-4.0", &["NFS 4.0"], &["nfs", "4.0"]),
-    Part::checks("smb", &["SMB 3.1.1"], &["smb"]).short(),
     Part::checks("vfat", &["vfat"], &["disk", "vfat"]).short(),
     Part::checks("exfat", &["exfat"], &["disk", "exfat"]),
     Part::checks("f2fs", &["f2fs"], &["disk", "f2fs"]),
@@ -176,6 +180,13 @@ const PARTS: [Part; 17] = [
         ],
     )
     .promises(CONFINED),
+    Part::checks(
+        "nfs-restart",
+        &["NFS 4.2, restarted", "NFS 3, restarted"],
+        &["nfs", "4.2,restarted", "3,restarted"],
+    )
+    .old_kernel()
+    .promises(RESTARTED),
     Part::checks(
         "nfs-options",
         &["NFS 4.2, root_squash", "NFS 3, nolock"],
