@@ -242,7 +242,7 @@ fn copy(
     let (path, stays) = loop {
         name.check_length(destination, backups)?;
         let path = name.path(destination, backups);
-        match temporary.rename_noreplace(directory, &path) {
+        match temporary.rename_noreplace(directory, &path, destination.filesystem()) {
             Ok(Moved::Renamed) => {
                 temporary.disarm();
                 break (path, false);

@@ -21,7 +21,7 @@ use anyhow::Result;
 use tempfile::Builder;
 
 use crate::signals;
-use crate::sys::{self, Errno, Identity, Kind, LinkBy, OpenDirectory};
+use crate::sys::{self, Errno, FileSystem, Identity, Kind, LinkBy, OpenDirectory};
 
 const PREFIX: &str = ".atomwrite.";
 const SUFFIX: &str = ".tmp";
@@ -139,8 +139,25 @@ impl TempName {
 
     /// Renames the file to `name`, unless the name exists (EEXIST). Where the filesystem cannot do
     /// that, links the file to `name` instead.
-    pub(crate) fn rename_noreplace(&self, to: BorrowedFd<'_>, name: &Path) -> Result<Moved, Errno> {
+    ///
+    /// If the filesystem is not local, tries the link first. cifs looks for `name` in its own cache,
+    /// and then lets the server replace it, so two clients that race both succeed (Linux 6.12). A
+    /// link does not replace.
+    pub(crate) fn rename_noreplace(
+        &self,
+        to: BorrowedFd<'_>,
+        name: &Path,
+        filesystem: FileSystem,
+    ) -> Result<Moved, Errno> {
         let from = self.directory.fd.as_fd();
+        if !filesystem.is_local() {
+            match sys::link(from, &self.name, to, name) {
+                Ok(()) => return Ok(Moved::Linked),
+                Err(Errno::EXIST) => return Err(Errno::EXIST),
+                // The filesystem has no links. After any other error, the rename fails too.
+                Err(_) => {}
+            }
+        }
         if sys::rename_noreplace(from, &self.name, to, name)? {
             return Ok(Moved::Renamed);
         }

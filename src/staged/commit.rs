@@ -270,10 +270,11 @@ pub(super) fn rename(
     // A DEST that appeared after `seen` has no backup yet, and may have other attributes.
     let was_missing = seen.is_none() || (context.backups().is_some() && backup.is_none());
     let (directory, to) = (destination.directory().fd.as_fd(), destination.name());
+    let filesystem = destination.filesystem();
     let moved = if context.request.overwrite == Overwrite::Never {
-        name.rename_noreplace(directory, to)
+        name.rename_noreplace(directory, to, filesystem)
     } else if was_missing {
-        match name.rename_noreplace(directory, to) {
+        match name.rename_noreplace(directory, to, filesystem) {
             // The filesystem has neither RENAME_NOREPLACE nor links. DEST was missing a moment ago.
             Err(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS | Errno::MLINK) => {
                 name.rename(directory, to).map(|()| Moved::Renamed)

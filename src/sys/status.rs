@@ -149,8 +149,11 @@ pub(crate) fn metadata_through_links(at: BorrowedFd<'_>, path: &Path) -> Result<
     stat(at, path, AtFlags::empty())
 }
 
+/// Asks the server, if there is one (AT_STATX_FORCE_SYNC). Otherwise cifs trusts its cache for one
+/// second, and a file that another client has just replaced is read up to the old size.
 fn stat(directory: BorrowedFd<'_>, name: &Path, flags: AtFlags) -> Result<Metadata> {
-    let seen = match fs::statx(directory, name, flags, StatxFlags::BASIC_STATS) {
+    let asking = flags | AtFlags::STATX_FORCE_SYNC;
+    let seen = match fs::statx(directory, name, asking, StatxFlags::BASIC_STATS) {
         Ok(seen) => seen,
         // ENOSYS before Linux 4.11; EPERM from seccomp filters that are older than the call.
         Err(Errno::NOSYS | Errno::PERM) => return fstatat_fallback(directory, name, flags),
