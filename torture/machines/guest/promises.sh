@@ -24,6 +24,8 @@ b'"
     check replaces '-D' 0 'echo d | atomwrite -D p/q/r' 'both p/q/r d'
     check replaces '-p' 0 'touch -d "2001-02-03 04:05:06 UTC" g; atomwrite -p g f' \
         'equal time "$(stat -c %Y f)" "$(date -d "2001-02-03 04:05:06 UTC" +%s)"'
+    check replaces '-p, SOURCE of another filesystem' 0 'touch -d "2001-02-03 04:05:06 UTC" /tmp/large; atomwrite -p /tmp/large f' \
+        'equal time "$(stat -c %Y f)" "$(date -d "2001-02-03 04:05:06 UTC" +%s)"'
     check replaces 'a name of 255 bytes' 0 "echo l | atomwrite $(printf 'L%.0s' $(seq 255))" "both $(printf 'L%.0s' $(seq 255)) l"
     check replaces 'a name that is not ASCII' 0 'echo l | atomwrite "ä→ß 😀"' 'both "ä→ß 😀" l'
     check replaces '--allow-empty' 0 'atomwrite --allow-empty f </dev/null' 'both f ""'

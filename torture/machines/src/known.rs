@@ -62,10 +62,10 @@ const KNOWN: &[Known] = &[
     },
     Known {
         rows: &["SMB"],
-        checks: &["removed by the other client before: atomwrite -a"],
+        checks: &["-p, SOURCE of another filesystem", "-t -p"],
         tolerated: Tolerated::Loss,
-        reason: "For a second after another client has removed DEST, this one (cifs) finds it by name and cannot open it. \
-                 `-a` then fails.",
+        reason: "samba sets the time of the last write anew when the file is flushed, after `-p` has set it; with \
+                 `--sync=none` it stays.",
     },
 ];
 
