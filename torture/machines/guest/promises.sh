@@ -285,7 +285,9 @@ many() {
     check many '-t --validate' 0 'atomwrite --validate "grep -q new \"\$1\"" -t . /tmp/sources/t1 /tmp/sources/t2' 'both t1 "new 1"'
     echo 'old 1' >t1
     check many '-t --validate refuses one' 3 'atomwrite --validate "grep -q \"new 1\" \"\$1\"" -t . /tmp/sources/t1 /tmp/sources/t2' 'both t1 "old 1"'
+    check many '-t --validate-all refuses' 3 'atomwrite --validate-all "! grep -q new \"\$1/t1\"" -t . /tmp/sources/t1 /tmp/sources/t2' 'both t1 "old 1"'
     check many '-t, a flush fails' 1 'struck fsync,syncfs error=EIO -t . /tmp/sources/t1 /tmp/sources/t2' 'both t1 "old 1"'
+    check many '-t --validate-all' 0 'atomwrite --validate-all "grep -q new \"\$1/t1\" && grep -q new \"\$1/t2\"" -t . /tmp/sources/t1 /tmp/sources/t2' 'both t1 "new 1"'
     check many '-t -p' 0 'touch -d "2001-02-03 04:05:06 UTC" /tmp/sources/t1; atomwrite -p -t . /tmp/sources/t1' \
         'equal time "$(stat -c %Y t1)" "$(date -d "2001-02-03 04:05:06 UTC" +%s)"'
 }

@@ -61,6 +61,22 @@ const KNOWN: &[Known] = &[
                  the same.",
     },
     Known {
+        rows: &["9p", "virtiofs", "NFS 3, nolock"],
+        checks: &[
+            "eight count on two clients",
+            "eight append on two clients",
+            "--lock=0 while the other client is locked out",
+        ],
+        tolerated: Tolerated::Loss,
+        reason: "Two mounts do not share locks here. Within one mount, `--lock` holds.",
+    },
+    Known {
+        rows: &["NFS 4.2, root_squash"],
+        checks: &["-o ", "-g "],
+        tolerated: Tolerated::Refusal,
+        reason: "The server makes root an ordinary user, who cannot give a file away.",
+    },
+    Known {
         rows: &["SMB"],
         checks: &["-p, SOURCE of another filesystem", "-t -p"],
         tolerated: Tolerated::Loss,
