@@ -139,7 +139,7 @@ impl Lock {
             opened => opened?,
         };
         match sys::try_lock(&dest) {
-            Err(Errno::AGAIN | Errno::ACCESS) => return Ok(Attempt::Busy),
+            Err(errno) if is_busy(errno, destination) => return Ok(Attempt::Busy),
             locked => locked?,
         }
         let locked = sys::metadata(&dest)?.identity;
@@ -181,8 +181,7 @@ impl LockFile {
             return Err(Errno::EXIST);
         }
         match sys::try_lock(&file) {
-            // EACCES comes from cifs.
-            Err(Errno::AGAIN | Errno::ACCESS) => return Ok(Attempt::Busy),
+            Err(errno) if is_busy(errno, destination) => return Ok(Attempt::Busy),
             Err(Errno::STALE) => return Ok(Attempt::Again),
             locked => locked?,
         }
@@ -197,6 +196,13 @@ impl LockFile {
             stays: !destination.filesystem().is_local(),
         }))
     }
+}
+
+/// Returns whether another process holds the lock. cifs reports that as EACCES. On a local
+/// filesystem EACCES means that a security module forbids the lock, such as an AppArmor profile
+/// without the permission k.
+fn is_busy(errno: Errno, destination: &Destination) -> bool {
+    errno == Errno::AGAIN || (errno == Errno::ACCESS && !destination.filesystem().is_local())
 }
 
 impl Drop for LockFile {
