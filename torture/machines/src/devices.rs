@@ -62,12 +62,9 @@ impl Devices {
 
     fn nine_p(&mut self) -> Result<()> {
         self.directory()?;
-        for tag in ["one", "two"] {
-            let path = self.path.display();
-            let value =
-                format!("local,path={path},mount_tag={tag},security_model=passthrough,id={tag}");
-            self.add("-virtfs", value);
-        }
+        let path = self.path.display();
+        let value = format!("local,path={path},mount_tag=one,security_model=passthrough");
+        self.add("-virtfs", value);
         Ok(())
     }
 

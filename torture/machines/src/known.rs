@@ -61,7 +61,7 @@ const KNOWN: &[Known] = &[
                  the same.",
     },
     Known {
-        rows: &["9p", "virtiofs", "NFS 3, nolock"],
+        rows: &["NFS 3, nolock"],
         checks: &[
             "eight count on two clients",
             "eight append on two clients",

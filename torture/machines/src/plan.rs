@@ -35,9 +35,9 @@ const QUOTA: &[&str] = &["full", "left"];
 pub(crate) enum Device {
     /// A disk of so many MiB.
     Disk(u64),
-    /// A directory of the host, under the tags "one" and "two".
-    NineP,
     /// A directory of the host, under the tag "one".
+    NineP,
+    /// The same.
     Virtiofs,
 }
 
