@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use crate::harness::{binary, needs_tool};
 
 /// The documents that are read, and the help.
-const DOCUMENTS: [&str; 12] = [
+const DOCUMENTS: [&str; 13] = [
     "ARCHITECTURE.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
@@ -20,6 +20,7 @@ const DOCUMENTS: [&str; 12] = [
     "docs/sponge.md",
     "man/atomwrite.1",
     "packaging/README.md",
+    "torture/machines/README.md",
 ];
 
 /// Words that are not to be used, as regular expressions for grep -E, and what to say instead.

@@ -11,7 +11,7 @@ const README: &str = include_str!("../../../README.md");
 const GUIDE: &str = include_str!("../../../docs/guide.md");
 
 /// The documents whose links are followed.
-const LINKED: [&str; 11] = [
+const LINKED: [&str; 12] = [
     "ARCHITECTURE.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
@@ -23,6 +23,7 @@ const LINKED: [&str; 11] = [
     "docs/sponge.md",
     "packaging/README.md",
     "torture/README.md",
+    "torture/machines/README.md",
 ];
 
 /// The commands that the README's `sh` block may have, each with what .ci/run does in its place.
