@@ -342,7 +342,7 @@ validated() {
     check validated '--validate, stdin' 0 'echo newer | atomwrite --validate "grep -q newer" f' 'both f newer'
     check validated '--validate refuses' 3 'echo no | atomwrite --validate "grep -q new \"\$1\"" f' 'both f newer'
     check validated 'what the validator writes is thrown away' 0 'echo newest | atomwrite --validate "echo evil >\"\$1\"" f' 'both f newest'
-    check validated 'a file beside DEST is seen' 0 'echo seen | atomwrite --validate "grep -q beside \"\${1%/*}/sibling\"" f' 'both f seen' 'left out of its directory'
+    check validated 'a file beside DEST is seen' 0 'echo seen | atomwrite --validate "grep -q beside \"\${1%/*}/sibling\"" f' 'both f seen' 'left out'
     check validated '--validate, new' 0 'echo n | atomwrite --validate "test -s \"\$1\"" n' 'both n n'
 }
 
