@@ -11,6 +11,7 @@ mod names;
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString};
 use std::os::fd::BorrowedFd;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 
@@ -20,9 +21,16 @@ use self::names::Database;
 use crate::destination::{Destination, Opened, Seen};
 use crate::mode::ModeChange;
 use crate::request::{AttributeOptions, Group, Keep};
+use crate::signals;
 use crate::sys::{self, Errno, Kind, Metadata, Times};
 
 const SET_ID: u32 = 0o6000;
+
+/// How often the attributes of an open file are read that another client of an NFS or SMB server
+/// replaces.
+const MAX_READS: usize = 100;
+
+const READ_PAUSE: Duration = Duration::from_millis(20);
 
 /// Never preserved, because these attributes vouch for the old content or give it privileges.
 const NEVER_KEPT: [&CStr; 3] = [c"security.capability", c"security.ima", c"security.evm"];
@@ -152,6 +160,20 @@ impl Attributes {
     /// Returns these attributes with those of the current DEST added, as far as `--keep` says. Also
     /// returns what has DEST's name now. `seen` is what had it a moment ago.
     pub(crate) fn read_from(
+        &self,
+        destination: &Destination,
+        seen: Option<Metadata>,
+    ) -> Result<(Self, Option<Metadata>)> {
+        for _ in 1..MAX_READS {
+            match self.try_read_from(destination, seen) {
+                Err(error) if is_gone(&error) => signals::pause(READ_PAUSE)?,
+                read => return read,
+            }
+        }
+        self.try_read_from(destination, seen)
+    }
+
+    fn try_read_from(
         &self,
         destination: &Destination,
         seen: Option<Metadata>,
@@ -417,4 +439,10 @@ fn is_grave(errno: Errno) -> bool {
         errno,
         Errno::IO | Errno::NOSPC | Errno::DQUOT | Errno::ROFS | Errno::NOMEM
     )
+}
+
+/// Returns whether an open file is gone from its server (NFS, SMB).
+fn is_gone(error: &anyhow::Error) -> bool {
+    let errno = error.downcast_ref().copied();
+    matches!(errno, Some(Errno::NOENT | Errno::STALE))
 }
