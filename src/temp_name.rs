@@ -25,6 +25,11 @@ use crate::sys::{self, Errno, FileSystem, Identity, Kind, LinkBy, OpenDirectory}
 
 const PREFIX: &str = ".atomwrite.";
 const SUFFIX: &str = ".tmp";
+
+/// How often a rename is tried while another process renames to the same name.
+const MAX_RENAMES: usize = 100;
+
+const RENAME_PAUSE: Duration = Duration::from_millis(5);
 const LOCK_SUFFIX: &str = ".lock";
 const LETTERS: usize = 16;
 
@@ -133,8 +138,19 @@ impl TempName {
 
     /// Renames the file to `name`, replacing what has it. `to` is a directory on the same
     /// filesystem.
+    ///
+    /// Retries after ETXTBSY: an NFS client reports that while another process on it renames a file
+    /// to the same name (measured, Linux 6.1).
     pub(crate) fn rename(&self, to: BorrowedFd<'_>, name: &Path) -> Result<(), Errno> {
-        sys::rename(self.directory.fd.as_fd(), &self.name, to, name)
+        let rename = || sys::rename(self.directory.fd.as_fd(), &self.name, to, name);
+        for _ in 1..MAX_RENAMES {
+            match rename() {
+                // A signal ends the pause; the commit sees it later.
+                Err(Errno::TXTBSY) => drop(signals::pause(RENAME_PAUSE)),
+                renamed => return renamed,
+            }
+        }
+        rename()
     }
 
     /// Renames the file to `name`, unless the name exists (EEXIST). Where the filesystem cannot do

@@ -423,3 +423,20 @@ fn space_for_a_hole_in_dest_is_looked_for_before_it_is_touched() {
         .fails(1);
     assert_eq!(fs::metadata(&out).unwrap().blocks(), blocks);
 }
+
+#[test]
+fn a_rename_that_an_nfs_client_refuses_for_a_moment_is_tried_again() {
+    needs_tool!("strace");
+    let sandbox = Sandbox::new();
+    sandbox.write("out", "old");
+    let strace = Strace::new()
+        .only("rename,renameat,renameat2")
+        .inject("rename,renameat,renameat2:error=ETXTBSY");
+    sandbox
+        .atomwrite(["out"])
+        .stdin("new")
+        .through(strace.command())
+        .says("cannot write 'out': text file busy; 'out' is unchanged")
+        .fails(1);
+    assert!(strace.injected() > 1);
+}
