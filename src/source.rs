@@ -274,7 +274,8 @@ pub(crate) fn stdin_method(metadata: &Metadata) -> (Option<OwnedFd>, ReadMethod)
         }
         // Opening another device again can have side effects.
         Kind::CharacterDevice => (None, ReadMethod::WaitAndRead),
-        // Files that the kernel generates have no size, and reading some of them waits (/proc/kmsg).
+        // Files that the kernel generates have no size, and reading some of them waits, such as
+        // /proc/kmsg.
         Kind::Regular if metadata.size == 0 => (None, ReadMethod::WaitAndRead),
         _ => (None, ReadMethod::Read),
     }

@@ -156,9 +156,9 @@ impl TempName {
     /// Renames the file to `name`, unless the name exists (EEXIST). Where the filesystem cannot do
     /// that, links the file to `name` instead.
     ///
-    /// If the filesystem is not local, tries the link first. cifs looks for `name` in its own cache,
-    /// and then lets the server replace it, so two clients that race both succeed (Linux 6.12). A
-    /// link does not replace.
+    /// If the filesystem is not local, tries the link first. cifs looks for `name` in its own
+    /// cache, and then lets the server replace it, so two clients that race both succeed (Linux
+    /// 6.12). A link does not replace.
     pub(crate) fn rename_noreplace(
         &self,
         to: BorrowedFd<'_>,

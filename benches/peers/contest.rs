@@ -1,4 +1,5 @@
-//! A contest: several programs do the same work in turn, many times. Each round gives a ratio for every two of them.
+//! A contest: several programs do the same work in turn, many times. Each round gives a ratio for
+//! every two of them.
 
 use std::cell::Cell;
 use std::env;

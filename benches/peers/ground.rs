@@ -1,7 +1,7 @@
 //! The ground: directories on the filesystems that are measured.
 //!
-//! ext4 is the machine's own disk if that is ext4, otherwise an image like the others. The mounts are in a mount
-//! namespace of this program, so nothing stays mounted, however it ends.
+//! ext4 is the machine's own disk if that is ext4, otherwise an image like the others. The mounts
+//! are in a mount namespace of this program, so nothing stays mounted, however it ends.
 
 use std::env;
 use std::fs::{self, File};
@@ -29,7 +29,8 @@ pub(crate) enum Place {
 const INSIDE: &str = "BENCH_INSIDE";
 const EXT4: i64 = 0xef53;
 
-/// Starts this program again in a mount namespace, if it is root. Otherwise only the machine's own disk is measured.
+/// Starts this program again in a mount namespace, if it is root. Otherwise only the machine's own
+/// disk is measured.
 pub(crate) fn have_own_mounts() -> Result<()> {
     if !geteuid().is_root() || env::var_os(INSIDE).is_some() {
         return Ok(());
@@ -103,8 +104,8 @@ impl Ground {
     }
 }
 
-/// A filesystem for one contest alone. For each new inode, ext4 searches the inodes that were freed in the last
-/// minutes, so later programs would pay for files that were removed before.
+/// A filesystem for one contest alone. For each new inode, ext4 searches the inodes that were freed
+/// in the last minutes, so later programs would pay for files that were removed before.
 #[derive(Debug)]
 pub(crate) struct Fresh {
     path: PathBuf,

@@ -1,4 +1,5 @@
-//! The launcher: builds the C programs, finds the others, and lets benches/launch.c run lines and measure their time.
+//! The launcher: builds the C programs, finds the others, and lets benches/launch.c run lines and
+//! measure their time.
 //!
 //! Invariant: the measured time and memory include nothing of this program.
 

@@ -1,7 +1,7 @@
 //! Lines: which programs do a work, and with which line of shell.
 //!
-//! The words are those of benches/launch.c. DEST is `o`, what is renamed to it `t`, SOURCE `src`; of many files, `s/1`
-//! and so on become `d/1`. Each program
+//! The words are those of benches/launch.c. DEST is `o`, what is renamed to it `t`, SOURCE `src`;
+//! of many files, `s/1` and so on become `d/1`. Each program
 //! gets the large blocks and the single call that a careful user would choose, if it has them.
 
 use crate::ground::Place;
@@ -17,7 +17,8 @@ pub(crate) enum Program {
     AtomwriteTogether,
     /// benches/floor.c.
     Floor,
-    /// The producer writes to the file itself. No program that waits for the producer can be faster.
+    /// The producer writes to the file itself. No program that waits for the producer can be
+    /// faster.
     Straight,
     Sponge,
     /// `cat >o`: not atomic.

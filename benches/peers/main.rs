@@ -1,7 +1,8 @@
-//! Measures atomwrite side by side with what a user would run instead: times, memory and system calls.
+//! Measures atomwrite side by side with what a user would run instead: times, memory and system
+//! calls.
 //!
-//! Invariant: the table and the pictures come from the same run, and nothing in them is edited by hand.
-//! benches/README.md says how the benchmark measures.
+//! Invariant: the table and the pictures come from the same run, and nothing in them is edited by
+//! hand. benches/README.md says how the benchmark measures.
 
 mod chart;
 mod contest;

@@ -17,7 +17,8 @@ const END: &str = "<!-- make bench: to here -->\n";
 const RESULTS: &str = "benches/results";
 const RECORD: &str = "figures.tsv";
 
-/// Writes the section of benches/README.md, the pictures, and the record from which `redraw` can do so again.
+/// Writes the section of benches/README.md, the pictures, and the record from which `redraw` can do
+/// so again.
 pub(crate) fn publish(launcher: &Launcher, results: &Results, machine: &str) -> Result<()> {
     let directory = Path::new(RESULTS);
     write(

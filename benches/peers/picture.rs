@@ -1,5 +1,5 @@
-//! The pictures: the ratios as dots, and how the cost grows. SVG with colours for a light and a dark page, narrow
-//! enough for a phone.
+//! The pictures: the ratios as dots, and how the cost grows. SVG with colours for a light and a
+//! dark page, narrow enough for a phone.
 
 use crate::chart::{Chart, Series};
 use crate::contest::Results;

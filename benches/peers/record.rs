@@ -1,6 +1,8 @@
-//! The record: the figures of a run as text, from which the tables and pictures can be written again without measuring.
+//! The record: the figures of a run as text, from which the tables and pictures can be written
+//! again without measuring.
 //!
-//! One line for each fact, with its fields separated by tabs. `read` returns what `write` was given, to six digits.
+//! One line for each fact, with its fields separated by tabs. `read` returns what `write` was
+//! given, to six digits.
 
 use std::fmt::Write;
 

@@ -1,10 +1,11 @@
 //! Tests of the real binary. Where does a test go, and where is it to be found?
 //!
-//! `options/` has a file for each option; `input/` is about what is written, COMMAND too, and `destination/` about where.
-//! `cli/` is how the command line is understood and what is said; `docs/` holds the documents to what they say.
-//! `promises/` are those that every run keeps: atomic, durable, untouched, nothing left, attributes.
-//! `environment/` is all around a run: filesystems, signals, what other processes do at the same time.
-//! `harness/` is what tests stand on: a sandbox, runs in it that are checked whole, strace, mounts.
+//! `options/` has a file for each option; `input/` is about what is written, COMMAND too, and
+//! `destination/` about where. `cli/` is how the command line is understood and what is said;
+//! `docs/` holds the documents to what they say. `promises/` are those that every run keeps:
+//! atomic, durable, untouched, nothing left, attributes. `environment/` is all around a run:
+//! filesystems, signals, what other processes do at the same time. `harness/` is what tests stand
+//! on: a sandbox, runs in it that are checked whole, strace, mounts.
 
 #![expect(clippy::unwrap_used, reason = "in a test, a panic is the message")]
 #![expect(

@@ -1,8 +1,9 @@
 //! A child process of a test, with a time limit.
 //!
-//! Invariant: every child has its own process group. If it does not end in time, it is killed with all processes that
-//! it started. Its output goes to a file in memory and its messages to a long pipe, so it never waits for a reader. A
-//! file size limit does not apply to a pipe, so the messages about it are not lost.
+//! Invariant: every child has its own process group. If it does not end in time, it is killed with
+//! all processes that it started. Its output goes to a file in memory and its messages to a long
+//! pipe, so it never waits for a reader. A file size limit does not apply to a pipe, so the
+//! messages about it are not lost.
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -75,7 +76,8 @@ impl Running {
         })
     }
 
-    /// Returns its stdin, if that is a pipe, the first time. Errors: it is no pipe, or was returned before.
+    /// Returns its stdin, if that is a pipe, the first time. Errors: it is no pipe, or was returned
+    /// before.
     pub(crate) fn stdin(&mut self) -> Result<ChildStdin> {
         self.child.stdin.take().context("its stdin is no pipe")
     }
@@ -85,7 +87,8 @@ impl Running {
         self.child.stdin = Some(stdin);
     }
 
-    /// Waits for its end, up to the limit. It can still be killed then, because its process ID is not reused yet.
+    /// Waits for its end, up to the limit. It can still be killed then, because its process ID is
+    /// not reused yet.
     pub(crate) fn ends_within(&self, limit: Duration) -> Result<bool> {
         let limit = Timespec::try_from(limit).context("too long a time")?;
         loop {
@@ -138,7 +141,8 @@ impl Running {
         drop(self.child.stdin.take());
         let in_time = self.ends_within(limit)?;
         if !in_time || others == Others::Die {
-            // It may just have ended; and until it has been waited for, no other process group gets its ID.
+            // It may just have ended; and until it has been waited for, no other process group gets
+            // its ID.
             let _ = kill_process_group(self.pid, Signal::KILL);
         }
         let status = self.child.wait().context("cannot wait for a process")?;

@@ -1,8 +1,8 @@
 //! Concurrency: 200 writers and 8 readers of one file, and concurrent writers of many files.
 //!
-//! Invariant: every content names its writer and has a checksum, so each read, each backup and each line can be checked
-//! by itself. The seed chooses which runs are killed, and when. It does not choose what the scheduler does, so an
-//! example may need several runs to be seen again.
+//! Invariant: every content names its writer and has a checksum, so each read, each backup and each
+//! line can be checked by itself. The seed chooses which runs are killed, and when. It does not
+//! choose what the scheduler does, so an example may need several runs to be seen again.
 //!
 //! These tests cannot see a state that is shorter than the time between two reads.
 
@@ -50,7 +50,8 @@ impl Outcome {
 /// The report's row.
 pub(crate) const READERS: &str = "8 readers of a file with 200 writers";
 
-/// Prints how many random temporary names of killed runs stay, because the manual says that some do.
+/// Prints how many random temporary names of killed runs stay, because the manual says that some
+/// do.
 pub(crate) fn run(ground: &Ground, report: &mut Report) -> Result<()> {
     let mut random = 0;
     let mut add = |report: &mut Report, test, program, outcome: Outcome| {

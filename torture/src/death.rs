@@ -1,13 +1,14 @@
 //! Death: SIGKILL and each signal that ends a program, at every system call of every form.
 //!
-//! Invariant: after each signal, DEST is the complete old file or the complete new one, with the right attributes.
-//! SIGKILL leaves only what the manual allows. The next write to the same DEST removes the derived name and the lock
-//! file, and does not touch random names. The other signals leave nothing, and the program dies by them. A backup holds
-//! the old content as soon as DEST is new. Only SIGKILL may tear a file that is overwritten in place.
+//! Invariant: after each signal, DEST is the complete old file or the complete new one, with the
+//! right attributes. SIGKILL leaves only what the manual allows. The next write to the same DEST
+//! removes the derived name and the lock file, and does not touch random names. The other signals
+//! leave nothing, and the program dies by them. A backup holds the old content as soon as DEST is
+//! new. Only SIGKILL may tear a file that is overwritten in place.
 //!
-//! What these tests cannot see: a kill within a system call, which the kernel completes or does not begin; and a crash
-//! of the machine, which is the part `power`. A signal is sent at the entry of a call, and arrives at its end or
-//! interrupts its wait.
+//! What these tests cannot see: a kill within a system call, which the kernel completes or does not
+//! begin; and a crash of the machine, which is the part `power`. A signal is sent at the entry of a
+//! call, and arrives at its end or interrupts its wait.
 
 mod check;
 
@@ -38,7 +39,8 @@ pub(crate) fn run(ground: &Ground, report: &mut Report) -> Result<()> {
     try_all(ground, report, &KINDS, check)
 }
 
-/// Between fork and exec the C library sets each signal's disposition anew, two calls for each: every eighth will do.
+/// Between fork and exec the C library sets each signal's disposition anew, two calls for each:
+/// every eighth will do.
 fn is_repetition(call: &Call) -> bool {
     !call.by_main() && call.name() == "rt_sigaction" && call.nth() % 8 != 0
 }

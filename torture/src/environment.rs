@@ -1,10 +1,12 @@
-//! Environment: real faults, not injected ones. A full disk is full, and a filesystem that was shut down is down.
+//! Environment: real faults, not injected ones. A full disk is full, and a filesystem that was shut
+//! down is down.
 //!
-//! Invariant: the kernel causes each fault, or a FUSE filesystem of the suite. Every form of atomwrite and every other
-//! program runs with every fault, and is checked after the fault is repaired (see `check`).
+//! Invariant: the kernel causes each fault, or a FUSE filesystem of the suite. Every form of
+//! atomwrite and every other program runs with every fault, and is checked after the fault is
+//! repaired (see `check`).
 //!
-//! What these tests cannot see: each fault comes at one or two moments, not at every call, which is the part `failure`.
-//! A real disk can break in more ways than these.
+//! What these tests cannot see: each fault comes at one or two moments, not at every call, which is
+//! the part `failure`. A real disk can break in more ways than these.
 
 mod calls;
 mod check;

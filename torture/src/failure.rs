@@ -1,12 +1,13 @@
-//! Failure: each system call on files, with each error that it can have, and short reads and writes.
+//! Failure: each system call on files, with each error that it can have, and short reads and
+//! writes.
 //!
-//! Invariant: the exit status and DEST agree. Status 0 means new, complete and with all attributes. A failure means
-//! untouched, with the same inode and time, or, with a status of its own, new. Nothing stays, and the message has the
-//! documented form. What could not be flushed is no success, even if DEST is new. A short or interrupted read or write
-//! is no error.
+//! Invariant: the exit status and DEST agree. Status 0 means new, complete and with all attributes.
+//! A failure means untouched, with the same inode and time, or, with a status of its own, new.
+//! Nothing stays, and the message has the documented form. What could not be flushed is no success,
+//! even if DEST is new. A short or interrupted read or write is no error.
 //!
-//! What these tests cannot see: calls that fail halfway. Here a failing call does nothing; only close does its work.
-//! Real faults of real filesystems are the part `environment`.
+//! What these tests cannot see: calls that fail halfway. Here a failing call does nothing; only
+//! close does its work. Real faults of real filesystems are the part `environment`.
 
 mod check;
 mod errors;

@@ -1,7 +1,8 @@
 //! The forms of the command line: the state before, the command, and the state that must follow.
 //!
-//! Invariant: a form is plain data. Its expected result is written here, not learnt from a run of the program. Each
-//! form runs once undisturbed before it is tortured, and that run must have the expected result.
+//! Invariant: a form is plain data. Its expected result is written here, not learnt from a run of
+//! the program. Each form runs once undisturbed before it is tortured, and that run must have the
+//! expected result.
 
 mod case;
 mod field;
@@ -58,7 +59,8 @@ pub(crate) struct Form {
     pub(crate) stays: usize,
     /// The next write to the same DEST.
     next: &'static [&'static str],
-    /// The other files of a run that writes many, in the order of their renames; DEST is the first.
+    /// The other files of a run that writes many, in the order of their renames; DEST is the
+    /// first.
     pub(crate) also: &'static [Also],
 }
 
@@ -155,7 +157,8 @@ impl Form {
         Cow::Borrowed(input)
     }
 
-    /// Returns what the next write to the same DEST writes: its small input, or the SOURCEs once more.
+    /// Returns what the next write to the same DEST writes: its small input, or the SOURCEs once
+    /// more.
     fn next_content<'k>(&self, kit: &'k Kit) -> &'k [u8] {
         kit.input(if self.also.is_empty() {
             Size::Small
@@ -238,8 +241,8 @@ impl Form {
         }
     }
 
-    /// Returns the names that are new and are not among those that may be there. Where the filesystem is not known to
-    /// be local, a lock file stays.
+    /// Returns the names that are new and are not among those that may be there. Where the
+    /// filesystem is not known to be local, a lock file stays.
     pub(crate) fn unexpected(&self, before: &Seen, after: &Seen, may: &[&str]) -> Vec<PathBuf> {
         let mut names = after.beyond(before, may);
         if self.lacks == Lacks::Type && self.locks() {
@@ -287,7 +290,8 @@ impl Form {
         tracer::run(line, aim).with_context(|| format!("with {}", self.shown()))
     }
 
-    /// Returns the next write to the same DEST: with the same words where another program has no others.
+    /// Returns the next write to the same DEST: with the same words where another program has no
+    /// others.
     pub(crate) fn write_again(&self, scene: &Scene<'_>, ground: &Ground) -> Result<Run> {
         let (stdin, feed) = scene.small_stdin()?;
         let line = Line {
@@ -487,7 +491,8 @@ fn is_inside_temporary(path: &Path) -> bool {
     above.any(|part| is_temporary(part.as_ref()))
 }
 
-/// Does `work` with each case and a directory in each field, on all processors; gives what all have counted.
+/// Does `work` with each case and a directory in each field, on all processors; gives what all have
+/// counted.
 fn with_each<C: Sync>(
     cases: &[C],
     fields: &[Field],
@@ -528,7 +533,8 @@ fn processors() -> Result<Vec<usize>> {
         .collect())
 }
 
-/// A tracer and what it traces run by turns, and on one processor a turn takes a fraction of the time.
+/// A tracer and what it traces run by turns, and on one processor a turn takes a fraction of the
+/// time.
 fn stay_on(processor: usize) -> Result<()> {
     let mut one = CpuSet::new();
     one.set(processor)?;

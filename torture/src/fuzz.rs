@@ -1,7 +1,8 @@
 //! Fuzzing: random command lines, environments, modes and suffixes.
 //!
-//! Invariant: whatever the command line, the exit status is a documented one, each failure has a message, and only the
-//! files that were named change. Modes are compared with chmod(1), and backups with cp(1).
+//! Invariant: whatever the command line, the exit status is a documented one, each failure has a
+//! message, and only the files that were named change. Modes are compared with chmod(1), and
+//! backups with cp(1).
 
 mod grammar;
 

@@ -1,4 +1,5 @@
-//! What all tests share: the program, a directory on a real disk, and the seed of all random choices.
+//! What all tests share: the program, a directory on a real disk, and the seed of all random
+//! choices.
 
 use std::fs;
 use std::os::unix::fs::chown;
@@ -41,7 +42,8 @@ pub(crate) struct Ground {
     pub(crate) binary: PathBuf,
     pub(crate) seed: u64,
     pub(crate) length: Length,
-    /// Of the forms of the command line, only those are tried that have this in what is shown of them.
+    /// Of the forms of the command line, only those are tried that have this in what is shown of
+    /// them.
     pub(crate) form: Option<String>,
     /// Whether filesystems can be mounted.
     pub(crate) mounts: bool,
@@ -51,7 +53,8 @@ pub(crate) struct Ground {
 }
 
 impl Ground {
-    /// Goes into a mount namespace of its own if it can, so that nothing stays mounted however this ends.
+    /// Goes into a mount namespace of its own if it can, so that nothing stays mounted however this
+    /// ends.
     pub(crate) fn prepare(
         seed: u64,
         length: Length,

@@ -1,7 +1,7 @@
 //! Filesystems in files, mounted through loop devices.
 //!
-//! Invariant: nothing stays, however the suite ends. A loop device detaches itself after its last user, and the mounts
-//! are in the namespace of the suite.
+//! Invariant: nothing stays, however the suite ends. A loop device detaches itself after its last
+//! user, and the mounts are in the namespace of the suite.
 
 use std::fs::{self, File};
 use std::os::fd::AsRawFd;
@@ -104,7 +104,8 @@ impl LoopDevice {
 )]
 fn ioctl(file: &File, request: libc::Ioctl, config: Option<&mut LoopConfig>) -> libc::c_int {
     let argument = config.map_or(std::ptr::null_mut(), std::ptr::from_mut);
-    // SAFETY: the descriptor is open, and the argument is null where none is read, or what LOOP_CONFIGURE reads.
+    // SAFETY: the descriptor is open, and the argument is null where none is read, or what
+    // LOOP_CONFIGURE reads.
     unsafe { libc::ioctl(file.as_raw_fd(), request, argument) }
 }
 
@@ -147,7 +148,8 @@ impl Mounted {
         let began = Instant::now();
         loop {
             match umount2(&self.path, MntFlags::empty()) {
-                // A child that another thread starts has our open files for a moment, until its exec.
+                // A child that another thread starts has our open files for a moment, until its
+                // exec.
                 Err(Errno::EBUSY) if began.elapsed() < LIMIT => {
                     thread::sleep(Duration::from_millis(1));
                 }

@@ -1,6 +1,7 @@
 //! A kernel that lacks something, so that atomwrite uses a fallback.
 //!
-//! Invariant: the calling thread and all processes that it starts from then on lack it, and it cannot be undone.
+//! Invariant: the calling thread and all processes that it starts from then on lack it, and it
+//! cannot be undone.
 
 use std::collections::BTreeMap;
 use std::env::consts::ARCH;
@@ -15,11 +16,11 @@ use seccompiler::{
 /// What is not there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Lacking {
-    /// Unnamed temporary files: open(2) refuses O_TMPFILE, as on a filesystem without it. A new file then has a
-    /// temporary name from the start.
+    /// Unnamed temporary files: open(2) refuses O_TMPFILE, as on a filesystem without it. A new
+    /// file then has a temporary name from the start.
     UnnamedFiles,
-    /// fstatfs(2): the filesystem is unknown. Then `-t` flushes each file by itself, as on a filesystem whose
-    /// syncfs(2) may not be reliable.
+    /// fstatfs(2): the filesystem is unknown. Then `-t` flushes each file by itself, as on a
+    /// filesystem whose syncfs(2) may not be reliable.
     Statfs,
 }
 

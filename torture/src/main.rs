@@ -1,8 +1,9 @@
 //! Tries to break atomwrite's promise in every way that one machine can, and counts the harms.
 //!
-//! Each part is a module with one entry point, `run`, which adds rows to the report. Where it makes sense, the same run
-//! does the same test with the programs that people use instead. The run fails if atomwrite does a harm that it has
-//! promised not to do. README.md describes each test and what it cannot see.
+//! Each part is a module with one entry point, `run`, which adds rows to the report. Where it makes
+//! sense, the same run does the same test with the programs that people use instead. The run fails
+//! if atomwrite does a harm that it has promised not to do. README.md describes each test and what
+//! it cannot see.
 
 mod concurrency;
 mod death;

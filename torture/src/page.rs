@@ -1,6 +1,7 @@
 //! The page: torture/results, and the section of torture/README.md between its marks.
 //!
-//! Invariant: nothing in it is written by hand. Only a run of all parts writes it, if it is long or has `--publish`.
+//! Invariant: nothing in it is written by hand. Only a run of all parts writes it, if it is long or
+//! has `--publish`.
 
 use std::fs;
 use std::io::Write;

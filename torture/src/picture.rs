@@ -1,8 +1,8 @@
-//! The picture: what a power cut, a kill, a full disk and concurrent readers do to a file, by the program that wrote
-//! it.
+//! The picture: what a power cut, a kill, a full disk and concurrent readers do to a file, by the
+//! program that wrote it.
 //!
-//! SVG with colours for a light and a dark page, narrow enough for a phone, and with patterns for readers who cannot
-//! see the colours.
+//! SVG with colours for a light and a dark page, narrow enough for a phone, and with patterns for
+//! readers who cannot see the colours.
 
 use anyhow::{Context, Result};
 

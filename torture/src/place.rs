@@ -1,5 +1,5 @@
-//! A directory `d` to write in, and beside it the directories `victim`, in which nothing may change, and `tmp` for
-//! temporary files, in which nothing may stay.
+//! A directory `d` to write in, and beside it the directories `victim`, in which nothing may
+//! change, and `tmp` for temporary files, in which nothing may stay.
 
 use std::cell::RefCell;
 use std::ffi::OsString;
@@ -68,7 +68,8 @@ impl Place {
         )?)
     }
 
-    /// Counts a victim that is not as it was, and what is left in the directory for temporary files.
+    /// Counts a victim that is not as it was, and what is left in the directory for temporary
+    /// files.
     pub(crate) fn check_victim(&self, label: &str, tally: &mut Tally) -> Result<()> {
         let changed = self.changes_to_victim()?;
         if !changed.is_empty() {

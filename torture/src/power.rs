@@ -1,12 +1,15 @@
-//! Power cuts: programs write to filesystems, the disk keeps a log, and the power goes at any moment of it.
+//! Power cuts: programs write to filesystems, the disk keeps a log, and the power goes at any
+//! moment of it.
 //!
-//! Invariant: a test covers what a disk may leave, not only what it happens to leave. Each cut is made from the log by
-//! random choices that the seed repeats (see `cut`). The kernel mounts it as after a real power loss, and the suite
-//! reads it. All authors write to the same filesystem, so the fsync of one puts the rename of another on the disk, as
-//! in practice. The exception is `window`.
+//! Invariant: a test covers what a disk may leave, not only what it happens to leave. Each cut is
+//! made from the log by random choices that the seed repeats (see `cut`). The kernel mounts it as
+//! after a real power loss, and the suite reads it. All authors write to the same filesystem, so
+//! the fsync of one puts the rename of another on the disk, as in practice. The exception is
+//! `window`.
 //!
-//! What these tests cannot see: the log differs from run to run, because the kernel decides when to write. So images in
-//! which atomwrite has broken its promise are kept. Disks that ignore a flush are not tried.
+//! What these tests cannot see: the log differs from run to run, because the kernel decides when to
+//! write. So images in which atomwrite has broken its promise are kept. Disks that ignore a flush
+//! are not tried.
 
 mod check;
 mod cut;

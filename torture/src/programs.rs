@@ -5,7 +5,8 @@ use std::path::Path;
 
 use crate::ground::Ground;
 
-/// Where all programs are. A wrapper before them on a developer's machine may take longer to start than they run.
+/// Where all programs are. A wrapper before them on a developer's machine may take longer to start
+/// than they run.
 pub(crate) const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// A way to write the file `o` in the current directory.
@@ -63,8 +64,8 @@ impl Program {
         }
     }
 
-    /// Returns the words that write `o` in the current directory. `cp` and `install` read the file `src`, all others
-    /// stdin, which must be given the same bytes.
+    /// Returns the words that write `o` in the current directory. `cp` and `install` read the file
+    /// `src`, all others stdin, which must be given the same bytes.
     pub(crate) fn words(self, ground: &Ground) -> Vec<OsString> {
         let words = |words: &[&str]| words.iter().map(OsString::from).collect();
         match self {
@@ -94,7 +95,8 @@ pub(crate) fn atomwrite<W: Into<OsString>>(
     std::iter::once(program).chain(words).collect()
 }
 
-/// Returns whether a name is a temporary one of atomwrite's: of a file, of a link, or of a directory.
+/// Returns whether a name is a temporary one of atomwrite's: of a file, of a link, or of a
+/// directory.
 pub(crate) fn is_temporary(name: &Path) -> bool {
     has_form(name, ".tmp")
 }
@@ -114,8 +116,8 @@ fn has_form(name: &Path, end: &str) -> bool {
     name.starts_with(".atomwrite.") && name.ends_with(end)
 }
 
-/// Returns the temporary name that a local filesystem sees between link and rename. The next write to the same DEST
-/// removes it; all other temporary names are random, and stay after a kill.
+/// Returns the temporary name that a local filesystem sees between link and rename. The next write
+/// to the same DEST removes it; all other temporary names are random, and stay after a kill.
 pub(crate) fn derived(destination: &str) -> String {
     format!(".atomwrite.{:016x}.tmp", fnv(destination))
 }

@@ -22,7 +22,8 @@ pub(crate) enum Harm {
     Lost,
     /// Another mode, owner or group than the file had or was to have.
     Attributes,
-    /// A file stays that was not asked for; for atomwrite, one that the next write to the same DEST does not remove.
+    /// A file stays that was not asked for; for atomwrite, one that the next write to the same DEST
+    /// does not remove.
     Litter,
     /// The exit status or the message is wrong.
     Answer,
@@ -91,7 +92,8 @@ impl Tally {
     }
 }
 
-/// Writes a cell of the table: `0 of 1204`, `**30 torn, 7 missing** of 1204`. One case may count as several harms.
+/// Writes a cell of the table: `0 of 1204`, `**30 torn, 7 missing** of 1204`. One case may count as
+/// several harms.
 impl Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.harms.is_empty() {
@@ -247,8 +249,8 @@ impl Report {
         format!("{length}, seed {}", self.seed)
     }
 
-    /// Counts the harms of each program in one line, of those rows for which atomwrite promises that there are none.
-    /// The other rows are named, with atomwrite's harms.
+    /// Counts the harms of each program in one line, of those rows for which atomwrite promises
+    /// that there are none. The other rows are named, with atomwrite's harms.
     fn sum(&self) -> String {
         let count = |program: Program, promise: Promise| {
             self.rows

@@ -1,8 +1,8 @@
 //! A filesystem in memory that a thread of the suite serves to the kernel (FUSE).
 //!
-//! Invariant: the kernel holds nothing back and caches no answer. A request is carried out, and logged if there is a
-//! log, before it is answered. There are no unnamed temporary files (O_TMPFILE): the library has no such call, and many
-//! servers have none.
+//! Invariant: the kernel holds nothing back and caches no answer. A request is carried out, and
+//! logged if there is a log, before it is answered. There are no unnamed temporary files
+//! (O_TMPFILE): the library has no such call, and many servers have none.
 
 mod log;
 mod memory;
@@ -44,8 +44,8 @@ impl Served {
 
 impl Drop for Served {
     fn drop(&mut self) {
-        // A file may be open yet, for a moment also in children that another thread starts. If this fails, the session
-        // tries it once more.
+        // A file may be open yet, for a moment also in children that another thread starts. If this
+        // fails, the session tries it once more.
         let _ = umount2(&self.on, MntFlags::MNT_DETACH);
     }
 }

@@ -1,12 +1,14 @@
-//! A tracer (ptrace): runs a command line with all of its children, sees each system call, and acts on one of them.
+//! A tracer (ptrace): runs a command line with all of its children, sees each system call, and acts
+//! on one of them.
 //!
-//! Invariant: a call has an address that is the same in each run: its name, and how many calls of that name came
-//! before. An act happens at that call only, and the answer says whether the call was reached. The program is the real
-//! one: nothing is loaded into it. A tree belongs to the thread that started it, so two threads can each have their
-//! own.
+//! Invariant: a call has an address that is the same in each run: its name, and how many calls of
+//! that name came before. An act happens at that call only, and the answer says whether the call
+//! was reached. The program is the real one: nothing is loaded into it. A tree belongs to the
+//! thread that started it, so two threads can each have their own.
 //!
-//! What it cannot see: what the kernel does within a call, and what needs no call (vDSO, mapped memory). Job control is
-//! off: signals that stop a process are swallowed. The order of concurrent processes is random.
+//! What it cannot see: what the kernel does within a call, and what needs no call (vDSO, mapped
+//! memory). Job control is off: signals that stop a process are swallowed. The order of concurrent
+//! processes is random.
 
 mod calls;
 mod feed;
@@ -75,13 +77,15 @@ pub(crate) enum Act {
     KillAfter,
     /// SIGKILL to the process that was started, and not to its children.
     KillMain,
-    /// A signal to the process that was started. It arrives when the call has been made, or breaks it off if it waits.
+    /// A signal to the process that was started. It arrives when the call has been made, or breaks
+    /// it off if it waits.
     Signal(Signal),
     /// A signal to all, as a terminal sends it.
     SignalAll(Signal),
     /// The call is not made and fails.
     Fail(Errno),
-    /// The call and the next ones of that name, [`INTERRUPTIONS`] in all, are not made and fail with EINTR.
+    /// The call and the next ones of that name, [`INTERRUPTIONS`] in all, are not made and fail
+    /// with EINTR.
     Interrupt,
     /// The call, and each later one that changes something, is not made and fails.
     FailEver(Errno),
@@ -113,14 +117,15 @@ pub(crate) enum End {
 pub(crate) struct Run {
     pub(crate) end: End,
     pub(crate) stderr: String,
-    /// In the order in which they were entered. When the aim was reached, those that follow may be missing, unless it
-    /// was to interrupt the call.
+    /// In the order in which they were entered. When the aim was reached, those that follow may be
+    /// missing, unless it was to interrupt the call.
     pub(crate) calls: Vec<Call>,
     /// Whether the call that was aimed at was made.
     pub(crate) reached: bool,
 }
 
-/// How long a run may take. Most take some milliseconds; on a busy machine it must not be taken for a hang.
+/// How long a run may take. Most take some milliseconds; on a busy machine it must not be taken for
+/// a hang.
 const LIMIT: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 60 });
 
 /// Runs the line to the end of all of its processes.

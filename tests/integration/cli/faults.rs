@@ -1,12 +1,14 @@
 //! What is said of an error that the kernel gives, word for word.
 //!
-//! What the contract says: a failure is one line, which names the path and the reason, and says that DEST is unchanged if
-//! that is so. Every error at every system call is the torture suite's, which checks what is there afterwards.
+//! What the contract says: a failure is one line, which names the path and the reason, and says
+//! that DEST is unchanged if that is so. Every error at every system call is the torture suite's,
+//! which checks what is there afterwards.
 
 use crate::harness::{Sandbox, Strace, derived_name, each, needs_tool, rows};
 
-/// The command line; the call that fails, with which path, and how; the exit status and the message. The path is that of
-/// a file, `.`, or `temporary`: the name that the new file has between link and rename. `in` and `out` are there.
+/// The command line; the call that fails, with which path, and how; the exit status and the
+/// message. The path is that of a file, `.`, or `temporary`: the name that the new file has between
+/// link and rename. `in` and `out` are there.
 const FAULTS: &str = "
 in out | openat | in | EACCES | 1 | cannot open 'in': permission denied; 'out' is unchanged
 in out | openat | in | EMFILE | 1 | cannot open 'in': too many open files; 'out' is unchanged
@@ -54,7 +56,8 @@ fn an_error_of_the_kernel_is_told_with_the_path_and_the_reason() {
     );
 }
 
-/// A file that has a random name cannot be removed, and stays; one that has the derived name is removed by the next write.
+/// A file that has a random name cannot be removed, and stays; one that has the derived name is
+/// removed by the next write.
 #[test]
 fn a_clean_up_that_fails_does_not_hide_the_error() {
     needs_tool!("strace");

@@ -1,7 +1,9 @@
-//! Each hint is true: it is printed only where it works. Every case makes a situation, reads the message, and follows the
-//! advice, which must succeed. Where a message names no way out, the ways that others name must fail there.
+//! Each hint is true: it is printed only where it works. Every case makes a situation, reads the
+//! message, and follows the advice, which must succeed. Where a message names no way out, the ways
+//! that others name must fail there.
 //!
-//! Here is what permissions and filesystems forbid; `hints_for_words` is about names, content and the command line.
+//! Here is what permissions and filesystems forbid; `hints_for_words` is about names, content and
+//! the command line.
 
 use std::fs;
 use std::os::unix::process::CommandExt;
@@ -102,7 +104,7 @@ fn run_in(sandbox: &Sandbox, who: As, words: &[&str], stdin: &str) -> Done {
     }
 }
 
-// ---- Permissions -----------------------------------------------------------------------------------------------
+// ---- Permissions ----
 
 const PERMISSIONS: &[Case] = &[
     Case {
@@ -183,7 +185,7 @@ fn a_user_is_told_what_permissions_allow() {
     }
 }
 
-// ---- Files of other users --------------------------------------------------------------------------------------
+// ---- Files of other users ----
 
 const OTHERS: &[Case] = &[
     // Each named the other once: --force said --inplace, and --inplace said --force.
@@ -327,7 +329,7 @@ fn a_backup_of_what_cannot_be_read_is_not_advised() {
     case.holds(As::Guest);
 }
 
-// ---- Filesystems -----------------------------------------------------------------------------------------------
+// ---- Filesystems ----
 
 #[test]
 fn on_a_read_only_filesystem_nothing_is_advised() {

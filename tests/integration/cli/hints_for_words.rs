@@ -1,9 +1,10 @@
-//! Each hint about names, content and the command line is true, as in `hints`: the advice is followed, and works.
+//! Each hint about names, content and the command line is true, as in `hints`: the advice is
+//! followed, and works.
 
 use crate::cli::hints::{As, Case, NEW};
 use crate::harness::{Sandbox, needs_tool};
 
-// ---- Names -----------------------------------------------------------------------------------------------------
+// ---- Names ----
 
 const NAMES: &[Case] = &[
     // A directory where a file was meant, and the reverse.
@@ -184,7 +185,7 @@ fn nothing_is_advised_in_a_directory_that_has_been_deleted() {
     }
 }
 
-// ---- Content ---------------------------------------------------------------------------------------------------
+// ---- Content ----
 
 const CONTENT: &[Case] = &[
     Case {
@@ -298,7 +299,7 @@ fn advice_about_content_works() {
     }
 }
 
-// ---- The command line ------------------------------------------------------------------------------------------
+// ---- The command line ----
 
 /// What was typed, what is said, and what that means.
 const USAGE: &[(&[&str], &str, &[&str])] = &[

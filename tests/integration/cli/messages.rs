@@ -1,9 +1,10 @@
 //! What is said.
 //!
-//! `atomwrite: cannot <verb> <what> '<path>': <reason>`, one line on stderr, lower case, no full stop, the path as it
-//! was typed with control characters escaped, no "os error N". When DEST existed, a failure ends by saying that it is
-//! unchanged. A refusal names the way out. stdout is never written to.
-//! (The harness holds every message of every test to this form, and stdout to silence.)
+//! `atomwrite: cannot <verb> <what> '<path>': <reason>`, one line on stderr, lower case, no full
+//! stop, the path as it was typed with control characters escaped, no "os error N". When DEST
+//! existed, a failure ends by saying that it is unchanged. A refusal names the way out. stdout is
+//! never written to. (The harness holds every message of every test to this form, and stdout to
+//! silence.)
 
 use std::ffi::OsString;
 use std::fs;
@@ -236,8 +237,8 @@ fn a_warning_that_nobody_reads_makes_nobody_deaf() {
     }
 }
 
-/// Tells whether a process waits until it can write to stderr: in the write, or in a ppoll of one descriptor without a
-/// timeout.
+/// Tells whether a process waits until it can write to stderr: in the write, or in a ppoll of one
+/// descriptor without a timeout.
 fn waits_to_write(id: u32) -> bool {
     let call = fs::read_to_string(format!("/proc/{id}/syscall")).unwrap();
     let words: Vec<&str> = call.split_whitespace().collect();

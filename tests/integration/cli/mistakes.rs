@@ -1,6 +1,8 @@
-//! What people type who come from sponge, tee, install, cp, curl or a shell, and what they read then.
+//! What people type who come from sponge, tee, install, cp, curl or a shell, and what they read
+//! then.
 //!
-//! A usage error is status 2, touches nothing and reads nothing, and names what was meant where that can be guessed.
+//! A usage error is status 2, touches nothing and reads nothing, and names what was meant where
+//! that can be guessed.
 
 use crate::harness::{Sandbox, Witness};
 

@@ -77,7 +77,8 @@ impl Machine {
         self.sandbox.aside("errors")
     }
 
-    /// A shell that looks for its completions where `make install` puts them, and knows nothing of its user.
+    /// A shell that looks for its completions where `make install` puts them, and knows nothing of
+    /// its user.
     pub(crate) fn shell(&self, program: &str) -> Command {
         let installed = self.sandbox.aside("installed/usr/local");
         let (programs, data) = (installed.join("bin"), installed.join("share"));
@@ -104,7 +105,8 @@ impl Machine {
         shell
     }
 
-    /// Starts bash with a `.bashrc`. The key M-m counts the words, M-* types all that is offered, M-p tells.
+    /// Starts bash with a `.bashrc`. The key M-m counts the words, M-* types all that is offered,
+    /// M-p tells.
     pub(crate) fn bash(&self, startup: &str) -> Interactive {
         let keys = r#"
             PS1=

@@ -1,7 +1,8 @@
 //! Words of other programs, and names with odd letters: what is told can be used.
 //!
-//! An option that people know from cp, install, rsync, curl or flock gets the option that does it; a guess by spelling is
-//! one letter or one transposition off. A name in a message can be pasted into a shell.
+//! An option that people know from cp, install, rsync, curl or flock gets the option that does it;
+//! a guess by spelling is one letter or one transposition off. A name in a message can be pasted
+//! into a shell.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};

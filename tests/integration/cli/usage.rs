@@ -1,8 +1,8 @@
 //! The command line: both forms, `--`, help and version, and no panic on any argument vector.
 //!
-//! `--` before any operand only ends the options. After exactly one operand it starts COMMAND. After two operands it is a
-//! usage error. Help and version go to stdout; a usage error is status 2, touches nothing and is told before any input
-//! is read or anything is run.
+//! `--` before any operand only ends the options. After exactly one operand it starts COMMAND.
+//! After two operands it is a usage error. Help and version go to stdout; a usage error is status
+//! 2, touches nothing and is told before any input is read or anything is run.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -75,7 +75,8 @@ fn two_dashes_end_the_options_before_an_operand_and_start_the_command_after_one(
         // The options had ended already.
         ("-- out -- printf %s x", "out=x"),
         ("-m644 -- out -- printf %s x", "out=x"),
-        // What follows is COMMAND's: a word like an option, `--` and what stands for stdin are not ours.
+        // What follows is COMMAND's: a word like an option, `--` and what stands for stdin are not
+        // ours.
         ("out -- printf %s -m600", "out=-m600"),
         ("out -- printf -- x", "out=x"),
         ("out -- printf %s x -- - -h", "out=x----h"),
@@ -202,7 +203,8 @@ fn mentions(arguments: &[OsString], option: &str) -> bool {
     arguments.any(|word| word.as_bytes().starts_with(option.as_bytes()))
 }
 
-/// Bytes without NUL, which no argument can have, and without a slash, so that nothing escapes the sandbox.
+/// Bytes without NUL, which no argument can have, and without a slash, so that nothing escapes the
+/// sandbox.
 fn words() -> impl Strategy<Value = OsString> {
     let bytes = |length| proptest::collection::vec(prop_oneof![1..=46_u8, 48..=255_u8], length);
     let options: Vec<String> = OPTIONS

@@ -1,8 +1,8 @@
 //! No message of the source is missing in the tests.
 //!
-//! What a user can read stands in src as string literals of more than one word. Of each, the longest piece between
-//! placeholders must be found in a test: somebody has then seen it come from the real program. What cannot be made to
-//! come is listed here, with the reason.
+//! What a user can read stands in src as string literals of more than one word. Of each, the
+//! longest piece between placeholders must be found in a test: somebody has then seen it come from
+//! the real program. What cannot be made to come is listed here, with the reason.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,7 +1,8 @@
 //! What every message says, word for word.
 //!
-//! What went wrong, with which file, and what to do; and that DEST is unchanged, if there is one and that is so. Usage
-//! errors are in `mistakes`. That no message of the source is missing in all of these tests is seen to by `vocabulary`.
+//! What went wrong, with which file, and what to do; and that DEST is unchanged, if there is one
+//! and that is so. Usage errors are in `mistakes`. That no message of the source is missing in all
+//! of these tests is seen to by `vocabulary`.
 
 use std::fs;
 
@@ -16,7 +17,8 @@ pub(crate) fn sandbox(set_up: &str) -> Sandbox {
     sandbox
 }
 
-/// Whoever is refused reads why, and what to do: the set-up; the command line, its exit status and its message.
+/// Whoever is refused reads why, and what to do: the set-up; the command line, its exit status and
+/// its message.
 const REFUSALS: &str = r#"
 # What DEST is.
 ln -s loop loop | loop | 1 | cannot follow 'loop': too many levels of symbolic links; 'loop' is unchanged

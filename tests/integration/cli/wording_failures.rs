@@ -11,9 +11,9 @@ use crate::harness::{
     rows, terminal, wait_until, wait_until_it_sleeps,
 };
 
-/// Calls that fail: the set-up; the command line; the path whose calls fail, if only its; how they fail, by strace(1); what is
-/// said then. `lock` is the lock file of `out`, and standard error is a file of that name. Where it is `in`, that is standard
-/// input too.
+/// Calls that fail: the set-up; the command line; the path whose calls fail, if only its; how they
+/// fail, by strace(1); what is said then. `lock` is the lock file of `out`, and standard error is a
+/// file of that name. Where it is `in`, that is standard input too.
 const FAULTS: &str = "
 # The attributes of the new file.
 | -q -m 600 --inplace=always out | | fchmod:error=EPERM | cannot set the mode of 'out': operation not permitted; 'out' is unchanged
@@ -170,7 +170,8 @@ fn a_validator_without_a_shell_cannot_be_run() {
 fn two_names_that_differ_in_case_are_told_so_where_that_is_ignored() {
     needs_tool!("strace");
     let sandbox = sandbox("cp in IN");
-    // So looks a directory that ignores case: the name of the first subdirectory is there in upper case too.
+    // So looks a directory that ignores case: the name of the first subdirectory is there in upper
+    // case too.
     let strace = Strace::new().at("D0").inject("statx:retval=0");
     let done = sandbox.run("-t dir in IN").under(&strace).output();
     assert!(strace.has_injected());

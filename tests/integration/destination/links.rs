@@ -1,8 +1,9 @@
 //! A DEST that is a link.
 //!
-//! It is written through: it stays, its target is replaced, the temporary file is beside the target; chains, relative and
-//! dangling links work, a loop does not, a link in a sticky world-writable directory is followed by the kernel's rule
-//! only, magic links never. `--no-dereference` replaces the link.
+//! It is written through: it stays, its target is replaced, the temporary file is beside the
+//! target; chains, relative and dangling links work, a loop does not, a link in a sticky
+//! world-writable directory is followed by the kernel's rule only, magic links never.
+//! `--no-dereference` replaces the link.
 
 use std::fs;
 
@@ -10,7 +11,7 @@ use rustix::fs::inotify::{ReadFlags, WatchFlags};
 
 use crate::harness::{Sandbox, Watch, each, needs_root};
 
-// ---- Links -----------------------------------------------------------------------------------------------------
+// ---- Links ----
 
 #[test]
 fn replaces_the_target_of_a_link_and_not_the_link() {
@@ -220,7 +221,7 @@ fn refuses_a_descriptor_that_is_a_pipe() {
     ]);
 }
 
-// ---- Links in sticky directories -------------------------------------------------------------------------------
+// ---- Links in sticky directories ----
 
 /// A sandbox with the link `d/link` to the file `target`, and who owns `d` and the link.
 fn sticky(mode: u32, directory: u32, link: u32) -> Sandbox {

@@ -1,6 +1,7 @@
 //! What DEST may be called, and the directory that it is in, which is opened once.
 //!
-//! Any bytes but NUL; `-` and the empty string are usage errors. A trailing slash and a directory are refused.
+//! Any bytes but NUL; `-` and the empty string are usage errors. A trailing slash and a directory
+//! are refused.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -10,7 +11,7 @@ use rustix::fs::inotify::WatchFlags;
 
 use crate::harness::{Sandbox, Watch, each, needs_root, open, os};
 
-// ---- Names -----------------------------------------------------------------------------------------------------
+// ---- Names ----
 
 #[test]
 fn takes_any_bytes_as_a_name() {

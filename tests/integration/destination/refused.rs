@@ -1,10 +1,11 @@
-//! What is not written: a device, a FIFO, a socket, and what the user may not write, unless `-f`. Hard links are split.
+//! What is not written: a device, a FIFO, a socket, and what the user may not write, unless `-f`.
+//! Hard links are split.
 
 use std::os::unix::fs::MetadataExt;
 
 use crate::harness::{NOBODY, Sandbox, needs_root, needs_tool};
 
-// ---- What may not be written -----------------------------------------------------------------------------------
+// ---- What may not be written ----
 
 #[test]
 fn refuses_what_the_user_may_not_write_and_names_the_way_out() {
@@ -100,7 +101,7 @@ fn fails_in_a_directory_that_the_user_may_not_write() {
     }
 }
 
-// ---- Hard links ------------------------------------------------------------------------------------------------
+// ---- Hard links ----
 
 #[test]
 fn splits_hard_links_and_says_so_when_verbose() {

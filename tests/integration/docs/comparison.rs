@@ -1,7 +1,9 @@
-//! The README's comparison with other programs: each cell says what the program of its column does here.
+//! The README's comparison with other programs: each cell says what the program of its column does
+//! here.
 //!
-//! A column's head is the line that is run, with another command in place of `cmd`. `sponge` is run twice: with `$TMPDIR`
-//! on the file's filesystem, so that it renames, and on another one, so that it copies. Ansible's cells are not run.
+//! A column's head is the line that is run, with another command in place of `cmd`. `sponge` is run
+//! twice: with `$TMPDIR` on the file's filesystem, so that it renames, and on another one, so that
+//! it copies. Ansible's cells are not run.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -154,7 +156,7 @@ fn each_cell_says_what_the_program_does() {
     }
 }
 
-// ---- The rows --------------------------------------------------------------------------------------------------
+// ---- The rows ----
 
 fn always() -> bool {
     true
@@ -271,7 +273,7 @@ fn leaves_nothing_after_sigterm(way: &Way) -> bool {
     sandbox.names() == before
 }
 
-// ---- How a line is run -----------------------------------------------------------------------------------------
+// ---- How a line is run ----
 
 fn with_old_file() -> Sandbox {
     let sandbox = Sandbox::new();

@@ -1,9 +1,10 @@
 //! Examples in documents.
 //!
-//! A `console` block is run by bash, in a sandbox of its own: each line that begins with `$ ` is a command, which lines
-//! with `> ` continue, and the lines below it are all that it prints, on stdout and stderr. `(...)` stands for anything in
-//! parentheses. A comment on the line above, `<!-- $ seq 3 > list -->`, sets up what the reader has already. A `sh` block
-//! sets up the machine; those few are run by .ci/run.
+//! A `console` block is run by bash, in a sandbox of its own: each line that begins with `$ ` is a
+//! command, which lines with `> ` continue, and the lines below it are all that it prints, on
+//! stdout and stderr. `(...)` stands for anything in parentheses. A comment on the line above,
+//! `<!-- $ seq 3 > list -->`, sets up what the reader has already. A `sh` block sets up the
+//! machine; those few are run by .ci/run.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;

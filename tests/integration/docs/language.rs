@@ -1,4 +1,5 @@
-//! What users read is in plain technical English: none of the words that this project once used in their place is left.
+//! What users read is in plain technical English: none of the words that this project once used in
+//! their place is left.
 
 use std::io::Write;
 use std::path::Path;
@@ -106,7 +107,8 @@ fn each_word_is_found_in_a_sentence_that_has_it() {
     }
 }
 
-/// Puts each paragraph on a line, without code in backquotes and without the macros and escapes of roff.
+/// Puts each paragraph on a line, without code in backquotes and without the macros and escapes of
+/// roff.
 fn paragraphs(text: &str) -> String {
     let mut joined = String::new();
     for line in text.lines() {

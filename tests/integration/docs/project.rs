@@ -16,7 +16,7 @@ const TOP: &str = env!("CARGO_MANIFEST_DIR");
 /// The rules for crates, which `cargo deny` reads as well.
 const RULES: &str = include_str!("../../../deny.toml");
 
-// ---- Crates ----------------------------------------------------------------------------------------------------
+// ---- Crates ----
 
 #[test]
 fn crates_have_licenses_that_are_allowed_and_come_from_the_registry() {
@@ -131,7 +131,7 @@ fn rule(key: &str) -> &'static str {
     list.split(']').next().unwrap()
 }
 
-// ---- make install and uninstall --------------------------------------------------------------------------------
+// ---- make install and uninstall ----
 
 #[test]
 fn install_and_uninstall_refuse_places_that_are_not_absolute() {
@@ -210,7 +210,7 @@ fn uninstall_removes_every_file_and_needs_no_right_where_there_is_none() {
     tree.make(["uninstall", &tree.prefix()]).succeeds();
 }
 
-// ---- make deb and dist -----------------------------------------------------------------------------------------
+// ---- make deb and dist ----
 
 #[test]
 fn deb_names_every_program_that_is_missing_before_it_builds() {
@@ -256,7 +256,7 @@ fn a_package_of_a_tree_without_git_has_the_time_of_its_files_and_its_user() {
     assert_eq!(release(&given), "5 Jo Doe <jo@example.org>\n");
 }
 
-// ---- A tree to make in -----------------------------------------------------------------------------------------
+// ---- A tree to make in ----
 
 /// The part of the source tree that installs and packages, with a program that seems to be built.
 /// All is run by a user to whom it belongs, who is not root.
@@ -351,4 +351,39 @@ impl Finished {
             .collect();
         assert_eq!(lines, [message]);
     }
+}
+
+#[test]
+fn comments_are_as_wide_as_the_code_at_most() {
+    const COLUMNS: usize = 100;
+    let mut files = Vec::new();
+    let mut directories = ["src", "tests", "torture", "benches"]
+        .map(|name| Path::new(TOP).join(name))
+        .to_vec();
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                directories.push(path);
+            } else if path.extension() == Some(OsStr::new("rs")) {
+                files.push(path);
+            }
+        }
+    }
+    assert!(files.len() > 200, "where have all the files gone?");
+    let mut wide = Vec::new();
+    for file in files {
+        for line in fs::read_to_string(&file).unwrap().lines() {
+            // A link cannot be broken.
+            let is_comment = line.trim_start().starts_with("//") && !line.contains("https://");
+            if is_comment && line.chars().count() > COLUMNS {
+                wide.push(format!("{}: {line}", file.display()));
+            }
+        }
+    }
+    assert!(
+        wide.is_empty(),
+        "wider than {COLUMNS}:\n{}",
+        wide.join("\n")
+    );
 }

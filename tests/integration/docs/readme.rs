@@ -1,5 +1,5 @@
-//! The README and the guide: their examples do what they say, they name every option, and all documents' links lead
-//! somewhere.
+//! The README and the guide: their examples do what they say, they name every option, and all
+//! documents' links lead somewhere.
 
 use std::fs;
 use std::path::Path;

@@ -1,4 +1,5 @@
-//! The README's recording of a terminal shows what the programs print today. `make recording` makes it anew.
+//! The README's recording of a terminal shows what the programs print today. `make recording` makes
+//! it anew.
 
 use crate::docs::examples;
 use crate::harness::{Sandbox, needs_tool};

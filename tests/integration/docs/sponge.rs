@@ -1,4 +1,5 @@
-//! docs/sponge.md: each line of its table, run by the real sponge(1) or by us, does what the page says.
+//! docs/sponge.md: each line of its table, run by the real sponge(1) or by us, does what the page
+//! says.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;

@@ -1,10 +1,13 @@
-//! Where a file without a name cannot be had, or could get none, one with a name is written; all else holds.
+//! Where a file without a name cannot be had, or could get none, one with a name is written; all
+//! else holds.
 //!
-//! It has mode 0600 until it is sealed, whatever it will have then, and is in DEST's directory from the start. What the
-//! kernel does for a new file on its own (umask, default ACL, a set-gid directory) must come out the same.
-//! (linkat is made to fail here; filesystems without O_TMPFILE have a module of their own.)
+//! It has mode 0600 until it is sealed, whatever it will have then, and is in DEST's directory from
+//! the start. What the kernel does for a new file on its own (umask, default ACL, a set-gid
+//! directory) must come out the same. (linkat is made to fail here; filesystems without O_TMPFILE
+//! have a module of their own.)
 //!
-//! A filter (seccomp) that refuses fallocate or renameat2 is no reason to fail where nothing needs them.
+//! A filter (seccomp) that refuses fallocate or renameat2 is no reason to fail where nothing needs
+//! them.
 
 use std::fs;
 

@@ -1,7 +1,7 @@
 //! The same promises on every kind of filesystem.
 //!
-//! DEST is the old file or the new one; it keeps its mode, owner, ACL and attributes; holes stay holes; nothing is left
-//! behind.
+//! DEST is the old file or the new one; it keeps its mode, owner, ACL and attributes; holes stay
+//! holes; nothing is left behind.
 
 use std::fs::{self, File};
 use std::io::{Seek, Write};
@@ -282,7 +282,8 @@ fn the_promise_is_kept_without_proc() {
     keeps_holes(mount.path(), FULLY);
     makes_and_replaces(mount.path());
     serves_every_user(mount.path());
-    // Neither by its descriptor nor through /proc: what older kernels give to those who are not root.
+    // Neither by its descriptor nor through /proc: what older kernels give to those who are not
+    // root.
     let sandbox = Sandbox::in_dir(mount.path());
     for content in ["new", "newer"] {
         let run = || sandbox.run("out").inject("linkat:error=ENOENT");
@@ -305,7 +306,8 @@ fn a_destination_that_only_may_be_written_is_replaced() {
     // What else it has cannot be asked for then.
     let _hidden = Cover::proc();
     let done = sandbox.run("out").stdin("newer").by_nobody().output();
-    // To fail is as right as to warn: an ACL that cannot be seen may forbid what the mode alone would allow.
+    // To fail is as right as to warn: an ACL that cannot be seen may forbid what the mode alone
+    // would allow.
     if done.code() == Some(0) {
         assert!(done.stderr.starts_with("atomwrite: warning: "), "{done:?}");
         assert_eq!(sandbox.text("out"), "newer");

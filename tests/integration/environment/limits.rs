@@ -1,6 +1,8 @@
-//! Filesystems at their limits: full, over quota, read-only, immutable. Each is one clear line, and DEST is unchanged.
+//! Filesystems at their limits: full, over quota, read-only, immutable. Each is one clear line, and
+//! DEST is unchanged.
 //!
-//! One of each kind: other filesystems, and those that are full at other moments, are the torture suite's.
+//! One of each kind: other filesystems, and those that are full at other moments, are the torture
+//! suite's.
 
 use std::fs::{self, File};
 
@@ -64,7 +66,8 @@ fn no_inodes_left_leaves_the_destination_unchanged() {
     ]);
 }
 
-// ext4's quota is the same errno from the same calls; btrfs's needs no format that the kernel may not know.
+// ext4's quota is the same errno from the same calls; btrfs's needs no format that the kernel may
+// not know.
 #[test]
 fn an_exceeded_quota_leaves_the_destination_unchanged() {
     needs_mounts!();

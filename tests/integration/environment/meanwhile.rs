@@ -1,11 +1,13 @@
 //! What happens around a run while it is under way, which may be for hours.
 //!
-//! The new content is SOURCE as it was at some moment, whatever is appended to it meanwhile. DEST is looked at again when
-//! the input has ended: guards, mode and attributes are those of then. A name that is planted on the way is not followed,
-//! and another writer of the same DEST is neither disturbed nor waited for.
+//! The new content is SOURCE as it was at some moment, whatever is appended to it meanwhile. DEST
+//! is looked at again when the input has ended: guards, mode and attributes are those of then. A
+//! name that is planted on the way is not followed, and another writer of the same DEST is neither
+//! disturbed nor waited for.
 //!
-//! A run is brought to a halt where a test wants it: at its input, or by a SIGSTOP that strace injects at a system call.
-//! The directory is opened once: one that is renamed is followed, one that is exchanged is not.
+//! A run is brought to a halt where a test wants it: at its input, or by a SIGSTOP that strace
+//! injects at a system call. The directory is opened once: one that is renamed is followed, one
+//! that is exchanged is not.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
@@ -18,8 +20,8 @@ use crate::harness::{
     wait_until,
 };
 
-/// What is there; the command line; what another process does while the run waits for more than `new`; the exit status, and
-/// a part of the message; what is there afterwards.
+/// What is there; the command line; what another process does while the run waits for more than
+/// `new`; the exit status, and a part of the message; what is there afterwards.
 const CHANGES: &str = "
 # A directory that vanishes is an error. One that is renamed is followed, and not what takes its place.
 mkdir s | s/out | rmdir s | 1 | 's/out' |
@@ -175,7 +177,7 @@ fn append(path: &Path, bytes: &[u8]) {
     file.write_all(bytes).unwrap();
 }
 
-// ---- SOURCE ----------------------------------------------------------------------------------------------------
+// ---- SOURCE ----
 
 #[test]
 fn a_source_that_grows_while_it_is_copied_gets_no_zeros() {
@@ -221,7 +223,8 @@ fn a_source_that_grows_while_it_is_copied_gets_no_zeros() {
 #[test]
 fn a_source_that_grows_when_it_was_copied_gets_no_zeros() {
     needs_tool!("strace");
-    // A stop would make the kernel begin this call again. On a machine that is slow the moment may be over; not always.
+    // A stop would make the kernel begin this call again. On a machine that is slow the moment may
+    // be over; not always.
     let met = (0..20).any(|_| {
         let sandbox = Sandbox::new();
         let path = sandbox.write("in", vec![b'x'; 10_000]);
@@ -264,7 +267,7 @@ fn a_source_that_shrinks_while_it_is_copied_leaves_no_tail_of_zeros() {
     assert!(sandbox.read("out") == vec![b'x'; 50_000]);
 }
 
-// ---- Others of the same kind -----------------------------------------------------------------------------------
+// ---- Others of the same kind ----
 
 #[test]
 fn a_run_that_fails_at_its_rename_removes_no_backup_of_another_run() {

@@ -1,7 +1,7 @@
 //! What another process does to DEST during a run, and what a run must not do to another process.
 //!
-//! The manual: changes that another process makes to DEST's attributes are kept; a run that fails leaves DEST alone; a
-//! signal before the commit ends the run.
+//! The manual: changes that another process makes to DEST's attributes are kept; a run that fails
+//! leaves DEST alone; a signal before the commit ends the run.
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::Write;

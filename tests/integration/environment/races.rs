@@ -1,9 +1,10 @@
 //! What other processes do at the worst moment.
 //!
-//! What the contract says: a directory that another user puts in the place of one that this run has just made is not
-//! used. No descriptor of DEST is open at the rename. A DEST that is removed and created again keeps its mode. In a
-//! directory that all users may write to, another user's file does not get the content. What a validator or another
-//! process adds to DEST is not lost with `-a`.
+//! What the contract says: a directory that another user puts in the place of one that this run has
+//! just made is not used. No descriptor of DEST is open at the rename. A DEST that is removed and
+//! created again keeps its mode. In a directory that all users may write to, another user's file
+//! does not get the content. What a validator or another process adds to DEST is not lost with
+//! `-a`.
 //!
 //! A run stops where a test wants it, by a SIGSTOP that strace injects at calls on one path.
 
@@ -22,7 +23,7 @@ use crate::harness::{
 /// The calls that rename, for an injection.
 pub(crate) const RENAME: &str = "rename,renameat,renameat2";
 
-// ---- A directory that was just made ----------------------------------------------------------------------------
+// ---- A directory that was just made ----
 
 #[test]
 fn a_directory_in_the_place_of_the_staging_directory_is_refused_and_not_touched() {
@@ -70,7 +71,7 @@ fn temporary_name(dir: &Path) -> PathBuf {
     name
 }
 
-// ---- A standard input that is DEST -----------------------------------------------------------------------------
+// ---- A standard input that is DEST ----
 
 #[test]
 fn a_standard_input_that_is_dest_is_not_open_at_the_rename() {
@@ -122,10 +123,10 @@ fn a_commands_standard_input_that_was_dest_before_the_lock_is_refused() {
     }
 }
 
-// ---- A DEST that comes and goes --------------------------------------------------------------------------------
+// ---- A DEST that comes and goes ----
 
-/// Runs once; removes DEST at the stop of one number and creates it again, with mode 0600, at the stop of another one.
-/// Returns the number of stops, and whether DEST could be created again.
+/// Runs once; removes DEST at the stop of one number and creates it again, with mode 0600, at the
+/// stop of another one. Returns the number of stops, and whether DEST could be created again.
 fn recreate_between(
     sandbox: &Sandbox,
     options: &[&str],
@@ -185,7 +186,7 @@ fn a_dest_that_is_removed_and_created_again_keeps_its_mode() {
     }
 }
 
-// ---- A directory that all users may write to -------------------------------------------------------------------
+// ---- A directory that all users may write to ----
 
 /// The part of a refusal that says why.
 const TRAP: &str = "it is another user's, in a world-writable directory, and that user would get the \
@@ -274,7 +275,7 @@ fn root_replaces_what_is_no_trap_in_a_sticky_directory() {
     }
 }
 
-// ---- A DEST that is appended to --------------------------------------------------------------------------------
+// ---- A DEST that is appended to ----
 
 #[test]
 fn what_a_validator_adds_to_a_dest_that_is_overwritten_in_place_is_not_lost() {
@@ -292,7 +293,7 @@ fn what_a_validator_adds_to_a_dest_that_is_overwritten_in_place_is_not_lost() {
     assert_eq!(sandbox.listing(), "out=old\nLOGLINE\n");
 }
 
-// ---- A DEST that is compared -----------------------------------------------------------------------------------
+// ---- A DEST that is compared ----
 
 /// At most so much more than its size is read of DEST, and at most so much in one call.
 const CHUNK: u64 = 512 * 1024;

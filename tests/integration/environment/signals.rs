@@ -1,10 +1,12 @@
-//! Signals that come while a run waits: for input, for a lock, for COMMAND, for a validator, for a reader, for a disk.
+//! Signals that come while a run waits: for input, for a lock, for COMMAND, for a validator, for a
+//! reader, for a disk.
 //!
-//! What the contract says: a SIGINT, SIGTERM, SIGHUP or SIGQUIT before the commit leaves DEST untouched and nothing behind,
-//! and atomwrite dies by it. COMMAND gets the signal too, once; a stopped COMMAND is continued; it has 2 seconds, or until a
-//! second signal. A terminal that goes away is an error, not the end of input. As PID 1, where the kernel drops a signal
-//! with the default disposition, atomwrite exits with 128 plus the signal's number. COMMAND starts with SIGPIPE and SIGCHLD
-//! at their defaults.
+//! What the contract says: a SIGINT, SIGTERM, SIGHUP or SIGQUIT before the commit leaves DEST
+//! untouched and nothing behind, and atomwrite dies by it. COMMAND gets the signal too, once; a
+//! stopped COMMAND is continued; it has 2 seconds, or until a second signal. A terminal that goes
+//! away is an error, not the end of input. As PID 1, where the kernel drops a signal
+//! with the default disposition, atomwrite exits with 128 plus the signal's number. COMMAND starts
+//! with SIGPIPE and SIGCHLD at their defaults.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
@@ -24,7 +26,8 @@ use crate::harness::{
 
 const ENDING: [Signal; 4] = [Signal::TERM, Signal::INT, Signal::HUP, Signal::QUIT];
 
-/// Makes the program the first process of a new PID namespace, with the default dispositions of a container's.
+/// Makes the program the first process of a new PID namespace, with the default dispositions of a
+/// container's.
 const AS_PID_1: [&str; 6] = [
     "unshare",
     "--pid",
@@ -104,7 +107,7 @@ pub(crate) fn is_running_as_command(program: Pid, name: &str) -> bool {
     })
 }
 
-// ---- While input is awaited ------------------------------------------------------------------------------------
+// ---- While input is awaited ----
 
 // https://github.com/moby/moby/issues/30593
 #[test]
@@ -273,7 +276,7 @@ fn leaves_nothing_of_many_files_that_wait_on_fuse() {
     }
 }
 
-// ---- A terminal ------------------------------------------------------------------------------------------------
+// ---- A terminal ----
 
 /// Types half a line at a run that reads the terminal, and waits until it has read that.
 #[track_caller]

@@ -8,7 +8,7 @@ use crate::harness::{
     Sandbox, Strace, derived_name, needs_root, needs_tool, skip, wait_until, wait_until_it_sleeps,
 };
 
-// ---- Between the input and the commit --------------------------------------------------------------------------
+// ---- Between the input and the commit ----
 
 #[test]
 fn wins_over_the_end_of_the_input_that_comes_at_once() {
@@ -114,7 +114,7 @@ fn during_a_commit_that_fails_leaves_the_old_file() {
     assert_eq!(sandbox.listing(), "out=old");
 }
 
-// ---- In place --------------------------------------------------------------------------------------------------
+// ---- In place ----
 
 #[test]
 fn ends_a_run_that_waits_for_the_reader_of_dest() {

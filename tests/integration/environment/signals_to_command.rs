@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use crate::environment::signals::{Place, id_in, is_running_as_command, wait_until_stopped};
 use crate::harness::{Running, Sandbox, wait_until, wait_until_gone};
 
-// ---- While COMMAND runs ----------------------------------------------------------------------------------------
+// ---- While COMMAND runs ----
 
 #[test]
 fn ends_a_command_as_pid_1_too() {
@@ -183,7 +183,7 @@ fn a_job_that_reads_input_and_is_stopped_goes_on() {
     }
 }
 
-// ---- Dispositions ----------------------------------------------------------------------------------------------
+// ---- Dispositions ----
 
 #[test]
 fn a_parent_that_ignores_the_end_of_its_children_changes_nothing() {

@@ -12,7 +12,7 @@ use crate::harness::{
     Run, Running, Sandbox, terminal, tool, wait_until, wait_until_gone, wait_until_it_sleeps,
 };
 
-// ---- A signal during a long step -------------------------------------------------------------------------------
+// ---- A signal during a long step ----
 
 #[test]
 fn a_signal_ends_a_run_that_reads_the_content_back() {
@@ -117,7 +117,8 @@ fn a_signal_ends_a_run_that_waits_for_getent() {
                 "#!/bin/sh\necho $$ >'{0}.new' && mv '{0}.new' '{0}'\nexec sleep 600\n",
                 id.display()
             );
-            // By a shell, so that no descriptor of the test holds the program open for writing when another thread forks.
+            // By a shell, so that no descriptor of the test holds the program open for writing when
+            // another thread forks.
             let getent = sandbox.aside("getent");
             tool(
                 "sh",
@@ -145,7 +146,7 @@ fn a_signal_ends_a_run_that_waits_for_getent() {
     }
 }
 
-// ---- Standard error that is full -------------------------------------------------------------------------------
+// ---- Standard error that is full ----
 
 /// A pipe that takes so many more pages and then no byte.
 fn pipe_with_space(pages: usize) -> (OwnedFd, OwnedFd) {
@@ -161,7 +162,8 @@ fn pipe_with_space(pages: usize) -> (OwnedFd, OwnedFd) {
     (reader, writer)
 }
 
-/// Tells whether a process waits until it can write to standard error: in a call on it, or in ppoll.
+/// Tells whether a process waits until it can write to standard error: in a call on it, or in
+/// ppoll.
 fn waits_to_write(id: u32) -> bool {
     let call = fs::read_to_string(format!("/proc/{id}/syscall")).unwrap_or_default();
     let mut words = call.split_whitespace();
@@ -200,7 +202,7 @@ fn a_long_message_is_whole() {
     }
 }
 
-// ---- A signal that comes to both -------------------------------------------------------------------------------
+// ---- A signal that comes to both ----
 
 /// The only child of a process, which has been started.
 fn child_of(id: u32) -> String {

@@ -1,8 +1,9 @@
-//! Errors and signals that are easily taken for the end of the input, or for a failure of a program that runs.
+//! Errors and signals that are easily taken for the end of the input, or for a failure of a program
+//! that runs.
 //!
-//! No error of a read is taken for the end of the input, and a terminal that goes away is an error too. A SIGTERM ends a
-//! run also while standard error is full. A signal that comes to atomwrite and to the program that it runs is not
-//! reported as a failure of that program.
+//! No error of a read is taken for the end of the input, and a terminal that goes away is an error
+//! too. A SIGTERM ends a run also while standard error is full. A signal that comes to atomwrite
+//! and to the program that it runs is not reported as a failure of that program.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -16,7 +17,8 @@ use crate::harness::{
     wait_until,
 };
 
-/// By what standard input cannot be opened anew, so that it is read from a descriptor that others share.
+/// By what standard input cannot be opened anew, so that it is read from a descriptor that others
+/// share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Shared {
     /// strace refuses the open.
@@ -36,7 +38,8 @@ impl Shared {
         }
     }
 
-    /// Gives the sandbox and the run to the user, and makes strace refuse the open. `strace` injects more.
+    /// Gives the sandbox and the run to the user, and makes strace refuse the open. `strace`
+    /// injects more.
     fn apply<'s>(self, sandbox: &Sandbox, run: Run<'s>, strace: Strace) -> (Run<'s>, Strace) {
         match self {
             Self::Injected => {
@@ -135,7 +138,8 @@ fn wait_until_read(keyboard: &File, terminal: &OwnedFd) {
 fn a_terminal_of_another_user_that_goes_away_is_an_error() {
     needs_tool!("strace", "env");
     for &shared in Shared::all() {
-        // What the kernel answers to the read, an error or the end of the input, is a matter of luck.
+        // What the kernel answers to the read, an error or the end of the input, is a matter of
+        // luck.
         for (options, controlled) in [
             (&["--lock"][..], true),
             (&["--lock"], false),
@@ -188,7 +192,8 @@ fn a_list_of_files_from_a_terminal_that_goes_away_is_an_error() {
             run = run.controlled();
         }
         let running = run.through(["env", "--ignore-signal=HUP"]).start();
-        // The name of a file, which could be the whole list; Ctrl-D within a line is no end of the input.
+        // The name of a file, which could be the whole list; Ctrl-D within a line is no end of the
+        // input.
         keyboard.write_all(b"in\0\x04").unwrap();
         wait_until_read(&keyboard, &ours);
         drop(ours);

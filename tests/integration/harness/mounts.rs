@@ -1,7 +1,7 @@
 //! Filesystems of many kinds to write on, each mounted for one test alone.
 //!
-//! A mount is made in a mount namespace of the test's own thread: no other test sees it, and the kernel takes it and its loop
-//! device away when the thread ends, however it ends.
+//! A mount is made in a mount namespace of the test's own thread: no other test sees it, and the
+//! kernel takes it and its loop device away when the thread ends, however it ends.
 
 use std::cell::Cell;
 use std::ffi::{CString, OsStr};
@@ -99,7 +99,8 @@ impl Mount {
         Self::image(128, "mkfs.btrfs", &["-q"])
     }
 
-    /// Mounts an overlay whose lower and upper directories are on `below`; `lower` fills the lower one first.
+    /// Mounts an overlay whose lower and upper directories are on `below`; `lower` fills the lower
+    /// one first.
     pub(crate) fn overlay(below: Self, lower: impl FnOnce(&Path)) -> Self {
         let [low, up, work] = ["lower", "upper", "work"].map(|name| below.path().join(name));
         for dir in [&low, &up, &work] {
@@ -121,13 +122,14 @@ impl Mount {
 
     /// Shows a directory once more through FUSE, by bindfs(1) with these options.
     ///
-    /// The kernel does not know there what the filesystem below can do, and two such mounts share no locks.
+    /// The kernel does not know there what the filesystem below can do, and two such mounts share
+    /// no locks.
     pub(crate) fn bindfs(source: &Path, options: &[&str]) -> Self {
         Self::bindfs_in(home(), source, options)
     }
 
-    /// Shows a new directory through FUSE, where names cannot be exchanged and a removed file that is open stays under
-    /// another name.
+    /// Shows a new directory through FUSE, where names cannot be exchanged and a removed file that
+    /// is open stays under another name.
     pub(crate) fn new_bindfs() -> Self {
         let home = home();
         let source = home.path().join("shown");
@@ -247,13 +249,14 @@ fn leave_the_others() {
 
 #[expect(unsafe_code, reason = "rustix calls unshare unsafe as well")]
 fn unshare_mounts() {
-    // SAFETY: CLONE_NEWNS takes the mounts, the working directory and the umask of this thread alone out of the common
-    // hold; descriptors and memory stay shared.
+    // SAFETY: CLONE_NEWNS takes the mounts, the working directory and the umask of this thread
+    // alone out of the common hold; descriptors and memory stay shared.
     let status = unsafe { libc::unshare(libc::CLONE_NEWNS) };
     assert_eq!(status, 0, "unshare: {}", std::io::Error::last_os_error());
 }
 
-/// Takes a mount away, still in use or not. By the system call: umount(8) needs the /proc that it may have to uncover.
+/// Takes a mount away, still in use or not. By the system call: umount(8) needs the /proc that it
+/// may have to uncover.
 #[expect(
     unsafe_code,
     reason = "rustix's call is not among the features that we need"

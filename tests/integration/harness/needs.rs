@@ -1,4 +1,5 @@
-//! What a test needs of the machine: tried out, and where it is missing the test is skipped, which the last lines tell.
+//! What a test needs of the machine: tried out, and where it is missing the test is skipped, which
+//! the last lines tell.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -11,7 +12,8 @@ use std::thread;
 
 use crate::harness::NOBODY;
 
-/// Ends the test, and says so on the real stderr; fails it where ATOMWRITE_TESTS=all asks for every test.
+/// Ends the test, and says so on the real stderr; fails it where ATOMWRITE_TESTS=all asks for every
+/// test.
 macro_rules! skip {
     ($($reason:tt)+) => {{
         $crate::harness::report_skipped(&format!($($reason)+));
@@ -42,7 +44,8 @@ pub(crate) use {needs_root, needs_tool, skip};
 /// How often each reason was given.
 static SKIPPED: Mutex<BTreeMap<String, usize>> = Mutex::new(BTreeMap::new());
 
-/// Says on the real stderr that the test, or a part of it, does not run here, and counts it for the summary.
+/// Says on the real stderr that the test, or a part of it, does not run here, and counts it for the
+/// summary.
 pub(crate) fn report_skipped(reason: &str) {
     let thread = thread::current();
     let name = thread.name().unwrap_or("?");

@@ -1,20 +1,24 @@
-//! The ground of every test: a directory of its own, and runs of the real binary in it that are checked whole.
+//! The ground of every test: a directory of its own, and runs of the real binary in it that are
+//! checked whole.
 //!
-//! Every run that ends in `succeeds` or `fails` is held to this, whether the test speaks of it or not:
+//! Every run that ends in `succeeds` or `fails` is held to this, whether the test speaks of it or
+//! not:
 //!
 //! * stdout is empty, unless `stdout_says` tells otherwise (`--help`, `--version`);
-//! * stderr is empty after a success; a failure is one line of the form in [`check_message`], and ends by saying that
-//!   DEST is unchanged where a regular DEST was there before. `says` asks for a part of that line (and that there is
-//!   one), `warns` for one more line that is a warning, `hears` for one more that is not of atomwrite at all;
-//! * exactly the expected names are in the sandbox, in all its directories: those of before, and DEST after a success
-//!   (the last argument, or the one before `-- COMMAND`). `leaves` tells otherwise;
-//! * after a failure (all but status 4, and 124 with COMMAND) every file is what it was: inode, content, mode, owner,
-//!   times; so it is after a success that `leaves_alone`;
+//! * stderr is empty after a success; a failure is one line of the form in [`check_message`], and
+//!   ends by saying that DEST is unchanged where a regular DEST was there before. `says` asks for a
+//!   part of that line (and that there is one), `warns` for one more line that is a warning,
+//!   `hears` for one more that is not of atomwrite at all;
+//! * exactly the expected names are in the sandbox, in all its directories: those of before, and
+//!   DEST after a success (the last argument, or the one before `-- COMMAND`). `leaves` tells
+//!   otherwise;
+//! * after a failure (all but status 4, and 124 with COMMAND) every file is what it was: inode,
+//!   content, mode, owner, times; so it is after a success that `leaves_alone`;
 //! * it ends within [`BOUND`].
 //!
-//! A word is seldom the point of a test, so there are short forms: [`Sandbox::run`] takes the command line as one text,
-//! `fails_with`, `writes` and `traced` are ends with what is expected most often, and [`Sandbox::fail_each`] and [`each`]
-//! take tables of cases.
+//! A word is seldom the point of a test, so there are short forms: [`Sandbox::run`] takes the
+//! command line as one text, `fails_with`, `writes` and `traced` are ends with what is expected
+//! most often, and [`Sandbox::fail_each`] and [`each`] take tables of cases.
 
 mod start;
 
@@ -197,7 +201,8 @@ impl<'a> Run<'a> {
         self
     }
 
-    /// Makes every linkat fail, so that a file without a name could get none and a named one must do.
+    /// Makes every linkat fail, so that a file without a name could get none and a named one must
+    /// do.
     ///
     /// Needs strace.
     pub(crate) fn without_linkat(self) -> Self {
@@ -245,7 +250,8 @@ impl<'a> Run<'a> {
         self
     }
 
-    /// Expects it to refuse the way to DEST, so that it cannot know whether there is one that is unchanged.
+    /// Expects it to refuse the way to DEST, so that it cannot know whether there is one that is
+    /// unchanged.
     pub(crate) fn refuses_the_way(mut self) -> Self {
         self.reaches_dest = false;
         self
@@ -300,7 +306,8 @@ impl<'a> Run<'a> {
         self.ends(status)
     }
 
-    /// Runs, and expects it to find nothing to do: this status, and no file is touched. Not a word, but for `says`.
+    /// Runs, and expects it to find nothing to do: this status, and no file is touched. Not a word,
+    /// but for `says`.
     #[track_caller]
     pub(crate) fn leaves_alone(mut self, status: i32) -> Done {
         self.replaces = false;
@@ -428,8 +435,8 @@ impl<'a> Run<'a> {
         format!("atomwrite {}", words.join(" "))
     }
 
-    /// Where the `--` stands that begins COMMAND: behind a first operand. A test that has options behind DEST, and then
-    /// COMMAND, is not understood.
+    /// Where the `--` stands that begins COMMAND: behind a first operand. A test that has options
+    /// behind DEST, and then COMMAND, is not understood.
     pub(crate) fn dash_before_command(&self) -> Option<usize> {
         let dash = self.arguments.iter().position(|word| word == "--")?;
         let before = &self.arguments[dash.checked_sub(1)?];

@@ -15,7 +15,7 @@ use crate::harness::binary;
 /// The longest that a run or a condition is waited for; nothing that is right comes near it.
 pub(crate) const BOUND: Duration = Duration::from_secs(120);
 
-// ---- What a test needs of the machine --------------------------------------------------------------------------
+// ---- What a test needs of the machine ----
 
 /// Sends a signal to a process that is known by its number as text, as a shell writes it.
 #[track_caller]
@@ -35,7 +35,7 @@ pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
-// ---- The run ---------------------------------------------------------------------------------------------------
+// ---- The run ----
 
 /// A run under way.
 pub(crate) struct Running {
@@ -61,7 +61,8 @@ impl Running {
         kill_process(self.pid(), signal).unwrap();
     }
 
-    /// Writes to the held stdin and waits until all of it has been read: the program awaits more input then.
+    /// Writes to the held stdin and waits until all of it has been read: the program awaits more
+    /// input then.
     #[track_caller]
     pub(crate) fn feed(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
         let pipe = self.stdin.as_mut().expect("stdin is held");

@@ -17,14 +17,14 @@ use crate::harness::{Run, each, tool, words};
 /// A user and a group that own nothing.
 pub(crate) const NOBODY: u32 = 65534;
 
-// ---- What a test needs of the machine --------------------------------------------------------------------------
+// ---- What a test needs of the machine ----
 
 /// The binary under test, where whoever built it can reach it.
 pub(crate) fn binary() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_atomwrite"))
 }
 
-// ---- The directory ---------------------------------------------------------------------------------------------
+// ---- The directory ----
 
 /// A directory for one test, removed at its end.
 pub(crate) struct Sandbox {
@@ -151,7 +151,8 @@ impl Sandbox {
         fs::set_permissions(self.path(name), Permissions::from_mode(mode)).unwrap();
     }
 
-    /// Gives a name (a link itself, not what it names) to another owner. Set-id bits go, as they always do.
+    /// Gives a name (a link itself, not what it names) to another owner. Set-id bits go, as they
+    /// always do.
     pub(crate) fn chown(&self, name: impl AsRef<Path>, uid: u32, gid: u32) {
         lchown(self.path(name), Some(uid), Some(gid)).unwrap();
     }
@@ -211,7 +212,8 @@ impl Sandbox {
         }
     }
 
-    /// Sets an extended attribute; false where the filesystem has none of that kind, or root may not set it.
+    /// Sets an extended attribute; false where the filesystem has none of that kind, or root may
+    /// not set it.
     #[track_caller]
     pub(crate) fn set_xattr(&self, name: impl AsRef<Path>, attribute: &str, value: &[u8]) -> bool {
         let flags = rustix::fs::XattrFlags::empty();
@@ -249,7 +251,8 @@ impl Sandbox {
             .to_owned()
     }
 
-    /// Every name in the sandbox and its directories, hidden ones too, sorted, as paths from its root.
+    /// Every name in the sandbox and its directories, hidden ones too, sorted, as paths from its
+    /// root.
     pub(crate) fn names(&self) -> Vec<OsString> {
         self.census().into_keys().collect()
     }
@@ -328,7 +331,8 @@ impl Sandbox {
         Run::new(self, words(line))
     }
 
-    /// Tries command lines that must fail: each with its stdin, its status and a part of the message.
+    /// Tries command lines that must fail: each with its stdin, its status and a part of the
+    /// message.
     #[track_caller]
     pub(crate) fn fail_each(&self, cases: &[(&str, &str, i32, &str)]) {
         each(cases, |(line, stdin, status, part)| {
@@ -336,7 +340,8 @@ impl Sandbox {
         });
     }
 
-    /// Tries command lines that must be refused before any input is read: each with its status and a part of the message.
+    /// Tries command lines that must be refused before any input is read: each with its status and
+    /// a part of the message.
     #[track_caller]
     pub(crate) fn refuse_each(&self, cases: &[(&str, i32, &str)]) {
         each(cases, |(line, status, part)| {
@@ -352,8 +357,9 @@ impl Sandbox {
                 return binary().to_owned();
             }
             let copy = self.aside("atomwrite");
-            // By cp: were the copy open for writing here, a child that another thread forks meanwhile would hold it
-            // open as well, and to execute it would give ETXTBSY.
+            // By cp: were the copy open for writing here, a child that another thread forks
+            // meanwhile would hold it open as well, and to execute it would give
+            // ETXTBSY.
             tool("cp", [binary(), &copy]);
             fs::set_permissions(&copy, Permissions::from_mode(0o755)).unwrap();
             copy

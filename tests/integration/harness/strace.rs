@@ -1,4 +1,5 @@
-//! Running the program under strace(1): its trace read back as calls, errors and signals injected into it.
+//! Running the program under strace(1): its trace read back as calls, errors and signals injected
+//! into it.
 //!
 //! No rule of the contract is checked here; other modules stand on this one.
 //! A trace is taken with `-y`, so that a call tells which file its descriptor stands for.
@@ -62,7 +63,8 @@ impl Strace {
         self
     }
 
-    /// Injects only into calls that have this path as an argument, word for word, or a descriptor of it.
+    /// Injects only into calls that have this path as an argument, word for word, or a descriptor
+    /// of it.
     ///
     /// The calls without it are not traced, so there is no [`Trace`], only [`Strace::injected`].
     pub(crate) fn at(mut self, path: impl AsRef<Path>) -> Self {
@@ -184,7 +186,8 @@ pub(crate) fn program_of(running: &Running) -> Pid {
 pub(crate) struct Call {
     pub(crate) name: String,
     pub(crate) args: String,
-    /// What stands behind the equals sign: `0`, `3</tmp/x>`, `-1 EIO (Input/output error) (INJECTED)`, `?`.
+    /// What stands behind the equals sign: `0`, `3</tmp/x>`, `-1 EIO (Input/output error)
+    /// (INJECTED)`, `?`.
     pub(crate) result: String,
 }
 

@@ -1,6 +1,7 @@
 //! Tables of cases: every case is checked before the test fails, and those that failed are named.
 //!
-//! A table whose rows are long is text: one row a line, its cells between bars, and comments behind `#`.
+//! A table whose rows are long is text: one row a line, its cells between bars, and comments behind
+//! `#`.
 
 use std::ffi::OsString;
 use std::fmt::Debug;
@@ -21,7 +22,8 @@ pub(crate) fn each<Case: Copy + Debug>(
     assert!(failed.is_empty(), "failed:\n{}", failed.join("\n"));
 }
 
-/// The words of a command line as a shell takes them: single quotes keep a word together, and nothing else is special.
+/// The words of a command line as a shell takes them: single quotes keep a word together, and
+/// nothing else is special.
 pub(crate) fn words(line: &str) -> Vec<OsString> {
     let mut words = Vec::new();
     let mut word = None;

@@ -1,13 +1,14 @@
 //! `DEST -- COMMAND`: COMMAND's stdout is the new content, and counts only if COMMAND exits with 0.
 //!
-//! Otherwise the status is COMMAND's own: 126 if it cannot be run, 127 if it is not found, 128+n if signal n killed it;
-//! 125 whatever atomwrite itself fails at or refuses; 124 in place of 4. DEST is untouched but for that. COMMAND has our
-//! stdin and our stderr, the default dispositions and an empty mask, but for what was ignored at our start; it gets the
-//! signals that we get, and we die by them when it has ended. A process that outlives it can neither hang us nor change
+//! Otherwise the status is COMMAND's own: 126 if it cannot be run, 127 if it is not found, 128+n if
+//! signal n killed it; 125 whatever atomwrite itself fails at or refuses; 124 in place of 4. DEST
+//! is untouched but for that. COMMAND has our stdin and our stderr, the default dispositions and an
+//! empty mask, but for what was ignored at our start; it gets the signals that we get, and we die
+//! by them when it has ended. A process that outlives it can neither hang us nor change
 //! DEST afterwards. Whatever COMMAND is told on its command line is its own.
 //!
-//! The output always goes through a pipe: atomwrite writes every byte itself and sees every error, whatever COMMAND does
-//! about its own.
+//! The output always goes through a pipe: atomwrite writes every byte itself and sees every error,
+//! whatever COMMAND does about its own.
 
 use std::ffi::OsString;
 use std::fs;
@@ -68,7 +69,7 @@ pub(crate) fn let_go(sandbox: &Sandbox) {
     drop(fs::OpenOptions::new().write(true).open(go).unwrap());
 }
 
-// ---- What is committed -----------------------------------------------------------------------------------------
+// ---- What is committed ----
 
 #[test]
 fn the_output_of_a_command_that_exits_with_0_is_the_content() {
@@ -162,7 +163,7 @@ fn missing_parents_are_made_when_the_command_has_succeeded() {
     assert_eq!(sandbox.text("a/b/out"), "new\n");
 }
 
-// ---- Statuses --------------------------------------------------------------------------------------------------
+// ---- Statuses ----
 
 #[test]
 fn a_command_that_fails_gives_its_status_and_dest_is_untouched() {

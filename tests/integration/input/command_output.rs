@@ -1,4 +1,5 @@
-//! The output of COMMAND: always through a pipe, so that atomwrite sees every error, whatever COMMAND does about its own.
+//! The output of COMMAND: always through a pipe, so that atomwrite sees every error, whatever
+//! COMMAND does about its own.
 
 use std::ffi::OsStr;
 use std::fs::OpenOptions;
@@ -11,7 +12,7 @@ use crate::harness::{
 };
 use crate::input::command::{fifo_aside, let_go, script};
 
-// ---- A full disk -----------------------------------------------------------------------------------------------
+// ---- A full disk ----
 
 #[test]
 fn a_full_disk_leaves_dest_untouched_whatever_the_command_makes_of_it() {
@@ -87,7 +88,7 @@ fn a_file_size_limit_of_the_commands_own_does_not_cut_its_output() {
     }
 }
 
-// ---- stdin, stdout, stderr, descriptors ------------------------------------------------------------------------
+// ---- stdin, stdout, stderr, descriptors ----
 
 #[test]
 fn the_command_has_our_stdin() {
@@ -197,7 +198,7 @@ fn a_command_that_opens_its_output_again_loses_nothing() {
     }
 }
 
-// ---- The pipe --------------------------------------------------------------------------------------------------
+// ---- The pipe ----
 
 #[test]
 fn the_output_is_always_a_pipe() {
@@ -274,7 +275,7 @@ fn a_filesystem_of_any_kind_takes_a_commands_output() {
     }
 }
 
-// ---- With other options ----------------------------------------------------------------------------------------
+// ---- With other options ----
 
 #[test]
 fn append_puts_the_output_behind_the_old_content() {

@@ -1,4 +1,5 @@
-//! The signals that COMMAND gets, and the processes that outlive it, which can neither hang us nor change DEST afterwards.
+//! The signals that COMMAND gets, and the processes that outlive it, which can neither hang us nor
+//! change DEST afterwards.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -12,10 +13,10 @@ use crate::harness::{
 };
 use crate::input::command::{fifo_aside, let_go, program_of, script, wait_for};
 
-// ---- Signals ---------------------------------------------------------------------------------------------------
+// ---- Signals ----
 
-/// The signals that are blocked, ignored and caught, as a status of /proc tells it; without the two by which glibc has
-/// threads speak to one another, which it ignores in whatever it spawns.
+/// The signals that are blocked, ignored and caught, as a status of /proc tells it; without the two
+/// by which glibc has threads speak to one another, which it ignores in whatever it spawns.
 fn signals(status: &str) -> [u64; 3] {
     const CLASSIC: u64 = 0x7fff_ffff;
     ["SigBlk:", "SigIgn:", "SigCgt:"].map(|key| {
@@ -206,7 +207,8 @@ fn an_interrupt_from_the_terminal_reaches_the_command_once() {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    // One that comes while COMMAND is being started would be passed on: nobody can tell whether it got it.
+    // One that comes while COMMAND is being started would be passed on: nobody can tell whether it
+    // got it.
     wait_until("it waits for COMMAND", || {
         let up = fs::read_to_string(sandbox.aside("up")).unwrap_or_default();
         let stat = up
@@ -283,7 +285,7 @@ fn a_command_that_stops_and_goes_on_is_waited_for() {
     assert_eq!(sandbox.text("out"), "one\ntwo\n");
 }
 
-// ---- Processes that outlive the command ------------------------------------------------------------------------
+// ---- Processes that outlive the command ----
 
 #[test]
 fn a_process_that_keeps_the_output_open_is_an_error_within_a_bounded_time() {

@@ -92,7 +92,8 @@ fn keeps_holes() {
 
 #[test]
 fn keeps_holes_where_the_kernel_copies_nothing() {
-    // From one filesystem to another of a different kind copy_file_range gives EXDEV (since Linux 5.19).
+    // From one filesystem to another of a different kind copy_file_range gives EXDEV (since Linux
+    // 5.19).
     needs_tool!("strace");
     let sandbox = Sandbox::new();
     let path = sandbox.write("in", "");

@@ -1,5 +1,6 @@
-//! Input through ssh(1), from a real sshd on the loopback interface. A connection that breaks looks like the end of the
-//! input to whoever reads a pipe; `--min-size` refuses what came until then, and COMMAND's status tells of it.
+//! Input through ssh(1), from a real sshd on the loopback interface. A connection that breaks looks
+//! like the end of the input to whoever reads a pipe; `--min-size` refuses what came until then,
+//! and COMMAND's status tells of it.
 
 use std::fs;
 use std::net::TcpListener;
@@ -14,7 +15,8 @@ use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::harness::{Feeder, Sandbox, can_mount, needs_tool, skip, tool, wait_until};
 
-/// An sshd that lets its own user in, on a port of its own; each connection has a process of its own.
+/// An sshd that lets its own user in, on a port of its own; each connection has a process of its
+/// own.
 struct Server {
     /// For `ssh -F`; the host is called `host`.
     config: PathBuf,

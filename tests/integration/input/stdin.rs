@@ -1,8 +1,9 @@
 //! Standard input as the new content, without a SOURCE or with `-` for it.
 //!
-//! A pipe, a regular file from its current offset, a socket, a terminal (one line tells that it is read, and how to end
-//! it; `-q` omits it), /dev/null, a /proc file whose size is 0, a descriptor that does not block. A closed stdin is an
-//! error, not empty input, and no file of ours lands on a closed 0, 1 or 2.
+//! A pipe, a regular file from its current offset, a socket, a terminal (one line tells that it is
+//! read, and how to end it; `-q` omits it), /dev/null, a /proc file whose size is 0, a descriptor
+//! that does not block. A closed stdin is an error, not empty input, and no file of ours lands on a
+//! closed 0, 1 or 2.
 
 use std::fs;
 use std::io::{Seek, SeekFrom, Write};
@@ -29,7 +30,7 @@ pub(crate) fn noise(length: usize) -> Vec<u8> {
     .collect()
 }
 
-// ---- Stdin -----------------------------------------------------------------------------------------------------
+// ---- Stdin ----
 
 #[test]
 fn reads_a_pipe_of_any_size() {
@@ -209,7 +210,7 @@ fn fails_when_stdin_cannot_be_read() {
     run.fails_with(1, "read");
 }
 
-// ---- Closed descriptors ----------------------------------------------------------------------------------------
+// ---- Closed descriptors ----
 
 const SUBSETS: [&[i32]; 8] = [&[], &[0], &[1], &[2], &[0, 1], &[0, 2], &[1, 2], &[0, 1, 2]];
 

@@ -1,7 +1,8 @@
 //! `--append`.
 //!
-//! What the contract says: with `-a` the new content is what DEST holds now followed by the input. It implies `--lock`, which
-//! the module `lock` checks, so that two `atomwrite -a` at once lose nothing of either.
+//! What the contract says: with `-a` the new content is what DEST holds now followed by the input.
+//! It implies `--lock`, which the module `lock` checks, so that two `atomwrite -a` at once lose
+//! nothing of either.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -10,7 +11,7 @@ use std::path::Path;
 
 use crate::harness::{Mount, NOBODY, Sandbox, Strace, needs_mounts, needs_root, needs_tool};
 
-// ---- What the content is ---------------------------------------------------------------------------------------
+// ---- What the content is ----
 
 #[test]
 fn puts_the_input_behind_what_is_there() {
@@ -159,7 +160,7 @@ fn an_unreadable_file_is_refused_before_any_input_is_read() {
     run.writes("new");
 }
 
-// ---- How it comes there ----------------------------------------------------------------------------------------
+// ---- How it comes there ----
 
 /// Makes a file of 4 MiB with data at its start and its end only.
 fn spread(path: &Path) {
@@ -207,7 +208,7 @@ fn copies_without_reading(sandbox: &Sandbox, by: &str) {
     assert!(copied > 0, "no {by} in {trace}");
 }
 
-// ---- Many at once ----------------------------------------------------------------------------------------------
+// ---- Many at once ----
 
 #[test]
 fn forty_appenders_at_once_lose_nothing() {

@@ -1,9 +1,10 @@
 //! `--backup` and `--suffix`.
 //!
-//! What the contract says: GNU's none, simple, numbered, existing, and its environment (VERSION_CONTROL,
-//! SIMPLE_BACKUP_SUFFIX). The backup is a hard link to the old file, or a copy where no link is possible, made as late as
-//! possible. There is no moment without DEST and none with a partial backup. A run that fails before that has changed no
-//! backup; if the last rename fails, a new backup is removed again, and an older one that was replaced stays replaced. A
+//! What the contract says: GNU's none, simple, numbered, existing, and its environment
+//! (VERSION_CONTROL, SIMPLE_BACKUP_SUFFIX). The backup is a hard link to the old file, or a copy
+//! where no link is possible, made as late as possible. There is no moment without DEST and none
+//! with a partial backup. A run that fails before that has changed no backup; if the last rename
+//! fails, a new backup is removed again, and an older one that was replaced stays replaced. A
 //! SOURCE or stdin that is the file of the backup's name is refused.
 
 use std::os::unix::fs::MetadataExt;
@@ -15,7 +16,7 @@ use crate::harness::{
     Call, Done, Mount, NOBODY, Sandbox, Strace, each, needs_mounts, needs_root, needs_tool, skip,
 };
 
-// ---- The file --------------------------------------------------------------------------------------------------
+// ---- The file ----
 
 /// A DEST with all that a file can have.
 fn adorn(sandbox: &Sandbox, name: &str) {
@@ -232,10 +233,10 @@ fn is_on_the_disk_before_the_file_is_overwritten_where_the_directory_cannot_be_r
     assert!(synced.iter().any(|at| *at < written), "{trace}");
 }
 
-// ---- No moment without -----------------------------------------------------------------------------------------
+// ---- No moment without ----
 
-/// Writes again and again, while others look: `out` is never missing, and neither it nor `out~`, once that is there, is
-/// ever anything but one of the contents.
+/// Writes again and again, while others look: `out` is never missing, and neither it nor `out~`,
+/// once that is there, is ever anything but one of the contents.
 fn is_never_missing(sandbox: &Sandbox, with_backup: bool, mut write: impl FnMut(u32) -> Done) {
     let content = |number: u32| format!("{number} ").repeat(5000);
     sandbox.write("out", content(0));
@@ -323,8 +324,8 @@ fn with_lock_the_numbered_ones_are_a_history() {
     assert_eq!(sandbox.names().len(), 13);
 }
 
-/// Checks that the new file is whole and on the disk before any backup changes, and that from there to the commit
-/// nothing is written, made or synced.
+/// Checks that the new file is whole and on the disk before any backup changes, and that from there
+/// to the commit nothing is written, made or synced.
 fn is_made_as_late_as_possible(directory: Option<&Path>) {
     for (control, name) in [("simple", "out~"), ("numbered", "out.~1~")] {
         let sandbox = directory.map_or_else(Sandbox::new, Sandbox::in_dir);

@@ -9,7 +9,8 @@ fn does_as_cp_does(options: &[&str], environment: &[(&str, &str)], others: &[&st
     does_as("cp", options, environment, others);
 }
 
-/// Has `cp` or `install` replace `out` by `new`, and atomwrite, in directories of the same content, and compares.
+/// Has `cp` or `install` replace `out` by `new`, and atomwrite, in directories of the same content,
+/// and compares.
 #[track_caller]
 fn does_as(program: &str, options: &[&str], environment: &[(&str, &str)], others: &[&str]) {
     let sandboxes = [Sandbox::new(), Sandbox::new()];

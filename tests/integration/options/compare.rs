@@ -1,8 +1,9 @@
-//! `-C, --compare`: a DEST that has the content already, and the mode, owner and group asked for, is left alone.
+//! `-C, --compare`: a DEST that has the content already, and the mode, owner and group asked for,
+//! is left alone.
 //!
-//! Inode and mtime stay; status 0, or N with `--unchanged-status N`. With `--sync` not `none` the existing DEST is fsynced,
-//! and with `full` its directory, so that status 0 means durable here too. It is compared while the input comes; a SOURCE
-//! of another size is not read twice.
+//! Inode and mtime stay; status 0, or N with `--unchanged-status N`. With `--sync` not `none` the
+//! existing DEST is fsynced, and with `full` its directory, so that status 0 means durable here
+//! too. It is compared while the input comes; a SOURCE of another size is not read twice.
 
 use crate::harness::{
     Call, NOBODY, Run, Sandbox, Strace, Trace, needs_root, needs_tool, open, skip,
@@ -216,7 +217,7 @@ fn a_dest_that_fails_to_be_read_is_an_error() {
     assert_eq!(sandbox.listing(), "out=same");
 }
 
-// ---- Calls -----------------------------------------------------------------------------------------------------
+// ---- Calls ----
 
 /// How many bytes the calls of that name return that have this among their arguments.
 fn bytes(trace: &Trace, name: &str, part: &str) -> u64 {

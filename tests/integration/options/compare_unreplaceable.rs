@@ -1,5 +1,6 @@
-//! A DEST that nothing can be renamed to: `-C` compares it with the input as that arrives, and `--inplace` writes into it
-//! where the filesystem refuses the rename itself. A directory that is gone is said to be gone.
+//! A DEST that nothing can be renamed to: `-C` compares it with the input as that arrives, and
+//! `--inplace` writes into it where the filesystem refuses the rename itself. A directory that is
+//! gone is said to be gone.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -35,8 +36,8 @@ impl Drop for Obstacle {
     }
 }
 
-/// A sandbox with `out`, which holds "old" and cannot be replaced, and what the refusal says. The obstacle comes second: it is
-/// dropped first, or the sandbox could not be removed.
+/// A sandbox with `out`, which holds "old" and cannot be replaced, and what the refusal says. The
+/// obstacle comes second: it is dropped first, or the sandbox could not be removed.
 fn obstructed(which: &str) -> (Sandbox, Obstacle, &'static str) {
     let flagged = |flag: &'static str, reason| {
         let sandbox = Sandbox::new();

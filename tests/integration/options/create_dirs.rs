@@ -114,7 +114,8 @@ fn leaves_no_parents_where_the_umask_shuts_it_out_of_them() {
     for umask in [0o777, 0o333] {
         let run = sandbox.run("-D a/b/c/out").umask(umask);
         let done = run.by_nobody().stdin("new").output();
-        // mkdir -p opens those on the way to their owner, and so it may succeed; but it may not break off halfway.
+        // mkdir -p opens those on the way to their owner, and so it may succeed; but it may not
+        // break off halfway.
         if done.code() == Some(0) {
             assert_eq!(sandbox.names(), ["a", "a/b", "a/b/c", "a/b/c/out"]);
             tool("rm", ["-r".as_ref(), sandbox.path("a").as_os_str()]);

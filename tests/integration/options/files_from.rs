@@ -1,7 +1,8 @@
 //! `--files-from` and `--files0-from`: lists of names for `-t`.
 //!
-//! A name ends at a newline or at NUL, and every other byte is a part of it. Empty lines are skipped; there are no
-//! comments and no quoting. Where the other option was meant, the error says so.
+//! A name ends at a newline or at NUL, and every other byte is a part of it. Empty lines are
+//! skipped; there are no comments and no quoting. Where the other option was meant, the error says
+//! so.
 
 use crate::harness::Sandbox;
 

@@ -1,9 +1,10 @@
 //! `--inplace`, the one way that is not atomic.
 //!
-//! What the contract says: where a rename cannot work (a file that is mounted by itself, a directory that is read-only or
-//! not ours, a device, a FIFO), and only there, the input is taken in whole, the space is reserved, and then DEST is
-//! overwritten; one warning says that it is not atomic. `always` keeps the inode. Without the option such a DEST fails
-//! before any input is read, and the message names both cures. Never for ENOSPC or EIO. Status 4 if it broke off.
+//! What the contract says: where a rename cannot work (a file that is mounted by itself, a
+//! directory that is read-only or not ours, a device, a FIFO), and only there, the input is taken
+//! in whole, the space is reserved, and then DEST is overwritten; one warning says that it is not
+//! atomic. `always` keeps the inode. Without the option such a DEST fails before any input is read,
+//! and the message names both cures. Never for ENOSPC or EIO. Status 4 if it broke off.
 
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -23,7 +24,7 @@ fn closed_to_others() -> Sandbox {
     sandbox
 }
 
-// ---- Where it is needed ----------------------------------------------------------------------------------------
+// ---- Where it is needed ----
 
 #[test]
 fn a_file_that_is_mounted_by_itself_is_overwritten_if_that_is_allowed() {
@@ -154,7 +155,7 @@ fn no_space_is_no_reason_to_overwrite() {
     assert!(sandbox.read("out") == vec![b'n'; 290_000]);
 }
 
-// ---- How -------------------------------------------------------------------------------------------------------
+// ---- How ----
 
 /// A shorthand: `--inplace=always` in a sandbox with an old `out`.
 pub(crate) fn always<'a>(sandbox: &'a Sandbox, rest: &str) -> Run<'a> {
@@ -319,8 +320,8 @@ fn attributes_that_were_asked_for_are_set() {
         .succeeds();
     assert_eq!(sandbox.mode("out"), 0o400);
     assert_eq!(sandbox.text("out"), "newer");
-    // What may not be set fails, before the first byte. The space has been reserved by then, which tells the file's
-    // time, and only its owner can put that back.
+    // What may not be set fails, before the first byte. The space has been reserved by then, which
+    // tells the file's time, and only its owner can put that back.
     let sandbox = closed_to_others();
     let done = sandbox
         .run("--inplace -q -m 600 out")

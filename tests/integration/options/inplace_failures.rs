@@ -71,7 +71,8 @@ fn large() -> Vec<u8> {
     vec![b'n'; 1 << 20]
 }
 
-/// Has a run write a part of [`large`] to `out`, and no more: then it is at the limit of a file's size.
+/// Has a run write a part of [`large`] to `out`, and no more: then it is at the limit of a file's
+/// size.
 #[track_caller]
 fn breaks_off(sandbox: &Sandbox, line: &str) -> Done {
     let run = sandbox.run(line).stdin(large()).file_size_limit(1 << 30);

@@ -1,8 +1,8 @@
 //! `--keep`, and what cannot be kept.
 //!
-//! `try` warns of that, `all` fails then, `none` treats DEST as new. Set-uid and set-gid stay only if owner and group stay;
-//! a group that could not be kept loses what others do not have; where the directory has a default ACL and DEST has none,
-//! the result has none.
+//! `try` warns of that, `all` fails then, `none` treats DEST as new. Set-uid and set-gid stay only
+//! if owner and group stay; a group that could not be kept loses what others do not have; where the
+//! directory has a default ACL and DEST has none, the result has none.
 
 use std::ffi::OsString;
 
@@ -21,8 +21,8 @@ pub(crate) fn strangers(mode: u32, owner: u32, group: u32) -> Sandbox {
     sandbox
 }
 
-/// The command line; the groups of the user, who is nobody, or `root`; mode, owner and group before; what is warned of, or the
-/// reason for which it fails; mode, owner and group afterwards.
+/// The command line; the groups of the user, who is nobody, or `root`; mode, owner and group
+/// before; what is warned of, or the reason for which it fails; mode, owner and group afterwards.
 const KEPT: &str = "
 # An owner that cannot be kept is warned of once, and the rest is kept.
 out | - | 666 1000 65534 | owner | 666 65534 65534
@@ -166,7 +166,8 @@ fn without_its_acl_a_file_is_open_to_nobody_who_was_shut_out() {
     let namespace = ["unshare", "-Ur"].map(OsString::from).to_vec();
     let strace = Strace::new().inject("fsetxattr:error=EINVAL");
     let refusal = strace.command();
-    // In a user namespace that does not know whom the list names, and where the filesystem takes no list.
+    // In a user namespace that does not know whom the list names, and where the filesystem takes no
+    // list.
     let mut ways = vec![refusal];
     if has_user_namespaces() {
         ways.push(namespace);
@@ -197,8 +198,8 @@ fn without_its_acl_a_file_is_open_to_nobody_who_was_shut_out() {
 
 #[test]
 fn a_set_gid_bit_that_the_kernel_drops_is_told() {
-    // chmod(2) drops it in silence where the caller is not in the file's group, and the group can be kept all the same:
-    // the directory hands it down.
+    // chmod(2) drops it in silence where the caller is not in the file's group, and the group can
+    // be kept all the same: the directory hands it down.
     needs_root!();
     let shared = || {
         let sandbox = Sandbox::with("out", "old");

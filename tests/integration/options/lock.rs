@@ -1,10 +1,11 @@
 //! `--lock` and what `--append` takes of it.
 //!
-//! What the contract says: `--lock` takes an exclusive lock before COMMAND starts or the input is read, and holds it until
-//! the commit, so that commands that read, change and write run one after the other and none is lost. The lock is a lock
-//! file beside the file that will be replaced. It works for a DEST that does not exist yet and for several users. Only runs
-//! with `--lock` or `-a` respect it; flock(1) on DEST does not. On local filesystems the lock file goes after the commit; on
-//! FUSE it stays, because without it updates could be lost.
+//! What the contract says: `--lock` takes an exclusive lock before COMMAND starts or the input is
+//! read, and holds it until the commit, so that commands that read, change and write run one after
+//! the other and none is lost. The lock is a lock file beside the file that will be replaced. It
+//! works for a DEST that does not exist yet and for several users. Only runs with `--lock` or `-a`
+//! respect it; flock(1) on DEST does not. On local filesystems the lock file goes after the commit;
+//! on FUSE it stays, because without it updates could be lost.
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -64,8 +65,8 @@ impl Waiter {
     }
 }
 
-/// Waits until /proc/locks lists an exclusive lock of an open file description on a file. It is there already, but the list
-/// is read in pieces, and misses a lock if others come and go.
+/// Waits until /proc/locks lists an exclusive lock of an open file description on a file. It is
+/// there already, but the list is read in pieces, and misses a lock if others come and go.
 pub(crate) fn wait_until_locked(sandbox: &Sandbox, name: &str) {
     let inode = format!(":{} ", sandbox.inode(name));
     wait_until(&format!("{name} is locked"), || {
@@ -94,7 +95,7 @@ pub(crate) fn check_lines(text: &str, expected: impl IntoIterator<Item = String>
     assert_eq!(lines, expected);
 }
 
-// ---- One after the other ---------------------------------------------------------------------------------------
+// ---- One after the other ----
 
 #[test]
 fn a_waiter_works_on_what_the_holder_has_made() {
@@ -265,7 +266,7 @@ fn the_lock_file_goes_after_the_commit() {
     );
 }
 
-// ---- SECONDS ---------------------------------------------------------------------------------------------------
+// ---- SECONDS ----
 
 #[test]
 fn a_run_gives_up_when_the_time_is_over() {
@@ -349,7 +350,7 @@ fn the_notice_comes_after_a_second_or_at_once_or_never() {
     assert_eq!(said, "");
 }
 
-// ---- What was read too early -----------------------------------------------------------------------------------
+// ---- What was read too early ----
 
 #[test]
 fn a_pipe_as_the_input_is_warned_about() {

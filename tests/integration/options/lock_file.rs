@@ -17,7 +17,7 @@ use crate::options::lock::{
     ENDING, Waiter, check_lines, check_succeeded, start_holder, wait_until_locked,
 };
 
-// ---- The lock file ---------------------------------------------------------------------------------------------
+// ---- The lock file ----
 
 #[test]
 fn the_lock_file_is_hidden_empty_and_locked_for_writing() {
@@ -215,7 +215,8 @@ fn only_a_file_that_this_run_has_made_gets_another_mode() {
 
 #[test]
 fn a_lock_file_of_another_user_is_opened_and_not_made() {
-    // fs.protected_regular refuses O_CREAT on another user's file in a sticky directory, even to root.
+    // fs.protected_regular refuses O_CREAT on another user's file in a sticky directory, even to
+    // root.
     needs_root!();
     needs_tool!("strace");
     let sandbox = Sandbox::new();
@@ -277,7 +278,7 @@ fn where_there_are_no_locks_a_run_says_so_and_does_nothing() {
     }
 }
 
-// ---- A lock file that is not accessible ------------------------------------------------------------------------
+// ---- A lock file that is not accessible ----
 
 const WITH_AND_WITHOUT_INPLACE: [&[&str]; 4] = [
     &["--lock", "-q"],

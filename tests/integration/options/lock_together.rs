@@ -5,7 +5,7 @@ use rustix::process::Signal;
 use crate::harness::{Mount, NOBODY, Sandbox, local_sandboxes, lock_name, needs_fuse, needs_root};
 use crate::options::lock::{check_lines, check_succeeded, wait_until_locked};
 
-// ---- In place --------------------------------------------------------------------------------------------------
+// ---- In place ----
 
 #[test]
 fn what_is_overwritten_in_place_is_locked_itself_too() {
@@ -45,7 +45,7 @@ fn a_user_who_cannot_write_to_the_directory_locks_dest_only() {
     assert_eq!(sandbox.listing(), "out=held\n");
 }
 
-// ---- Many at once ----------------------------------------------------------------------------------------------
+// ---- Many at once ----
 
 /// Starts 40 that count in `n`, of which some are killed, and checks what is left.
 #[track_caller]

@@ -1,7 +1,8 @@
 //! Many files: `-t DIR SOURCE...`, what becomes of each.
 //!
-//! What the contract says: every SOURCE arrives in DIR under its own base name. The options hold for each file, but `-a`,
-//! `--lock`, `--sha256`, `--inplace`, stdin and COMMAND do not go with it. Two SOURCEs of one base name are a usage error.
+//! What the contract says: every SOURCE arrives in DIR under its own base name. The options hold
+//! for each file, but `-a`, `--lock`, `--sha256`, `--inplace`, stdin and COMMAND do not go with it.
+//! Two SOURCEs of one base name are a usage error.
 
 use std::ffi::OsString;
 use std::fs;
@@ -73,7 +74,7 @@ pub(crate) fn list(names: &[&[u8]]) -> Vec<u8> {
         .collect()
 }
 
-// ---- What becomes of each --------------------------------------------------------------------------------------
+// ---- What becomes of each ----
 
 #[test]
 fn every_source_arrives_under_its_base_name_and_is_told_of_in_its_order() {
@@ -286,7 +287,8 @@ fn numbered_backups_of_any_number_of_files_read_the_directory_twice() {
     check_new(&sandbox);
     assert_eq!(sandbox.text("d/b.~8~"), "old b");
     let trace = strace.trace();
-    // Each reading ends with a call that finds nothing more. That the staging directory is empty is checked by another.
+    // Each reading ends with a call that finds nothing more. That the staging directory is empty is
+    // checked by another.
     let ends = |call: &Call| {
         call.is("getdents64") && call.result == "0" && !call.args.contains(".atomwrite.")
     };
@@ -322,7 +324,8 @@ fn a_umask_that_forbids_everything_hinders_nothing() {
 
 #[test]
 fn a_backup_does_not_take_the_place_of_another_of_the_files() {
-    // In both orders: the one that is written last must not undo the other, nor a backup of this run.
+    // In both orders: the one that is written last must not undo the other, nor a backup of this
+    // run.
     for sources in [["s/a", "s/a~"], ["s/a~", "s/a"]] {
         let sandbox = ground();
         sandbox.write("s/a~", "new a~");
@@ -355,7 +358,7 @@ fn a_backup_does_not_take_the_place_of_another_of_the_files() {
     }
 }
 
-// ---- DIR -------------------------------------------------------------------------------------------------------
+// ---- DIR ----
 
 #[test]
 fn the_directory_may_be_typed_in_any_way() {

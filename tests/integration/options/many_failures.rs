@@ -1,7 +1,8 @@
 //! Many files: what is said of each when one fails, and what is left of two runs or of a signal.
 //!
-//! What the contract says: a failure among the renames is status 4, and a line for each file says whether it is new or old.
-//! A signal before the commit leaves nothing. Errors and death at every system call are the torture suite's.
+//! What the contract says: a failure among the renames is status 4, and a line for each file says
+//! whether it is new or old. A signal before the commit leaves nothing. Errors and death at every
+//! system call are the torture suite's.
 
 use std::ffi::OsString;
 use std::fs;

@@ -1,7 +1,8 @@
 //! Many files: `-t DIR SOURCE...`, all of them together.
 //!
-//! What the contract says: everything is staged, checked and on the disk before the first name changes; if anything fails
-//! until then, no file of DIR is touched. The disk is flushed once for all, not once for each. There can be any number.
+//! What the contract says: everything is staged, checked and on the disk before the first name
+//! changes; if anything fails until then, no file of DIR is touched. The disk is flushed once for
+//! all, not once for each. There can be any number.
 
 use std::io::Read;
 use std::path::Path;
@@ -15,7 +16,7 @@ use crate::harness::{
 };
 use crate::options::many::{and, check_new, furnish, ground, leaves_dir, words};
 
-// ---- Nothing before everything ---------------------------------------------------------------------------------
+// ---- Nothing before everything ----
 
 #[test]
 fn one_that_cannot_be_read_or_replaced_leaves_all_as_they_were() {
@@ -208,7 +209,7 @@ fn the_time_of_a_file_that_was_judged_is_that_of_its_last_write() {
     assert!(modified.unwrap() >= before, "a second was not given back");
 }
 
-// ---- Links -----------------------------------------------------------------------------------------------------
+// ---- Links ----
 
 #[test]
 fn a_link_is_followed_and_the_new_file_waits_where_it_arrives() {
@@ -291,7 +292,7 @@ fn two_names_that_lead_to_one_file_are_refused() {
     check_new(&sandbox);
 }
 
-// ---- Once for all ----------------------------------------------------------------------------------------------
+// ---- Once for all ----
 
 /// Where the writes, the flushes and the renames of a run stand.
 struct Order {

@@ -1,4 +1,5 @@
-//! `--mode`: on top of the mode that DEST would otherwise get, with chmod(1)'s meaning; it must succeed.
+//! `--mode`: on top of the mode that DEST would otherwise get, with chmod(1)'s meaning; it must
+//! succeed.
 
 use std::fs;
 use std::process::Command;
@@ -191,7 +192,7 @@ fn symbolic_modes_mean_what_chmod_means() {
     let modes = prop_oneof![0..=0o7777_u32, 0..=0o777_u32];
     let umasks = proptest::sample::select(vec![0o000, 0o002, 0o022, 0o027, 0o077, 0o777, 0o124]);
     proptest!(config, |(expression in mode_expressions(), old in modes, umask in umasks)| {
-        // Removed first: without the right to write in it, it could not be written again by those who are not root.
+        // Removed first: without the right to write to it, only root could write it again.
         drop(fs::remove_file(sandbox.path("out")));
         drop(fs::remove_file(sandbox.path("reference")));
         sandbox.write_with_mode("out", "old", old);

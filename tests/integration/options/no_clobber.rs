@@ -1,5 +1,5 @@
-//! `--no-clobber`: anything by DEST's name is refused, a dangling link too; seen early where possible, and decided at the
-//! commit.
+//! `--no-clobber`: anything by DEST's name is refused, a dangling link too; seen early where
+//! possible, and decided at the commit.
 
 use rustix::process::{Signal, kill_process};
 
@@ -60,7 +60,8 @@ fn no_clobber_is_decided_by_the_rename() {
     needs_tool!("strace");
     let sandbox = Sandbox::new();
     let name = derived_name("out");
-    // It stops when the new file has its temporary name: nothing is looked up any more before the rename.
+    // It stops when the new file has its temporary name: nothing is looked up any more before the
+    // rename.
     let strace = Strace::new().at(&name).inject("linkat:signal=SIGSTOP");
     let running = sandbox.run("-n out").stdin("late").under(&strace).start();
     wait_until("it has its name", || strace.has_stopped());

@@ -151,7 +151,8 @@ fn with_getent(sandbox: &Sandbox, script: &str) -> std::path::PathBuf {
     let directory = sandbox.aside(format!("bin-{}", script.len()));
     fs::create_dir_all(&directory).unwrap();
     let program = directory.join("getent");
-    // By a shell, so that no descriptor of ours holds the program open for writing when another thread forks.
+    // By a shell, so that no descriptor of ours holds the program open for writing when another
+    // thread forks.
     tool(
         "sh",
         [

@@ -1,6 +1,7 @@
 //! `-o USER[:GROUP]` and values that begin with a dash.
 //!
-//! The first colon ends USER. `USER:` means USER's login group, `:GROUP` the group only. Digits are not looked up.
+//! The first colon ends USER. `USER:` means USER's login group, `:GROUP` the group only. Digits are
+//! not looked up.
 
 use crate::harness::{Sandbox, needs_root, needs_tool};
 

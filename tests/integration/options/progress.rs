@@ -1,8 +1,8 @@
 //! `--progress`.
 //!
-//! What the contract says: bytes, rate and, where the size is known, a bar and the time left, on stderr when it is a
-//! terminal. Nothing else is there for a write that is done in a moment, nothing is left of it at the end, and who does
-//! not ask for it does not pay for it.
+//! What the contract says: bytes, rate and, where the size is known, a bar and the time left, on
+//! stderr when it is a terminal. Nothing else is there for a write that is done in a moment,
+//! nothing is left of it at the end, and who does not ask for it does not pay for it.
 
 use std::fs::File;
 use std::io::Read;
@@ -71,7 +71,8 @@ impl Screen {
     }
 }
 
-/// What a terminal shows of a text: its lines up to the last that is not empty, and what is at the cursor's place.
+/// What a terminal shows of a text: its lines up to the last that is not empty, and what is at the
+/// cursor's place.
 fn show(text: &str) -> Vec<String> {
     let mut lines = vec![Vec::new()];
     let (mut row, mut column) = (0, 0);

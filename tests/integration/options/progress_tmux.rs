@@ -1,5 +1,5 @@
-//! `--progress` in a real terminal, tmux(1), of 30, 50, 80 and 200 columns: one row that does not wrap, with figures that
-//! can be true, and nothing of it at the end.
+//! `--progress` in a real terminal, tmux(1), of 30, 50, 80 and 200 columns: one row that does not
+//! wrap, with figures that can be true, and nothing of it at the end.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,8 +15,8 @@ struct Tmux {
 }
 
 impl Tmux {
-    /// `script` is for sh, in a directory of the window's own; `$ATOMWRITE` is the program. The window
-    /// stays when that has ended.
+    /// `script` is for sh, in a directory of the window's own; `$ATOMWRITE` is the program. The
+    /// window stays when that has ended.
     fn start(sandbox: &Sandbox, script: &str) -> Self {
         let tmux = Self {
             socket: sandbox.aside("tmux"),

@@ -1,4 +1,5 @@
-//! `--sha256 HEX`: content with another digest is refused, and a malformed one before any input is read.
+//! `--sha256 HEX`: content with another digest is refused, and a malformed one before any input is
+//! read.
 
 use std::fs::OpenOptions;
 

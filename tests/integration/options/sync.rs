@@ -1,7 +1,8 @@
 //! `--sync` and its shorter names, `$ATOMWRITE_SYNC`, and what is counted of them.
 //!
-//! full, the default: the file is fsynced, and the directory after it. file: the file only. none: neither.
-//! `--no-fsync` is none and `--fsync` is full; the last one given wins, and wins over the environment.
+//! full, the default: the file is fsynced, and the directory after it. file: the file only. none:
+//! neither. `--no-fsync` is none and `--fsync` is full; the last one given wins, and wins over the
+//! environment.
 
 use Flushed::{File, FileAndDirectory, Nothing};
 

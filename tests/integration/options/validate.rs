@@ -1,10 +1,13 @@
-//! Content that is checked before it is committed: `--sha256` and `--validate`. Refused is status 3, DEST is untouched.
+//! Content that is checked before it is committed: `--sha256` and `--validate`. Refused is status
+//! 3, DEST is untouched.
 //!
-//! `--sha256 HEX` is checked for form before any input is read. `--validate CMD` runs `sh -c CMD`, which must exit with 0.
-//! `$1` is a copy of the new file in a private preview directory, stdin is that copy, `$2` is DEST, absolute. The copy has
-//! the name, the mode and the owner that the new file will have. Every other entry of DEST's directory is there as a
-//! symbolic link. What CMD writes to the copy or makes in the preview is thrown away, and no name and no descriptor that
-//! CMD gets leads to the file that will be committed. CMD's stdout goes to stderr. After SIGKILL the preview stays.
+//! `--sha256 HEX` is checked for form before any input is read. `--validate CMD` runs `sh -c CMD`,
+//! which must exit with 0. `$1` is a copy of the new file in a private preview directory, stdin is
+//! that copy, `$2` is DEST, absolute. The copy has the name, the mode and the owner that the new
+//! file will have. Every other entry of DEST's directory is there as a symbolic link. What CMD
+//! writes to the copy or makes in the preview is thrown away, and no name and no descriptor that
+//! CMD gets leads to the file that will be committed. CMD's stdout goes to stderr. After SIGKILL
+//! the preview stays.
 
 use std::fs::{self, OpenOptions, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -15,7 +18,8 @@ use crate::harness::{Run, Sandbox, needs_root, needs_tool, tool, wait_until};
 /// Whether the new file has a temporary name from the start.
 pub(crate) const WAYS: [bool; 2] = [false, true];
 
-/// A run with a validator, which finds the place aside of the sandbox in $ASIDE; below strace with a named file.
+/// A run with a validator, which finds the place aside of the sandbox in $ASIDE; below strace with
+/// a named file.
 pub(crate) fn validated<'s>(
     sandbox: &'s Sandbox,
     named: bool,
@@ -69,7 +73,7 @@ pub(crate) fn sum(content: &[u8]) -> String {
     tool("sha256sum", [file.path()])[..64].to_owned()
 }
 
-// ---- Its verdict -----------------------------------------------------------------------------------------------
+// ---- Its verdict ----
 
 #[test]
 fn what_the_validator_does_not_approve_is_refused() {
@@ -154,7 +158,7 @@ fn other_guards_come_first() {
     assert!(!sandbox.aside("ran").exists());
 }
 
-// ---- With other options ----------------------------------------------------------------------------------------
+// ---- With other options ----
 
 #[test]
 fn no_clobber_is_decided_at_the_commit() {
@@ -211,7 +215,7 @@ fn backups_links_and_locks_go_with_it() {
     }
 }
 
-// ---- Real validators -------------------------------------------------------------------------------------------
+// ---- Real validators ----
 
 /// Lets the validator pass one content and refuse another, with these files beside it.
 fn tries(

@@ -1,8 +1,9 @@
 //! `--validate-all CMD`, with `-t`: all new files are checked together, once.
 //!
-//! What the contract says: CMD is asked when all files are staged and each has passed `--validate`. `$1` is a preview
-//! directory in which the new files are copies under their names and every other entry of DIR is a symbolic link, `$2` is
-//! DIR, stdin is /dev/null. A refusal is status 3, and no file of DIR is touched. It is asked even if `-C` leaves all alone.
+//! What the contract says: CMD is asked when all files are staged and each has passed `--validate`.
+//! `$1` is a preview directory in which the new files are copies under their names and every other
+//! entry of DIR is a symbolic link, `$2` is DIR, stdin is /dev/null. A refusal is status 3, and no
+//! file of DIR is touched. It is asked even if `-C` leaves all alone.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,7 +14,8 @@ use crate::harness::{NOBODY, Run, Running, Sandbox, can_be_others, kill, needs_t
 use crate::options::many::{and, check_new, furnish, ground, leaves_dir, words};
 use crate::options::validate::{is_empty, seen, temporary_directory, wait_for};
 
-/// A run that writes a, b and c into d, and asks this program, which finds the place aside in $ASIDE.
+/// A run that writes a, b and c into d, and asks this program, which finds the place aside in
+/// $ASIDE.
 fn checked<'s>(sandbox: &'s Sandbox, options: &[&str], program: &str) -> Run<'s> {
     let options = [options, &["--validate-all", program]].concat();
     let run = sandbox.atomwrite(words(&options));
@@ -23,7 +25,7 @@ fn checked<'s>(sandbox: &'s Sandbox, options: &[&str], program: &str) -> Run<'s>
 /// The program finds all three new.
 const SEES_NEW: &str = "test \"$(cat \"$1/a\" \"$1/b\" \"$1/c\")\" = 'new anew bnew c'";
 
-// ---- What it sees ----------------------------------------------------------------------------------------------
+// ---- What it sees ----
 
 #[test]
 fn it_is_asked_once_and_sees_the_directory_as_it_will_be() {
@@ -123,7 +125,7 @@ fn the_preview_is_in_tmpdir_where_another_user_could_rename_it() {
     }
 }
 
-// ---- What it refuses -------------------------------------------------------------------------------------------
+// ---- What it refuses ----
 
 #[test]
 fn a_refusal_leaves_all_as_they_were() {
@@ -191,7 +193,7 @@ fn what_it_writes_never_reaches_a_file() {
     }
 }
 
-// ---- With other options ----------------------------------------------------------------------------------------
+// ---- With other options ----
 
 #[test]
 fn each_file_comes_first_and_what_that_program_writes_is_not_seen() {
@@ -316,7 +318,7 @@ fn a_directory_that_is_missing_has_a_preview_without_links() {
         .succeeds();
 }
 
-// ---- Signals and kills -----------------------------------------------------------------------------------------
+// ---- Signals and kills ----
 
 /// Starts a run whose program waits for ever.
 fn start_waiting(sandbox: &Sandbox, trap: &str) -> Running {
@@ -376,12 +378,13 @@ fn a_kill_while_it_runs_leaves_all_as_they_were_and_two_private_directories() {
         .succeeds();
 }
 
-// ---- A real validator ------------------------------------------------------------------------------------------
+// ---- A real validator ----
 
 /// nginx, which is told of a configuration that it must not take for its own.
 const NGINX: &str = "nginx -t -q -e stderr -g \"pid $ASIDE/pid;\" -c";
 
-/// Directives that have it leave the machine's own directories alone, into which only root may write.
+/// Directives that have it leave the machine's own directories alone, into which only root may
+/// write.
 fn local(sandbox: &Sandbox) -> String {
     let kinds = ["client_body", "proxy", "fastcgi", "scgi", "uwsgi"];
     let paths = kinds.map(|kind| {

@@ -10,7 +10,7 @@ use crate::harness::{
 };
 use crate::options::validate::{WAYS, let_go, seen, validated, wait_for};
 
-// ---- What it does ----------------------------------------------------------------------------------------------
+// ---- What it does ----
 
 #[test]
 fn what_the_validator_writes_is_thrown_away() {
@@ -203,7 +203,7 @@ fn a_fuse_filesystem_is_validated_on_too() {
     assert_eq!(sandbox.text("out"), "newer");
 }
 
-// ---- Death -----------------------------------------------------------------------------------------------------
+// ---- Death ----
 
 /// Starts a run whose validator waits for a signal, or for ever.
 fn start_waiting(sandbox: &Sandbox, named: bool, trap: &str) -> Running {

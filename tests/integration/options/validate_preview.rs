@@ -1,4 +1,5 @@
-//! What a validator sees: a copy of the new file, in a preview directory with links to all that is beside DEST.
+//! What a validator sees: a copy of the new file, in a preview directory with links to all that is
+//! beside DEST.
 
 use std::ffi::OsString;
 use std::fs;
@@ -9,7 +10,7 @@ use crate::harness::{
 };
 use crate::options::validate::{WAYS, is_empty, open_aside, seen, temporary_directory, validated};
 
-// ---- What the validator sees -----------------------------------------------------------------------------------
+// ---- What the validator sees ----
 
 #[test]
 fn the_validator_sees_the_content_by_stdin_and_by_path() {
@@ -252,7 +253,7 @@ fn the_copy_is_a_clone_where_the_filesystem_can_clone() {
     });
 }
 
-// ---- Where the preview is, and what is beside the copy ---------------------------------------------------------
+// ---- Where the preview is, and what is beside the copy ----
 
 #[test]
 fn the_preview_is_in_tmpdir_where_another_user_could_rename_it_and_with_inplace() {

@@ -1,7 +1,8 @@
 //! What DEST looks like afterwards, where nothing is asked for.
 //!
-//! New: 0666 less the umask, or the directory's default ACL, as `>` gives; from SOURCE its rwx bits less the umask.
-//! Existing: mode, owner, group, ACL and xattrs are kept. Never kept: security.capability and the like, and timestamps.
+//! New: 0666 less the umask, or the directory's default ACL, as `>` gives; from SOURCE its rwx bits
+//! less the umask. Existing: mode, owner, group, ACL and xattrs are kept. Never kept:
+//! security.capability and the like, and timestamps.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -10,7 +11,7 @@ use crate::harness::{
     NOBODY, Sandbox, Way, needs_root, needs_tool, skip, wait_until, wait_until_it_sleeps,
 };
 
-// ---- New -------------------------------------------------------------------------------------------------------
+// ---- New ----
 
 #[test]
 fn a_new_file_gets_0666_or_the_rwx_bits_of_source_less_the_umask() {
@@ -92,7 +93,7 @@ fn a_new_file_belongs_to_the_user_and_to_the_group_of_a_set_gid_directory() {
     }
 }
 
-// ---- Existing --------------------------------------------------------------------------------------------------
+// ---- Existing ----
 
 #[test]
 fn an_existing_files_mode_is_kept_whatever_the_umask_and_source() {
@@ -272,7 +273,8 @@ fn extended_attributes_of_an_unwritable_file_are_kept_for_its_owner() {
         }
         sandbox.chown("out", NOBODY, NOBODY);
         sandbox.chmod("out", mode);
-        // What may not be read cannot be kept: a mode of 0000 hides the attributes from their owner.
+        // What may not be read cannot be kept: a mode of 0000 hides the attributes from their
+        // owner.
         let run = |line| way.take(sandbox.run(line).by_nobody()).stdin("new");
         if mode == 0 {
             let strictly = run("-f --keep=all out");

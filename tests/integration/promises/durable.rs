@@ -1,9 +1,10 @@
 //! The order of the system calls, read from a trace.
 //!
-//! What the contract says: before the commit nothing that DEST names is touched; all attributes are in place before DEST
-//! can be seen; `--sync=file` is an fsync before the rename, `full` (the default) and one of the directory after it,
-//! `none` is none at all. A directory that cannot be fsynced because the filesystem has no such thing is no error; one
-//! that may not be opened for reading is made durable with syncfs. Status 4, and only it, is for a DEST that was changed
+//! What the contract says: before the commit nothing that DEST names is touched; all attributes are
+//! in place before DEST can be seen; `--sync=file` is an fsync before the rename, `full` (the
+//! default) and one of the directory after it, `none` is none at all. A directory that cannot be
+//! fsynced because the filesystem has no such thing is no error; one that may not be opened for
+//! reading is made durable with syncfs. Status 4, and only it, is for a DEST that was changed
 //! and then could not be made durable.
 
 use crate::harness::{
@@ -135,8 +136,8 @@ fn closes_the_written_file_and_sees_its_error_before_the_commit() {
     }
 }
 
-/// Who watches DEST takes the close of a file that can be written to for a change of it, and has time to do so in which
-/// the disk is waited for.
+/// Who watches DEST takes the close of a file that can be written to for a change of it, and has
+/// time to do so in which the disk is waited for.
 #[test]
 fn closes_the_new_file_before_it_syncs_the_directory() {
     needs_tool!("strace");

@@ -1,5 +1,5 @@
-//! The figures that are promised: at most 6 MiB of memory for any size of input, and at most 30 system calls more than
-//! an empty Rust program for 100 bytes with `--sync=none`.
+//! The figures that are promised: at most 6 MiB of memory for any size of input, and at most 30
+//! system calls more than an empty Rust program for 100 bytes with `--sync=none`.
 
 use std::fs::{self, File};
 use std::iter;
@@ -10,9 +10,11 @@ use crate::harness::{Sandbox, needs_tool, open, skip};
 
 const MIB: u64 = 1 << 20;
 
-/// Runs its arguments after the first, and writes the peak of their memory, in KiB, to the file named first.
+/// Runs its arguments after the first, and writes the peak of their memory, in KiB, to the file
+/// named first.
 ///
-/// A program of its own: what a process used before exec counts as well, and a test runner uses more than 6 MiB.
+/// A program of its own: what a process used before exec counts as well, and a test runner uses
+/// more than 6 MiB.
 const MEASURE: &str = r#"
 #[repr(C)]
 struct Usage { times: [i64; 4], peak: i64, rest: [i64; 13] }
@@ -29,7 +31,8 @@ fn main() {
 }
 "#;
 
-/// Compiles a program of one file, with the compiler that tests are built with; None where there is none.
+/// Compiles a program of one file, with the compiler that tests are built with; None where there is
+/// none.
 fn compile(sandbox: &Sandbox, name: &str, source: &str) -> Option<PathBuf> {
     let program = sandbox.aside(name);
     let file = sandbox.aside(format!("{name}.rs"));

@@ -1,4 +1,5 @@
-//! Nothing stands between link and rename, and what many writers and kills leave there, the next write removes.
+//! Nothing stands between link and rename, and what many writers and kills leave there, the next
+//! write removes.
 
 use std::fs;
 
@@ -9,7 +10,7 @@ use crate::harness::{
     Call, Sandbox, Strace, derived_name, each, local_sandboxes, needs_tool, open,
 };
 
-// ---- Many writers and kills ------------------------------------------------------------------------------------
+// ---- Many writers and kills ----
 
 /// Has many write one DEST, and kills some of them wherever they are.
 #[track_caller]
@@ -67,7 +68,7 @@ fn many_writers_with_kills_leave_nothing_after_the_next_write() {
     }
 }
 
-// ---- Link and rename -------------------------------------------------------------------------------------------
+// ---- Link and rename ----
 
 /// What stands between link and rename.
 #[track_caller]
@@ -120,7 +121,8 @@ fn nothing_but_a_sync_on_btrfs_stands_between_link_and_rename() {
 
 #[test]
 fn a_link_that_a_profile_refuses_gives_a_file_that_has_a_name() {
-    // AppArmor, with attach_disconnected and without mediate_deleted: the probe passes, and the link is refused.
+    // AppArmor, with attach_disconnected and without mediate_deleted: the probe passes, and the
+    // link is refused.
     needs_tool!("strace");
     let name = derived_name("out");
     let refusing = || {

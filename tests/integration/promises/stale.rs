@@ -1,8 +1,9 @@
 //! Stale temporary files, and those that only look stale.
 //!
-//! What the contract says: after SIGKILL, on a local filesystem, at most one hidden regular file is left, and the next write
-//! to the same DEST removes it, unless the name was taken by something else or by a stopped writer. What has a random name
-//! stays. A signal that was ignored at the start stays ignored. Death at every system call is the torture suite's.
+//! What the contract says: after SIGKILL, on a local filesystem, at most one hidden regular file is
+//! left, and the next write to the same DEST removes it, unless the name was taken by something
+//! else or by a stopped writer. What has a random name stays. A signal that was ignored at the
+//! start stays ignored. Death at every system call is the torture suite's.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -164,7 +165,8 @@ fn the_file_of_a_writer_in_its_commit_is_not_touched() {
     assert_eq!(sandbox.listing(), "out=slow");
 }
 
-/// Starts a writer whose file has a name, and gives that name; the writer waits for more input then.
+/// Starts a writer whose file has a name, and gives that name; the writer waits for more input
+/// then.
 fn start_named(sandbox: &Sandbox) -> (Running, OsString) {
     let before = temporary_names(sandbox);
     let strace = Strace::new().inject(NAMED);

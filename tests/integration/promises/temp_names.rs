@@ -1,10 +1,11 @@
 //! Names of temporary files that cannot do harm.
 //!
-//! What the contract says: atomwrite never removes a directory, or a file on another filesystem than the local ones, that
-//! this run did not make. Two processes never remove one another's temporary files. On local filesystems the new file has
-//! no name until the commit. A staging directory of `-t`, a preview directory and a temporary file on other filesystems
-//! have random names; after SIGKILL they stay, and no later run removes them. An append-only directory, in which nothing
-//! can be renamed or removed, is refused before any input is read.
+//! What the contract says: atomwrite never removes a directory, or a file on another filesystem
+//! than the local ones, that this run did not make. Two processes never remove one another's
+//! temporary files. On local filesystems the new file has no name until the commit. A staging
+//! directory of `-t`, a preview directory and a temporary file on other filesystems have random
+//! names; after SIGKILL they stay, and no later run removes them. An append-only directory, in
+//! which nothing can be renamed or removed, is refused before any input is read.
 
 use std::ffi::OsString;
 use std::fs;
@@ -25,7 +26,7 @@ fn temporary_names(sandbox: &Sandbox) -> Vec<OsString> {
     names
 }
 
-// ---- A hostile owner of the directory --------------------------------------------------------------------------
+// ---- A hostile owner of the directory ----
 
 /// A directory of root's with files that matter, and what must stay the same of them.
 struct Precious {
@@ -146,7 +147,7 @@ fn only_the_directory_of_dest_is_searched_for_a_stale_file() {
     assert!(names.iter().all(|name| now.contains(name)), "{now:?}");
 }
 
-// ---- Random names ----------------------------------------------------------------------------------------------
+// ---- Random names ----
 
 /// Kills a run that waits for a FIFO, and gives the temporary names that it leaves.
 #[track_caller]
@@ -213,7 +214,7 @@ fn a_preview_directory_is_private_random_and_never_removed_by_another_run() {
     }
 }
 
-// ---- FUSE ------------------------------------------------------------------------------------------------------
+// ---- FUSE ----
 
 /// Starts a writer of `out`, whose file has a name there, and gives that name.
 #[track_caller]
@@ -334,7 +335,7 @@ fn nothing_is_left_where_nothing_can_be_renamed() {
     }
 }
 
-// ---- An append-only directory ----------------------------------------------------------------------------------
+// ---- An append-only directory ----
 
 /// Sets a flag of a directory, and takes it away again.
 struct Flagged(PathBuf, &'static str);

@@ -1,7 +1,8 @@
-//! Prometheus' textfile collector: the real one reads a directory while scripts write to it as fast as they can.
+//! Prometheus' textfile collector: the real one reads a directory while scripts write to it as fast
+//! as they can.
 //!
-//! It never meets a half file, an empty one, a temporary one, or none where there was one; a script that fails changes
-//! nothing.
+//! It never meets a half file, an empty one, a temporary one, or none where there was one; a script
+//! that fails changes nothing.
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -85,7 +86,8 @@ fn metrics(script: &str, number: usize) -> String {
 /// Enough for many pages.
 const LINES: usize = 3000;
 
-/// Holds a scrape to this: each script's file, whole, of a run that is not before the one seen last, and no other file.
+/// Holds a scrape to this: each script's file, whole, of a run that is not before the one seen
+/// last, and no other file.
 #[track_caller]
 fn check(samples: &[(String, String)], scripts: &[&str], seen: &mut [usize]) {
     let value_of = |name: &str| &samples.iter().find(|(of, _)| of == name).unwrap().1;

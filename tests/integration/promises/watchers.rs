@@ -1,7 +1,8 @@
-//! Who watches DEST is told of a write once, and then the file is whole; of a run that changes nothing nobody is told.
+//! Who watches DEST is told of a write once, and then the file is whole; of a run that changes
+//! nothing nobody is told.
 //!
-//! They watch by inotify(7): the directory, as programs do that load their configuration again, or the file itself, as
-//! systemd does for a path unit, or as `tail -F`.
+//! They watch by inotify(7): the directory, as programs do that load their configuration again, or
+//! the file itself, as systemd does for a path unit, or as `tail -F`.
 
 use std::io::{BufRead, BufReader};
 use std::mem::{self, MaybeUninit};
@@ -28,7 +29,8 @@ const CHANGES: WatchFlags = WatchFlags::MODIFY
     .union(WatchFlags::MOVE)
     .union(WatchFlags::MOVE_SELF);
 
-/// What systemd watches a file for, on behalf of `PathChanged=`; for `PathModified=` it is MODIFY, too.
+/// What systemd watches a file for, on behalf of `PathChanged=`; for `PathModified=` it is MODIFY,
+/// too.
 const PATH_CHANGED: WatchFlags = CHANGES.difference(WatchFlags::MODIFY);
 
 /// Every way by which `d/out` gets this content.
@@ -61,7 +63,8 @@ fn ground(old: Option<&str>) -> Sandbox {
     sandbox
 }
 
-/// Tells whether a name is one that nobody looks for: hidden, or the kernel's for a file that has none.
+/// Tells whether a name is one that nobody looks for: hidden, or the kernel's for a file that has
+/// none.
 fn is_nobodys(name: &str) -> bool {
     name.starts_with(".atomwrite.") || name.starts_with('#')
 }
@@ -73,7 +76,7 @@ fn events_of(watch: &Watch) -> Vec<(ReadFlags, String)> {
     events
 }
 
-// ---- The directory ---------------------------------------------------------------------------------------------
+// ---- The directory ----
 
 #[test]
 fn a_watched_directory_is_told_once_of_dest() {
@@ -96,7 +99,8 @@ fn has_files_without_a_name(directory: &Path) -> bool {
     rustix::fs::open(directory, OFlags::TMPFILE | OFlags::RDWR, Mode::RUSR).is_ok()
 }
 
-/// Where the descriptor that it was written through is closed after the rename, inotify reports that by the new name.
+/// Where the descriptor that it was written through is closed after the rename, inotify reports
+/// that by the new name.
 #[test]
 fn a_file_with_a_name_from_the_start_is_moved_whole() {
     needs_tool!("strace");
@@ -222,14 +226,15 @@ fn nobody_is_told_of_a_run_that_changes_nothing() {
     assert_eq!(events_of(&directory), []);
 }
 
-// ---- systemd's path units --------------------------------------------------------------------------------------
+// ---- systemd's path units ----
 
-/// What systemd does for `PathChanged=` and `PathModified=` (path_spec_watch and those around it in src/core/path.c,
-/// <https://github.com/systemd/systemd/blob/main/src/core/path.c>).
+/// What systemd does for `PathChanged=` and `PathModified=` (path_spec_watch and those around it in
+/// src/core/path.c, <https://github.com/systemd/systemd/blob/main/src/core/path.c>).
 ///
-/// It watches the file, and of the directories that lead to it whether they are moved; where one is missing, the last one
-/// that is there for what comes into it. Any event of the file itself starts the unit, and so does any other if the file
-/// has come or gone since. Each time, and when the unit has ended, it begins to watch anew, by name.
+/// It watches the file, and of the directories that lead to it whether they are moved; where one is
+/// missing, the last one that is there for what comes into it. Any event of the file itself starts
+/// the unit, and so does any other if the file has come or gone since. Each time, and when the unit
+/// has ended, it begins to watch anew, by name.
 struct PathUnit {
     path: PathBuf,
     events: WatchFlags,
@@ -257,7 +262,8 @@ impl PathUnit {
             | WatchFlags::CREATE
             | WatchFlags::MOVED_TO;
         let queue = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC).unwrap();
-        // Not above the sandbox, where other tests come and go: those events would only make it watch anew, for ever.
+        // Not above the sandbox, where other tests come and go: those events would only make it
+        // watch anew, for ever.
         let ours = path.ancestors().take(3);
         let mut parts: Vec<&Path> = ours.collect();
         parts.reverse();
@@ -296,7 +302,8 @@ impl PathUnit {
         wakes
     }
 
-    /// Goes on until nothing is left to see, and gives what the unit found in the file each time that it was started.
+    /// Goes on until nothing is left to see, and gives what the unit found in the file each time
+    /// that it was started.
     fn starts(&mut self) -> Vec<String> {
         let mut starts = Vec::new();
         while let Some(of_the_file) = self.wakes() {
@@ -319,7 +326,8 @@ fn a_path_unit_is_started_once_by_each_write() {
             let sandbox = ground(old);
             let unit = |events| PathUnit::of(sandbox.path("d/out"), events);
             let mut units = [unit(PATH_CHANGED), unit(CHANGES)];
-            // It stays with the name: the second write is to another file than the one that was there at the start.
+            // It stays with the name: the second write is to another file than the one that was
+            // there at the start.
             for content in ["new\n", "newer\n"] {
                 ways(&sandbox, content).swap_remove(way).succeeds();
                 for unit in &mut units {
@@ -352,7 +360,7 @@ fn a_path_unit_is_not_started_by_a_run_that_changes_nothing() {
     assert_eq!(unit.starts(), [""; 0]);
 }
 
-// ---- tail -F ---------------------------------------------------------------------------------------------------
+// ---- tail -F ----
 
 #[test]
 fn tail_goes_on_with_the_new_file_where_it_follows_the_name() {

@@ -1,5 +1,5 @@
-//! Writes the archive that a kernel unpacks into its first root (initramfs): cpio's format "newc", uncompressed, because
-//! an emulated processor is slow.
+//! Writes the archive that a kernel unpacks into its first root (initramfs): cpio's format "newc",
+//! uncompressed, because an emulated processor is slow.
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, BufWriter, Read, Write};
@@ -30,8 +30,8 @@ impl Archive {
         })
     }
 
-    /// Adds all that is below a directory, as if it were below `into`, and that `wanted` takes, which is asked with paths
-    /// relative to the directory.
+    /// Adds all that is below a directory, as if it were below `into`, and that `wanted` takes,
+    /// which is asked with paths relative to the directory.
     pub(crate) fn add_tree(
         &mut self,
         top: &Path,

@@ -1,5 +1,5 @@
-//! One virtual machine: QEMU without KVM, a kernel, an archive as its root, disks, and two serial lines: the console, which
-//! goes to a file, and what the guest's scripts say.
+//! One virtual machine: QEMU without KVM, a kernel, an archive as its root, disks, and two serial
+//! lines: the console, which goes to a file, and what the guest's scripts say.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
@@ -15,7 +15,8 @@ use crate::root::Kernel;
 
 /// The memory of a machine, in MiB.
 pub(crate) const MEMORY: u32 = 1536;
-/// How long a machine may take to come up. With TCG, a kernel now and then does not, on a busy host.
+/// How long a machine may take to come up. With TCG, a kernel now and then does not, on a busy
+/// host.
 const BOOT: Duration = Duration::from_secs(240);
 const BOOTS: usize = 3;
 /// No check takes as long as that.
@@ -142,7 +143,8 @@ impl Machine {
         }
     }
 
-    /// Cuts its power: what is in the memory of guest or QEMU is gone. Returns what it had said until then.
+    /// Cuts its power: what is in the memory of guest or QEMU is gone. Returns what it had said
+    /// until then.
     pub(crate) fn cut(mut self) -> Result<Vec<String>> {
         self.qemu.kill().context("cannot kill QEMU")?;
         self.qemu.wait().context("cannot wait for QEMU")?;

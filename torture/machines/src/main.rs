@@ -1,6 +1,6 @@
-//! Tries atomwrite where this machine's own kernel cannot: on network filesystems with a server and two clients, on other
-//! disks, and with a power switch. Virtual machines (QEMU without KVM) boot Debian's kernels, the guest's scripts say how each
-//! check ends, and it all becomes one table.
+//! Tries atomwrite where this machine's own kernel cannot: on network filesystems with a server and
+//! two clients, on other disks, and with a power switch. Virtual machines (QEMU without KVM) boot
+//! Debian's kernels, the guest's scripts say how each check ends, and it all becomes one table.
 //!
 //! A promise that is broken fails the run, and so does one that was not tried.
 

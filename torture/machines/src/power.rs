@@ -1,11 +1,13 @@
 //! Power cuts: QEMU is killed while the guest writes and reports each exit status 0.
 //!
-//! Each program writes to a disk of its own, so that no program's flush saves another's file, and to two of them:
+//! Each program writes to a disk of its own, so that no program's flush saves another's file, and
+//! to two of them:
 //!
-//! * with a cache: a qcow2 overlay with cache=writeback. QEMU keeps the table of what was written since the last flush in its
-//!   memory, so that those blocks are lost with it, as in a disk's volatile cache, and older blocks that were written again
-//!   are not.
-//! * without: a raw image with cache=writethrough. The guest sends no flushes, and only its own memory is lost.
+//! * with a cache: a qcow2 overlay with cache=writeback. QEMU keeps the table of what was written
+//!   since the last flush in its memory, so that those blocks are lost with it, as in a disk's
+//!   volatile cache, and older blocks that were written again are not.
+//! * without: a raw image with cache=writethrough. The guest sends no flushes, and only its own
+//!   memory is lost.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -282,7 +284,8 @@ fn judge(disk: &Disk, found: &str, cut: u64, filesystem: &str, harms: &mut Harms
     }
 }
 
-/// Lets the programs write until those with atomwrite have reported some writes, and any program some more.
+/// Lets the programs write until those with atomwrite have reported some writes, and any program
+/// some more.
 fn write_until_cut(machine: Machine, disks: &mut [Disk], random: &mut StdRng) -> Result<()> {
     let enough = random.random_range(1..6);
     let mut more = random.random_range(0..40_u32);

@@ -1,5 +1,5 @@
-//! What the machines boot: Debian's kernels and programs, unpacked from their packages and not installed, and an archive of
-//! them for each kernel.
+//! What the machines boot: Debian's kernels and programs, unpacked from their packages and not
+//! installed, and an archive of them for each kernel.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -51,7 +51,8 @@ impl Kernel {
     }
 }
 
-/// Unpacks the packages, unless that was done before, and makes the archives; returns the kernels, the oldest first.
+/// Unpacks the packages, unless that was done before, and makes the archives; returns the kernels,
+/// the oldest first.
 pub(crate) fn prepare(work: &Path, program: &Path) -> Result<Vec<Kernel>> {
     for needed in ["qemu-system-x86_64", "qemu-img", "mmdebstrap"] {
         run(Command::new(needed).arg("--version").stdout(Stdio::null()))?;

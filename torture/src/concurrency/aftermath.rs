@@ -61,7 +61,8 @@ fn names(directory: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// Returns what a run is, in an example: its writer, its number, its words, when it was to be killed.
+/// Returns what a run is, in an example: its writer, its number, its words, when it was to be
+/// killed.
 pub(crate) fn summary(done: &Done) -> String {
     let Stamp { writer, number } = done.job.stamp;
     let kill = done
@@ -76,7 +77,8 @@ pub(crate) fn summary(done: &Done) -> String {
     )
 }
 
-/// For a fourth of all runs, a moment for a SIGKILL: mostly a time of which short ones are as likely as long ones.
+/// For a fourth of all runs, a moment for a SIGKILL: mostly a time of which short ones are as
+/// likely as long ones.
 pub(crate) fn fate(chance: &mut StdRng) -> Option<Kill> {
     let is_victim = chance.random_ratio(1, 4);
     let at_name = chance.random_ratio(1, 4);
@@ -91,7 +93,8 @@ pub(crate) fn fate(chance: &mut StdRng) -> Option<Kill> {
     is_victim.then_some(Kill { moment, signal })
 }
 
-/// Counts a run that hung, or that failed although only the other writers were in its way. Returns whether it wrote.
+/// Counts a run that hung, or that failed although only the other writers were in its way. Returns
+/// whether it wrote.
 pub(crate) fn check(done: &Done, allowed: &[i32], label: &str, tally: &mut Tally) -> bool {
     tally.tried();
     match done.ended.code() {
@@ -116,7 +119,8 @@ pub(crate) fn words_for(program: Program, ground: &Ground, source: &str) -> Vec<
     program.words(ground).into_iter().map(own).collect()
 }
 
-/// Returns the words of a run of atomwrite. The disk is mostly not waited for, because that is not what is tested here.
+/// Returns the words of a run of atomwrite. The disk is mostly not waited for, because that is not
+/// what is tested here.
 pub(crate) fn ours(ground: &Ground, chance: &mut StdRng, words: &[&str]) -> Vec<OsString> {
     let sync = match chance.random_range(0..20) {
         0 => "--sync=full",
@@ -168,8 +172,8 @@ impl<'a> Scene<'a> {
         })
     }
 
-    /// Returns all writers, each with its runs. `task` says what a run does, given whose it is and where its source
-    /// will be. Every fourth writer has no O_TMPFILE.
+    /// Returns all writers, each with its runs. `task` says what a run does, given whose it is and
+    /// where its source will be. Every fourth writer has no O_TMPFILE.
     pub(crate) fn writers(
         &mut self,
         runs: usize,
@@ -231,9 +235,9 @@ impl<'a> Scene<'a> {
 
 /// One more write of `o`, and then: is there anything that is not `expected`?
 ///
-/// Returns how many random temporary names there are. The manual says that a killed run can leave them, and that
-/// atomwrite does not remove them; without a kill they are litter as all else. A stale lock file goes with the next run
-/// that locks.
+/// Returns how many random temporary names there are. The manual says that a killed run can leave
+/// them, and that atomwrite does not remove them; without a kill they are litter as all else. A
+/// stale lock file goes with the next run that locks.
 fn clear_up(
     ground: &Ground,
     place: &Place,
@@ -286,8 +290,8 @@ pub(crate) fn once_more(place: &Place, job: Job, label: &str, tally: &mut Tally)
     Ok(done.iter().all(|done| check(done, &[], &label, tally)))
 }
 
-/// Counts names that must not be there. Returns how many there are that may stay; a directory among them must be
-/// private.
+/// Counts names that must not be there. Returns how many there are that may stay; a directory among
+/// them must be private.
 pub(crate) fn litter(
     place: &Place,
     expected: impl Fn(&str) -> bool,

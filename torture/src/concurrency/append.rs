@@ -1,4 +1,5 @@
-//! Writers that append lines to one file: every line is there once, complete, and in its writer's order.
+//! Writers that append lines to one file: every line is there once, complete, and in its writer's
+//! order.
 
 use std::ffi::OsString;
 use std::fs;

@@ -1,7 +1,8 @@
 //! Writers with `-b`: each backup is complete, and with `--lock` no content is lost.
 //!
-//! Without `--lock`, two runs may keep the same old file and replace each other's new file. The test then knows only
-//! that each backup is complete, and that there are as many numbered backups as runs.
+//! Without `--lock`, two runs may keep the same old file and replace each other's new file. The
+//! test then knows only that each backup is complete, and that there are as many numbered backups
+//! as runs.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -48,8 +49,8 @@ impl Form {
     }
 }
 
-/// Checks that each read is complete, and that the file stays once it is there. A simple backup is not there from the
-/// beginning.
+/// Checks that each read is complete, and that the file stays once it is there. A simple backup is
+/// not there from the beginning.
 fn watch(mut was_there: bool) -> Watch {
     Box::new(
         move |content| match content.map(|content| (content, read(content))) {
@@ -92,8 +93,8 @@ pub(super) fn run(ground: &Ground, form: Form, round: usize, kills: Kills) -> Re
     if form.is_numbered() {
         let backups = kept.values().sum::<usize>();
         let least = written.len() - 1;
-        // A killed run may have made one already. Without a lock, a run that sees another DEST before its rename makes
-        // one more.
+        // A killed run may have made one already. Without a lock, a run that sees another DEST
+        // before its rename makes one more.
         let most = match form {
             Form::NumberedLocked => least + killed.len(),
             _ => usize::MAX,
@@ -121,7 +122,8 @@ pub(super) fn run(ground: &Ground, form: Form, round: usize, kills: Kills) -> Re
     scene.end(expected, runs, seen)
 }
 
-/// Returns how often each writer's content is in the backups. An incomplete backup is counted as a harm.
+/// Returns how often each writer's content is in the backups. An incomplete backup is counted as a
+/// harm.
 fn kept(
     place: &Place,
     form: Form,
@@ -149,8 +151,8 @@ fn kept(
     Ok(kept)
 }
 
-/// With a lock, each content that was there is in one backup or still there. Each run that was killed may have made one
-/// backup more.
+/// With a lock, each content that was there is in one backup or still there. Each run that was
+/// killed may have made one backup more.
 fn every_one_once(
     mut kept: BTreeMap<Stamp, usize>,
     now: Option<Stamp>,

@@ -1,8 +1,8 @@
 //! Writers of many files: each run writes the same names into one directory.
 //!
-//! Invariant: a reader sees each file complete and under its own name. The files of one run do not switch together, so
-//! one file may be of this run and the next of another. With `-n`, all files are of the same run. The staging directory
-//! of a killed run stays, and is private.
+//! Invariant: a reader sees each file complete and under its own name. The files of one run do not
+//! switch together, so one file may be of this run and the next of another. With `-n`, all files
+//! are of the same run. The staging directory of a killed run stays, and is private.
 
 use std::ffi::OsString;
 use std::fs;
@@ -94,7 +94,8 @@ fn read_of(content: &[u8], at: u16) -> Option<Stamp> {
     read(content).filter(|stamp| stamp.number % NAMES_NUMBER == at)
 }
 
-/// Checks that each read is complete, and that the file stays once it is there; with `-n`, also that it stays the same.
+/// Checks that each read is complete, and that the file stays once it is there; with `-n`, also
+/// that it stays the same.
 fn watch(at: u16, mut was_there: bool, form: Form) -> Watch {
     let mut first = None;
     Box::new(move |content| {
@@ -279,8 +280,8 @@ fn check_end(
     }
 }
 
-/// One more run of the same set, and one of each file whose derived name is there. Then only random names of killed
-/// runs are left.
+/// One more run of the same set, and one of each file whose derived name is there. Then only random
+/// names of killed runs are left.
 fn clear_up(
     ground: &Ground,
     scene: &mut Scene<'_>,

@@ -81,7 +81,8 @@ fn watch() -> Watch {
     })
 }
 
-/// Runs one group of writers. Returns what they did, what the readers saw, and how many random names stay.
+/// Runs one group of writers. Returns what they did, what the readers saw, and how many random
+/// names stay.
 pub(super) fn run(
     ground: &Ground,
     program: Program,

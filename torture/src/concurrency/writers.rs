@@ -1,7 +1,8 @@
 //! Many programs and many readers at once, in one directory.
 //!
-//! Invariant: a writer does its runs one after the other. All writers begin together: their input is held back until
-//! each of them runs. Which runs are killed, and when, is decided before anything runs.
+//! Invariant: a writer does its runs one after the other. All writers begin together: their input
+//! is held back until each of them runs. Which runs are killed, and when, is decided before
+//! anything runs.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -221,8 +222,8 @@ fn command(directory: &Path, job: &Job) -> Command {
 }
 
 fn read_on(path: &Path, mut watch: Watch, over: &AtomicBool, label: &str) -> Result<Tally> {
-    // This thread alone (setpriority(2), "C library/kernel differences"): a reader must not keep the writers from
-    // their work.
+    // This thread alone (setpriority(2), "C library/kernel differences"): a reader must not keep
+    // the writers from their work.
     setpriority_process(None, 10).context("cannot be nice")?;
     let mut tally = Tally::default();
     let (mut content, mut again) = (Vec::new(), Vec::new());

@@ -75,8 +75,8 @@ fn answer(case: &Case<'_>, run: &Run) -> Harms {
     harms
 }
 
-/// Only hidden names, and no more than the manual says. A backup of a DEST that is not new yet, and directories that
-/// were asked for, may be there too.
+/// Only hidden names, and no more than the manual says. A backup of a DEST that is not new yet, and
+/// directories that were asked for, may be there too.
 fn left_by_kill(form: &Form, kit: &Kit, before: &Seen, after: &Seen) -> Harms {
     let mut harms = Vec::new();
     let (mut derived, mut random, mut locks) = (0, 0, 0);
@@ -122,8 +122,8 @@ fn not_a_backup(kit: &Kit, now: Option<&FileState>) -> Option<(Harm, String)> {
     (!is_old).then(|| (Harm::Lost, "the older backup is lost".into()))
 }
 
-/// Checks that everything is as it was, or as it is after a run without a signal. In place, an older backup can have
-/// been replaced by the old file, though DEST is not overwritten any more.
+/// Checks that everything is as it was, or as it is after a run without a signal. In place, an
+/// older backup can have been replaced by the old file, though DEST is not overwritten any more.
 fn left_by_signal(form: &Form, kit: &Kit, state: State, before: &Seen, after: &Seen) -> Harms {
     let (may, must): (&[&str], &[&str]) = match state {
         State::New => (form.expected_names(), form.expected_names()),

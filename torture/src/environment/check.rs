@@ -1,8 +1,9 @@
 //! The check of one run: the state before, the state after, and what the program reported.
 //!
-//! Invariant: atomwrite is checked by its contract, with its exit statuses and messages. The other programs are checked
-//! by what any user expects: exit status 0 means that the file is written, and the file is never torn or lost, nor does
-//! its mode change. If another program fails after the file has the complete new content, that is no harm.
+//! Invariant: atomwrite is checked by its contract, with its exit statuses and messages. The other
+//! programs are checked by what any user expects: exit status 0 means that the file is written, and
+//! the file is never torn or lost, nor does its mode change. If another program fails after the
+//! file has the complete new content, that is no harm.
 
 use std::path::{Path, PathBuf};
 
@@ -282,8 +283,8 @@ pub(super) fn is_lock_of(name: &Path) -> bool {
     name.file_name().is_some_and(|last| is_lock(last.as_ref()))
 }
 
-/// Returns whether a name stays for good once it has been left: a random temporary name, or one in a directory that has
-/// one.
+/// Returns whether a name stays for good once it has been left: a random temporary name, or one in
+/// a directory that has one.
 pub(super) fn stays(writer: Writer, name: &Path) -> bool {
     let destination = Path::new(writer.destination()).file_name();
     let derived = destination.map(|file| derived(&file.to_string_lossy()));

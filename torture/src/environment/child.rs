@@ -1,6 +1,7 @@
 //! One run of one program: its input comes through a pipe of the test, and its time is limited.
 //!
-//! Invariant: nothing is timed except the end. The test sees that half of the input was read when the pipe is empty.
+//! Invariant: nothing is timed except the end. The test sees that half of the input was read when
+//! the pipe is empty.
 
 use std::io::Write;
 use std::os::fd::AsRawFd;
@@ -16,8 +17,8 @@ use crate::child::{Ended, Running};
 /// Nothing that is right comes near it.
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// Runs a program with this input. When it has read half of it, `midway` is done. What it has started ends with it, so
-/// that no process has a file open when the filesystem is checked.
+/// Runs a program with this input. When it has read half of it, `midway` is done. What it has
+/// started ends with it, so that no process has a file open when the filesystem is checked.
 pub(super) fn run(
     mut command: Command,
     input: &[u8],
@@ -55,7 +56,8 @@ fn wait_for_half(running: &Running, pipe: i32, half: &Receiver<()>) -> Result<()
     Ok(())
 }
 
-/// Writes half of the input, says so, waits, and writes the rest. A program that reads no more is no error here.
+/// Writes half of the input, says so, waits, and writes the rest. A program that reads no more is
+/// no error here.
 fn feed(mut stdin: ChildStdin, input: &[u8], says_half: &Sender<()>, may_go: &Receiver<()>) {
     let (first, second) = input.split_at(input.len() / 2);
     let written = stdin.write_all(first);
@@ -69,7 +71,8 @@ fn feed(mut stdin: ChildStdin, input: &[u8], says_half: &Sender<()>, may_go: &Re
 fn unread(pipe: i32) -> Result<i32> {
     let mut bytes: libc::c_int = 0;
     #[expect(unsafe_code, reason = "neither std nor nix has this call")]
-    // SAFETY: the call writes one int, to an int of ours; that a descriptor is closed is an error that it gives.
+    // SAFETY: the call writes one int, to an int of ours; that a descriptor is closed is an error
+    // that it gives.
     let done = unsafe { libc::ioctl(pipe, libc::FIONREAD, &raw mut bytes) };
     ensure!(
         done == 0,

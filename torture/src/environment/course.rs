@@ -1,8 +1,8 @@
-//! The course that every fault is run through: all forms of atomwrite, and the other programs, with little and much
-//! content.
+//! The course that every fault is run through: all forms of atomwrite, and the other programs, with
+//! little and much content.
 //!
-//! Invariant: a fault that no program meets is an error of the test, not a good result. What stays in the directory is
-//! checked when the fault is repaired, and again after one more write.
+//! Invariant: a fault that no program meets is an error of the test, not a good result. What stays
+//! in the directory is checked when the fault is repaired, and again after one more write.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, FileTimes, Permissions};
@@ -82,7 +82,8 @@ impl<'g> Course<'g> {
             bytes
         };
         let contents = SIZES.map(|size| Content {
-            // Smaller than the new content, as most files grow: overwriting in place does not free enough space.
+            // Smaller than the new content, as most files grow: overwriting in place does not free
+            // enough space.
             old: bytes(size / 2),
             input: bytes(size),
             older_backup: bytes(10),
@@ -124,8 +125,8 @@ impl<'g> Course<'g> {
         let mut chance = self.ground.chance(&fault.shown());
         for writer in ours.chain(others) {
             for content in &self.contents {
-                // The simplest form with much content is always tried, because it meets every fault. And each row has a
-                // case of every program.
+                // The simplest form with much content is always tried, because it meets every
+                // fault. And each row has a case of every program.
                 let is_missing = !row.tallies.contains_key(&writer.program());
                 let is_first = content.input.len() > SIZES[0] && (writer.is_plain() || is_missing);
                 let ours = writer.program() == Program::Atomwrite;
@@ -213,7 +214,8 @@ impl<'g> Course<'g> {
         Ok(case.failed())
     }
 
-    /// Checks that the next write removes what was left, except random temporary names, which must stay as they are.
+    /// Checks that the next write removes what was left, except random temporary names, which must
+    /// stay as they are.
     fn write_again(
         &self,
         fault: &mut dyn Fault,

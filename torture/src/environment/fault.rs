@@ -67,7 +67,8 @@ pub(super) trait Fault {
         false
     }
 
-    /// Returns whether it comes before an older backup is replaced. After that, the older one is not restored.
+    /// Returns whether it comes before an older backup is replaced. After that, the older one is
+    /// not restored.
     fn keeps_older(&self) -> bool {
         true
     }
@@ -77,7 +78,8 @@ pub(super) trait Fault {
         true
     }
 
-    /// Of so many cases, one is tried in a short run; and of a quarter of that, with the other programs.
+    /// Of so many cases, one is tried in a short run; and of a quarter of that, with the other
+    /// programs.
     fn one_in(&self) -> usize {
         4
     }
@@ -98,8 +100,8 @@ pub(super) fn before_exec(
     prepare: impl FnMut() -> io::Result<()> + Send + Sync + 'static,
 ) {
     #[expect(unsafe_code, reason = "std has no other way to limit a child")]
-    // SAFETY: all that is given to this makes system calls only, with values that were made before, and allocates
-    // nothing.
+    // SAFETY: all that is given to this makes system calls only, with values that were made before,
+    // and allocates nothing.
     unsafe {
         command.pre_exec(prepare);
     }

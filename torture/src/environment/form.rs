@@ -114,7 +114,8 @@ impl Form {
 pub(super) enum Writer {
     Atomwrite {
         form: &'static Form,
-        /// Whether the new file has a temporary name from the start, because there is no O_TMPFILE.
+        /// Whether the new file has a temporary name from the start, because there is no
+        /// O_TMPFILE.
         named: bool,
     },
     Other(Program),
@@ -166,8 +167,8 @@ impl Writer {
         self.form().is_none_or(|form| form.replaces)
     }
 
-    /// Returns the mode of the old file. The other programs are not required to keep a mode that a new file would not
-    /// get.
+    /// Returns the mode of the old file. The other programs are not required to keep a mode that a
+    /// new file would not get.
     pub(super) fn old_mode(self) -> u32 {
         match self {
             Self::Atomwrite { .. } => 0o640,

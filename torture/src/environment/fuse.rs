@@ -1,7 +1,8 @@
 //! FUSE filesystems that lack something that Linux has, or that fail at one kind of call.
 //!
-//! A thread of the suite answers the kernel, which passes the answer to the program. The program itself is not changed.
-//! If something is missing, atomwrite must use a fallback; if something fails, it must report that.
+//! A thread of the suite answers the kernel, which passes the answer to the program. The program
+//! itself is not changed. If something is missing, atomwrite must use a fallback; if something
+//! fails, it must report that.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -122,7 +123,8 @@ fn breaking(course: &Course<'_>) -> Result<Row> {
     Ok(row)
 }
 
-/// Returns whether a fault must make a run fail. It need not, if there is a fallback or if it is no error.
+/// Returns whether a fault must make a run fail. It need not, if there is a fallback or if it is no
+/// error.
 fn fault_bite(breaks: Break) -> Bite {
     match breaks {
         Break::Nothing
@@ -166,8 +168,8 @@ impl Fuse {
         })
     }
 
-    /// Returns whether a form is impossible: `--lock` needs a lock, and `-n` needs a call that gives a name
-    /// only if it is free.
+    /// Returns whether a form is impossible: `--lock` needs a lock, and `-n` needs a call that
+    /// gives a name only if it is free.
     fn cannot_serve(&self, form: &Form) -> bool {
         let Missing {
             rename_flags,

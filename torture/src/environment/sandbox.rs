@@ -1,8 +1,8 @@
 //! Sandboxes: a process with fewer rights, as in a container or under systemd.
 //!
-//! The size of its files and the number of its descriptors are limited; seccomp filters fail single calls; Landlock
-//! rules allow some changes in some directories only; or /proc or /dev is missing. Where atomwrite has a fallback, it
-//! must use it. Otherwise it must fail cleanly.
+//! The size of its files and the number of its descriptors are limited; seccomp filters fail single
+//! calls; Landlock rules allow some changes in some directories only; or /proc or /dev is missing.
+//! Where atomwrite has a fallback, it must use it. Otherwise it must fail cleanly.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -182,7 +182,8 @@ enum Walls {
     Missing(&'static [&'static str]),
     /// These calls give this error.
     Filter(&'static [Call], i32),
-    /// All may be read everywhere; beyond that, what may be done in DEST's directory, and with DEST.
+    /// All may be read everywhere; beyond that, what may be done in DEST's directory, and with
+    /// DEST.
     Rules {
         here: BitFlags<AccessFs>,
         file: BitFlags<AccessFs>,

@@ -1,8 +1,9 @@
 //! Filesystems that stop accepting writes during the input, or as soon as the program has ended.
 //!
-//! ext4 becomes read-only after an error (here from its own trigger in /sys), a btrfs subvolume when its property says
-//! so. Neither depends on open files, as a remount would. An ioctl shuts xfs and ext4 down without writing what is in
-//! memory: the next mount shows what a power cut would have left. Forms that do not sync are left out there.
+//! ext4 becomes read-only after an error (here from its own trigger in /sys), a btrfs subvolume
+//! when its property says so. Neither depends on open files, as a remount would. An ioctl shuts xfs
+//! and ext4 down without writing what is in memory: the next mount shows what a power cut would
+//! have left. Forms that do not sync are left out there.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -33,7 +33,8 @@ pub(super) fn check(case: &Case<'_>, kit: &Kit, run: &Run, before: &Seen, after:
         }
         return harms;
     }
-    // A warning may stand in for what could not be kept; --keep=all is for those who do not want that.
+    // A warning may stand in for what could not be kept; --keep=all is for those who do not want
+    // that.
     let warned = run.stderr.contains("atomwrite: warning: ");
     let mut harms = form.harms_to_destination(kit, state, before, after);
     harms.extend(form.harms_to_all(kit, before, after));
@@ -108,8 +109,8 @@ fn said(case: &Case<'_>, end: End) -> Option<Said> {
     }
 }
 
-/// Returns what the lines of a failure among many renames say of each file, in the order of the renames; nothing if
-/// there are none.
+/// Returns what the lines of a failure among many renames say of each file, in the order of the
+/// renames; nothing if there are none.
 fn reported(form: &Form, stderr: &str) -> Vec<State> {
     let names = iter::once(form.destination).chain(form.also.iter().map(|file| file.name));
     let reported = names.map(|name| {
@@ -123,8 +124,8 @@ fn reported(form: &Form, stderr: &str) -> Vec<State> {
     reported.collect::<Option<_>>().unwrap_or_default()
 }
 
-/// Checks the number of lines: one for a failure and one for each file, none for a success except warnings. No line may
-/// be for programmers.
+/// Checks the number of lines: one for a failure and one for each file, none for a success except
+/// warnings. No line may be for programmers.
 fn wrong_words(said: Said, reported: usize, stderr: &str) -> Harms {
     let expected = usize::from(said != Said::Done) + reported;
     let lines = stderr
@@ -146,7 +147,8 @@ fn wrong_words(said: Said, reported: usize, stderr: &str) -> Harms {
     harms
 }
 
-/// Checks that a failure names a file or the input, and says that DEST is unchanged if there is a DEST and that is so.
+/// Checks that a failure names a file or the input, and says that DEST is unchanged if there is a
+/// DEST and that is so.
 fn wrong_names(case: &Case<'_>, said: Said, before: &Seen, after: &Seen, stderr: &str) -> Harms {
     let mut harms = Harms::new();
     let named = case.form.names_an_operand(stderr) || stderr.contains("standard input");
@@ -169,8 +171,8 @@ fn wrong_names(case: &Case<'_>, said: Said, before: &Seen, after: &Seen, stderr:
     harms
 }
 
-/// Returns whether the call that fails takes the lock, examines an open file, as its own before the lock, or warns of
-/// the filesystem on which the lock file may be removed.
+/// Returns whether the call that fails takes the lock, examines an open file, as its own before the
+/// lock, or warns of the filesystem on which the lock file may be removed.
 fn concerns_lock(case: &Case<'_>) -> bool {
     let call = case.call;
     let has = |at: usize, flag: i32| call.argument(at) & u64::from(flag.unsigned_abs()) != 0;
@@ -183,7 +185,8 @@ fn concerns_lock(case: &Case<'_>) -> bool {
         }
 }
 
-/// Finds files that stay and were not asked for. If one could not be removed, the check comes after the next write.
+/// Finds files that stay and were not asked for. If one could not be removed, the check comes after
+/// the next write.
 fn left(case: &Case<'_>, kit: &Kit, states: &[State], before: &Seen, after: &Seen) -> Harms {
     let form = case.form;
     let state = states[0];

@@ -6,8 +6,8 @@ use nix::errno::Errno::{
     EPERM, ERANGE, EROFS, ESPIPE, ESTALE, ETXTBSY, EXDEV,
 };
 
-/// As the manual pages and the filesystems have them, one of each meaning. None for calls that are not about files. No
-/// ENOENT for a name that exists, in a call that reads, moves or removes it.
+/// As the manual pages and the filesystems have them, one of each meaning. None for calls that are
+/// not about files. No ENOENT for a name that exists, in a call that reads, moves or removes it.
 pub(super) fn errors_of(call: &str) -> &'static [Errno] {
     match call {
         "open" | "openat" | "openat2" | "creat" => &[

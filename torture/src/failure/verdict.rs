@@ -1,7 +1,7 @@
 //! The exit status that an error must lead to, where atomwrite has no choice.
 //!
-//! Invariant: a committed write stays a success, unless it may not be on the disk. A call with a fallback is no error.
-//! No error of a call that carries the content is ignored.
+//! Invariant: a committed write stays a success, unless it may not be on the disk. A call with a
+//! fallback is no error. No error of a call that carries the content is ignored.
 
 use nix::errno::Errno;
 
@@ -80,8 +80,8 @@ fn last_rename(case: &Case<'_>) -> Option<usize> {
     case.calls.iter().rposition(made)
 }
 
-/// Returns whether the call closes a duplicate that was made just before, to collect the error that only a close
-/// reports.
+/// Returns whether the call closes a duplicate that was made just before, to collect the error that
+/// only a close reports.
 fn closes_duplicate(case: &Case<'_>) -> bool {
     let before = case.at.checked_sub(1).map(|at| &case.calls[at]);
     before.is_some_and(|call| {

@@ -15,8 +15,8 @@ use crate::tracer::{Act, Aim, Call, Run};
 /// The harms, each with its evidence.
 pub(crate) type Harms = Vec<(Harm, String)>;
 
-/// The limit of cases of each form and kind for another program: an interpreter makes a thousand calls before it reads
-/// its work. Of atomwrite, all are tried.
+/// The limit of cases of each form and kind for another program: an interpreter makes a thousand
+/// calls before it reads its work. Of atomwrite, all are tried.
 const MOST_OF_OTHERS: usize = 250;
 const MOST_OF_OTHERS_IN_SHORT: usize = 20;
 

@@ -1,6 +1,8 @@
-//! Filesystems in memory for the scenes, because tens of thousands of runs would wait for a disk's flushes.
+//! Filesystems in memory for the scenes, because tens of thousands of runs would wait for a disk's
+//! flushes.
 //!
-//! If nothing can be mounted, the scenes are in `/dev/shm`, or beside the program if that is missing.
+//! If nothing can be mounted, the scenes are in `/dev/shm`, or beside the program if that is
+//! missing.
 
 use std::path::Path;
 
@@ -14,8 +16,8 @@ use crate::image::{self, Mounted};
 /// The filesystem that a form needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Disk {
-    /// tmpfs, or any other that has all that the forms need: unnamed files, links, attributes (on tmpfs since Linux
-    /// 6.6).
+    /// tmpfs, or any other that has all that the forms need: unnamed files, links, attributes (on
+    /// tmpfs since Linux 6.6).
     Usual,
     /// It clones, and it needs a second flush when a new file has its name.
     Btrfs,

@@ -16,7 +16,8 @@ use super::{Also, Form, Old, Owner, Size, Stdin};
 use crate::ground::{Ground, OTHER_USER, THIRD_USER};
 use crate::tracer::Feed;
 
-/// The directory for temporary files, on the same filesystem: the best case for those who rename from there.
+/// The directory for temporary files, on the same filesystem: the best case for those who rename
+/// from there.
 const TEMPORARY: &str = "tmp";
 
 /// What all runs share: the contents, and files that hold the new one.
@@ -258,7 +259,8 @@ pub(crate) struct Seen {
 }
 
 impl Seen {
-    /// Returns the names that are there now, were not there before, and are not among those that may be there.
+    /// Returns the names that are there now, were not there before, and are not among those that
+    /// may be there.
     pub(crate) fn beyond(&self, before: &Self, may: &[&str]) -> Vec<PathBuf> {
         let new = self
             .others

@@ -43,7 +43,8 @@ impl Form {
         State::of(old, now, &self.new_content(kit))
     }
 
-    /// Returns the states of all files that the run writes, DEST's first. One that had the content already is new.
+    /// Returns the states of all files that the run writes, DEST's first. One that had the content
+    /// already is new.
     pub(crate) fn states(&self, kit: &Kit, before: &Seen, after: &Seen) -> Vec<State> {
         let new = self.new_content(kit);
         let first = self.state(kit, before, after);
@@ -62,8 +63,8 @@ impl Form {
         std::iter::once(first).chain(others).collect()
     }
 
-    /// Returns what is wrong with the other files that the run writes. They are renamed in their order, so that none is
-    /// new before an old one.
+    /// Returns what is wrong with the other files that the run writes. They are renamed in their
+    /// order, so that none is new before an old one.
     pub(crate) fn harms_to_all(&self, kit: &Kit, before: &Seen, after: &Seen) -> Harms {
         let mut harms = Harms::new();
         let states = self.states(kit, before, after);
@@ -100,8 +101,8 @@ impl Form {
             .collect()
     }
 
-    /// Returns whether a file is as it was, to the time of its last change. The link that a backup is may have come and
-    /// gone.
+    /// Returns whether a file is as it was, to the time of its last change. The link that a backup
+    /// is may have come and gone.
     pub(crate) fn is_untouched(&self, old: Option<&FileState>, now: Option<&FileState>) -> bool {
         match (old, now) {
             (Some(old), Some(now)) if self.backup.is_some() => old.is_but_for_links(now),
@@ -115,8 +116,8 @@ impl Form {
         pairs.all(|(old, now)| self.is_untouched(old.as_ref(), now.as_ref()))
     }
 
-    /// Returns what is wrong with a DEST that was being overwritten: of the new content there is the beginning, behind
-    /// it what was there, or nothing.
+    /// Returns what is wrong with a DEST that was being overwritten: of the new content there is
+    /// the beginning, behind it what was there, or nothing.
     pub(crate) fn harms_in_place(&self, kit: &Kit, before: &Seen, after: &Seen) -> Harms {
         let (Some(old), Some(now)) = (&before.destination, &after.destination) else {
             return Harms::new();
@@ -186,8 +187,8 @@ impl Form {
             State::Missing => vec![(Harm::Missing, "DEST is missing".into())],
             State::Old => {
                 let (old, now) = (before.destination.as_ref(), after.destination.as_ref());
-                // Of others it is enough that no difference is seen, and in place the space is allocated first, which
-                // can change the time.
+                // Of others it is enough that no difference is seen, and in place the space is
+                // allocated first, which can change the time.
                 let strict = self.program == Program::Atomwrite && !self.is_in_place();
                 let same = match (old, now) {
                     (Some(old), Some(now)) if !strict => old.seems(now),
@@ -220,8 +221,8 @@ impl Form {
         }
     }
 
-    /// Writes to the same DEST once more. It removes the derived name and the lock file, and leaves alone what has a
-    /// random name: that was made by another run.
+    /// Writes to the same DEST once more. It removes the derived name and the lock file, and leaves
+    /// alone what has a random name: that was made by another run.
     pub(crate) fn harms_after_next_write(
         &self,
         kit: &Kit,

@@ -429,7 +429,8 @@ const ATOMWRITE: &[Form] = &[
         name: "--validate, what the validator writes",
         words: &[
             "--validate",
-            // What outlives atomwrite fails, without a word; with -p it would make a directory of that name itself.
+            // What outlives atomwrite fails, without a word; with -p it would make a directory of
+            // that name itself.
             "exec 2>/dev/null; echo more >>\"$1\" && mkdir \"${1%/*}/one\" \"${1%/*}/one/two\"",
             "o",
         ],
@@ -531,7 +532,8 @@ const ATOMWRITE: &[Form] = &[
         name: "-m -o -g",
         words: &["-m", "600", "-o", "1", "-g", "1", "o"],
         wanted: Some((0o600, Owner::Another)),
-        // A stale file of another user than DEST's owner is removed only by a run that gives the new file to that user.
+        // A stale file of another user than DEST's owner is removed only by a run that gives the
+        // new file to that user.
         next: &["-m", "600", "-o", "1", "-g", "1", "o"],
         ..PLAIN
     },
@@ -624,7 +626,8 @@ const ATOMWRITE: &[Form] = &[
     },
 ];
 
-/// Returns the forms of a program: of others than atomwrite, over a file and to a new name, small and large.
+/// Returns the forms of a program: of others than atomwrite, over a file and to a new name, small
+/// and large.
 pub(super) fn of_program(program: Program) -> Vec<Form> {
     if program == Program::Atomwrite {
         return ATOMWRITE.to_vec();

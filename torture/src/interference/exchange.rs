@@ -1,8 +1,8 @@
-//! Two names are exchanged as fast as the kernel can, while one of them is written: two directories, two files, or a
-//! file and a link.
+//! Two names are exchanged as fast as the kernel can, while one of them is written: two
+//! directories, two files, or a file and a link.
 //!
-//! Invariant of atomwrite: a run works in one directory and with one name. So the new file is complete under one of the
-//! two names, and nothing of the run stays in either directory.
+//! Invariant of atomwrite: a run works in one directory and with one name. So the new file is
+//! complete under one of the two names, and nothing of the run stays in either directory.
 
 use std::ffi::OsString;
 use std::fs;
@@ -165,8 +165,8 @@ fn round(
     Ok(())
 }
 
-/// Returns whether one of the two names has the content. They are read one after the other, and may be exchanged in
-/// between.
+/// Returns whether one of the two names has the content. They are read one after the other, and may
+/// be exchanged in between.
 fn comes_up(place: &Place, pair: Pair, content: &[u8]) -> bool {
     let has_it = |name: &&str| {
         let found = read_entry(&place.path(name));

@@ -1,8 +1,8 @@
 //! A process changes DEST or its directory while the input is held back.
 //!
-//! Invariant of atomwrite: a path is resolved once, and from then on everything happens in the open directory. A
-//! directory that is renamed is followed, one that is exchanged is not, and no link is followed that was not there at
-//! the beginning.
+//! Invariant of atomwrite: a path is resolved once, and from then on everything happens in the open
+//! directory. A directory that is renamed is followed, one that is exchanged is not, and no link is
+//! followed that was not there at the beginning.
 
 use std::ffi::OsString;
 use std::fs;
@@ -167,8 +167,9 @@ impl Act {
         }))
     }
 
-    /// Returns whether the run must succeed nevertheless: DEST has other attributes, has appeared, or is gone. With
-    /// `-a` it may fail, because DEST has another content than it has read, and with `-n`, because DEST exists.
+    /// Returns whether the run must succeed nevertheless: DEST has other attributes, has appeared,
+    /// or is gone. With `-a` it may fail, because DEST has another content than it has read,
+    /// and with `-n`, because DEST exists.
     fn is_no_reason_to_fail(self, options: &[&str]) -> bool {
         let depends_on_content = options.contains(&"-a") || options.contains(&"-n");
         match self {
@@ -181,8 +182,8 @@ impl Act {
         }
     }
 
-    /// Returns the mode of the new file: DEST's mode when the input ended or, if it changed later, at the commit. A
-    /// DEST that is gone by the end of the input is a new one.
+    /// Returns the mode of the new file: DEST's mode when the input ended or, if it changed later,
+    /// at the commit. A DEST that is gone by the end of the input is a new one.
     fn mode(self, options: &[&str], name: &str) -> Option<u32> {
         match self {
             _ if options.contains(&"-m") => Some(0o600),
@@ -227,7 +228,8 @@ pub(super) fn run(ground: &Ground, report: &mut Report) -> Result<()> {
     }
     parents(ground, &mut tally)?;
     report.add(test, Promise::Made, Program::Atomwrite, tally);
-    // They name the file twice or write to what they find, so that it matters what is there by then.
+    // They name the file twice or write to what they find, so that it matters what is there by
+    // then.
     for (peer, words) in peers() {
         let mut tally = Tally::default();
         for act in ACTS {
@@ -344,8 +346,8 @@ fn one(
     Ok(())
 }
 
-/// Returns new files that another user could open by their temporary names before they have DEST's mode, and lock files
-/// that are not private or not empty. The directory is only root's.
+/// Returns new files that another user could open by their temporary names before they have DEST's
+/// mode, and lock files that are not private or not empty. The directory is only root's.
 fn too_open(place: &Place) -> Result<Vec<(u32, String)>> {
     let mut found = Vec::new();
     for (name, entry) in snapshot(&place.path("d"))? {

@@ -1,8 +1,10 @@
-//! Another user who owns or shares the directory, and changes it as fast as the machine can while root writes there.
+//! Another user who owns or shares the directory, and changes it as fast as the machine can while
+//! root writes there.
 //!
-//! That user may decide what becomes of DEST, so DEST is not checked. The check is: root's program changes nothing that
-//! only root may change, and it ends with a documented status. The directory also holds a directory of root's, which
-//! the other user cannot empty but can rename to any temporary name. It must stay as it is.
+//! That user may decide what becomes of DEST, so DEST is not checked. The check is: root's program
+//! changes nothing that only root may change, and it ends with a documented status. The directory
+//! also holds a directory of root's, which the other user cannot empty but can rename to any
+//! temporary name. It must stay as it is.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -33,7 +35,8 @@ enum Game {
     NamesAndFile,
     /// And DEST, also as a link; root's options forbid following it.
     Links,
-    /// And DEST as a link, in root's directory, which is sticky and open for all: such a link is not followed.
+    /// And DEST as a link, in root's directory, which is sticky and open for all: such a link is
+    /// not followed.
     Sticky,
 }
 
@@ -171,7 +174,8 @@ fn become_another(
     race: &Race,
     mut chance: StdRng,
 ) -> Result<()> {
-    // For this thread alone, and with it go root's rights to other people's files (capabilities(7)).
+    // For this thread alone, and with it go root's rights to other people's files
+    // (capabilities(7)).
     setfsgid(Gid::from_raw(OTHER_USER));
     setfsuid(Uid::from_raw(OTHER_USER));
     ensure!(

@@ -1,8 +1,9 @@
 //! The names that atomwrite would use exist already, and belong to the same user or to another one.
 //!
-//! Invariant of atomwrite: a regular file of the same user that is not locked and has the derived name is stale, and is
-//! removed. A file with the lock file's name is the lock file, and is neither written nor changed. Everything else is
-//! left alone, and the new file gets a random name. Without a lock file, a run that needs one fails.
+//! Invariant of atomwrite: a regular file of the same user that is not locked and has the derived
+//! name is stale, and is removed. A file with the lock file's name is the lock file, and is neither
+//! written nor changed. Everything else is left alone, and the new file gets a random name. Without
+//! a lock file, a run that needs one fails.
 
 use std::fs::{self, File};
 use std::os::unix::fs::symlink;

@@ -1,4 +1,5 @@
-//! A race: a thread changes names as fast as the machine can, while programs run one after the other.
+//! A race: a thread changes names as fast as the machine can, while programs run one after the
+//! other.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::thread;
@@ -13,7 +14,8 @@ pub(super) struct Race {
 }
 
 impl Race {
-    /// Has one thread make its moves until so many runs are done. Both get the race, and each run its number.
+    /// Has one thread make its moves until so many runs are done. Both get the race, and each run
+    /// its number.
     pub(super) fn hold(
         runs: usize,
         racer: impl FnOnce(&Self) -> Result<()> + Send,

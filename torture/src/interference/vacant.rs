@@ -1,7 +1,8 @@
 //! DEST is created and removed all the time, while it is written with `-n`.
 //!
-//! Invariant of atomwrite: a file that has the name at the moment of the commit stays. The test sees a program that
-//! checks the name and then renames: it replaces the file that only the other thread may remove.
+//! Invariant of atomwrite: a file that has the name at the moment of the commit stays. The test
+//! sees a program that checks the name and then renames: it replaces the file that only the other
+//! thread may remove.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -74,8 +75,8 @@ fn round(
     )
 }
 
-/// Creates the file if it does not exist, and removes it again. What is removed shows whether it was replaced:
-/// a check before the removal would be too late, or too early.
+/// Creates the file if it does not exist, and removes it again. What is removed shows whether it
+/// was replaced: a check before the removal would be too late, or too early.
 fn come_and_go(mine: &Path, name: &Path, replaced: &AtomicU64) -> Result<()> {
     let is_mine = match fs::hard_link(mine, name) {
         Ok(()) => true,

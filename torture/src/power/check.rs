@@ -1,8 +1,9 @@
 //! The check of a filesystem after a power cut.
 //!
-//! Invariant: each file is checked twice. Is it complete: one of its versions, and there at all if it must be? And is
-//! it the version of the last program that has returned, or a later one? Then the check searches for names that must
-//! not be there, before and after the next write to each DEST. Random temporary names stay.
+//! Invariant: each file is checked twice. Is it complete: one of its versions, and there at all if
+//! it must be? And is it the version of the last program that has returned, or a later one? Then
+//! the check searches for names that must not be there, before and after the next write to each
+//! DEST. Random temporary names stay.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
@@ -26,7 +27,8 @@ use crate::report::{Harm, Tally};
 pub(crate) struct Verdict {
     /// Torn, empty, zeroed, missing, or with another mode. For `--sync=none`, older as well.
     pub(crate) whole: Tally,
-    /// Not what the last program that had returned had written, but an older version (lost), or none.
+    /// Not what the last program that had returned had written, but an older version (lost), or
+    /// none.
     pub(crate) kept: Tally,
     /// Whether the next write removes what is left.
     pub(crate) left: Tally,
@@ -175,7 +177,8 @@ impl Scene<'_> {
         Ok(broken)
     }
 
-    /// Finds names that were not asked for, and checks whether the next write to each DEST removes them.
+    /// Finds names that were not asked for, and checks whether the next write to each DEST removes
+    /// them.
     fn check_names(
         &self,
         desk: &Path,
@@ -300,8 +303,8 @@ fn desk(path: &Path) -> &Path {
         .unwrap_or(path)
 }
 
-/// Returns files in a directory, and in those below it, that are not known. A temporary directory counts as one,
-/// whatever is in it, and if nothing is.
+/// Returns files in a directory, and in those below it, that are not known. A temporary directory
+/// counts as one, whatever is in it, and if nothing is.
 fn unexpected(root: &Path, directory: &Path, known: &BTreeSet<PathBuf>) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     let entries = match fs::read_dir(root.join(directory)) {

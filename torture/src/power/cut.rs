@@ -1,10 +1,12 @@
 //! What a disk may hold when the power goes.
 //!
-//! Invariant: everything before the last flush is there. Of what came after it, each write is there, or is not, or is
-//! torn: some of its sectors of 4 KiB are there. Later writes overwrite earlier ones.
+//! Invariant: everything before the last flush is there. Of what came after it, each write is
+//! there, or is not, or is torn: some of its sectors of 4 KiB are there. Later writes overwrite
+//! earlier ones.
 //!
-//! What these tests cannot see: a disk that ignores a flush, or that tears a sector. A random cut rarely loses exactly
-//! the one write out of hundreds that matters, so the order of the calls is checked as well (see `order`).
+//! What these tests cannot see: a disk that ignores a flush, or that tears a sector. A random cut
+//! rarely loses exactly the one write out of hundreds that matters, so the order of the calls is
+//! checked as well (see `order`).
 
 use std::fs::File;
 
@@ -63,8 +65,9 @@ impl Cut {
     }
 }
 
-/// Chooses moments between two places in the log, in their order. A third of them are those at which a program has just
-/// returned, when nothing may be left to be done; a third are in the midst of a run.
+/// Chooses moments between two places in the log, in their order. A third of them are those at
+/// which a program has just returned, when nothing may be left to be done; a third are in the midst
+/// of a run.
 pub(crate) fn choose(
     log: &[Entry],
     record: &Record,

@@ -1,11 +1,12 @@
-//! A disk that remembers everything: one file in a FUSE filesystem of the suite, behind a loop device.
+//! A disk that remembers everything: one file in a FUSE filesystem of the suite, behind a loop
+//! device.
 //!
-//! Invariant: everything that the block layer sends is in the log, in its order, before it is answered. The kernel
-//! holds nothing back: FUSE is in write-through mode, and the loop device turns each flush into an fsync and each
-//! discard into a hole.
+//! Invariant: everything that the block layer sends is in the log, in its order, before it is
+//! answered. The kernel holds nothing back: FUSE is in write-through mode, and the loop device
+//! turns each flush into an fsync and each discard into a hole.
 //!
-//! What these tests cannot see: two concurrent writes are logged one after the other, so a filesystem that sends a
-//! flush without waiting for a write appears safer here than it is.
+//! What these tests cannot see: two concurrent writes are logged one after the other, so a
+//! filesystem that sends a flush without waiting for a write appears safer here than it is.
 
 use std::fs::File;
 use std::path::Path;

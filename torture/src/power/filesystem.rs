@@ -1,7 +1,8 @@
 //! The filesystems that lose power.
 //!
-//! Invariant: each is small, with a small journal, so that blocks are soon reused and the journal wraps around. Each is
-//! mounted with the default options, except for the one option that its name contains.
+//! Invariant: each is small, with a small journal, so that blocks are soon reused and the journal
+//! wraps around. Each is mounted with the default options, except for the one option that its name
+//! contains.
 
 use std::fs::File;
 use std::path::Path;
@@ -72,14 +73,15 @@ impl Filesystem {
         }
     }
 
-    /// Returns whether an old version that has just been replaced may be torn: its blocks can be used again before the
-    /// rename is on the disk. The manual says so.
+    /// Returns whether an old version that has just been replaced may be torn: its blocks can be
+    /// used again before the rename is on the disk. The manual says so.
     pub(crate) fn tears_what_was_replaced(self) -> bool {
         self == Self::Ext4Writeback
     }
 
-    /// Returns a command, given a new name, that has all names put on the disk, and not the data: what the kernel does
-    /// by itself every 30 seconds, which is too long to wait for. On the other filesystems, any fsync does it.
+    /// Returns a command, given a new name, that has all names put on the disk, and not the data:
+    /// what the kernel does by itself every 30 seconds, which is too long to wait for. On the
+    /// other filesystems, any fsync does it.
     pub(crate) fn commit(self) -> Option<&'static [&'static str]> {
         match self {
             Self::Btrfs => Some(&["btrfs", "subvolume", "create"]),

@@ -1,7 +1,8 @@
-//! What was written to each file, when, and by which author; and what may be there after a power cut.
+//! What was written to each file, when, and by which author; and what may be there after a power
+//! cut.
 //!
-//! Invariant: a version begins before its program starts, and is done after the program has ended, so no program is
-//! blamed for what lies between. Times are positions in the disk's log.
+//! Invariant: a version begins before its program starts, and is done after the program has ended,
+//! so no program is blamed for what lies between. Times are positions in the disk's log.
 
 use std::path::{Path, PathBuf};
 

@@ -1,9 +1,9 @@
-//! The runs with `-t` while the disk keeps its log: some of a set of files, old and new, and some that are equal
-//! already.
+//! The runs with `-t` while the disk keeps its log: some of a set of files, old and new, and some
+//! that are equal already.
 //!
-//! Invariant: each file of a run has its history, as if it was written alone. So once a run has returned, all its files
-//! must be there. Half of the runs compare: a file that is equal is not written, and is then as durable as any other,
-//! even if another process has just written it.
+//! Invariant: each file of a run has its history, as if it was written alone. So once a run has
+//! returned, all its files must be there. Half of the runs compare: a file that is equal is not
+//! written, and is then as durable as any other, even if another process has just written it.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};

@@ -1,9 +1,11 @@
-//! The order of the system calls, because a random power cut rarely sees an fsync that comes too late.
+//! The order of the system calls, because a random power cut rarely sees an fsync that comes too
+//! late.
 //!
-//! Invariant: the last change of the new file, its fsync, its name, the rename, the fsync of the directory, and of each
-//! directory that was made for it. btrfs forgets a file that was synced before it had a name, so there one more fsync
-//! comes between the name and the rename. With `-t` (see `many`), all of this comes once for all files, or each part of
-//! it for all files before the next part. `--sync=file` does not sync directories, `--sync=none` syncs nothing.
+//! Invariant: the last change of the new file, its fsync, its name, the rename, the fsync of the
+//! directory, and of each directory that was made for it. btrfs forgets a file that was synced
+//! before it had a name, so there one more fsync comes between the name and the rename. With `-t`
+//! (see `many`), all of this comes once for all files, or each part of it for all files before the
+//! next part. `--sync=file` does not sync directories, `--sync=none` syncs nothing.
 //!
 //! What these tests cannot see: whether the kernel does what the calls ask for.
 
@@ -92,7 +94,8 @@ impl Stage<'_> {
                 .flat_map(move |birth| Sync::ALL.map(|sync| (form, birth, sync)))
         }) {
             if (form, birth, sync) == (Form::Backup, Birth::Named, Sync::None) {
-                // A backup that is a copy is on the disk before DEST changes, whatever is asked for.
+                // A backup that is a copy is on the disk before DEST changes, whatever is asked
+                // for.
                 continue;
             }
             let words = form.words("new/er/o");

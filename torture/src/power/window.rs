@@ -1,10 +1,12 @@
 //! The seconds after a write has returned: which files a power cut destroys or loses then.
 //!
-//! Invariant: each program has filesystems of its own, on which nothing else writes. So no other program's fsync puts
-//! its files on the disk, and the kernel alone decides when they get there: by the commit interval of the journal and
-//! by the age of dirty pages. The test waits for that in real time, for many files at once.
+//! Invariant: each program has filesystems of its own, on which nothing else writes. So no other
+//! program's fsync puts its files on the disk, and the kernel alone decides when they get there: by
+//! the commit interval of the journal and by the age of dirty pages. The test waits for that in
+//! real time, for many files at once.
 //!
-//! What these tests cannot see: a busy filesystem, on which the fsync of another program ends the window earlier.
+//! What these tests cannot see: a busy filesystem, on which the fsync of another program ends the
+//! window earlier.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -75,7 +77,8 @@ pub(super) fn measure(ground: &Ground, report: &mut Report) -> Result<()> {
     let pairs = FILESYSTEMS
         .into_iter()
         .flat_map(|filesystem| PROGRAMS.map(|program| (filesystem, program)));
-    // All wait at once; what is then found is a matter of computing, for which there are few processors.
+    // All wait at once; what is then found is a matter of computing, for which there are few
+    // processors.
     let recordings = thread::scope(|scope| {
         let recorders: Vec<_> = pairs
             .map(|(filesystem, program)| {

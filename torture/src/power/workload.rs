@@ -1,9 +1,10 @@
-//! The workload while the disk keeps its log: every author has its own directories and does one run after the other,
-//! and two groups of authors work at once. `many` chooses what `-t` writes.
+//! The workload while the disk keeps its log: every author has its own directories and does one run
+//! after the other, and two groups of authors work at once. `many` chooses what `-t` writes.
 //!
-//! Invariant: what a run must write is known before it begins, and no two versions are equal. In between, other files
-//! are written, synced and removed, so that the journal is written before the data that it describes. A run may write
-//! more than one file (see [`Step`]); each of them is checked by itself.
+//! Invariant: what a run must write is known before it begins, and no two versions are equal. In
+//! between, other files are written, synced and removed, so that the journal is written before the
+//! data that it describes. A run may write more than one file (see [`Step`]); each of them is
+//! checked by itself.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -54,7 +55,8 @@ impl Form {
         Self::CreateDirs,
     ];
 
-    /// Returns the words after the program and its `--sync`, for a DEST that is `o` unless the form wants a new one.
+    /// Returns the words after the program and its `--sync`, for a DEST that is `o` unless the form
+    /// wants a new one.
     pub(crate) fn words(self, new: &str) -> Vec<String> {
         let words: &[&str] = match self {
             Self::Stdin => &["o"],
@@ -84,8 +86,8 @@ pub(crate) struct Change {
     /// In the directory.
     pub(crate) name: String,
     pub(crate) content: Vec<u8>,
-    /// Whether the file has that content already: the test writes it to the directory just before, without a flush, and
-    /// no promise covers it until the run is done.
+    /// Whether the file has that content already: the test writes it to the directory just before,
+    /// without a flush, and no promise covers it until the run is done.
     pub(crate) is_laid: bool,
 }
 
@@ -356,7 +358,8 @@ impl<'a> Writers<'a> {
         }
     }
 
-    /// Does what other programs and the kernel do: writes and syncs other files, and writes back dirty pages.
+    /// Does what other programs and the kernel do: writes and syncs other files, and writes back
+    /// dirty pages.
     fn other_activity(&mut self, number: usize) -> Result<()> {
         let other = self
             .root

@@ -1,7 +1,7 @@
 //! The files and directories of the filesystem in memory, and the failures that a test asks for.
 //!
-//! Invariant: what must be missing is missing from the first call on. What must fail fails only while it is armed, so
-//! that a test can prepare and check a directory.
+//! Invariant: what must be missing is missing from the first call on. What must fail fails only
+//! while it is armed, so that a test can prepare and check a directory.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::{OsStr, OsString};

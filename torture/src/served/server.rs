@@ -1,5 +1,5 @@
-//! The calls of the kernel, as the library passes them on. For all other calls the kernel has a fallback or reports an
-//! error.
+//! The calls of the kernel, as the library passes them on. For all other calls the kernel has a
+//! fallback or reports an error.
 
 use std::ffi::OsStr;
 use std::path::Path;

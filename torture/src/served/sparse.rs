@@ -1,7 +1,7 @@
 //! The bytes of a disk, most of which are zero.
 //!
-//! Invariant: only what was written takes memory. btrfs writes back early when it is nearly full, and behaves as in
-//! practice only on a disk that is far larger than its content.
+//! Invariant: only what was written takes memory. btrfs writes back early when it is nearly full,
+//! and behaves as in practice only on a disk that is far larger than its content.
 
 use std::collections::BTreeMap;
 use std::fs::File;

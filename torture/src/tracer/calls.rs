@@ -153,7 +153,8 @@ impl Call {
         self.arguments[flags] & u64::from(libc::O_CREAT.unsigned_abs()) != 0
     }
 
-    /// Returns whether it changes something on a filesystem, or waits until a change is on the disk.
+    /// Returns whether it changes something on a filesystem, or waits until a change is on the
+    /// disk.
     pub(crate) fn changes(&self) -> bool {
         self.names()
             || match &*self.name() {

@@ -1,7 +1,8 @@
 //! Input through a pipe, in the same pieces each time.
 //!
-//! Two processes that write and read at their own pace would make other calls in each run. So the tracer is the writer,
-//! and fills the pipe whenever the program has stopped: what the program reads depends only on what it has done.
+//! Two processes that write and read at their own pace would make other calls in each run. So the
+//! tracer is the writer, and fills the pipe whenever the program has stopped: what the program
+//! reads depends only on what it has done.
 
 use std::fs::File;
 use std::io::{ErrorKind, Write};
@@ -37,7 +38,8 @@ impl<'i> Feed<'i> {
         self.writer.is_none()
     }
 
-    /// Writes as much as fits into the pipe. Closes the pipe when everything is in it, or when it has no reader.
+    /// Writes as much as fits into the pipe. Closes the pipe when everything is in it, or when it
+    /// has no reader.
     pub(super) fn fill(&mut self) -> Result<()> {
         while let Some(writer) = &mut self.writer {
             if self.rest.is_empty() {

@@ -65,7 +65,8 @@ fn be_traced(command: &mut Command) {
         setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
         ptrace::traceme().map_err(io::Error::from)
     };
-    // SAFETY: between fork and exec this makes plain system calls only; nothing is allocated, no lock is taken.
+    // SAFETY: between fork and exec this makes plain system calls only; nothing is allocated, no
+    // lock is taken.
     unsafe { command.pre_exec(prepare) };
 }
 

@@ -1,4 +1,5 @@
-//! How a run is started: what stands before the binary, its environment, its three streams, and what the child does to itself.
+//! How a run is started: what stands before the binary, its environment, its three streams, and
+//! what the child does to itself.
 
 use std::io::{self, Read, Write};
 use std::os::unix::process::CommandExt;
@@ -64,7 +65,8 @@ impl Run<'_> {
             closed: self.closed,
         };
         #[expect(unsafe_code, reason = "there is no safe way to close a child's stdin")]
-        // SAFETY: between fork and exec only async-signal-safe system calls are made, and nothing is allocated.
+        // SAFETY: between fork and exec only async-signal-safe system calls are made, and nothing
+        // is allocated.
         unsafe {
             command.pre_exec(move || birth.apply());
         }

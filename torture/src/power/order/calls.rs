@@ -46,7 +46,8 @@ impl Call {
     }
 }
 
-/// Reads what strace has written: `PID name(arguments) = result`, and calls that were broken off by another's.
+/// Reads what strace has written: `PID name(arguments) = result`, and calls that were broken off by
+/// another's.
 pub(super) fn parse(trace: &str) -> Result<Vec<Call>> {
     let mut begun: HashMap<&str, &str> = HashMap::new();
     let mut calls = Vec::new();
@@ -86,8 +87,9 @@ pub(super) fn parse(trace: &str) -> Result<Vec<Call>> {
     Ok(calls)
 }
 
-/// Returns the path of the file that the last call gives a name: `4</d/#12>(deleted), "", 3</d>, "name"` or
-/// `AT_FDCWD</>, "/proc/self/fd/4", 3</d>, "name"`, where an earlier call shows what 4 is.
+/// Returns the path of the file that the last call gives a name: `4</d/#12>(deleted), "", 3</d>,
+/// "name"` or `AT_FDCWD</>, "/proc/self/fd/4", 3</d>, "name"`, where an earlier call shows what 4
+/// is.
 pub(super) fn linked_path(calls: &[Call]) -> Option<String> {
     let (link, before) = calls.split_last()?;
     match link.names().first()?.strip_prefix("/proc/self/fd/") {

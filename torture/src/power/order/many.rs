@@ -1,8 +1,9 @@
-//! The order of the calls of `-t`: all files are written, then all are flushed, then all are renamed, then the
-//! directory is synced.
+//! The order of the calls of `-t`: all files are written, then all are flushed, then all are
+//! renamed, then the directory is synced.
 //!
-//! Invariant: the flush comes after the last change of every file, and before the first rename: one syncfs, or an fsync
-//! of each file. A file that is equal is flushed like the others, and not renamed.
+//! Invariant: the flush comes after the last change of every file, and before the first rename: one
+//! syncfs, or an fsync of each file. A file that is equal is flushed like the others, and not
+//! renamed.
 
 use std::fs;
 use std::path::PathBuf;
