@@ -63,7 +63,7 @@ const ROWS: [Row; 11] = [
         holds: survives_a_full_disk,
     },
     Row {
-        label: "Syncs the new file first, so a power loss leaves a complete one",
+        label: "Syncs the new file before the rename, so `f` is complete after a power loss",
         is_possible: always,
         holds: |way| {
             let calls = calls(way);
@@ -88,7 +88,7 @@ const ROWS: [Row; 11] = [
         holds: keeps_mode,
     },
     Row {
-        label: "Keeps owner and group, as root",
+        label: "Keeps owner and group, if run as root",
         is_possible: can_be_others,
         holds: keeps_owner,
     },
