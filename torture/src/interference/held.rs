@@ -183,11 +183,13 @@ impl Act {
     }
 
     /// Returns the mode of the new file: DEST's mode when the input ended or, if it changed later,
-    /// at the commit. A DEST that is gone by the end of the input is a new one.
+    /// at the commit. A DEST that is gone by the end of the input grants no more than it did.
     fn mode(self, options: &[&str], name: &str) -> Option<u32> {
         match self {
             _ if options.contains(&"-m") => Some(0o600),
             Self::FileGetsAnotherMode => Some(0o604),
+            // It was private to a group, whose bits may have been the mask of an ACL.
+            Self::FileIsRemoved if name == "o" => Some(0o600),
             Self::FileIsReplaced | Self::FileBecomesAHardLink | Self::FileIsRemoved => Some(0o644),
             Self::Nothing
             | Self::DirectoryIsRenamed

@@ -123,7 +123,7 @@ impl Expected {
         let torn = |what: String| Some((Harm::Torn, what));
         let mut renames = Vec::new();
         for name in &self.renamed {
-            let is_its = |call: &Call| call.renames() && call.names().last() == Some(name);
+            let is_its = |call: &Call| gives_name(call) && call.names().last() == Some(name);
             match calls.iter().position(is_its) {
                 Some(at) => renames.push(at),
                 None => return torn(format!("{name} is not renamed")),
@@ -131,7 +131,7 @@ impl Expected {
         }
         let first_rename = renames.iter().copied().min()?;
         // With --backup there may be one more, of an old file.
-        let last_rename = calls.iter().rposition(Call::renames)?;
+        let last_rename = calls.iter().rposition(gives_name)?;
         let equal = self
             .equal
             .as_ref()
@@ -166,6 +166,12 @@ impl Expected {
             _ => needless(&calls[first_rename..]),
         }
     }
+}
+
+/// Returns whether a call gives a file another name. On a filesystem that is not local, and all are
+/// taken for that where fstatfs fails, a new DEST is linked.
+fn gives_name(call: &Call) -> bool {
+    call.renames() || call.name == "linkat"
 }
 
 /// Everything is on one filesystem here, so any syncfs covers all files.
