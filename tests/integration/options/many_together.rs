@@ -325,7 +325,8 @@ impl Order {
             writes: trace.places(writes),
             drafts_synced: trace.places(|call| call.is("fsync") && call.on_draft()),
             flushes: trace.places(|call| call.is("syncfs")),
-            renames: trace.places(Call::renames),
+            // On a filesystem that is not local, a new DEST is linked.
+            renames: trace.places(|call| call.renames() || call.links()),
             names_synced: trace.places(|call| call.is("fsync") && call.args.ends_with("/d>")),
             trace,
         };
