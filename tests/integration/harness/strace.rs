@@ -13,7 +13,7 @@ use std::process::{Child, Command};
 use rustix::process::Pid;
 use tempfile::TempDir;
 
-use crate::harness::{Running, wait_until};
+use crate::harness::{Running, binary, wait_until};
 
 /// All that touches files, names, descriptors or the signal mask.
 const TRACED: &str = "trace=%file,%desc,rt_sigprocmask";
@@ -165,7 +165,8 @@ impl Drop for Attached {
     }
 }
 
-/// Finds the program below strace, or below another one that has a single child.
+/// Finds the program below strace, or below another one that has a single child. strace has others
+/// for a moment, at its start.
 pub(crate) fn program_of(running: &Running) -> Pid {
     let id = running.id();
     let children = format!("/proc/{id}/task/{id}/children");
@@ -174,7 +175,10 @@ pub(crate) fn program_of(running: &Running) -> Pid {
         child = std::fs::read_to_string(&children)
             .unwrap()
             .split_whitespace()
-            .next()
+            .find(|id| {
+                std::fs::read_link(format!("/proc/{id}/exe"))
+                    .is_ok_and(|exe| exe.file_name() == binary().file_name())
+            })
             .and_then(|id| Pid::from_raw(id.parse().unwrap()));
         child.is_some()
     });

@@ -95,7 +95,11 @@ killed() {
         kill -9 $! 2>/dev/null
         wait
     done
+    # Where the new file has a name from the start, a kill leaves that.
+    at_work=yes
     check killed 'SIGKILL among other writers' 0 ':' 'whole "$server/f" && soon whole f && soon whole "$other/f"'
+    at_work=
+    rm -rf .atomwrite.*.tmp
 } 2>/dev/null
 
 # A file of 20,000 equal letters.
