@@ -153,10 +153,11 @@ impl Line {
         if self.layout.is_none() && self.begun.elapsed() < PATIENCE {
             self.bar.set_position(bytes);
         } else if takes_output() {
+            // Before the first line, so that it does not say 0 bytes.
+            self.bar.set_position(bytes);
             if self.layout.is_none() {
                 self.show();
             }
-            self.bar.set_position(bytes);
         }
     }
 
