@@ -5,7 +5,7 @@
 pub(crate) enum Tolerated {
     /// The program must say so, and change nothing.
     Refusal,
-    /// The promise may be broken, which nobody but the filesystem could mend.
+    /// The promise may be broken, and only the filesystem could keep it.
     Loss,
 }
 
