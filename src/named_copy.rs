@@ -6,11 +6,13 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use anyhow::Result;
 
 use crate::attributes::{Attributes, InitialMode};
+use crate::copy_error::CopyError;
 use crate::destination::Destination;
+use crate::inspector::ContentInspector;
 use crate::request::Sync;
 use crate::sys;
 use crate::temp_name::TempName;
-use crate::transfer::copy_whole;
+use crate::transfer::{ReadMethod, Reader, Transfer, Writeback};
 
 /// A complete file with a random name.
 #[derive(Debug)]
@@ -44,4 +46,17 @@ impl NamedCopy {
         sys::close_error(&copy.file)?;
         Ok(copy)
     }
+}
+
+/// Copies a file from its first byte to its last.
+pub(crate) fn copy_whole(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<(), CopyError> {
+    let reader = Reader {
+        file: from,
+        metadata: sys::metadata(from).map_err(CopyError::Reading)?,
+        method: ReadMethod::Read,
+    };
+    sys::seek(from, 0).map_err(CopyError::Reading)?;
+    let mut transfer = Transfer::begin(to, Writeback::Late, ContentInspector::default());
+    transfer.copy_from(&reader)?;
+    transfer.end().map(drop)
 }

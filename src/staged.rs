@@ -103,8 +103,6 @@ pub(crate) struct Synced {
     content: Content,
     seal: Seal,
     sync: Sync,
-    /// The attributes changed again after the last fsync.
-    unsynced: bool,
 }
 
 impl<'d> Staged<'d, Open> {
@@ -392,7 +390,6 @@ impl<'d> Staged<'d, Sealed> {
             content,
             seal,
             sync,
-            unsynced: false,
         }))
     }
 }

@@ -471,19 +471,6 @@ impl<'f, 'o> Transfer<'f, 'o> {
     }
 }
 
-/// Copies a file from its first byte to its last.
-pub(crate) fn copy_whole(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<(), CopyError> {
-    let reader = Reader {
-        file: from,
-        metadata: sys::metadata(from).map_err(CopyError::Reading)?,
-        method: ReadMethod::Read,
-    };
-    sys::seek(from, 0).map_err(CopyError::Reading)?;
-    let mut transfer = Transfer::begin(to, Writeback::Late, ContentInspector::default());
-    transfer.copy_from(&reader)?;
-    transfer.end().map(drop)
-}
-
 /// Writes all the bytes; continues after a short write.
 fn write_all(file: BorrowedFd<'_>, mut bytes: &[u8]) -> Result<(), CopyError> {
     while !bytes.is_empty() {

@@ -20,13 +20,13 @@ use anyhow::{Context, Result, anyhow};
 use crate::attributes::{Attributes, InitialMode};
 use crate::destination::{Destination, ParentDir};
 use crate::message::{Quoted, cannot};
+use crate::named_copy::copy_whole;
 use crate::outcome::Failure;
 use crate::private_dir::PrivateDir;
 use crate::program::{CANNOT_RUN, NOT_FOUND, Program, describe};
 use crate::signals;
 use crate::sys::{self, Errno, FileSystem, Metadata};
 use crate::temp_name::is_temporary;
-use crate::transfer::copy_whole;
 
 /// The maximum number of entries that are linked into a preview directory.
 const MAX_SIBLINGS: usize = 1024;

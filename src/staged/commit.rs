@@ -25,8 +25,7 @@ use crate::signals;
 use crate::sys::{self, Errno, Identity, Metadata};
 use crate::temp_name::{Moved, TempName, has_name};
 
-/// How often changed attributes are applied and synced again before the rename. If they keep
-/// changing, they are synced after the rename.
+/// How often changed attributes are applied and synced again before the rename.
 pub(super) const MAX_RESEALS: usize = 3;
 
 /// How often the rename to a missing DEST is retried when DEST appears at that moment and is gone
@@ -64,12 +63,7 @@ impl Staged<'_, Synced> {
             }
         };
         outcome.directories = parents.disarm();
-        let Synced {
-            content,
-            seal,
-            unsynced,
-            ..
-        } = self.phase;
+        let Synced { content, seal, .. } = self.phase;
         outcome.appended = content.appended;
         Ok(Committed {
             outcome,
@@ -80,7 +74,6 @@ impl Staged<'_, Synced> {
                 _ => None,
             },
             sync: context.sync(),
-            unsynced,
             warnings: seal.warnings,
         })
     }
@@ -132,9 +125,8 @@ impl Staged<'_, Synced> {
         destination: &Destination,
         context: &RunContext<'_>,
     ) -> Result<Option<Outcome>, Failure> {
-        let mut resealed = 0;
         for _ in 0..MAX_RENAMES {
-            self.reseal(destination, context, &mut resealed)?;
+            self.reseal(destination, context)?;
             if let (Some(backups), Some(_)) = (context.backups(), self.phase.seal.seen) {
                 backup::read_numbers(destination, backups, context.numbers)?;
             }
@@ -157,19 +149,15 @@ impl Staged<'_, Synced> {
         &mut self,
         destination: &Destination,
         context: &RunContext<'_>,
-        resealed: &mut usize,
     ) -> Result<(), Failure> {
         let file = &self.file;
         let open = || Ok(file.try_clone()?);
-        while let Some(file) = self.phase.seal.renew(destination, context, open)? {
-            *resealed += 1;
-            if context.sync() == Sync::None {
+        for _ in 0..MAX_RESEALS {
+            let renewed = self.phase.seal.renew(destination, context, open)?;
+            let (Some(file), Sync::File | Sync::Full) = (renewed, context.sync()) else {
                 return Ok(());
-            }
-            if *resealed > MAX_RESEALS {
-                self.phase.unsynced = true;
-                return Ok(());
-            }
+            };
+            // The sync takes time, in which the attributes may change again.
             sys::sync_file(&file).with_context(|| destination.cannot("write"))?;
         }
         Ok(())
@@ -348,8 +336,6 @@ pub(crate) struct Committed {
     /// closed.
     name: Option<TempName>,
     sync: Sync,
-    /// Attributes were applied after the last fsync.
-    unsynced: bool,
     /// The attributes that could not be preserved, as warnings.
     warnings: Vec<String>,
 }
@@ -362,7 +348,6 @@ impl Committed {
             file,
             name: None,
             sync: Sync::None,
-            unsynced: false,
             warnings: Vec::new(),
         }
     }
@@ -376,13 +361,9 @@ impl Committed {
             file,
             name,
             sync,
-            unsynced,
             warnings,
         } = self;
         let sync_all = || -> Result<(), Errno> {
-            if unsynced {
-                sys::sync_file(&file)?;
-            }
             let Some(parents) = parents.filter(|_| sync == Sync::Full) else {
                 drop(file);
                 drop(name);
