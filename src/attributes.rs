@@ -35,6 +35,10 @@ const READ_PAUSE: Duration = Duration::from_millis(20);
 /// Never preserved, because these attributes vouch for the old content or give it privileges.
 const NEVER_KEPT: [&CStr; 3] = [c"security.capability", c"security.ima", c"security.evm"];
 
+/// Not preserved either: the attributes by which overlayfs describes the old file, such as that its
+/// content is in another layer.
+const OF_OVERLAYFS: [&[u8]; 2] = [b"trusted.overlay.", b"user.overlay."];
+
 /// The attributes that the new file gets from the old file and from the user's options.
 #[derive(Debug, Clone)]
 pub(crate) struct Attributes {
@@ -410,7 +414,10 @@ impl Old {
         // An ACL changes the meaning of the mode. Without the list of attributes we cannot know
         // whether there is one, and no guess is safe.
         for name in sys::list_attributes(file).with_context(cannot_read)? {
-            if NEVER_KEPT.contains(&name.as_c_str()) || acl::is_copy(&name) {
+            let is_of_overlayfs = OF_OVERLAYFS
+                .iter()
+                .any(|prefix| name.as_bytes().starts_with(prefix));
+            if NEVER_KEPT.contains(&name.as_c_str()) || is_of_overlayfs || acl::is_copy(&name) {
                 continue;
             }
             match sys::read_attribute(file, &name) {

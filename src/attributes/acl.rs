@@ -96,17 +96,20 @@ impl Acl {
     }
 
     /// Revokes permissions because the owning group could not be preserved. The new group gets no
-    /// more than others have. Others, who now include the old group's members, get no more than
-    /// that group had.
+    /// more than others and each named group have, because a member of several groups has what any
+    /// of them has. Others, who now include the old group's members, get no more than that group
+    /// had.
     pub(super) fn revoke_group(&mut self) {
         let mask = self.entry(MASK).unwrap_or(7);
         let both = self.entry(GROUP).unwrap_or(0) & mask & self.others();
-        self.change(|tag, permissions| {
-            if [GROUP, OTHERS].contains(&tag) {
-                both
-            } else {
-                permissions
-            }
+        let group = self
+            .entries()
+            .filter(|(tag, _)| *tag == NAMED_GROUP)
+            .fold(both, |least, (_, permissions)| least & permissions);
+        self.change(|tag, permissions| match tag {
+            GROUP => group,
+            OTHERS => both,
+            _ => permissions,
         });
     }
 
@@ -180,6 +183,10 @@ mod tests {
         let mut list = acl(&[(OWNER, 6), (GROUP, 0), (MASK, 6), (OTHERS, 4)]);
         list.revoke_group();
         assert_eq!(list.others(), 0);
+        let named = [(NAMED_GROUP, 0), (MASK, 6), (OTHERS, 4)];
+        let mut list = acl(&[&[(OWNER, 6), (GROUP, 6)], &named[..]].concat());
+        list.revoke_group();
+        assert_eq!(list, acl(&[&[(OWNER, 6), (GROUP, 0)], &named[..]].concat()));
     }
 
     #[test]
