@@ -55,10 +55,8 @@ struct LockFile {
 /// The result of one attempt to lock.
 enum Attempt<T> {
     Held(T),
-    /// Another process has the lock.
+    /// Another process has the lock, or has just changed the name.
     Busy,
-    /// The name has just changed.
-    Again,
     /// We may not open the lock file; another process may be making it.
     Refused(Errno),
     /// No lock file can be made in this directory.
@@ -102,7 +100,6 @@ impl Lock {
                     signals::check()?;
                 }
                 Attempt::Busy => wait.until_free(&destination)?,
-                Attempt::Again => signals::check()?,
                 Attempt::Refused(errno) => wait.until_allowed(&destination, errno)?,
                 Attempt::Unavailable(errno) => return Err(no_lock_file(&destination, errno)),
             }
@@ -115,7 +112,6 @@ impl Lock {
         let file = match LockFile::attempt(destination)? {
             Attempt::Held(file) => Some(file),
             Attempt::Busy => return Ok(Attempt::Busy),
-            Attempt::Again => return Ok(Attempt::Again),
             Attempt::Refused(errno) => return Ok(Attempt::Refused(errno)),
             Attempt::Unavailable(errno) if in_place == InPlace::Never || regular.is_none() => {
                 return Ok(Attempt::Unavailable(errno));
@@ -133,9 +129,8 @@ impl Lock {
         };
         let directory = destination.directory().fd.as_fd();
         let dest = match sys::open_in_place(directory, destination.name()) {
-            Err(Errno::NOENT | Errno::STALE) => return Ok(Attempt::Again),
-            // Another process has a lease on DEST.
-            Err(Errno::AGAIN) => return Ok(Attempt::Busy),
+            // Another process has just replaced DEST, or has a lease on it (EAGAIN).
+            Err(Errno::NOENT | Errno::STALE | Errno::AGAIN) => return Ok(Attempt::Busy),
             opened => opened?,
         };
         match sys::try_lock(&dest) {
@@ -144,7 +139,7 @@ impl Lock {
         }
         let locked = sys::metadata(&dest)?.identity;
         if locked != regular.identity || !has_name(directory, destination.name(), locked) {
-            return Ok(Attempt::Again);
+            return Ok(Attempt::Busy);
         }
         Ok(Attempt::Held(Self {
             _file: file,
@@ -165,13 +160,13 @@ impl LockFile {
         }
         let file = match sys::open_lock_file(directory, &name) {
             Err(Errno::NOENT) => match sys::create_lock_file(directory, &name, mode(destination)) {
-                Err(Errno::EXIST | Errno::STALE) => return Ok(Attempt::Again),
+                Err(Errno::EXIST | Errno::STALE) => return Ok(Attempt::Busy),
                 Err(errno @ (Errno::ACCESS | Errno::PERM | Errno::ROFS)) => {
                     return Ok(Attempt::Unavailable(errno));
                 }
                 created => created?,
             },
-            Err(Errno::STALE) => return Ok(Attempt::Again),
+            Err(Errno::STALE) => return Ok(Attempt::Busy),
             Err(Errno::ACCESS) => return Ok(Attempt::Refused(Errno::ACCESS)),
             Err(Errno::ROFS) => return Ok(Attempt::Unavailable(Errno::ROFS)),
             opened => opened?,
@@ -182,12 +177,12 @@ impl LockFile {
         }
         match sys::try_lock(&file) {
             Err(errno) if is_busy(errno, destination) => return Ok(Attempt::Busy),
-            Err(Errno::STALE) => return Ok(Attempt::Again),
+            Err(Errno::STALE) => return Ok(Attempt::Busy),
             locked => locked?,
         }
         // The last owner may have removed the file before this process locked it.
         if !has_name(directory, &name, seen.identity) {
-            return Ok(Attempt::Again);
+            return Ok(Attempt::Busy);
         }
         Ok(Attempt::Held(Self {
             directory: Rc::clone(open_directory),
