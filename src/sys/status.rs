@@ -22,7 +22,7 @@ pub(crate) enum Kind {
 }
 
 /// Identifies a file: no two files that exist at the same time have the same identity.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Identity {
     device: (u32, u32),
     inode: u64,
@@ -78,6 +78,7 @@ const BLOCK: u64 = 512;
 
 /// The status of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "they are what statx reports")]
 pub(crate) struct Metadata {
     pub(crate) kind: Kind,
     /// The permission bits, 07777.
@@ -102,6 +103,8 @@ pub(crate) struct Metadata {
     pub(crate) is_append_only: bool,
     /// The file is a mount point: renaming over it fails with EBUSY. Always false before Linux 5.8.
     pub(crate) mount_root: bool,
+    /// The filesystem reports whether the file is append-only.
+    knows_append_only: bool,
 }
 
 impl Metadata {
@@ -186,6 +189,7 @@ fn stat(directory: BorrowedFd<'_>, name: &Path, flags: AtFlags) -> Result<Metada
         is_immutable: seen.stx_attributes.contains(StatxAttributes::IMMUTABLE),
         is_append_only: seen.stx_attributes.contains(StatxAttributes::APPEND),
         mount_root: seen.stx_attributes.contains(StatxAttributes::MOUNT_ROOT),
+        knows_append_only: seen.stx_attributes_mask.contains(StatxAttributes::APPEND),
     })
 }
 
@@ -220,6 +224,7 @@ fn fstatat_fallback(directory: BorrowedFd<'_>, name: &Path, flags: AtFlags) -> R
         is_immutable: false,
         is_append_only: false,
         mount_root: false,
+        knows_append_only: false,
     })
 }
 
@@ -243,7 +248,7 @@ pub(crate) enum FileSystem {
     Xfs,
     Btrfs,
     F2fs,
-    /// tmpfs and ramfs.
+    /// tmpfs.
     Memory,
     Overlay,
     Udf,
@@ -322,16 +327,15 @@ pub(crate) fn available_space(file: impl AsFd, beyond: u64) -> Option<u64> {
     (seen.f_blocks > 0).then(|| blocks.saturating_mul(seen.f_frsize).saturating_add(reused))
 }
 
-/// Returns the type of the filesystem that an open file is on, from statfs(2). 9p reports the type
-/// of its server's filesystem, but has no block device.
+/// Returns the type of the filesystem that an open file is on, from statfs(2).
+///
+/// 9p reports the type of its server's filesystem. It has no block device, as btrfs, tmpfs and
+/// overlayfs have none (major number 0), but these report whether a file is append-only (measured,
+/// Linux 6.12).
 pub(crate) fn filesystem(file: impl AsFd) -> Result<FileSystem> {
     let found = filesystem_by_magic(file.as_fd())?;
-    let needs_device = matches!(
-        found,
-        FileSystem::Ext | FileSystem::Xfs | FileSystem::F2fs | FileSystem::Udf
-    );
-    // The kernel uses major number 0 for a filesystem without a device.
-    if needs_device && metadata(file)?.identity.device.0 == 0 {
+    let now = metadata(file)?;
+    if found.is_local() && now.identity.device.0 == 0 && !now.knows_append_only {
         return Ok(FileSystem::Other);
     }
     Ok(found)
@@ -346,8 +350,7 @@ fn filesystem_by_magic(file: BorrowedFd<'_>) -> Result<FileSystem> {
         0x5846_5342 => FileSystem::Xfs,
         0x9123_683e => FileSystem::Btrfs,
         0xf2f5_2010 => FileSystem::F2fs,
-        // tmpfs and ramfs.
-        0x0102_1994 | 0x8584_58f6 => FileSystem::Memory,
+        0x0102_1994 => FileSystem::Memory,
         0x794c_7630 => FileSystem::Overlay,
         0x1501_3346 => FileSystem::Udf,
         0x9fa0 => FileSystem::Proc,
