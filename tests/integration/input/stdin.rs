@@ -103,6 +103,21 @@ fn reads_a_socket() {
     assert!(sandbox.read("out") == content);
 }
 
+#[test]
+fn reads_whole_messages_from_a_socket_that_has_them() {
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+    let sandbox = Sandbox::new();
+    let (domain, kind) = (AddressFamily::UNIX, SocketType::SEQPACKET);
+    let (ours, theirs) = socketpair(domain, kind, SocketFlags::CLOEXEC, None).unwrap();
+    let messages = [noise(20_000), noise(100)];
+    for message in &messages {
+        rustix::io::write(&ours, message).unwrap();
+    }
+    drop(ours);
+    sandbox.run("out").stdin_from(theirs).succeeds();
+    assert!(sandbox.read("out") == messages.concat());
+}
+
 const END_OF_INPUT: &[u8] = b"\x04";
 
 #[test]
