@@ -73,15 +73,16 @@ pub(crate) fn check_source(
     existing: Option<Metadata>,
     backups: Option<&Backups>,
     numbers: &Numbers,
-    input: Option<&Metadata>,
+    is_source: impl FnOnce(Identity) -> bool,
 ) -> Result<()> {
-    let (Some(backups), Some(existing), Some(input)) = (backups, existing, input) else {
+    let (Some(backups), Some(existing)) = (backups, existing) else {
         return Ok(());
     };
     let name = names::choose(destination, backups, numbers)?.path(destination, backups);
-    let is_source = has_name(destination.directory().fd.as_fd(), &name, input.identity);
+    let older = sys::metadata_at(destination.directory().fd.as_fd(), &name);
+    let older = older.map(|older| older.identity);
     // DEST itself may be the input, even if its backup is a hard link to it.
-    if is_source && input.identity != existing.identity {
+    if older.is_ok_and(|older| older != existing.identity && is_source(older)) {
         return Err(
             anyhow!("the backup {} would destroy SOURCE", Quoted::new(&name))
                 .context(destination.cannot("back up")),
@@ -111,13 +112,13 @@ pub(crate) fn make(
     let mut method = BackupMethod::Link;
     let mut made: Option<NewBackup> = None;
     for _ in 0..MAX_BACKUPS {
-        let Some(of) = destination.snapshot()?.map(|now| now.identity) else {
+        let Some(seen) = destination.snapshot()?.map(|now| now.identity) else {
             break;
         };
         let name = names::choose(destination, backups, numbers);
         let name = name.with_context(|| destination.cannot("back up"))?;
         let new = match method {
-            BackupMethod::Link => link(destination, backups, numbers, name, of),
+            BackupMethod::Link => link(destination, backups, numbers, name, seen),
             BackupMethod::Copy => copy(destination, backups, numbers, name).map(|(made, _)| made),
         };
         let new = match new.map_err(|failure| failure.within(&destination.cannot("back up")))? {
@@ -128,6 +129,7 @@ pub(crate) fn make(
             }
             Made::NothingThere => break,
         };
+        let of = new.of;
         // A backup of a DEST that has been replaced may be the only name of its content.
         if let Some(before) = made.replace(new) {
             before.confirm();
@@ -179,13 +181,13 @@ fn link(
     backups: &Backups,
     numbers: &Numbers,
     mut name: BackupName,
-    of: Identity,
+    seen: Identity,
 ) -> Result<Made, Failure> {
     loop {
         name.check_length(destination, backups)?;
         let path = name.path(destination, backups);
         match link_dest(destination, &path) {
-            Ok(()) => return Ok(new_link(destination, path, of, false)),
+            Ok(()) => return Ok(new_link(destination, path, seen, false)),
             Err(Errno::EXIST) => match name.next(destination, numbers)? {
                 Some(next) => name = next,
                 None => break,
@@ -208,7 +210,7 @@ fn link(
     };
     replace(&temporary, destination, &path)?;
     drop(temporary);
-    Ok(new_link(destination, path, of, true))
+    Ok(new_link(destination, path, seen, true))
 }
 
 /// Copies DEST to the backup's name. Also returns the open copy, with the temporary name that it
@@ -296,19 +298,21 @@ fn link_dest(destination: &Destination, name: &Path) -> Result<(), Errno> {
     sys::link(directory, destination.name(), directory, name)
 }
 
-fn new_link(destination: &Destination, name: PathBuf, of: Identity, stays: bool) -> Made {
+fn new_link(destination: &Destination, name: PathBuf, seen: Identity, stays: bool) -> Made {
     let linked = sys::metadata_at(destination.directory().fd.as_fd(), &name);
     let (identity, links) = match linked {
         Ok(linked) => (linked.identity, linked.links),
         // Another run has removed its own backup.
         Err(Errno::NOENT) => return Made::NothingThere,
-        Err(_) => (of, 0),
+        Err(_) => (seen, 0),
     };
     Made::Backup(NewBackup {
         destination: destination.clone(),
         name,
         identity,
-        of,
+        // DEST is this file, and not the one that was seen: a link can give it another inode number
+        // on overlayfs.
+        of: identity,
         links,
         stays,
     })

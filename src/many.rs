@@ -8,6 +8,7 @@
 mod list;
 mod staging;
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -16,7 +17,7 @@ use anyhow::{Result, anyhow};
 use self::list::SourceEntry;
 use self::staging::Staging;
 use crate::attributes::OwnerGroup;
-use crate::backup::Numbers;
+use crate::backup::{self, Numbers};
 use crate::destination::{Destination, ParentDir};
 use crate::message::{Messages, Progress, Quoted};
 use crate::outcome::{Failure, Outcome};
@@ -25,7 +26,7 @@ use crate::request::{Request, Source, Sources, Sync};
 use crate::run_context::RunContext;
 use crate::signals;
 use crate::staged::{Flush, Pending, Staged};
-use crate::sys::{self, Kind};
+use crate::sys::{self, Identity, Kind};
 use crate::validate::{DirectoryValidator, Validator};
 use crate::write::{File, Prepared, prepare};
 
@@ -72,6 +73,7 @@ fn replace(
     let destinations = resolve(directory, parent, files, request)?;
     let staging = Staging::beside(&destinations, request)?;
     staging::refuse_clashes(&destinations, &staging, request.backups.as_ref())?;
+    refuse_sources(files, &destinations, context)?;
     let validator = request.guards.directory_validator.as_deref();
     let validator = validator
         .map(|program| {
@@ -84,13 +86,13 @@ fn replace(
     if let Some(validator) = validator {
         validator.check()?;
     }
-    let pending = || {
-        steps.iter().filter_map(|step| match step {
+    let staged = || {
+        destinations.iter().zip(steps.iter().map(|step| match step {
             Step::Rename(file) => Some(file),
             Step::None(_) => None,
-        })
+        }))
     };
-    staging::flush(&staging, pending)?;
+    staging::flush(&staging, staged)?;
     let numbers = &Numbers::default();
     let context = RunContext {
         numbers,
@@ -131,6 +133,27 @@ fn resolve(
         destinations.push(destination);
     }
     Ok(destinations)
+}
+
+/// Refuses a SOURCE that has the name of a backup, even if another file has that backup.
+fn refuse_sources(
+    files: &[SourceEntry],
+    destinations: &[Destination],
+    context: &RunContext<'_>,
+) -> Result<()> {
+    let backups = context.backups();
+    if backups.is_none() {
+        return Ok(());
+    }
+    let source = |file: &SourceEntry| sys::metadata_through_links(sys::CWD, &file.source);
+    let sources = files.iter().filter_map(|file| source(file).ok());
+    let sources: HashSet<Identity> = sources.map(|source| source.identity).collect();
+    for destination in destinations {
+        let (before, numbers) = (destination.snapshot()?, context.numbers);
+        let is_source = |file| sources.contains(&file);
+        backup::check_source(destination, before, backups, numbers, is_source)?;
+    }
+    Ok(())
 }
 
 /// What to do for one of the files.

@@ -124,7 +124,8 @@ pub(crate) fn prepare<'d>(
     )
     .map_err(|error| request.with_hint(file.source, error))?;
     input.check_times(request)?;
-    backup::check_source(destination, before, backups, numbers, input.metadata())?;
+    let is_input = |file| input.metadata().is_some_and(|input| input.identity == file);
+    backup::check_source(destination, before, backups, numbers, is_input)?;
     let (mode, times) = (input.mode(), input.times());
     let wanted = Attributes::requested(&request.attributes, context.owners, mode, times);
     let draft = match refusal.map_or_else(|| create(&wanted), Err) {

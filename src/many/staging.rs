@@ -12,7 +12,7 @@ use anyhow::{Context, Error, Result, anyhow, bail};
 
 use crate::backup::originals;
 use crate::checks::{self, Rules};
-use crate::destination::{Destination, ParentDir};
+use crate::destination::{Destination, Opened, ParentDir};
 use crate::message::{Chain, Quoted};
 use crate::outcome::Failure;
 use crate::parents::Parents;
@@ -178,10 +178,12 @@ pub(super) fn refuse_backup_clashes(
     Ok(())
 }
 
-/// Syncs the content of all files that are not synced yet.
-pub(super) fn flush<'f, 'd: 'f, Files>(all: &[Staging<'d>], files: impl Fn() -> Files) -> Result<()>
+/// Syncs the content of all files that are not synced yet. A file that has the content already has
+/// no new one.
+pub(super) fn flush<'d, 'f, Files>(all: &[Staging<'d>], files: impl Fn() -> Files) -> Result<()>
 where
-    Files: Iterator<Item = &'f Pending<'d>>,
+    'd: 'f,
+    Files: Iterator<Item = (&'d Destination, Option<&'f Pending<'d>>)>,
 {
     for staging in all.iter().filter(|staging| staging.flush == Flush::Once) {
         let Ok(directory) = &staging.directory else {
@@ -191,12 +193,23 @@ where
         match sys::sync_filesystem(&directory.directory().fd) {
             // A seccomp filter forbids the call.
             Err(Errno::NOSYS | Errno::PERM | Errno::ACCESS | Errno::INVAL) => files()
-                .filter(|file| staging.is_for(file.destination()))
-                .try_for_each(Pending::sync)?,
+                .filter(|(destination, _)| staging.is_for(destination))
+                .try_for_each(|(destination, new)| match new {
+                    Some(new) => new.sync(),
+                    None => sync_equal(destination),
+                })?,
             synced => synced.with_context(cannot)?,
         }
     }
     Ok(())
+}
+
+fn sync_equal(destination: &Destination) -> Result<()> {
+    let old = destination.open(None)?;
+    match old.as_ref().and_then(Opened::content) {
+        Some(file) => sys::sync_in_place(file).with_context(|| destination.cannot("sync")),
+        None => Ok(()),
+    }
 }
 
 /// Removes the staging directories and syncs the new names. After an error the files are new.

@@ -35,6 +35,23 @@ fn a_source_that_is_the_file_of_the_backups_name_is_refused() {
 }
 
 #[test]
+fn a_source_that_is_the_file_of_another_ones_backup_is_refused() {
+    let sandbox = Sandbox::new();
+    sandbox.sh(
+        "mkdir d s other; echo old >d/a; echo precious >d/a~; echo new >s/a; ln -s ../d/a~ s/b
+        echo old >other/real; echo precious >other/real~; ln -s ../other/real d/link; echo new >s/link
+        ln -s ../other/real~ s/c; echo x >d/c",
+    );
+    let before = sandbox.listing();
+    each(["-b -t d s/a s/b", "-b -t d s/c s/link"], |line| {
+        let done = sandbox.run(line).output();
+        assert_eq!(done.code(), Some(1), "{done:?}");
+        assert!(done.stderr.contains("~' would destroy SOURCE"), "{done:?}");
+        assert_eq!(sandbox.listing(), before);
+    });
+}
+
+#[test]
 fn a_source_that_is_a_backup_which_stays_is_written() {
     let cases = [
         (

@@ -210,6 +210,21 @@ fn each_file_is_synced_by_itself_where_syncfs_is_refused() {
 }
 
 #[test]
+fn an_equal_file_is_synced_by_itself_where_syncfs_is_refused() {
+    needs_tool!("strace");
+    let sandbox = ground();
+    sandbox.sh("cp s/a d/a");
+    let strace = Strace::new().inject("syncfs:error=ENOSYS");
+    let run = sandbox.atomwrite(words(&["-C"]));
+    let run = run.through(strace.command());
+    run.leaves(and(&sandbox, &["d/c"])).succeeds();
+    let trace = strace.trace();
+    trace.only("fsync of the equal file", |call| {
+        call.is("fsync") && call.args.ends_with("/d/a>")
+    });
+}
+
+#[test]
 fn a_signal_leaves_nothing_of_many_directories_full() {
     // More than one room of them.
     let sandbox = ground();
