@@ -29,7 +29,7 @@ const PAUSE: Duration = Duration::from_millis(10);
 
 /// Opens DEST, which is of this kind, for writing. Waits for the reader of a FIFO, and while
 /// another process has a lease on DEST.
-pub(crate) fn open(destination: &Destination, kind: Kind) -> Result<OwnedFd> {
+fn open(destination: &Destination, kind: Kind) -> Result<OwnedFd> {
     loop {
         match sys::open_in_place(destination.directory().fd.as_fd(), destination.name()) {
             Err(Errno::NXIO) if kind == Kind::Fifo => signals::pause(PAUSE)?,
@@ -39,11 +39,10 @@ pub(crate) fn open(destination: &Destination, kind: Kind) -> Result<OwnedFd> {
     }
 }
 
-/// Overwrites DEST, which was `seen` before, with the content of `spool`. `target` is DEST, if it
-/// is open already. An error leaves DEST untouched, unless it is [`Failure::Uncertain`].
+/// Overwrites DEST, which was `seen` before, with the content of `spool`. An error leaves DEST
+/// untouched, unless it is [`Failure::Uncertain`].
 pub(crate) fn overwrite(
     spool: &Spool<'_>,
-    target: Option<OwnedFd>,
     destination: &Destination,
     seen: Metadata,
     attributes: &Attributes,
@@ -52,10 +51,7 @@ pub(crate) fn overwrite(
     // If the reader of a FIFO has gone, that must be an error and not kill this process.
     sys::ignore_broken_pipes();
     let is_regular = seen.kind == Kind::Regular;
-    let file = match target {
-        Some(file) => file,
-        None => open(destination, seen.kind)?,
-    };
+    let file = open(destination, seen.kind)?;
     check_target(&file, spool, destination, seen, context.request.start)?;
     signals::check()?;
     attributes.may_be_set(file.as_fd(), destination)?;
@@ -85,7 +81,7 @@ pub(crate) fn overwrite(
     let Written { bytes, state } = written;
     if let Err(error) = finished {
         // If the first write failed, as on a device that accepts no data, DEST is untouched.
-        if bytes == 0 && spool.size > 0 {
+        if bytes == 0 && state == State::Broken {
             attributes.release_mode(file.as_fd(), mode);
             if let Some(change) = preallocated {
                 change.undo(&file);

@@ -31,7 +31,6 @@ use crate::checks::{self, Rules};
 use crate::command;
 use crate::copy_error::CopyError;
 use crate::destination::{Destination, Opened};
-use crate::inplace;
 use crate::inspector::{Content, ContentInspector};
 use crate::message::{Chain, Quoted};
 use crate::outcome::Failure;
@@ -63,10 +62,8 @@ pub(crate) struct Staged<'d, Phase> {
 enum CommitMethod {
     /// The file is renamed to DEST.
     Rename(Backing),
-    /// The file is a spool, and its content is copied into DEST. Holds DEST, open for writing;
-    /// `None` if DEST is opened in the commit only, because opening a device or a FIFO has side
-    /// effects.
-    InPlace(Option<OwnedFd>),
+    /// The file is a spool, and its content is copied into DEST.
+    InPlace,
     /// DEST cannot be written, for this reason. With `-C`, DEST may have the content already, so
     /// the input is compared with it and not stored.
     Impossible(String),
@@ -175,18 +172,17 @@ impl<'d> Staged<'d, Open> {
 
     /// Creates a spool, from which `commit` overwrites DEST in place.
     fn spool(destination: &'d Destination, existing: Option<Metadata>) -> Result<Self> {
-        let regular = existing.filter(|existing| existing.kind == Kind::Regular);
-        let target = regular
-            .map(|existing| inplace::open(destination, existing.kind))
-            .transpose()?;
+        if existing.is_some_and(|existing| existing.kind == Kind::Regular) {
+            sys::may_write(destination.directory().fd.as_fd(), destination.name())
+                .with_context(|| destination.cannot("write"))?;
+        }
         // Without O_TMPFILE, the spool has a name for a moment.
         signals::guard()?;
         let file = tempfile::tempfile().with_context(cannot_buffer_input)?;
-        let method = CommitMethod::InPlace(target);
         Ok(Self::new(
             destination,
             file.into(),
-            method,
+            CommitMethod::InPlace,
             InitialMode::Private,
         ))
     }
@@ -294,7 +290,7 @@ impl<'d> Staged<'d, Open> {
             return refusal.into();
         }
         let what = match (error, input, &self.method) {
-            (CopyError::Writing(_), _, CommitMethod::InPlace(_)) => cannot_buffer_input(),
+            (CopyError::Writing(_), _, CommitMethod::InPlace) => cannot_buffer_input(),
             (CopyError::Writing(_), ..) => self.destination.cannot("write"),
             (CopyError::ReadingOld(_), ..) | (_, None, _) => self.destination.cannot("read"),
             (_, Some(input), _) => input.cannot_read(),
@@ -316,7 +312,7 @@ impl<'d> Staged<'d, Filled> {
         seen: Option<Metadata>,
     ) -> Result<Staged<'d, Sealed>> {
         let warnings = match &self.method {
-            CommitMethod::InPlace(_) | CommitMethod::Impossible(_) => Vec::new(),
+            CommitMethod::InPlace | CommitMethod::Impossible(_) => Vec::new(),
             CommitMethod::Rename(_) => {
                 attributes.apply(self.file.as_fd(), self.destination, self.initial)?
             }
@@ -349,7 +345,7 @@ impl<'d> Staged<'d, Sealed> {
     ) -> Result<(), Failure> {
         let (file, place) = match &self.method {
             CommitMethod::Rename(_) => (self.file.as_fd(), PreviewPlace::Beside),
-            CommitMethod::InPlace(_) => (self.file.as_fd(), PreviewPlace::TemporaryDirectory),
+            CommitMethod::InPlace => (self.file.as_fd(), PreviewPlace::TemporaryDirectory),
             CommitMethod::Impossible(_) => (
                 old.and_then(Opened::content).context("it cannot be read")?,
                 PreviewPlace::TemporaryDirectory,
@@ -397,7 +393,7 @@ impl<'d> Staged<'d, Sealed> {
 impl<'d, Phase> Staged<'d, Phase> {
     /// Returns true if DEST will be overwritten in place from this file.
     pub(crate) fn is_spool(&self) -> bool {
-        matches!(self.method, CommitMethod::InPlace(_))
+        matches!(self.method, CommitMethod::InPlace)
     }
 
     /// Returns an error if this file cannot become DEST.

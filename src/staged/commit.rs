@@ -22,10 +22,11 @@ use crate::parents::Parents;
 use crate::request::{InPlace, Overwrite, Sync};
 use crate::run_context::RunContext;
 use crate::signals;
-use crate::sys::{self, Errno, Identity, Metadata};
-use crate::temp_name::{Moved, TempName, has_name};
+use crate::sys::{self, Errno, Metadata};
+use crate::temp_name::{Moved, TempName};
 
-/// How often changed attributes are applied and synced again before the rename.
+/// How often changed attributes are applied and synced again before the rename. If they change
+/// once more, they are applied without a sync.
 pub(super) const MAX_RESEALS: usize = 3;
 
 /// How often the rename to a missing DEST is retried when DEST appears at that moment and is gone
@@ -37,9 +38,8 @@ impl Staged<'_, Synced> {
     /// [`Failure::Uncertain`].
     pub(crate) fn commit(mut self, context: &RunContext<'_>) -> Result<Committed, Failure> {
         signals::guard()?;
-        if let CommitMethod::InPlace(target) = &mut self.method {
-            let (target, destination) = (target.take(), self.destination);
-            let mut outcome = self.overwrite(target, destination, context)?;
+        if self.is_spool() {
+            let mut outcome = self.overwrite(self.destination, context)?;
             outcome.appended = self.phase.content.appended;
             return Ok(Committed::in_place(outcome, self.file));
         }
@@ -49,7 +49,7 @@ impl Staged<'_, Synced> {
             Ok(None) => {
                 // DEST is not replaced, so it keeps its attributes.
                 self.phase.seal.warnings.clear();
-                self.overwrite(None, &destination, context)
+                self.overwrite(&destination, context)
             }
             Ok(Some(outcome)) => Ok(outcome),
             Err(failure) => Err(failure),
@@ -81,7 +81,6 @@ impl Staged<'_, Synced> {
     /// Copies the content into DEST.
     fn overwrite(
         &mut self,
-        target: Option<OwnedFd>,
         destination: &Destination,
         context: &RunContext<'_>,
     ) -> Result<Outcome, Failure> {
@@ -101,7 +100,7 @@ impl Staged<'_, Synced> {
                     ..context.rules()
                 };
                 checks::destination(destination, Some(seen), rules)?;
-                return inplace::overwrite(&spool, target, destination, seen, attributes, context);
+                return inplace::overwrite(&spool, destination, seen, attributes, context);
             }
             // The missing DEST may have been a device.
             if is_spool {
@@ -160,6 +159,7 @@ impl Staged<'_, Synced> {
             // The sync takes time, in which the attributes may change again.
             sys::sync_file(&file).with_context(|| destination.cannot("write"))?;
         }
+        self.phase.seal.renew(destination, context, open)?;
         Ok(())
     }
 
@@ -225,8 +225,8 @@ impl Staged<'_, Synced> {
             }
         };
         let file = &self.file;
-        let identity = || Some(sys::metadata(file).ok()?.identity);
-        rename(name, identity, destination, self.phase.seal.seen, context)
+        let new = || sys::metadata(file).ok();
+        rename(name, new, destination, self.phase.seal.seen, context)
     }
 }
 
@@ -243,10 +243,11 @@ pub(super) enum Renaming {
     Impossible,
 }
 
-/// Makes the backup, and renames a file to DEST, which was `seen` a moment ago.
+/// Makes the backup, and renames a file to DEST, which was `seen` a moment ago. `new` returns the
+/// status of the file.
 pub(super) fn rename(
     name: &mut TempName,
-    identity: impl FnOnce() -> Option<Identity>,
+    new: impl FnOnce() -> Option<Metadata>,
     destination: &Destination,
     seen: Option<Metadata>,
     context: &RunContext<'_>,
@@ -259,6 +260,11 @@ pub(super) fn rename(
     let was_missing = seen.is_none() || (context.backups().is_some() && backup.is_none());
     let (directory, to) = (destination.directory().fd.as_fd(), destination.name());
     let filesystem = destination.filesystem();
+    // Not by the identity alone, because some FUSE filesystems give all files the inode number 0.
+    let is_done = || {
+        let now = sys::metadata_at(directory, to);
+        new().is_some_and(|new| now.is_ok_and(|now| now.is_same_content(&new)))
+    };
     let moved = if context.request.overwrite == Overwrite::Never {
         name.rename_noreplace(directory, to, filesystem)
     } else if was_missing {
@@ -277,7 +283,7 @@ pub(super) fn rename(
         Ok(Moved::Linked) => {}
         // A rename can succeed and still report an error: NFS can lose the reply, or the call was
         // interrupted and retried.
-        Err(_) if identity().is_some_and(|identity| has_name(directory, to, identity)) => {}
+        Err(_) if is_done() => {}
         Err(Errno::EXIST) if context.request.overwrite == Overwrite::Never => {
             return Err(checks::exists(destination));
         }

@@ -11,7 +11,7 @@ use crate::destination::Destination;
 use crate::outcome::{Failure, Outcome};
 use crate::request::Sync;
 use crate::run_context::RunContext;
-use crate::sys::{self, Errno, Identity};
+use crate::sys::{self, Errno, Identity, Metadata};
 use crate::temp_name::TempName;
 
 /// How the content of many files is synced.
@@ -30,7 +30,7 @@ pub(crate) enum Flush {
 pub(crate) struct Pending<'d> {
     destination: &'d Destination,
     name: TempName,
-    identity: Identity,
+    metadata: Metadata,
     size: u64,
     seal: Seal,
 }
@@ -43,9 +43,7 @@ impl<'d> Staged<'d, Sealed> {
         if flush == Flush::Each {
             sys::sync_file(&self.file).with_context(cannot_write)?;
         }
-        let identity = sys::metadata(&self.file)
-            .with_context(cannot_write)?
-            .identity;
+        let metadata = sys::metadata(&self.file).with_context(cannot_write)?;
         let (staged, Sealed { content, seal }) = self.split();
         let CommitMethod::Rename(Backing::Named(name)) = staged.method else {
             return Err(anyhow!("{}: it has no name", cannot_write()));
@@ -54,7 +52,7 @@ impl<'d> Staged<'d, Sealed> {
         Ok(Pending {
             destination,
             name,
-            identity,
+            metadata,
             size: content.size,
             seal,
         })
@@ -73,7 +71,7 @@ impl<'d> Pending<'d> {
 
     /// Opens the file again and syncs it.
     pub(crate) fn sync(&self) -> Result<()> {
-        open(&self.name, self.identity)
+        open(&self.name, self.metadata.identity)
             .and_then(|file| sys::sync_file(&file))
             .with_context(|| self.destination.cannot("write"))
     }
@@ -85,7 +83,7 @@ impl<'d> Pending<'d> {
         destination: &Destination,
         context: &RunContext<'_>,
     ) -> Result<(), Failure> {
-        let (name, identity) = (&self.name, self.identity);
+        let (name, identity) = (&self.name, self.metadata.identity);
         let opened = || open(name, identity).with_context(|| destination.cannot("write"));
         if let Some(file) = self.seal.renew(destination, context, opened)? {
             if context.sync() != Sync::None {
@@ -102,9 +100,8 @@ impl<'d> Pending<'d> {
         context: &RunContext<'_>,
     ) -> Result<Outcome, Failure> {
         for _ in 0..MAX_RENAMES {
-            let (identity, seen) = (self.identity, self.seal.seen);
-            let (name, identity) = (&mut self.name, || Some(identity));
-            let renamed = rename(name, identity, destination, seen, context)?;
+            let (new, seen) = (self.metadata, self.seal.seen);
+            let renamed = rename(&mut self.name, || Some(new), destination, seen, context)?;
             if let Renaming::Done { backup } = renamed {
                 return Ok(outcome(destination, seen, self.size, backup));
             }

@@ -96,6 +96,33 @@ fn the_mode_is_that_of_the_dest_that_is_there_at_the_end() {
 }
 
 #[test]
+fn the_mode_is_the_last_one_even_if_it_changes_at_each_sync() {
+    needs_tool!("strace");
+    let sandbox = Sandbox::new();
+    sandbox.write_with_mode("out", "old", 0o664);
+    let strace = Strace::new().inject("fsync:signal=SIGSTOP");
+    let running = sandbox
+        .run("--sync=file out")
+        .stdin("new")
+        .under(&strace)
+        .start();
+    let mut stepped = Stepped {
+        running,
+        strace,
+        stops: 0,
+    };
+    let mut mode = 0o600;
+    while stepped.has_stopped() {
+        mode ^= 0o040;
+        sandbox.chmod("out", mode);
+        stepped.go_on();
+    }
+    assert!(stepped.count() >= 3, "{}", stepped.count());
+    assert_eq!(stepped.wait().code(), Some(0));
+    assert_eq!(sandbox.mode("out"), mode);
+}
+
+#[test]
 fn empty_stdin_does_not_replace_a_dest_that_has_got_content() {
     for empty_before in [false, true] {
         let sandbox = Sandbox::new();

@@ -296,6 +296,79 @@ fn a_first_rename_that_fails_is_reported_with_the_backup_in_mind() {
 }
 
 #[test]
+fn a_group_that_is_not_kept_gives_nothing_to_a_member_of_a_named_group() {
+    needs_root!();
+    let sandbox = Sandbox::new();
+    sandbox.mkdir("d");
+    sandbox.chmod("d", 0o777);
+    sandbox.write("d/out", "old");
+    if !sandbox.setfacl("d/out", &["-m", "g:3999:---,o::rw"]) {
+        skip!("needs ACLs");
+    }
+    sandbox.sh("chown 2000:2000 d/out");
+    let program = env!("CARGO_BIN_EXE_atomwrite");
+    sandbox.sh(&format!(
+        "setpriv --reuid 3001 --regid 3000 --clear-groups sh -c 'echo secret | {program} -q d/out'"
+    ));
+    assert_eq!(sandbox.text("d/out"), "secret\n");
+    sandbox.sh("! setpriv --reuid 3002 --regid 3000 --groups 3000,3999 cat d/out 2>/dev/null");
+}
+
+#[test]
+fn attributes_of_overlayfs_are_not_handed_on() {
+    let sandbox = Sandbox::with("out", "old");
+    if !sandbox.set_xattr("out", "user.overlay.metacopy", b"") {
+        skip!("needs extended attributes");
+    }
+    sandbox.set_xattr("out", "user.other", b"1");
+    sandbox.run("--keep=all out").stdin("new").succeeds();
+    assert_eq!(sandbox.xattr("out", "user.overlay.metacopy"), None);
+    assert_eq!(
+        sandbox.xattr("out", "user.other").as_deref(),
+        Some(&b"1"[..])
+    );
+}
+
+#[test]
+fn a_lock_file_that_changes_with_each_look_ends_with_the_timeout() {
+    needs_tool!("strace");
+    let sandbox = Sandbox::with("out", "old");
+    let run = sandbox.run("--lock=0.2 out -- echo new");
+    let run = run.inject("fcntl:error=ESTALE");
+    let done = run.output();
+    assert_eq!(done.code(), Some(125), "{done:?}");
+    assert!(done.stderr.contains("it is locked by another process"));
+    assert_eq!(sandbox.text("out"), "old");
+}
+
+#[test]
+fn a_dest_in_place_is_not_open_while_the_input_is_read() {
+    let sandbox = Sandbox::new();
+    sandbox.sh("cp /bin/sh out");
+    let run = sandbox.run("-q --inplace=always out").stdin_held();
+    let mut running = run.start();
+    running.feed("new");
+    sandbox.sh("./out -c true");
+    assert_eq!(running.wait().code(), Some(0));
+    assert_eq!(sandbox.text("out"), "new");
+}
+
+#[test]
+fn a_size_that_cannot_be_set_leaves_dest_untouched_in_place() {
+    needs_tool!("strace");
+    let sandbox = Sandbox::with("out", "old");
+    let run = sandbox.run("-q --inplace=always --allow-empty out");
+    let run = run.inject("ftruncate:error=EIO").stdin("");
+    let done = run.output();
+    assert_eq!(done.code(), Some(1), "{done:?}");
+    assert!(
+        done.stderr
+            .contains("input/output error; 'out' is unchanged")
+    );
+    assert_eq!(sandbox.text("out"), "old");
+}
+
+#[test]
 fn a_removed_file_with_an_acl_gives_its_group_nothing() {
     let sandbox = Sandbox::new();
     sandbox.write_with_mode("out", "old", 0o600);
