@@ -4,7 +4,7 @@
 # make dist       makes a tarball with an install script, in the same way
 # make check-package    tries both out, as root; packaging/README.md says how
 # make test       installs what the tests need (Debian packages), and runs them all
-# make lint       what else has to be in order before a commit
+# make lint       the other checks that a commit must pass
 # make torture    tries to break the promise, as root; TORTURE='--short' for a few minutes, and as any user
 #                 TORTURE='--short failure death'
 # make machines   tries it on NFS, SMB and other filesystems, and cuts the power, in virtual machines, as root;
@@ -89,7 +89,7 @@ bench: build
 	tests/setup.sh bench
 	BENCH_PROGRAM='$(BINARY)' $(CARGO) bench --locked --profile dev --bench peers -- $(WORK)
 
-# Types docs/recording/scenario into a terminal, and draws what is to be seen.
+# Types docs/recording/scenario into a terminal, and draws what the terminal shows.
 .PHONY: recording
 recording: build
 	tests/setup.sh recording

@@ -161,7 +161,7 @@ say "missing:$missing"
 as_root='env'
 if [ "$(id -u)" -ne 0 ]; then
     as_root='sudo env'
-    # Nobody is there to type a password.
+    # Without a terminal, no user can type a password.
     [ -t 0 ] || as_root='sudo -n env'
 fi
 if ! command -v apt-get >/dev/null || ! command -v "${as_root%% *}" >/dev/null; then
@@ -180,7 +180,7 @@ if ! as_root apt-get update -q ||
     say 'that did not work; the tests that need them say that they are skipped' >&2
 fi
 
-# The tests want the programs, and nobody has asked for servers.
+# The tests need the programs, not the servers that the packages start.
 for server in nginx-light:nginx openssh-server:ssh.socket openssh-server:ssh.service \
     prometheus-node-exporter:prometheus-node-exporter; do
     case " $packages " in

@@ -76,7 +76,7 @@ truncate -s 16M large
 seq 500000 >>large
 run 0 large copy
 cmp large copy
-# shellcheck disable=SC2002 # a pipe is what is to be tried
+# shellcheck disable=SC2002 # the test needs a pipe
 cat large | run 0 copy
 cmp large copy
 

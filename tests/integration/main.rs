@@ -127,10 +127,10 @@ mod promises {
 }
 
 mod environment {
+    mod concurrent_changes;
     mod fallback;
     mod filesystems;
     mod limits;
-    mod meanwhile;
     mod old_kernels;
     mod other_processes;
     pub(crate) mod races;

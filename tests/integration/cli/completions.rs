@@ -87,7 +87,7 @@ fn offers_what_fits(shell: &impl Shell) {
     offers_users_and_groups(shell);
     offers_directories(shell);
     offers_files_and_commands_for_values(shell);
-    offers_nothing_where_nobody_can_guess(shell);
+    offers_nothing_where_no_value_can_be_guessed(shell);
     offers_files_for_operands(shell);
     offers_commands(shell);
 }
@@ -204,7 +204,7 @@ fn offers_files_and_commands_for_values(shell: &impl Shell) {
 }
 
 #[track_caller]
-fn offers_nothing_where_nobody_can_guess(shell: &impl Shell) {
+fn offers_nothing_where_no_value_can_be_guessed(shell: &impl Shell) {
     for option in [
         "-m",
         "-S",

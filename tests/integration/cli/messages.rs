@@ -45,7 +45,7 @@ fn a_failure_says_that_dest_is_unchanged_only_where_there_is_one() {
         let done = sandbox.atomwrite(["missing", dest]).fails(1);
         assert!(!done.stderr.contains("unchanged"), "{done:?}");
     }
-    // Not where somebody asked for the wrong thing: nothing has been begun.
+    // Not after a usage error: the run has not begun.
     sandbox.write("out", "old");
     let done = sandbox.run("--bogus out").fails(2);
     assert!(!done.stderr.contains("unchanged"), "{done:?}");
@@ -190,7 +190,7 @@ fn full_pipe() -> (OwnedFd, OwnedFd) {
 }
 
 #[test]
-fn a_reader_that_does_not_read_the_messages_makes_nobody_deaf() {
+fn signals_end_a_run_whose_messages_are_not_read() {
     for (arguments, content) in [("-v out", "new"), ("missing out", "old")] {
         for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
             let sandbox = Sandbox::with("out", "old");
@@ -212,13 +212,13 @@ fn a_reader_that_does_not_read_the_messages_makes_nobody_deaf() {
 }
 
 #[test]
-fn a_warning_that_nobody_reads_makes_nobody_deaf() {
+fn signals_end_a_run_whose_warning_is_not_read() {
     needs_root!();
     for arguments in ["s/out out", "-t . s/out"] {
         let sandbox = Sandbox::new();
         sandbox.mkdir("s");
         sandbox.write("s/out", "new");
-        // Nobody may replace it, and cannot keep its owner.
+        // The user nobody may replace it, and cannot keep its owner.
         sandbox.write_with_mode("out", "old", 0o666);
         sandbox.give_to(NOBODY, NOBODY);
         let names = sandbox.names();

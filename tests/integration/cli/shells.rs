@@ -157,7 +157,7 @@ impl Machine {
     }
 }
 
-/// A shell at a terminal, with somebody who types.
+/// A shell at a terminal, and the keyboard of its user.
 pub(crate) struct Interactive {
     child: Child,
     keyboard: File,
@@ -170,7 +170,7 @@ pub(crate) struct Interactive {
 impl Interactive {
     pub(crate) fn start(machine: &Machine, shell: &str, option: &str) -> Self {
         let (keyboard, theirs) = terminal();
-        // Room for all that is typed in one line.
+        // Wide enough for the longest line that is typed.
         let size = Winsize {
             ws_row: 100,
             ws_col: 10_000,

@@ -1,8 +1,8 @@
 //! No message of the source is missing in the tests.
 //!
 //! What a user can read stands in src as string literals of more than one word. Of each, the
-//! longest piece between placeholders must be found in a test: somebody has then seen it come from
-//! the real program. What cannot be made to come is listed here, with the reason.
+//! longest piece between placeholders must be found in a test, which has then seen it come from the
+//! real program. Messages that no test can provoke are listed here, with the reason.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -28,7 +28,7 @@ const UNSEEN: [(&str, &str); 9] = [
     ("did not end", "a process that was waited for has ended"),
     (
         "it has no name",
-        "a file that is to be renamed was given a name before",
+        "a file gets its name before it is renamed",
     ),
     (
         "the content is not the same",

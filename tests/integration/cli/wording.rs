@@ -17,7 +17,7 @@ pub(crate) fn sandbox(set_up: &str) -> Sandbox {
     sandbox
 }
 
-/// Whoever is refused reads why, and what to do: the set-up; the command line, its exit status and
+/// A refusal says why, and what to do: the set-up; the command line, its exit status and
 /// its message.
 const REFUSALS: &str = r#"
 # What DEST is.

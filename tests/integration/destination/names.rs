@@ -183,7 +183,7 @@ fn fails_on_files_that_the_kernel_makes_up() {
         ("/sys/class/net/lo/mtu", 1, "'/sys/class/net/lo/mtu'"),
         ("/sys/new", 1, "'/sys/new'"),
     ]);
-    // These would have to be made beside the links of a process.
+    // Replacing these would create a file beside the links of a process.
     for dest in ["/proc/self/fd/1", "/dev/fd/1"] {
         let run = sandbox.atomwrite(["--no-dereference", dest]);
         let run = run.refuses_the_way();

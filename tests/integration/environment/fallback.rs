@@ -1,5 +1,5 @@
-//! Where a file without a name cannot be had, or could get none, one with a name is written; all
-//! else holds.
+//! Without O_TMPFILE, or if an unnamed file cannot get a name, the temporary file has a name from
+//! the start; every other promise holds.
 //!
 //! It has mode 0600 until it is sealed, whatever it will have then, and is in DEST's directory from
 //! the start. What the kernel does for a new file on its own (umask, default ACL, a set-gid
@@ -125,7 +125,7 @@ fn a_mode_that_is_asked_for_is_applied_to_what_the_file_would_get() {
 
 #[test]
 fn an_acl_never_gives_more_than_the_mode_that_was_asked_for() {
-    // The file has a name: whoever the list names could open it between the list and the mode.
+    // The file has a name: a user whom the ACL names could open it between the ACL and the mode.
     needs_tool!("strace", "setfacl", "getfacl");
     let sandbox = Sandbox::with("out", "old");
     if !sandbox.setfacl("out", &["-m", "u:1000:rw,g:1001:rw,m::rw"]) {

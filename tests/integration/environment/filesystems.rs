@@ -145,7 +145,7 @@ fn heals(dir: &Path) {
     let strace = Strace::new().inject("rename,renameat,renameat2:signal=SIGKILL");
     let done = sandbox
         .run("out")
-        .stdin("of the dead")
+        .stdin("of the killed run")
         .under(&strace)
         .output();
     assert_eq!(done.signal(), Some(libc::SIGKILL), "{done:?}");

@@ -8,7 +8,7 @@ use std::fs::{self, File};
 
 use crate::harness::{Mount, Sandbox, each, needs_mounts, needs_tool};
 
-/// More than there is room for.
+/// More than fits on the filesystem.
 const LARGE: usize = 4 << 20;
 
 /// Tries every form of a write, which must fail for this reason.

@@ -71,30 +71,30 @@ fn every_form_works_without_a_call_or_says_what_is_missing() {
                     .stdin("new")
                     .under(&strace)
                     .output();
-                let story = format!("{call} {error} {words:?}: {done:?}");
+                let context = format!("{call} {error} {words:?}: {done:?}");
                 // The C library starts programs by an older call only if this one does not exist.
                 let starts_a_program = words.contains(&"--validate") || words.contains(&"--");
                 if (call, error) == ("clone3", "EPERM") && starts_a_program {
                     assert!(
                         done.stderr.contains("cannot be run") || done.stderr.contains("cannot run"),
-                        "{story}"
+                        "{context}"
                     );
-                    assert!(done.stderr.contains("operation not permitted"), "{story}");
-                    assert_eq!(sandbox.text("old"), "old", "{story}");
+                    assert!(done.stderr.contains("operation not permitted"), "{context}");
+                    assert_eq!(sandbox.text("old"), "old", "{context}");
                     continue;
                 }
-                assert_eq!(done.code(), Some(0), "{story}");
+                assert_eq!(done.code(), Some(0), "{context}");
                 for (name, content) in expected {
-                    assert_eq!(sandbox.text(name), *content, "{story}");
+                    assert_eq!(sandbox.text(name), *content, "{context}");
                 }
-                // Nobody knows whether the filesystem is one where a lock file may be removed.
+                // The type of the filesystem is unknown, so the lock file may have to stay.
                 let stays = OsString::from(lock_name("old"));
                 let left = |name: &OsString| {
                     name.to_string_lossy().contains(".atomwrite.")
                         && !(call == "fstatfs" && *name == stays)
                 };
                 let names = sandbox.names();
-                assert!(!names.iter().any(left), "{story}: {names:?}");
+                assert!(!names.iter().any(left), "{context}: {names:?}");
             }
         }
     }

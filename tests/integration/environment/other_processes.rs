@@ -482,7 +482,7 @@ fn space_for_a_hole_in_dest_is_looked_for_before_it_is_touched() {
     let file = OpenOptions::new().write(true).open(&out).unwrap();
     file.set_len(8 << 20).unwrap();
     std::os::unix::fs::FileExt::write_all_at(&file, &vec![1; 4 << 20], 8 << 20).unwrap();
-    // Room for what the input has more than DEST has blocks, and not for the hole.
+    // Space for the blocks that the input has and DEST does not, but not for the hole.
     let seen = rustix::fs::statvfs(mount.path()).unwrap();
     let filler = seen.f_bavail * seen.f_frsize - (13 << 19);
     let file = File::create(sandbox.path("filler")).unwrap();

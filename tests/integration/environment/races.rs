@@ -405,9 +405,9 @@ fn a_dest_that_another_process_has_written_into_is_not_said_to_be_unchanged() {
     let sandbox = Sandbox::with("out", "old");
     let mut run = sandbox.run("--validate 'exit 1' out").stdin_held().start();
     run.feed("new");
-    sandbox.write("out", "written meanwhile");
+    sandbox.write("out", "of another writer");
     let done = run.wait();
     assert_eq!(done.code(), Some(3), "{done:?}");
     assert!(!done.stderr.contains("unchanged"), "{done:?}");
-    assert_eq!(sandbox.text("out"), "written meanwhile");
+    assert_eq!(sandbox.text("out"), "of another writer");
 }

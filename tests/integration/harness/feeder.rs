@@ -11,12 +11,12 @@ use crate::harness::wait_until;
 pub(crate) struct Feeder(pub(crate) File);
 
 impl Feeder {
-    /// Waits until somebody reads.
+    /// Waits until a process has opened the FIFO for reading.
     pub(crate) fn open(fifo: &Path) -> Self {
         let mut opened = None;
         wait_until("the FIFO is read", || {
             let mut options = OpenOptions::new();
-            // ENXIO as long as nobody does.
+            // ENXIO until then.
             opened = options
                 .write(true)
                 .custom_flags(libc::O_NONBLOCK)

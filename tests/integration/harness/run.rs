@@ -201,8 +201,8 @@ impl<'a> Run<'a> {
         self
     }
 
-    /// Makes every linkat fail, so that a file without a name could get none and a named one must
-    /// do.
+    /// Makes every linkat fail: an unnamed file could get no name, so the temporary file has one
+    /// from the start.
     ///
     /// Needs strace.
     pub(crate) fn without_linkat(self) -> Self {
@@ -348,19 +348,19 @@ impl<'a> Run<'a> {
         if let Some(witness) = unread {
             witness.has_not_been_read();
         }
-        let story = format!("{shown}\n{done:?}");
+        let context = format!("{shown}\n{done:?}");
         if let Some(strace) = strace {
-            assert!(strace.has_injected(), "nothing was injected: {story}");
+            assert!(strace.has_injected(), "nothing was injected: {context}");
         }
 
-        assert_eq!(done.status.code(), Some(status), "the status of {story}");
+        assert_eq!(done.status.code(), Some(status), "the status of {context}");
         if stdout_says.is_empty() {
-            assert!(done.stdout.is_empty(), "stdout is not empty: {story}");
+            assert!(done.stdout.is_empty(), "stdout is not empty: {context}");
         }
         for part in stdout_says {
             assert!(
                 done.stdout.contains(&part),
-                "no {part:?} on stdout: {story}"
+                "no {part:?} on stdout: {context}"
             );
         }
         if sees_stderr {
@@ -370,28 +370,28 @@ impl<'a> Run<'a> {
                 .partition(|line| line.starts_with("atomwrite: warning: "));
             for heard in hears {
                 let place = lines.iter().position(|line| *line == heard);
-                lines.remove(place.unwrap_or_else(|| panic!("no {heard:?} on stderr: {story}")));
+                lines.remove(place.unwrap_or_else(|| panic!("no {heard:?} on stderr: {context}")));
             }
             let one = status != 0 && may_change || !says.is_empty();
             assert_eq!(
                 lines.len(),
                 usize::from(one),
-                "the lines on stderr: {story}"
+                "the lines on stderr: {context}"
             );
             assert!(
                 done.stderr.is_empty() || done.stderr.ends_with('\n'),
-                "the last line does not end: {story}"
+                "the last line does not end: {context}"
             );
             for line in &lines {
                 check_message(line);
                 for part in &says {
-                    assert!(line.contains(part), "no {part:?} on stderr: {story}");
+                    assert!(line.contains(part), "no {part:?} on stderr: {context}");
                 }
             }
             assert_eq!(
                 warnings.len(),
                 warns.len(),
-                "the warnings on stderr: {story}"
+                "the warnings on stderr: {context}"
             );
             for line in &warnings {
                 check_message(line);
@@ -399,21 +399,21 @@ impl<'a> Run<'a> {
             for part in &warns {
                 assert!(
                     warnings.iter().any(|line| line.contains(part)),
-                    "no warning of {part:?}: {story}"
+                    "no warning of {part:?}: {context}"
                 );
             }
             let failed = status != 0 && status != 2 && !replaced && may_change;
             if old_destination && failed {
                 let end = end_of_unchanged(&typed.to_string_lossy());
                 let ends = lines[0].ends_with(&end);
-                assert!(ends, "does not end with {end:?}: {story}");
+                assert!(ends, "does not end with {end:?}: {context}");
             }
         }
         let after = sandbox.census();
         let names: Vec<_> = after.keys().cloned().collect();
-        assert_eq!(names, expected, "the names afterwards: {story}");
+        assert_eq!(names, expected, "the names afterwards: {context}");
         if !replaced {
-            assert_eq!(after, before, "something has changed: {story}");
+            assert_eq!(after, before, "something has changed: {context}");
         }
         done
     }

@@ -73,7 +73,7 @@ impl Running {
         self
     }
 
-    /// Writes to the held stdin, and waits only for room in the pipe.
+    /// Writes to the held stdin, and waits only while the pipe is full.
     pub(crate) fn feed_on(&mut self, bytes: &[u8]) {
         let pipe = self.stdin.as_mut().expect("stdin is held");
         pipe.write_all(bytes).unwrap();

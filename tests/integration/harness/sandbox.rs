@@ -19,7 +19,7 @@ pub(crate) const NOBODY: u32 = 65534;
 
 // ---- What a test needs of the machine ----
 
-/// The binary under test, where whoever built it can reach it.
+/// The binary under test, at the path where it was built.
 pub(crate) fn binary() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_atomwrite"))
 }
@@ -307,7 +307,7 @@ impl Sandbox {
         for entry in entries {
             let name = directory.join(entry.unwrap().file_name());
             let path = self.path(&name);
-            // In a crowd a name may go while it is looked at.
+            // If other processes run, a name may go between the list and this call.
             let Ok(stat) = fs::symlink_metadata(&path) else {
                 continue;
             };
@@ -357,9 +357,8 @@ impl Sandbox {
                 return binary().to_owned();
             }
             let copy = self.aside("atomwrite");
-            // By cp: were the copy open for writing here, a child that another thread forks
-            // meanwhile would hold it open as well, and to execute it would give
-            // ETXTBSY.
+            // By cp: if the copy were open for writing here, a child that another thread forks
+            // would hold it open too, and executing it would give ETXTBSY.
             tool("cp", [binary(), &copy]);
             fs::set_permissions(&copy, Permissions::from_mode(0o755)).unwrap();
             copy

@@ -267,7 +267,7 @@ impl Trace {
                 result: result.to_owned(),
             });
         }
-        // `main` begins with a look at the standard streams; before it is the loader's work.
+        // `main` begins by checking the standard streams; the calls before that are the loader's.
         let start = 1 + calls
             .iter()
             .position(|call| call.name.ends_with("poll") && call.args.contains("events=0}], 3"))

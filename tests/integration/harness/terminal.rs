@@ -11,7 +11,7 @@ pub(crate) fn terminal() -> (File, OwnedFd) {
         reason = "a terminal can be had in no other way without another crate"
     )]
     // SAFETY: both pointers are to integers that live until the call returns; null asks for
-    // defaults. The two descriptors are new and nobody else's.
+    // defaults. The two descriptors are new and have no other owner.
     let (ours, theirs) = unsafe {
         let (name, how, size) = (std::ptr::null_mut(), std::ptr::null(), std::ptr::null());
         assert_eq!(

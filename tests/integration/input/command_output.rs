@@ -47,7 +47,7 @@ fn a_disk_that_is_full_only_while_the_command_writes_is_an_error() {
         // 7 MB of output: more than any pipe holds.
         let command = "head -c 20M /dev/zero >../t 2>/dev/null; seq 1000000; rm ../t; exit 0";
         script(&sandbox, "", Way::Unnamed, command).fails_with(125, "no space left on device");
-        // Where the room comes back in time, all of it is there.
+        // If space is freed in time, the output is complete.
         let command = "head -c 20M /dev/zero >../t 2>/dev/null; rm ../t; seq 1000000";
         script(&sandbox, "", Way::Unnamed, command).succeeds();
         assert!(sandbox.text("out").ends_with("\n999999\n1000000\n"));
@@ -152,7 +152,7 @@ fn the_commands_stderr_is_ours_and_our_stdout_is_nobodys() {
 #[test]
 fn the_command_inherits_no_descriptor_of_ours() {
     needs_tool!("strace", "ls");
-    // Whoever runs the tests may hand down some; and what ls opens itself is among them.
+    // The process that runs the tests may pass some on, and ls opens one itself.
     let without_us = tool("ls", ["/proc/self/fd"]);
     assert!(without_us.lines().count() >= 4, "{without_us}");
     for way in WAYS {

@@ -25,7 +25,7 @@ fn signals(status: &str) -> [u64; 3] {
     })
 }
 
-/// Those of COMMAND, less what whoever runs the tests has handed down.
+/// The signal masks of COMMAND, without those that the tests themselves inherited.
 fn signals_of_command(sandbox: &Sandbox, run: Run<'_>) -> [u64; 3] {
     let done = run.output();
     assert_eq!(done.code(), Some(0), "{done:?}");
@@ -207,8 +207,8 @@ fn an_interrupt_from_the_terminal_reaches_the_command_once() {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    // One that comes while COMMAND is being started would be passed on: nobody can tell whether it
-    // got it.
+    // A signal that comes while COMMAND is being started is forwarded too, and then it is uncertain
+    // whether COMMAND received it.
     wait_until("it waits for COMMAND", || {
         let up = fs::read_to_string(sandbox.aside("up")).unwrap_or_default();
         let stat = up
@@ -350,7 +350,7 @@ fn a_process_that_ends_soon_after_the_command_is_waited_for_and_counts() {
 }
 
 #[test]
-fn what_comes_late_is_judged_too() {
+fn output_that_comes_after_the_exit_is_checked_too() {
     needs_tool!("strace", "sha256sum");
     let late = "(while test -e /proc/$$/fd/1; do :; done; echo late) & exit 0";
     for way in WAYS {

@@ -1,6 +1,6 @@
-//! Input through ssh(1), from a real sshd on the loopback interface. A connection that breaks looks
-//! like the end of the input to whoever reads a pipe; `--min-size` refuses what came until then,
-//! and COMMAND's status tells of it.
+//! Input through ssh(1), from a real sshd on the loopback interface. To the reader of a pipe, a
+//! broken connection is the end of the input. `--min-size` refuses the truncated input, and
+//! COMMAND's exit status shows the failure.
 
 use std::fs;
 use std::net::TcpListener;

@@ -2,7 +2,7 @@
 //!
 //! Empty standard input is refused (3), whether or not DEST exists and whatever it holds, unless
 //! `--allow-empty` or `-a` is given; so is an empty FIFO as SOURCE, and an empty list of names.
-//! `--min-size` refuses smaller input. Both look at the input alone.
+//! `--min-size` refuses smaller input. Both check the input alone.
 
 use std::fs::OpenOptions;
 use std::thread;
@@ -49,7 +49,7 @@ fn empty_standard_input_is_refused_whatever_dest_is() {
 }
 
 #[test]
-fn empty_content_that_is_allowed_or_that_somebody_has_named_is_written() {
+fn empty_content_is_written_if_it_is_allowed_or_comes_from_a_named_file() {
     let cases = [
         ("--allow-empty old", ""),
         ("--allow-empty empty", ""),

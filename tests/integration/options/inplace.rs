@@ -146,7 +146,7 @@ fn no_space_is_no_reason_to_overwrite() {
     sandbox.write("out", vec![b'o'; 300_000]);
     let run = sandbox.run("--inplace out").stdin(vec![b'n'; 290_000]);
     run.fails_with(1, "no space left");
-    // In its place there is room.
+    // In place, there is enough space.
     sandbox
         .run("--inplace=always out")
         .stdin(vec![b'n'; 290_000])

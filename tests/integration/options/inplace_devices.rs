@@ -40,7 +40,7 @@ fn a_fifo_gets_the_whole_input() {
 fn a_fifo_gets_nothing_of_what_fails() {
     let sandbox = Sandbox::new();
     let fifo = sandbox.fifo("out");
-    // Nobody reads: to open it would wait for ever.
+    // The FIFO has no reader: opening it would block for ever.
     let sum = format!("--inplace --sha256 {:064} out", 0);
     sandbox.fail_each(&[
         (

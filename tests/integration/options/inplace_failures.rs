@@ -120,7 +120,7 @@ fn a_write_that_breaks_off_leaves_the_backup() {
 }
 
 #[test]
-fn a_signal_waits_for_the_end_of_the_writing() {
+fn a_signal_takes_effect_after_the_write_in_place() {
     needs_tool!("strace");
     for signal in ["SIGTERM", "SIGINT", "SIGHUP"] {
         let sandbox = Sandbox::with("out", "old content");

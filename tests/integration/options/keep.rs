@@ -11,7 +11,7 @@ use crate::harness::{
     report_skipped, rows, skip,
 };
 
-/// A directory that nobody may write in, with a file that nobody may write but not own.
+/// A directory of the user nobody, with a file of another user that everyone may write to.
 pub(crate) fn strangers(mode: u32, owner: u32, group: u32) -> Sandbox {
     let sandbox = Sandbox::new();
     sandbox.give_to(NOBODY, NOBODY);
@@ -21,7 +21,7 @@ pub(crate) fn strangers(mode: u32, owner: u32, group: u32) -> Sandbox {
     sandbox
 }
 
-/// The command line; the groups of the user, who is nobody, or `root`; mode, owner and group
+/// The command line; the groups of the user nobody, or `root`; mode, owner and group
 /// before; what is warned of, or the reason for which it fails; mode, owner and group afterwards.
 const KEPT: &str = "
 # An owner that cannot be kept is warned of once, and the rest is kept.
@@ -149,7 +149,7 @@ fn an_acl_that_cannot_be_kept_does_not_leave_the_directorys_in_its_place() {
     }
 }
 
-/// An ACL that names somebody; what the new file may be without it, given what each could do by it.
+/// An ACL that names a user or group, and the widest mode that the new file may have without it.
 const LISTS: [(&str, u32); 4] = [
     // Whom the list shuts out would be one of the others, or of the group.
     ("u::rw,u:1000:-,g::r,o::r,m::rw", 0o600),
@@ -160,7 +160,7 @@ const LISTS: [(&str, u32); 4] = [
 ];
 
 #[test]
-fn without_its_acl_a_file_is_open_to_nobody_who_was_shut_out() {
+fn a_file_that_loses_its_acl_stays_closed_to_those_whom_the_acl_excluded() {
     needs_root!();
     needs_tool!("strace", "setfacl");
     let namespace = ["unshare", "-Ur"].map(OsString::from).to_vec();

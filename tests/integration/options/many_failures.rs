@@ -13,7 +13,7 @@ use crate::harness::{Feeder, NOBODY, Sandbox, Strace, needs_root, needs_tool};
 use crate::options::many::{NAMES, and, check_new, ground, leaves_dir, words};
 
 /// The temporary names in DIR; not what is in a directory of such a name.
-fn leftovers(sandbox: &Sandbox) -> Vec<OsString> {
+fn temporary_names(sandbox: &Sandbox) -> Vec<OsString> {
     let mut names = sandbox.names();
     names.retain(|name| {
         let name = name.to_string_lossy();
@@ -28,12 +28,12 @@ fn content(sandbox: &Sandbox, name: &str) -> Option<String> {
 }
 
 /// Whether each of the files is new; torn ones are a panic.
-fn is_new(sandbox: &Sandbox, story: &str) -> [bool; 3] {
+fn is_new(sandbox: &Sandbox, case: &str) -> [bool; 3] {
     NAMES.map(|name| {
         let content = content(sandbox, name);
         let old = (name != "c").then(|| format!("old {name}"));
         let is_new = content == Some(format!("new {name}"));
-        assert!(is_new || content == old, "{story}: {name} is {content:?}");
+        assert!(is_new || content == old, "{case}: {name} is {content:?}");
         is_new
     })
 }
@@ -181,7 +181,7 @@ fn new_backups_are_those_of_the_new_files_only() {
         // An older one that was replaced stays replaced.
         let replaced = older.then_some("old b");
         assert_eq!(content(&sandbox, "b~").as_deref(), replaced);
-        assert_eq!(leftovers(&sandbox), [""; 0]);
+        assert_eq!(temporary_names(&sandbox), [""; 0]);
     }
 }
 
@@ -226,7 +226,7 @@ fn an_equal_file_is_synced_by_itself_where_syncfs_is_refused() {
 
 #[test]
 fn a_signal_leaves_nothing_of_many_directories_full() {
-    // More than one room of them.
+    // More than one staging subdirectory of files.
     let sandbox = ground();
     let fifo = sandbox.fifo("s/fifo");
     let mut list = Vec::new();
@@ -259,11 +259,11 @@ fn two_that_wait_at_once_do_not_disturb_each_other() {
     let first_feeder = Feeder::open(&fifos[0]);
     let second = start("s/two");
     let second_feeder = Feeder::open(&fifos[1]);
-    assert_eq!(leftovers(&sandbox).len(), 2);
+    assert_eq!(temporary_names(&sandbox).len(), 2);
     drop(first_feeder);
     let done = first.wait();
     assert_eq!((done.code(), done.stderr.as_str()), (Some(0), ""));
-    assert_eq!(leftovers(&sandbox).len(), 1);
+    assert_eq!(temporary_names(&sandbox).len(), 1);
     drop(second_feeder);
     let done = second.wait();
     assert_eq!((done.code(), done.stderr.as_str()), (Some(0), ""));

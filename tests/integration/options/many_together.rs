@@ -94,7 +94,7 @@ fn a_file_that_the_user_may_not_write_to_needs_force() {
 }
 
 #[test]
-fn a_file_that_came_meanwhile_is_refused_before_any_is_new() {
+fn a_file_that_was_created_during_the_run_is_refused_before_any_rename() {
     let sandbox = ground();
     fs::remove_file(sandbox.path("d/a")).unwrap();
     let fifo = sandbox.fifo("s/fifo");
@@ -198,7 +198,7 @@ fn what_a_validator_writes_to_one_or_to_those_before_is_thrown_away() {
 }
 
 #[test]
-fn the_time_of_a_file_that_was_judged_is_that_of_its_last_write() {
+fn a_file_that_was_validated_has_the_time_of_its_last_write() {
     let sandbox = ground();
     let before = SystemTime::now() - Duration::from_millis(20);
     sandbox
@@ -513,7 +513,7 @@ fn progress_tells_of_files_and_bytes_and_is_gone_at_the_end() {
     reader.join().unwrap();
     assert_eq!(done.code(), Some(0), "{done:?}");
     assert!(shown.contains("1 of 3 files, "), "{shown:?}");
-    // Nobody knows how much a FIFO will give.
+    // The size of a FIFO's content is unknown.
     assert!(!shown.contains(" of 10 B"), "{shown:?}");
     let text = written.lock().unwrap().clone();
     assert!(

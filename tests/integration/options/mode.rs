@@ -149,7 +149,7 @@ fn a_malformed_mode_is_a_usage_error() {
     sandbox.refuse_each(&[("-m rwx out", 2, "'rwx'")]);
 }
 
-/// Expressions as people write them, and such as nobody should.
+/// Expressions as people write them, and odd ones.
 fn mode_expressions() -> impl Strategy<Value = String> {
     let clause = (
         proptest::sample::subsequence(vec!['u', 'g', 'o', 'a'], 0..=4),

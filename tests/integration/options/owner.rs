@@ -6,7 +6,7 @@ use crate::harness::{NOBODY, Sandbox, each, needs_root, needs_tool, skip, tool};
 use crate::options::keep::strangers;
 
 /// The first user and group of the machine that are not root, by name and number.
-fn somebody() -> ((String, u32), (String, u32)) {
+fn ordinary_user_and_group() -> ((String, u32), (String, u32)) {
     let first = |database: &str| {
         let entries = tool("getent", [database]);
         let mut entries = entries
@@ -24,7 +24,7 @@ fn somebody() -> ((String, u32), (String, u32)) {
 fn owner_and_group_are_set_by_name_and_by_number() {
     needs_root!();
     let sandbox = Sandbox::new();
-    let ((user, uid), (group, gid)) = somebody();
+    let ((user, uid), (group, gid)) = ordinary_user_and_group();
     sandbox.write("in", "new");
     let cases = [
         (&*format!("-o{user}"), (uid, 0)),
@@ -61,7 +61,7 @@ fn owner_and_group_are_set_by_name_and_by_number() {
 fn looking_up_a_name_takes_nothing_of_the_input() {
     needs_root!();
     let sandbox = Sandbox::new();
-    let ((user, uid), (group, gid)) = somebody();
+    let ((user, uid), (group, gid)) = ordinary_user_and_group();
     let arguments = ["-o", &user, "-g", &group, "out"];
     let content = "line\n".repeat(50_000);
     let run = sandbox.atomwrite(arguments).stdin(content.clone());
@@ -187,7 +187,7 @@ fn a_name_that_comes_back_in_another_spelling_is_the_one_that_was_asked_for() {
 fn a_getent_that_fails_is_replaced_by_the_files() {
     needs_root!();
     let sandbox = Sandbox::new();
-    let ((user, uid), (group, gid)) = somebody();
+    let ((user, uid), (group, gid)) = ordinary_user_and_group();
     for script in ["exit 1", "exit 127; :", "kill -9 $$"] {
         let getent = with_getent(&sandbox, script);
         sandbox
@@ -206,10 +206,10 @@ fn a_getent_that_fails_is_replaced_by_the_files() {
 }
 
 #[test]
-fn a_getent_that_knows_nobody_has_the_last_word() {
+fn a_user_whom_getent_does_not_know_is_an_error() {
     needs_root!();
     let sandbox = Sandbox::new();
-    let ((user, _), _) = somebody();
+    let ((user, _), _) = ordinary_user_and_group();
     let getent = with_getent(&sandbox, "exit 2");
     sandbox
         .atomwrite(["-o", &user, "out"])
@@ -232,12 +232,12 @@ fn a_getent_that_answers_nonsense_is_not_believed() {
     ] {
         let getent = with_getent(&sandbox, script);
         let done = sandbox
-            .run("-o somebody out")
+            .run("-o someone out")
             .env("PATH", getent)
             .stdin("new")
             .output();
         assert_eq!(done.code(), Some(1), "{script} {done:?}");
-        assert!(done.stderr.contains("'somebody'"), "{script} {done:?}");
+        assert!(done.stderr.contains("'someone'"), "{script} {done:?}");
         assert!(sandbox.names().is_empty());
     }
 }

@@ -63,7 +63,7 @@ impl Screen {
         String::from_utf8(written).unwrap()
     }
 
-    /// Waits for the end, and gives all that was written and what is to be seen then.
+    /// Waits for the end, and returns all that was written, and the lines that the screen then shows.
     fn end(self) -> (String, Vec<String>) {
         let text = self.written();
         let seen = show(&text);
@@ -185,7 +185,7 @@ fn a_command_is_shown_too() {
     }
 }
 
-/// Makes each copy take longer than anybody's patience (in microseconds).
+/// Makes each copy take long enough for the progress line to appear (in microseconds).
 pub(crate) fn slow_copies() -> Strace {
     Strace::new().inject("copy_file_range:delay_enter=300000")
 }
@@ -322,7 +322,7 @@ fn costs_nothing_when_it_is_not_asked_for() {
     };
     drop(trace(&[]));
     let without = trace(&[]);
-    // Nobody asks what stderr is.
+    // Without --progress, no call asks whether stderr is a terminal.
     let asked = without.count(|call| call.is("ioctl") && call.args.starts_with("2<"));
     assert_eq!(asked, 0, "{without}");
     let with = trace(&["--progress"]);

@@ -74,7 +74,7 @@ fn the_last_sync_option_wins_and_wins_over_the_environment() {
 }
 
 #[test]
-fn an_empty_variable_is_none_and_one_that_an_option_overrules_is_not_looked_at() {
+fn the_variable_is_ignored_if_it_is_empty_or_an_option_overrides_it() {
     needs_tool!("strace");
     let sandbox = Sandbox::new();
     let run = sandbox.run("out").stdin("new");

@@ -301,7 +301,7 @@ fn preserved_times_are_not_those_of_the_check() {
         (seen.accessed().unwrap(), seen.modified().unwrap())
     };
     let before = times("s/a");
-    // To look at the files, as other ends of a run do, would be to read them.
+    // Comparing the files, as the harness does after other runs, would read them.
     let done = checked(&sandbox, &["-p"], SEES_NEW).output();
     assert_eq!(done.code(), Some(0), "{done:?}");
     assert_eq!(times("d/a"), before);

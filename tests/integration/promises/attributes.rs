@@ -304,7 +304,7 @@ fn trusted_attributes_are_kept_by_root() {
 }
 
 #[test]
-fn capabilities_are_not_kept_and_nobody_is_warned() {
+fn capabilities_are_dropped_without_a_warning() {
     needs_root!();
     let sandbox = Sandbox::new();
     // cap_net_raw, permitted and effective.

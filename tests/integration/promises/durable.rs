@@ -200,7 +200,7 @@ fn a_named_file_is_synced_before_the_rename_as_well() {
     );
 }
 
-// An fsync of a file without a name does nothing on btrfs; power loss then leaves it empty:
+// An fsync of an unnamed file does nothing on btrfs; power loss then leaves it empty:
 // https://github.com/andreacorbellini/rust-atomic-write-file/issues/6
 #[test]
 fn btrfs_syncs_the_file_again_once_it_has_a_name() {
@@ -292,7 +292,7 @@ fn a_directory_that_may_not_be_read_is_made_durable_with_syncfs() {
     let rename = trace.only("rename", Call::renames);
     let whole = trace.only("syncfs", |call| call.is("syncfs") && call.succeeded());
     in_order(&trace, &[("rename", rename), ("syncfs", whole)]);
-    // Without --sync=full nobody asked for it.
+    // Only --sync=full asks for it.
     let strace = Strace::new();
     sandbox
         .run("--sync=file closed/out")
@@ -321,8 +321,8 @@ fn created_directories_are_synced_with_full_only() {
             for directory in ["", "/one", "/one/two"] {
                 let path = format!("<{}{directory}>", sandbox.root().display());
                 let synced = trace.count(|call| call.is("fsync") && call.args.ends_with(&path));
-                let story = format!("{lock:?} {sync}: {directory:?} in {trace}");
-                assert_eq!(synced > 0, expected, "{story}");
+                let context = format!("{lock:?} {sync}: {directory:?} in {trace}");
+                assert_eq!(synced > 0, expected, "{context}");
             }
         }
     }

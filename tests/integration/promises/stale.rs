@@ -126,7 +126,7 @@ fn a_stale_file_that_had_its_owner_already_is_removed() {
 }
 
 #[test]
-fn a_file_whose_lock_cannot_be_had_is_not_touched_under_that_name() {
+fn a_file_under_that_name_that_cannot_be_locked_is_not_touched() {
     needs_tool!("strace");
     for error in ["EAGAIN", "EIO", "ENOLCK"] {
         let sandbox = Sandbox::with("out", "old");

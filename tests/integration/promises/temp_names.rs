@@ -62,16 +62,17 @@ impl Precious {
     }
 
     #[track_caller]
-    fn is_untouched(&self, story: &str) {
+    fn is_untouched(&self, context: &str) {
         for (file, inode, content) in &self.files {
             let path = self.path.join(file);
             let stat = fs::metadata(&path);
-            let stat = stat.unwrap_or_else(|error| panic!("{story}: {}: {error}", path.display()));
-            assert_eq!(stat.ino(), *inode, "{story}");
-            assert_eq!(&fs::read_to_string(&path).unwrap(), content, "{story}");
+            let stat =
+                stat.unwrap_or_else(|error| panic!("{context}: {}: {error}", path.display()));
+            assert_eq!(stat.ino(), *inode, "{context}");
+            assert_eq!(&fs::read_to_string(&path).unwrap(), content, "{context}");
         }
         let mode = fs::metadata(&self.path).unwrap().mode();
-        assert_eq!(mode & 0o7777, 0o700, "{story}");
+        assert_eq!(mode & 0o7777, 0o700, "{context}");
     }
 }
 
@@ -117,12 +118,12 @@ fn a_directory_that_another_user_has_given_a_temporary_name_survives() {
                 }
                 let run = sandbox.run(line).stdin("new");
                 let done = run.env("ATOMWRITE_SYNC", "none").output();
-                let story = format!("{line} {files:?}: {done:?}");
-                precious.is_untouched(&story);
+                let context = format!("{line} {files:?}: {done:?}");
+                precious.is_untouched(&context);
                 // A directory is no lock file.
                 let locks = line.starts_with("--lock") || line.starts_with("-a");
                 let refused = locks && name == lock_name("backup.sql");
-                assert_eq!(done.code(), Some(i32::from(refused)), "{story}");
+                assert_eq!(done.code(), Some(i32::from(refused)), "{context}");
             }
         }
     }
@@ -276,7 +277,7 @@ fn what_is_left_on_fuse_stays() {
     sandbox.write(&planted, "of another machine");
     let (running, name) = start_named(&sandbox, "of the killed run");
     let written = || sandbox.text(&name) == "of the killed run";
-    wait_until("it has written what it has read", written);
+    wait_until("it has written its input", written);
     running.signal(Signal::KILL);
     drop(running.wait());
     for _ in 0..2 {

@@ -1,8 +1,8 @@
-//! Who watches DEST is told of a write once, and then the file is whole; of a run that changes
-//! nothing nobody is told.
+//! A process that watches DEST sees one event for a write, and then the file is complete. A run that
+//! changes nothing causes no event.
 //!
-//! They watch by inotify(7): the directory, as programs do that load their configuration again, or
-//! the file itself, as systemd does for a path unit, or as `tail -F`.
+//! The tests watch by inotify(7): the directory, as programs do that reload their configuration, or
+//! the file itself, as systemd does for a path unit and as `tail -F`.
 
 use std::io::{BufRead, BufReader};
 use std::mem::{self, MaybeUninit};
@@ -63,16 +63,16 @@ fn ground(old: Option<&str>) -> Sandbox {
     sandbox
 }
 
-/// Tells whether a name is one that nobody looks for: hidden, or the kernel's for a file that has
-/// none.
-fn is_nobodys(name: &str) -> bool {
+/// Returns whether a name is one that no program watches for: a hidden one, or the kernel's for an
+/// unnamed file.
+fn is_internal(name: &str) -> bool {
     name.starts_with(".atomwrite.") || name.starts_with('#')
 }
 
-/// The events that wait, but for those of nobody's names.
+/// The events that have arrived, except those of such names.
 fn events_of(watch: &Watch) -> Vec<(ReadFlags, String)> {
     let mut events = watch.events();
-    events.retain(|(_, name)| !is_nobodys(name));
+    events.retain(|(_, name)| !is_internal(name));
     events
 }
 
@@ -80,7 +80,7 @@ fn events_of(watch: &Watch) -> Vec<(ReadFlags, String)> {
 
 #[test]
 fn a_watched_directory_is_told_once_of_dest() {
-    if !has_files_without_a_name(ground(None).root()) {
+    if !has_unnamed_files(ground(None).root()) {
         skip!("needs a filesystem that has O_TMPFILE");
     }
     for old in [None, Some("old\n")] {
@@ -95,7 +95,7 @@ fn a_watched_directory_is_told_once_of_dest() {
     }
 }
 
-fn has_files_without_a_name(directory: &Path) -> bool {
+fn has_unnamed_files(directory: &Path) -> bool {
     rustix::fs::open(directory, OFlags::TMPFILE | OFlags::RDWR, Mode::RUSR).is_ok()
 }
 
@@ -149,7 +149,7 @@ fn a_watched_directory_is_told_once_of_each_of_many() {
 }
 
 #[test]
-fn whoever_is_told_finds_a_whole_file() {
+fn after_each_event_the_file_is_complete() {
     const WRITES: usize = 40;
     let content = |number: usize| format!("{number}\n").repeat(20_000);
     let sandbox = ground(Some(&content(0)));
@@ -161,7 +161,7 @@ fn whoever_is_told_finds_a_whole_file() {
             loop {
                 let last = over.load(Ordering::Acquire);
                 for (event, name) in watch.events() {
-                    if is_nobodys(&name) {
+                    if is_internal(&name) {
                         continue;
                     }
                     assert_eq!((event, name.as_str()), (ReadFlags::MOVED_TO, "out"));
@@ -201,7 +201,7 @@ fn vain_runs(sandbox: &Sandbox) -> Vec<(Run<'_>, i32)> {
     ]
 }
 
-/// Runs that find the content of `d/out` to be what it shall be.
+/// Runs for which `d/out` already has the new content.
 fn equal_runs(sandbox: &Sandbox) -> Vec<Run<'_>> {
     vec![
         sandbox.run("-C d/out").stdin("old\n"),
@@ -212,7 +212,7 @@ fn equal_runs(sandbox: &Sandbox) -> Vec<Run<'_>> {
 }
 
 #[test]
-fn nobody_is_told_of_a_run_that_changes_nothing() {
+fn a_run_that_changes_nothing_causes_no_event() {
     let sandbox = ground(Some("old\n"));
     let directory = Watch::of(sandbox.path("d"), CHANGES);
     let file = Watch::of(sandbox.path("d/out"), CHANGES);

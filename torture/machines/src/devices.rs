@@ -16,7 +16,7 @@ use crate::plan::{Device, Part};
 const VIRTIOFSD: [&str; 2] = ["/usr/lib/qemu/virtiofsd", "/usr/libexec/virtiofsd"];
 const SERVER_START: Duration = Duration::from_secs(60);
 
-/// The devices, and what has to be removed and ended with the machine.
+/// The devices, and the files and processes that end with the machine.
 #[derive(Debug)]
 pub(crate) struct Devices {
     words: Vec<String>,

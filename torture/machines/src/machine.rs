@@ -30,7 +30,7 @@ pub(crate) struct Plan<'a> {
     pub(crate) name: &'a str,
     /// A script of the guest, and its arguments.
     pub(crate) script: &'a [String],
-    /// The only promises that are to be tried, for the guest's environment; or nothing.
+    /// The only promises to try, for the guest's environment; empty for all.
     pub(crate) only: &'a str,
     /// What QEMU gets besides: disks, and shared directories.
     pub(crate) devices: &'a [String],
@@ -176,7 +176,7 @@ impl Machine {
 
 impl Drop for Machine {
     fn drop(&mut self) {
-        // It may have ended, and then nothing is to be done.
+        // It may have ended already, and then both calls fail.
         drop(self.qemu.kill());
         drop(self.qemu.wait());
     }

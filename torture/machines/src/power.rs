@@ -159,7 +159,7 @@ pub(crate) fn run(
                 .get(&disk.name)
                 .with_context(|| format!("nothing was said about {}", disk.name))?;
             if cut > 0 {
-                judge(disk, found, cut, filesystem, &mut harms, report);
+                count_harm(disk, found, cut, filesystem, &mut harms, report);
             }
             found.clone_into(&mut disk.before);
             disk.reported = None;
@@ -260,7 +260,14 @@ fn read_back(machine: &Machine) -> Result<BTreeMap<String, String>> {
     }
 }
 
-fn judge(disk: &Disk, found: &str, cut: u64, filesystem: &str, harms: &mut Harms, report: &Report) {
+fn count_harm(
+    disk: &Disk,
+    found: &str,
+    cut: u64,
+    filesystem: &str,
+    harms: &mut Harms,
+    report: &Report,
+) {
     let whole = disk.is_whole(found, cut);
     let (word, shown) = PROGRAMS[disk.program];
     let (harmed, tried) = harms.entry((shown, disk.cache)).or_default();

@@ -61,7 +61,7 @@ impl Verdict {
 #[derive(Debug)]
 struct Check {
     verdict: Verdict,
-    /// What is to be read below the table.
+    /// The note below the table.
     reason: Option<&'static str>,
 }
 
@@ -97,7 +97,7 @@ impl Report {
         let (verdict, reason) = match (found, known::find(row, check)) {
             (Verdict::SaidNo, Some((_, reason))) => (Verdict::SaidNo, Some(reason)),
             (Verdict::Broken, Some((Tolerated::Loss, reason))) => (Verdict::Limit, Some(reason)),
-            // What is new must be looked at.
+            // A new refusal counts as broken until it has a reason.
             (Verdict::SaidNo, None) => (Verdict::Broken, None),
             (verdict, _) => (verdict, None),
         };

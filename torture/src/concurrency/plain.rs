@@ -131,15 +131,15 @@ pub(super) fn run(
     let (place, label) = (&scene.place, scene.label.as_str());
     let mut runs = Tally::default();
     let mut possible = Vec::new();
-    let mut somebody_did = false;
+    let mut one_has_written = false;
     for done in &done {
         let was_done = check(done, &[], label, &mut runs);
-        somebody_did |= was_done;
+        one_has_written |= was_done;
         if was_done || done.was_killed() {
             possible.push(done.job.stamp);
         }
     }
-    if !somebody_did {
+    if !one_has_written {
         possible.push(BEFORE);
     }
     if let Some(last) = last(place, label, &mut runs) {

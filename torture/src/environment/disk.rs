@@ -143,7 +143,7 @@ impl Ballast {
             // The space of removed files is free only after the next commit.
             nix::unistd::syncfs(&file).context(cannot)?;
             let before = size;
-            take_room(&file, &mut size).context(cannot)?;
+            fill(&file, &mut size).context(cannot)?;
             if size == before {
                 break;
             }
@@ -163,7 +163,7 @@ impl Ballast {
     }
 }
 
-fn take_room(file: &File, size: &mut i64) -> Result<()> {
+fn fill(file: &File, size: &mut i64) -> Result<()> {
     for step in [32 << 20, 1 << 20, 64 << 10, 4 << 10] {
         loop {
             match fallocate(file, FallocateFlags::empty(), *size, step) {

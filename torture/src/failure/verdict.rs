@@ -38,7 +38,7 @@ pub(super) fn verdict(case: &Case<'_>) -> Option<Verdict> {
         return (&*name == "write" && !is_message(call)).then_some(Verdict::MustFail);
     }
     if is_committed(case) {
-        // The directory may have to be opened for its flush.
+        // The directory may need to be opened for its sync.
         return (!syncs && &*name != "openat").then_some(Verdict::MustSucceed);
     }
     match &*name {

@@ -419,13 +419,13 @@ fn acl() -> Vec<u8> {
         ]
         .concat()
     };
-    let nobody = u32::MAX;
+    let no_id = u32::MAX;
     let entries = [
-        entry(0x01, 6, nobody),
+        entry(0x01, 6, no_id),
         entry(0x02, 6, 1),
-        entry(0x04, 4, nobody),
-        entry(0x10, 4, nobody),
-        entry(0x20, 0, nobody),
+        entry(0x04, 4, no_id),
+        entry(0x10, 4, no_id),
+        entry(0x20, 0, no_id),
     ];
     [&2_u32.to_le_bytes()[..], &entries.concat()].concat()
 }

@@ -68,7 +68,7 @@ impl Filesystem {
             Self::Ext4 | Self::Btrfs => "",
             Self::Ext4NoAutoDaAlloc => "noauto_da_alloc",
             Self::Ext4Writeback => "data=writeback",
-            // It may have to be mounted while another cut of the same filesystem still is.
+            // Another cut of the same filesystem may still be mounted.
             Self::Xfs => "nouuid",
         }
     }

@@ -18,7 +18,7 @@ use crate::ground::Ground;
 use crate::lacking::Lacking;
 use crate::programs::atomwrite;
 
-/// What is written again and again; the first half is there from the beginning.
+/// The files that are written again and again. The first three exist from the beginning.
 pub(crate) const NAMES: [&str; 6] = ["s0", "s1", "s2", "s3", "s4", "s5"];
 
 pub(crate) fn is_there_from_the_beginning(name: &str) -> bool {

@@ -226,13 +226,13 @@ fn check(
     Ok(())
 }
 
-/// Returns the order if nothing is synced.
+/// Returns the broken order if anything is synced.
 fn needless(calls: &[Call]) -> Broken {
     let sync = calls.iter().find(|call| call.syncs())?;
     Some((Harm::Answer, format!("{}({})", sync.name, sync.arguments)))
 }
 
-/// Returns where all of the directories are to be put on the disk.
+/// Returns the broken order if one of the directories is not synced.
 fn missing(directories: &[PathBuf], calls: &[Call]) -> Broken {
     let lost = directories.iter().find(|directory| {
         let path = directory.to_string_lossy();

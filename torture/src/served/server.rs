@@ -34,12 +34,12 @@ fn attr(answer: Answer<FileAttr>, reply: ReplyAttr) {
     }
 }
 
-/// An attribute, or its size where that is asked for.
-fn attribute(answer: Answer<Vec<u8>>, room: u32, reply: ReplyXattr) {
+/// Replies with an attribute, or with its size alone if the caller's buffer has size 0.
+fn attribute(answer: Answer<Vec<u8>>, capacity: u32, reply: ReplyXattr) {
     match answer.and_then(|value| Ok((u32::try_from(value.len()).map_err(|_| libc::E2BIG)?, value)))
     {
-        Ok((size, _)) if room == 0 => reply.size(size),
-        Ok((size, value)) if size <= room => reply.data(&value),
+        Ok((size, _)) if capacity == 0 => reply.size(size),
+        Ok((size, value)) if size <= capacity => reply.data(&value),
         Ok(_) => reply.error(libc::ERANGE),
         Err(errno) => reply.error(errno),
     }

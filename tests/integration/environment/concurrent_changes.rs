@@ -1,9 +1,9 @@
-//! What happens around a run while it is under way, which may be for hours.
+//! What other processes do while a run is under way, which may be for hours.
 //!
-//! The new content is SOURCE as it was at some moment, whatever is appended to it meanwhile. DEST
-//! is looked at again when the input has ended: guards, mode and attributes are those of then. A
-//! name that is planted on the way is not followed, and another writer of the same DEST is neither
-//! disturbed nor waited for.
+//! The new content is SOURCE as it was at some moment, even if another process appends to it. After
+//! the end of the input, DEST is checked again: its guards, mode and attributes at that time count.
+//! A name that another process plants is not followed. Two writers of the same DEST neither disturb
+//! each other nor wait.
 //!
 //! A run is brought to a halt where a test wants it: at its input, or by a SIGSTOP that strace
 //! injects at a system call. The directory is opened once: one that is renamed is followed, one
@@ -140,7 +140,7 @@ fn empty_stdin_does_not_replace_a_dest_that_has_got_content() {
 }
 
 #[test]
-fn a_named_file_that_is_taken_away_meanwhile_is_an_error() {
+fn a_named_temporary_file_that_another_process_removes_is_an_error() {
     needs_tool!("strace");
     let sandbox = Sandbox::with("out", "old");
     let strace = Strace::new().inject("linkat:error=EOPNOTSUPP");
@@ -188,7 +188,7 @@ impl Halted {
     }
 }
 
-/// Waits until a run has its file without a name, and so has looked at DEST for the first time.
+/// Waits until a run has its unnamed file, and so has checked DEST for the first time.
 fn wait_until_staged(running: &Running) {
     let descriptors = format!("/proc/{}/fd", running.id());
     wait_until("it has its new file", || {
