@@ -20,7 +20,7 @@ CARGO ?= cargo
 HOST := $(shell uname -m)
 ARCH ?= $(HOST)
 
-# Where cargo builds, unless told otherwise in the environment.
+# The directory in which cargo builds, unless the environment names another.
 CARGO_TARGET_DIR ?= target
 BINARY = $(CARGO_TARGET_DIR)/$(if $(filter $(HOST),$(ARCH)),,$(ARCH)/)atomwrite
 

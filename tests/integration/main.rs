@@ -115,10 +115,10 @@ mod cli {
 
 mod promises {
     mod attributes;
-    mod crowd;
     mod durable;
     mod figures;
     mod link_and_rename;
+    mod many_writers;
     mod stale;
     mod temp_names;
     mod textfile;

@@ -49,7 +49,7 @@ fn bash_offers_what_fits_without_bash_completion() {
 }
 
 #[test]
-fn bash_offers_groups_where_a_colon_ends_no_word() {
+fn bash_offers_groups_if_a_colon_does_not_end_a_word() {
     needs_tool!("bash", "make", "setsid");
     let machine = Machine::new();
     let shell = machine.bash(

@@ -32,7 +32,7 @@ in out | fsync | . | ENOSPC | 4 | cannot sync the directory of 'out', which is n
 ";
 
 #[test]
-fn an_error_of_the_kernel_is_told_with_the_path_and_the_reason() {
+fn a_kernel_error_is_reported_with_the_path_and_the_reason() {
     needs_tool!("strace");
     each(
         rows(FAULTS),
@@ -94,7 +94,7 @@ fn input_that_comes_byte_by_byte_is_written_whole() {
 }
 
 #[test]
-fn the_file_size_limit_is_a_message_and_not_a_death() {
+fn the_file_size_limit_causes_a_message_and_not_a_kill() {
     let content = "x".repeat(4096);
     let sandbox = Sandbox::with("out", "old");
     sandbox.write("src", format!("{content}x"));

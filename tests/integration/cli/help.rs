@@ -55,7 +55,7 @@ fn help_goes_to_stdout_and_can_be_read() {
 }
 
 #[test]
-fn short_help_is_there_too_and_not_longer() {
+fn short_help_is_not_longer_than_the_long_help() {
     let sandbox = Sandbox::new();
     let short = sandbox
         .atomwrite(["-h"])
@@ -110,7 +110,7 @@ fn help_and_version_read_and_write_nothing() {
 }
 
 #[test]
-fn help_without_a_stdout_is_no_panic() {
+fn help_without_a_stdout_does_not_panic() {
     let sandbox = Sandbox::new();
     for option in ["--help", "--version"] {
         let broken = pipe_with(PipeFlags::CLOEXEC).unwrap().1;

@@ -179,7 +179,7 @@ const PERMISSIONS: &[Case] = &[
 ];
 
 #[test]
-fn a_user_is_told_what_permissions_allow() {
+fn hints_for_a_user_work_within_the_permissions() {
     for case in PERMISSIONS {
         case.holds(As::User);
     }
@@ -291,7 +291,7 @@ const OTHERS: &[Case] = &[
 ];
 
 #[test]
-fn a_user_is_told_what_helps_with_the_files_of_others() {
+fn hints_for_a_user_work_for_files_of_other_users() {
     needs_root!();
     for case in OTHERS {
         case.holds(As::Guest);
@@ -299,7 +299,7 @@ fn a_user_is_told_what_helps_with_the_files_of_others() {
 }
 
 #[test]
-fn root_is_told_how_to_replace_a_file_that_was_put_in_its_way() {
+fn root_gets_a_hint_that_replaces_a_planted_file() {
     needs_root!();
     Case {
         set_up: "mkdir d; mv f d; chmod 1777 d; chown 1:1 d/f",
@@ -313,7 +313,7 @@ fn root_is_told_how_to_replace_a_file_that_was_put_in_its_way() {
 }
 
 #[test]
-fn a_backup_of_what_cannot_be_read_is_not_advised() {
+fn no_hint_suggests_a_backup_of_an_unreadable_file() {
     needs_root!();
     let rule = fs::read_to_string("/proc/sys/fs/protected_hardlinks").unwrap_or_default();
     let says = "cannot write 'f': permission denied; 'f' is unchanged";
@@ -332,7 +332,7 @@ fn a_backup_of_what_cannot_be_read_is_not_advised() {
 // ---- Filesystems ----
 
 #[test]
-fn on_a_read_only_filesystem_nothing_is_advised() {
+fn no_hint_is_given_on_a_read_only_filesystem() {
     needs_mounts!();
     let mount = Mount::tmpfs("size=1m");
     let sandbox = Sandbox::in_dir(mount.path());
@@ -364,7 +364,7 @@ fn on_a_read_only_filesystem_nothing_is_advised() {
 }
 
 #[test]
-fn what_is_immutable_is_replaced_when_chattr_has_changed_that() {
+fn an_immutable_file_is_replaced_after_the_hint_to_use_chattr() {
     needs_mounts!();
     needs_tool!("chattr");
     let mount = Mount::ext4(16, &[]);
@@ -421,7 +421,7 @@ fn what_is_immutable_is_replaced_when_chattr_has_changed_that() {
 }
 
 #[test]
-fn a_file_that_is_mounted_is_overwritten_or_its_directory_is_mounted() {
+fn both_hints_for_a_mounted_file_work() {
     needs_mounts!();
     let sandbox = Sandbox::new();
     sandbox.mkdir("d");

@@ -132,14 +132,14 @@ const NAMES: &[Case] = &[
 ];
 
 #[test]
-fn advice_about_names_works() {
+fn hints_about_names_work() {
     for case in NAMES {
         case.holds(As::User);
     }
 }
 
 #[test]
-fn a_suffix_is_advised_only_if_a_shorter_one_fits() {
+fn a_suffix_is_suggested_only_if_a_shorter_one_fits() {
     let name = |length: usize| "x".repeat(length);
     for (length, options, hint) in [
         (253, &["-S", ".orig"][..], "; use a shorter --suffix"),
@@ -164,7 +164,7 @@ fn a_suffix_is_advised_only_if_a_shorter_one_fits() {
 }
 
 #[test]
-fn nothing_is_advised_in_a_directory_that_has_been_deleted() {
+fn no_hint_is_given_in_a_deleted_directory() {
     let sandbox = Sandbox::new();
     for words in [
         &["f"][..],
@@ -292,7 +292,7 @@ const CONTENT: &[Case] = &[
 ];
 
 #[test]
-fn advice_about_content_works() {
+fn hints_about_content_work() {
     needs_tool!("bash");
     for case in CONTENT {
         case.holds(As::Tester);
@@ -374,7 +374,7 @@ const USAGE: &[(&[&str], &str, &[&str])] = &[
 ];
 
 #[test]
-fn advice_about_the_command_line_works() {
+fn hints_about_the_command_line_work() {
     for (words, problem, meant) in USAGE {
         let sandbox = Sandbox::new();
         for (name, content) in [("in", "new"), ("in2", "newer"), ("f", "old")] {

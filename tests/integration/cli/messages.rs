@@ -16,7 +16,7 @@ use rustix::process::Signal;
 use crate::harness::{Call, NOBODY, Sandbox, Strace, each, needs_root, needs_tool, os, wait_until};
 
 #[test]
-fn a_failure_is_told_in_the_form_of_the_contract() {
+fn a_failure_message_has_its_documented_form() {
     let sandbox = Sandbox::with("out", "old");
     let done = sandbox.run("missing out").fails(1);
     let begin = "atomwrite: cannot ";
@@ -38,7 +38,7 @@ fn a_failure_is_told_in_the_form_of_the_contract() {
 }
 
 #[test]
-fn a_failure_says_that_dest_is_unchanged_only_where_there_is_one() {
+fn a_failure_says_that_dest_is_unchanged_only_if_it_exists() {
     let sandbox = Sandbox::new();
     sandbox.symlink("nowhere", "dangling");
     for dest in ["new", "dangling"] {

@@ -300,7 +300,7 @@ fn an_unknown_option_behind_ten_thousand_files_is_found_at_once() {
 }
 
 #[test]
-fn a_directory_as_dest_is_told_how_files_get_into_it() {
+fn for_a_directory_as_dest_the_message_names_the_option_for_many_files() {
     let sandbox = sandbox();
     let is = "it is a directory; name the file in it";
     let names = "it names a directory; name the file in it";
@@ -323,7 +323,7 @@ fn a_directory_as_dest_is_told_how_files_get_into_it() {
 }
 
 #[test]
-fn a_file_in_place_of_dir_is_told_how_one_file_is_written() {
+fn for_a_file_as_dir_the_message_says_how_to_write_one_file() {
     let sandbox = sandbox();
     let done = sandbox
         .atomwrite(["-t", "out", "in"])
@@ -336,7 +336,7 @@ fn a_file_in_place_of_dir_is_told_how_one_file_is_written() {
 }
 
 #[test]
-fn a_user_that_looks_like_a_file_is_told_what_the_option_is_for() {
+fn for_a_user_that_looks_like_a_file_the_message_explains_the_option() {
     let sandbox = sandbox();
     for (user, way_out) in [
         (
@@ -369,7 +369,7 @@ fn a_user_that_looks_like_a_file_is_told_what_the_option_is_for() {
 }
 
 #[test]
-fn a_line_for_a_shell_is_told_that_there_is_none() {
+fn for_a_shell_line_as_command_the_message_says_that_no_shell_runs_it() {
     let sandbox = sandbox();
     for line in ["sort in | uniq", "sort in", "LC_ALL=C"] {
         sandbox
@@ -386,7 +386,7 @@ fn a_line_for_a_shell_is_told_that_there_is_none() {
 }
 
 #[test]
-fn what_has_no_name_is_told_to_be_named() {
+fn an_operand_without_a_file_name_gets_a_hint_to_name_the_file() {
     let sandbox = sandbox();
     for dest in ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"] {
         sandbox

@@ -1,4 +1,4 @@
-//! Words of other programs, and names with odd letters: what is told can be used.
+//! Options of other programs, and names with odd letters: the suggestion can be used as it stands.
 //!
 //! An option that people know from cp, install, rsync, curl or flock gets the option that does it;
 //! a guess by spelling is one letter or one transposition off. A name in a message can be pasted
@@ -117,7 +117,7 @@ fn an_option_of_another_program_gets_the_one_that_does_it() {
 }
 
 #[test]
-fn behind_source_and_dest_it_is_no_option_of_a_command() {
+fn an_option_after_source_and_dest_gets_no_hint_about_command() {
     let sandbox = Sandbox::new();
     for (words, advice) in [
         (&["s", "f", "--mkdir"][..], "-D makes missing directories"),
@@ -134,7 +134,7 @@ fn behind_source_and_dest_it_is_no_option_of_a_command() {
 }
 
 #[test]
-fn a_guess_is_one_letter_or_one_transposition_off() {
+fn a_suggestion_is_at_most_one_letter_or_one_transposition_off() {
     let sandbox = Sandbox::new();
     for (word, meant) in [
         ("--snyc=none", "'--sync'"),
@@ -160,7 +160,7 @@ fn a_guess_is_one_letter_or_one_transposition_off() {
 }
 
 #[test]
-fn a_backup_in_the_way_of_other_programs_is_explained() {
+fn the_backup_option_of_another_program_is_explained() {
     let sandbox = Sandbox::new();
     for (words, line) in [
         (
@@ -185,7 +185,7 @@ fn a_backup_in_the_way_of_other_programs_is_explained() {
 }
 
 #[test]
-fn without_any_word_the_forms_are_shown() {
+fn without_arguments_the_forms_are_shown() {
     let sandbox = Sandbox::new();
     let input = Witness::new();
     let done = sandbox

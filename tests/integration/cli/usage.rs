@@ -2,7 +2,7 @@
 //!
 //! `--` before any operand only ends the options. After exactly one operand it starts COMMAND.
 //! After two operands it is a usage error. Help and version go to stdout; a usage error is status
-//! 2, touches nothing and is told before any input is read or anything is run.
+//! 2, touches nothing and is reported before any input is read or any program is run.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -156,9 +156,9 @@ fn usage_errors_touch_nothing_run_nothing_and_read_nothing() {
 
 /// Holds a run on arbitrary arguments to what every run must keep.
 fn is_sane(arguments: &[OsString], done: &Done) -> Result<(), TestCaseError> {
-    let told = format!("{arguments:?}\n{done:?}");
+    let context = format!("{arguments:?}\n{done:?}");
     let Some(code) = done.code() else {
-        return Err(TestCaseError::fail(format!("died by a signal: {told}")));
+        return Err(TestCaseError::fail(format!("died by a signal: {context}")));
     };
     // The forms are shown, in lines of their own.
     if arguments.is_empty() {
@@ -174,10 +174,14 @@ fn is_sane(arguments: &[OsString], done: &Done) -> Result<(), TestCaseError> {
     let allowed = matches!(code, 0..=4)
         || with_command && matches!(code, 125..=127)
         || unchanged && mentions(arguments, "--unchanged-status");
-    prop_assert!(allowed, "{}", told);
+    prop_assert!(allowed, "{}", context);
     // Help and version are the only way to stdout.
     let shown = done.stdout.contains("Usage") || done.stdout.starts_with("atomwrite ");
-    prop_assert!(done.stdout.is_empty() || (shown && code == 0), "{}", told);
+    prop_assert!(
+        done.stdout.is_empty() || (shown && code == 0),
+        "{}",
+        context
+    );
     let (warnings, errors): (Vec<_>, Vec<_>) = done
         .stderr
         .lines()
@@ -187,10 +191,10 @@ fn is_sane(arguments: &[OsString], done: &Done) -> Result<(), TestCaseError> {
         let verbose = errors
             .iter()
             .all(|line| said.iter().any(|word| line.contains(word)));
-        prop_assert!(verbose, "{}", told);
+        prop_assert!(verbose, "{}", context);
     } else {
         let one = usize::from(!unchanged);
-        prop_assert_eq!(errors.len().max(one), one, "{}", told);
+        prop_assert_eq!(errors.len().max(one), one, "{}", context);
     }
     for line in errors.iter().chain(&warnings) {
         check_message(line);

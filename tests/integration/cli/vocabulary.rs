@@ -32,7 +32,7 @@ const UNSEEN: [(&str, &str); 9] = [
     ),
     (
         "the content is not the same",
-        "the reason why DEST cannot be replaced is told in its place",
+        "the reason why DEST cannot be replaced is reported instead",
     ),
     ("(os error", "it is taken out of messages"),
     ("at path \"", "it is taken out of messages"),

@@ -88,7 +88,7 @@ fn a_refusal_says_why_and_what_to_do() {
 }
 
 #[test]
-fn who_may_not_is_told_what_would_help() {
+fn a_refusal_for_lack_of_permission_says_what_would_help() {
     needs_root!();
     each(
         rows(REFUSALS_OF_USERS),
@@ -111,7 +111,7 @@ fn two_dashes_before_the_files_of_a_directory_only_end_the_options() {
 }
 
 #[test]
-fn a_program_that_cannot_be_asked_for_a_name_is_an_error() {
+fn a_getent_that_cannot_be_run_is_an_error() {
     let sandbox = sandbox("mkdir path; touch path/getent");
     let done = sandbox
         .run("-o no-such-user in out")
@@ -124,7 +124,7 @@ fn a_program_that_cannot_be_asked_for_a_name_is_an_error() {
 }
 
 #[test]
-fn a_backup_whose_name_would_be_too_long_is_told_so() {
+fn a_backup_name_that_would_be_too_long_is_reported() {
     let sandbox = sandbox("");
     let suffix = "x".repeat(254);
     sandbox

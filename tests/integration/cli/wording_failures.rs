@@ -51,7 +51,7 @@ cp in out | -C out | out | fsync:error=EIO | cannot sync 'out': input/output err
 ";
 
 #[test]
-fn a_call_that_fails_is_told_for_what_it_is() {
+fn a_failed_call_is_reported_by_what_it_did() {
     needs_tool!("strace", "setfacl");
     each(rows(FAULTS), |[set_up, line, path, injections, message]| {
         let sandbox = sandbox(set_up);
@@ -81,7 +81,7 @@ fn a_call_that_fails_is_told_for_what_it_is() {
 }
 
 #[test]
-fn a_directory_that_is_closed_before_the_preview_is_made_is_told() {
+fn a_directory_that_loses_its_permissions_before_the_preview_is_reported() {
     needs_tool!("strace");
     let sandbox = sandbox("");
     // It stops when the staging directory is complete.
@@ -102,7 +102,7 @@ fn a_directory_that_is_closed_before_the_preview_is_made_is_told() {
 }
 
 #[test]
-fn an_output_that_cannot_be_read_is_told_with_its_command() {
+fn an_output_that_cannot_be_read_is_reported_with_its_command() {
     needs_tool!("strace");
     let sandbox = sandbox("mkfifo go");
     let run = sandbox.run("-a out -- cat go").start();
@@ -138,7 +138,7 @@ fn standard_input_that_cannot_be_closed_is_an_error() {
 }
 
 #[test]
-fn a_terminal_that_goes_away_is_told_so() {
+fn a_terminal_that_hangs_up_is_reported() {
     let sandbox = sandbox("");
     let (mut keyboard, stdin) = terminal();
     let run = sandbox.run("-q out").stdin_from(stdin).start();
@@ -167,7 +167,7 @@ fn a_validator_without_a_shell_cannot_be_run() {
 }
 
 #[test]
-fn two_names_that_differ_in_case_are_told_so_where_that_is_ignored() {
+fn two_names_that_differ_only_in_case_are_reported_on_a_case_insensitive_filesystem() {
     needs_tool!("strace");
     let sandbox = sandbox("cp in IN");
     // So looks a directory that ignores case: the name of the first subdirectory is there in upper

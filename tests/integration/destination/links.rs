@@ -96,7 +96,7 @@ fn fails_on_a_loop_of_links_and_on_a_link_that_ends_in_no_file() {
 }
 
 #[test]
-fn replaces_the_link_itself_when_told() {
+fn replaces_the_link_itself_with_no_dereference() {
     let sandbox = Sandbox::new();
     sandbox.write_with_mode("target", "old", 0o600);
     sandbox.symlink("target", "link");
@@ -118,7 +118,7 @@ fn replaces_the_link_itself_when_told() {
 }
 
 #[test]
-fn replaces_an_ordinary_file_without_dereference_as_ever() {
+fn no_dereference_changes_nothing_for_an_ordinary_file() {
     let sandbox = Sandbox::new();
     sandbox.write_with_mode("out", "old", 0o640);
     sandbox.run("--no-dereference out").stdin("new").succeeds();
@@ -237,7 +237,7 @@ fn sticky(mode: u32, directory: u32, link: u32) -> Sandbox {
 }
 
 #[test]
-fn refuses_a_strangers_link_in_a_sticky_directory() {
+fn refuses_another_users_link_in_a_sticky_directory() {
     needs_root!();
     // Whatever the sysctl says: it is a rule of the program.
     for (directory, link, user) in [
@@ -258,7 +258,7 @@ fn refuses_a_strangers_link_in_a_sticky_directory() {
 }
 
 #[test]
-fn refuses_a_strangers_link_that_dangles_or_comes_later_in_the_chain() {
+fn refuses_another_users_link_that_dangles_or_comes_later_in_the_chain() {
     needs_root!();
     let cases = [
         ("rm target", "d/link", "'d/link'"),
@@ -296,7 +296,7 @@ fn follows_the_links_that_the_kernel_would_follow() {
 }
 
 #[test]
-fn replaces_a_strangers_link_in_a_sticky_directory_as_root_when_told() {
+fn root_replaces_another_users_link_in_a_sticky_directory_with_no_dereference() {
     needs_root!();
     let sandbox = sticky(0o1777, 0, 1000);
     let run = sandbox.run("--no-dereference d/link").stdin("new");

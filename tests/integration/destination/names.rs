@@ -127,7 +127,7 @@ fn refuses_a_trailing_slash_and_a_directory() {
 }
 
 #[test]
-fn refuses_a_parent_that_is_missing_or_no_directory() {
+fn refuses_a_parent_that_is_missing_or_not_a_directory() {
     let sandbox = Sandbox::with("file", "old");
     // The way out is named.
     let way_out = "'missing/out': its directory does not exist; --create-dirs makes it";
@@ -174,7 +174,7 @@ fn refuses_devices_unopened() {
 }
 
 #[test]
-fn fails_on_files_that_the_kernel_makes_up() {
+fn fails_on_files_of_proc_and_sys() {
     let sandbox = Sandbox::new();
     sandbox.refuse_each(&[
         ("/proc/self/comm", 1, "'/proc/self/comm'"),

@@ -8,7 +8,7 @@ use crate::harness::{NOBODY, Sandbox, needs_root, needs_tool};
 // ---- What may not be written ----
 
 #[test]
-fn refuses_what_the_user_may_not_write_and_names_the_way_out() {
+fn refuses_a_file_that_the_user_may_not_write_and_names_the_option() {
     needs_root!();
     let sandbox = Sandbox::new();
     sandbox.give_to(NOBODY, NOBODY);
@@ -53,7 +53,7 @@ fn replaces_what_a_group_or_an_acl_lets_the_user_write() {
 }
 
 #[test]
-fn refuses_a_strangers_file_in_a_sticky_directory_before_any_input_is_read() {
+fn refuses_another_users_file_in_a_sticky_directory_before_any_input_is_read() {
     needs_root!();
     let sandbox = Sandbox::new();
     sandbox.sh("umask 0; mkdir sticky; cd sticky; printf old >theirs; printf old >ours; chown 65534:65534 ours; chmod 1777 .");
@@ -73,7 +73,7 @@ fn refuses_a_strangers_file_in_a_sticky_directory_before_any_input_is_read() {
 }
 
 #[test]
-fn asks_in_another_way_where_a_filter_forbids_the_first() {
+fn checks_the_permission_in_another_way_if_seccomp_forbids_faccessat2() {
     // seccomp filters that are older than faccessat2 answer EPERM.
     needs_root!();
     needs_tool!("strace");

@@ -145,7 +145,7 @@ pub(crate) fn run(sandbox: &Sandbox, commands: &[String]) -> Vec<String> {
         .env_remove("ATOMWRITE_SYNC")
         .env_remove("VERSION_CONTROL")
         .env_remove("SIMPLE_BACKUP_SUFFIX")
-        // What the make that runs the tests was told is not for the one in an example.
+        // The options of the make that runs the tests are not for the make in an example.
         .env_remove("MAKEFLAGS")
         .env_remove("MAKELEVEL")
         .stdin(Stdio::null())

@@ -56,7 +56,7 @@ const ALLOWED: [(&str, &str); 8] = [
 const USER_NOBODY: &str = "a user has that name";
 
 /// Words that must not be used, as regular expressions for grep -E, and what to say instead.
-const WORDS: [(&str, &str); 13] = [
+const WORDS: [(&str, &str); 14] = [
     (
         r"\b(no|some|any)body\b|\bwhoever\b",
         "no process, another process, a user who",
@@ -90,6 +90,10 @@ const WORDS: [(&str, &str); 13] = [
     (
         r"\b(rooms?|houses?|story|stories|shelf|shelves|judge[sd]?)\b",
         "module, project, pipeline, staging directory, check",
+    ),
+    (
+        r"\btold\b|\bstrangers?\b|\bcrowds?\b",
+        "reported, another user, concurrent writers",
     ),
 ];
 
@@ -144,6 +148,7 @@ fn each_word_is_found_in_a_sentence_that_has_it() {
         "It looks\nat DEST.",
         "the mode is that of DEST, and that of SOURCE",
         "A room for each.",
+        "The user is told.",
     ];
     for ((word, _), sentence) in WORDS.iter().zip(sentences) {
         assert!(!grep(word, &prose(sentence)).is_empty(), "{sentence}");

@@ -43,7 +43,7 @@ fn crates_have_licenses_that_are_allowed_and_come_from_the_registry() {
 }
 
 #[test]
-fn no_crate_is_there_in_two_versions_without_a_reason() {
+fn no_crate_is_used_in_two_versions_without_a_reason() {
     let lock = include_str!("../../../Cargo.lock");
     let mut versions: BTreeMap<&str, usize> = BTreeMap::new();
     for line in lock.lines() {
@@ -63,7 +63,7 @@ fn no_crate_is_there_in_two_versions_without_a_reason() {
 }
 
 #[test]
-fn a_license_is_allowed_if_one_of_each_choice_is() {
+fn a_license_expression_is_allowed_if_one_of_each_choice_is() {
     let allowed = ["MIT", "Zlib"];
     for license in [
         "MIT",
@@ -354,7 +354,7 @@ impl Finished {
 }
 
 #[test]
-fn comments_are_as_wide_as_the_code_at_most() {
+fn comments_are_no_wider_than_the_code() {
     const COLUMNS: usize = 100;
     let mut files = Vec::new();
     let mut directories = ["src", "tests", "torture", "benches"]

@@ -51,7 +51,7 @@ mkdir evil | -D a/b/out | ln -s evil a | 1 | 'a/b/out' | a->evil evil/
 ";
 
 #[test]
-fn what_another_process_changes_concurrently_is_seen_and_not_followed() {
+fn changes_by_another_process_are_noticed_and_planted_names_not_followed() {
     each(
         rows(CHANGES),
         |[set_up, line, change, status, part, left]| {
@@ -70,7 +70,7 @@ fn what_another_process_changes_concurrently_is_seen_and_not_followed() {
 }
 
 #[test]
-fn the_mode_is_that_of_the_dest_that_is_there_at_the_end() {
+fn the_mode_is_that_of_dest_at_the_end_of_the_input() {
     let changes = [
         (Some(0o644), "chmod 600 out", 0o600),
         (Some(0o600), "chmod 666 out", 0o666),
@@ -123,7 +123,7 @@ fn the_mode_is_the_last_one_even_if_it_changes_at_each_sync() {
 }
 
 #[test]
-fn empty_stdin_does_not_replace_a_dest_that_has_got_content() {
+fn empty_stdin_does_not_replace_a_dest_that_got_content_during_the_run() {
     for empty_before in [false, true] {
         let sandbox = Sandbox::new();
         if empty_before {
@@ -248,7 +248,7 @@ fn a_source_that_grows_while_it_is_copied_gets_no_zeros() {
 }
 
 #[test]
-fn a_source_that_grows_when_it_was_copied_gets_no_zeros() {
+fn a_source_that_grows_after_it_was_copied_gets_no_zeros() {
     needs_tool!("strace");
     // A stop would make the kernel begin this call again. On a machine that is slow the moment may
     // be over; not always.

@@ -23,7 +23,7 @@ fn temporary(sandbox: &Sandbox) -> Vec<String> {
 }
 
 #[test]
-fn the_file_is_named_hidden_and_private_until_the_commit() {
+fn the_temporary_file_is_hidden_and_private_until_the_commit() {
     needs_tool!("strace");
     for dest in ["old", "new"] {
         let sandbox = Sandbox::new();
@@ -74,7 +74,7 @@ fn both_inputs_and_all_guards_work() {
 }
 
 #[test]
-fn missing_parents_are_made_at_the_commit() {
+fn missing_parents_are_created_at_the_commit() {
     needs_tool!("strace");
     let sandbox = Sandbox::new();
     let mut run = sandbox
@@ -102,7 +102,7 @@ fn a_signal_removes_the_name() {
         let mut run = sandbox.run("out").without_linkat().stdin_held().start();
         run.feed("half");
         assert_eq!(temporary(&sandbox).len(), 1);
-        // strace waits for its child, which is the one to be told.
+        // strace waits for its child, which must get the signal.
         let children = format!("/proc/{0}/task/{0}/children", run.id());
         let child = fs::read_to_string(children).unwrap();
         kill(&child, signal);
@@ -190,7 +190,7 @@ fn writes_in_every_form(sandbox: &Sandbox, refused: &str) {
 }
 
 #[test]
-fn a_refused_fallocate_is_no_reason_to_fail() {
+fn a_refused_fallocate_does_not_fail_the_run() {
     needs_tool!("strace");
     for error in ["EPERM", "ENOSYS", "EINVAL", "EOPNOTSUPP"] {
         writes_in_every_form(&Sandbox::new(), &format!("fallocate:error={error}"));
@@ -198,7 +198,7 @@ fn a_refused_fallocate_is_no_reason_to_fail() {
 }
 
 #[test]
-fn a_refused_renameat2_is_no_reason_to_fail_where_no_flag_is_needed() {
+fn a_refused_renameat2_does_not_fail_a_run_that_needs_no_flag() {
     needs_tool!("strace");
     for error in ["EPERM", "ENOSYS", "EINVAL"] {
         writes_in_every_form(&Sandbox::new(), &format!("renameat2:error={error}"));
@@ -206,7 +206,7 @@ fn a_refused_renameat2_is_no_reason_to_fail_where_no_flag_is_needed() {
 }
 
 #[test]
-fn no_clobber_is_kept_where_there_are_no_rename_flags() {
+fn no_clobber_works_without_rename_flags() {
     needs_tool!("strace");
     for error in ["ENOSYS", "EINVAL"] {
         let sandbox = Sandbox::new();

@@ -297,7 +297,7 @@ fn the_promise_is_kept_without_proc() {
 }
 
 #[test]
-fn a_destination_that_only_may_be_written_is_replaced() {
+fn a_destination_that_can_be_written_but_not_read_is_replaced() {
     needs_mounts!();
     let sandbox = Sandbox::new();
     sandbox.give_to(NOBODY, NOBODY);

@@ -233,7 +233,7 @@ fn a_stopped_terminal_does_not_hold_up_a_signal() {
 }
 
 #[test]
-fn a_strangers_file_hands_on_nothing_with_another_owner() {
+fn another_users_file_passes_no_attributes_on_if_the_owner_changes() {
     needs_root!();
     let sandbox = Sandbox::new();
     sandbox.mkdir("shared");
@@ -270,7 +270,7 @@ fn a_lock_that_does_not_wait_does_not_wait_for_a_refused_lock_file_either() {
 }
 
 #[test]
-fn a_first_rename_that_fails_is_reported_with_the_backup_in_mind() {
+fn a_failed_first_rename_is_reported_together_with_the_backup() {
     needs_tool!("strace");
     let sandbox = Sandbox::new();
     sandbox.write("in", "new");
@@ -369,7 +369,7 @@ fn a_size_that_cannot_be_set_leaves_dest_untouched_in_place() {
 }
 
 #[test]
-fn a_removed_file_with_an_acl_gives_its_group_nothing() {
+fn a_removed_file_with_an_acl_gives_its_group_no_rights() {
     let sandbox = Sandbox::new();
     sandbox.write_with_mode("out", "old", 0o600);
     if !sandbox.setfacl("out", &["-m", "u:1234:rw"]) {
@@ -384,7 +384,7 @@ fn a_removed_file_with_an_acl_gives_its_group_nothing() {
 }
 
 #[test]
-fn a_link_that_replaces_a_private_file_is_replaced_by_one() {
+fn a_link_that_took_the_place_of_a_private_file_is_replaced_by_a_private_file() {
     let sandbox = Sandbox::new();
     sandbox.write_with_mode("out", "old", 0o600);
     let validator = validator_that_waits(&sandbox);
@@ -474,7 +474,7 @@ fn an_append_in_place_notices_what_is_appended_while_its_backup_is_made() {
 }
 
 #[test]
-fn space_for_a_hole_in_dest_is_looked_for_before_it_is_touched() {
+fn space_for_a_hole_in_dest_is_allocated_before_any_write() {
     needs_mounts!();
     let mount = Mount::ext4(16, &[]);
     let sandbox = Sandbox::in_dir(mount.path());
@@ -498,7 +498,7 @@ fn space_for_a_hole_in_dest_is_looked_for_before_it_is_touched() {
 }
 
 #[test]
-fn a_rename_that_an_nfs_client_refuses_for_a_moment_is_tried_again() {
+fn a_rename_that_an_nfs_client_refuses_with_etxtbsy_is_retried() {
     needs_tool!("strace");
     let sandbox = Sandbox::new();
     sandbox.write("out", "old");

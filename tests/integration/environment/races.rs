@@ -26,7 +26,7 @@ pub(crate) const RENAME: &str = "rename,renameat,renameat2";
 // ---- A directory that was just made ----
 
 #[test]
-fn a_directory_in_the_place_of_the_staging_directory_is_refused_and_not_touched() {
+fn a_directory_that_took_the_place_of_the_staging_directory_is_refused_and_not_touched() {
     needs_root!();
     needs_tool!("strace");
     for (owner, mode) in [(NOBODY, 0o700), (NOBODY, 0o777), (0, 0o755)] {
@@ -249,7 +249,7 @@ fn a_file_that_another_user_puts_into_a_sticky_directory_during_the_run_is_refus
 }
 
 #[test]
-fn root_replaces_what_is_no_trap_in_a_sticky_directory() {
+fn root_replaces_a_harmless_file_in_a_sticky_directory() {
     needs_root!();
     for (directory, owner, options, becomes) in [
         // The file gets another owner.
@@ -385,7 +385,7 @@ fn a_dest_that_cannot_be_compared_is_replaced() {
 }
 
 #[test]
-fn a_name_that_is_taken_and_cannot_be_seen_is_no_endless_loop() {
+fn a_name_that_is_taken_but_invisible_causes_no_endless_loop() {
     needs_tool!("strace");
     for words in ["new", "-t . d/new"] {
         let sandbox = Sandbox::new();
@@ -401,7 +401,7 @@ fn a_name_that_is_taken_and_cannot_be_seen_is_no_endless_loop() {
 }
 
 #[test]
-fn a_dest_that_another_process_has_written_into_is_not_said_to_be_unchanged() {
+fn a_dest_that_another_process_wrote_to_is_not_reported_as_unchanged() {
     let sandbox = Sandbox::with("out", "old");
     let mut run = sandbox.run("--validate 'exit 1' out").stdin_held().start();
     run.feed("new");

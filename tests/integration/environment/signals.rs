@@ -82,7 +82,7 @@ impl Place {
 #[track_caller]
 pub(crate) fn id_in(path: &Path) -> String {
     let mut id = String::new();
-    wait_until("COMMAND has told its id", || {
+    wait_until("COMMAND has written its id", || {
         id = fs::read_to_string(path).unwrap_or_default();
         id.ends_with('\n')
     });
@@ -111,7 +111,7 @@ pub(crate) fn is_running_as_command(program: Pid, name: &str) -> bool {
 
 // https://github.com/moby/moby/issues/30593
 #[test]
-fn ends_a_run_that_awaits_input_as_pid_1_too() {
+fn a_signal_ends_a_run_that_waits_for_input_also_as_pid_1() {
     for &place in Place::all() {
         for signal in ENDING {
             for options in ["", "--lock -q", "-a"] {
@@ -131,7 +131,7 @@ fn ends_a_run_that_awaits_input_as_pid_1_too() {
 }
 
 #[test]
-fn ends_a_run_that_awaits_the_writer_of_a_fifo() {
+fn a_signal_ends_a_run_that_waits_for_the_writer_of_a_fifo() {
     for &place in Place::all() {
         for words in [
             "fifo out",
@@ -159,7 +159,7 @@ fn ends_a_run_that_awaits_the_writer_of_a_fifo() {
 }
 
 #[test]
-fn ends_a_run_whose_input_is_always_there() {
+fn a_signal_ends_a_run_whose_input_never_blocks() {
     for &place in Place::all() {
         for option in ["--lock", "-a"] {
             let sandbox = Sandbox::with("out", "old");
@@ -194,7 +194,7 @@ fn on_fuse(test: impl FnOnce(&Sandbox)) {
 }
 
 #[test]
-fn ends_a_run_whose_new_file_has_a_name_and_whose_input_is_always_there() {
+fn a_signal_ends_a_run_with_a_named_file_whose_input_never_blocks() {
     needs_fuse!();
     on_fuse(|sandbox| {
         sandbox.write("out", "old");
@@ -211,7 +211,7 @@ fn ends_a_run_whose_new_file_has_a_name_and_whose_input_is_always_there() {
 }
 
 #[test]
-fn ends_a_run_from_which_another_reader_takes_the_input() {
+fn a_signal_ends_a_run_whose_input_another_reader_takes() {
     needs_fuse!();
     on_fuse(|sandbox| {
         sandbox.write("out", "old");
@@ -251,7 +251,7 @@ fn ends_a_run_from_which_another_reader_takes_the_input() {
 }
 
 #[test]
-fn leaves_nothing_of_many_files_that_wait_on_fuse() {
+fn a_signal_leaves_nothing_of_many_files_on_fuse() {
     // There a file that is open when its name is removed gets another one, `.fuse_hidden…`.
     needs_fuse!();
     for signal in ENDING {

@@ -11,7 +11,7 @@ use crate::harness::{
 // ---- Between the input and the commit ----
 
 #[test]
-fn wins_over_the_end_of_the_input_that_comes_at_once() {
+fn a_signal_wins_over_an_end_of_input_at_the_same_time() {
     for &place in Place::all() {
         for options in ["", "-a", "--lock -q", "-b"] {
             let sandbox = Sandbox::with("out", "old");
@@ -34,7 +34,7 @@ fn wins_over_the_end_of_the_input_that_comes_at_once() {
 }
 
 #[test]
-fn wins_over_the_commit_just_after_a_validator() {
+fn a_signal_just_after_the_validator_prevents_the_commit() {
     for &place in Place::all() {
         for options in ["", "-C", "--lock -q", "-b"] {
             let sandbox = Sandbox::with("out", "old");
@@ -50,7 +50,7 @@ fn wins_over_the_commit_just_after_a_validator() {
 }
 
 #[test]
-fn during_the_fsync_of_the_new_file_leaves_the_old_one() {
+fn a_signal_during_the_fsync_of_the_new_file_leaves_the_old_one() {
     needs_tool!("strace");
     for options in ["", "-a", "--validate true", "-b"] {
         for named in [false, true] {
@@ -71,7 +71,7 @@ fn during_the_fsync_of_the_new_file_leaves_the_old_one() {
 }
 
 #[test]
-fn during_the_commit_takes_effect_after_it() {
+fn a_signal_during_the_commit_takes_effect_after_it() {
     needs_tool!("strace");
     let temporary = derived_name("out");
     for signal in ["SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT"] {
@@ -102,7 +102,7 @@ fn during_the_commit_takes_effect_after_it() {
 }
 
 #[test]
-fn during_a_commit_that_fails_leaves_the_old_file() {
+fn a_signal_during_a_commit_that_fails_leaves_the_old_file() {
     needs_tool!("strace");
     let sandbox = Sandbox::with("out", "old");
     let strace = Strace::new()
@@ -117,7 +117,7 @@ fn during_a_commit_that_fails_leaves_the_old_file() {
 // ---- In place ----
 
 #[test]
-fn ends_a_run_that_waits_for_the_reader_of_dest() {
+fn a_signal_ends_a_run_that_waits_for_the_reader_of_dest() {
     for &place in Place::all() {
         for options in ["", "--lock"] {
             let sandbox = Sandbox::new();

@@ -14,7 +14,7 @@ use crate::harness::{Running, Sandbox, wait_until, wait_until_gone};
 // ---- While COMMAND runs ----
 
 #[test]
-fn ends_a_command_as_pid_1_too() {
+fn a_signal_ends_a_command_also_as_pid_1() {
     for &place in Place::all() {
         for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
             let sandbox = Sandbox::with("out", "old");
@@ -76,7 +76,7 @@ impl Drop for Deaf {
 }
 
 #[test]
-fn a_command_that_ignores_the_signal_is_not_waited_for_for_ever() {
+fn the_wait_for_a_command_that_ignores_the_signal_is_bounded() {
     for options in [&[][..], &["--lock"]] {
         let sandbox = Sandbox::with("out", "old");
         let (running, _deaf) = start_deaf(&sandbox, options);
@@ -140,7 +140,7 @@ fn a_command_has_time_to_clean_up() {
 }
 
 #[test]
-fn a_whole_job_that_is_stopped_goes_on() {
+fn a_stopped_job_resumes_as_a_whole() {
     let sandbox = Sandbox::with("out", "old");
     let file = sandbox.aside("id");
     let fifo = sandbox.aside("fifo");
@@ -167,7 +167,7 @@ fn a_whole_job_that_is_stopped_goes_on() {
 }
 
 #[test]
-fn a_job_that_reads_input_and_is_stopped_goes_on() {
+fn a_stopped_job_that_reads_input_resumes() {
     for options in ["", "-a"] {
         let sandbox = Sandbox::new();
         let words = format!("{options} out");
@@ -229,7 +229,7 @@ fn a_command_starts_with_sigpipe_and_sigchld_at_their_defaults() {
 }
 
 #[test]
-fn a_reader_that_goes_away_does_not_kill() {
+fn a_closed_reader_does_not_kill_the_run_with_sigpipe() {
     let sandbox = Sandbox::new();
     // Of the messages.
     let (read, write) = pipe_with(PipeFlags::CLOEXEC).unwrap();

@@ -66,7 +66,7 @@ fn ends(place: Place, (running, program): (Running, Pid)) {
 }
 
 #[test]
-fn a_signal_ends_a_run_that_awaits_the_list_of_files() {
+fn a_signal_ends_a_run_that_waits_for_the_list_of_files() {
     for &place in Place::all() {
         for words in [
             &["-t", "d", "--files0-from=fifo"][..],
@@ -173,7 +173,7 @@ fn waits_to_write(id: u32) -> bool {
 }
 
 #[test]
-fn a_signal_ends_a_run_whose_long_message_nothing_reads() {
+fn a_signal_ends_a_run_whose_long_message_is_not_read() {
     // Longer than the space, and than what a pipe takes at once.
     let source = "a/".repeat(20_000);
     for pages in [0, 1, 2, 3] {
@@ -192,7 +192,7 @@ fn a_signal_ends_a_run_whose_long_message_nothing_reads() {
 }
 
 #[test]
-fn a_long_message_is_whole() {
+fn a_long_message_is_written_completely() {
     let sandbox = Sandbox::with("out", "old");
     let source = "a/".repeat(20_000);
     for options in [&[][..], &["--lock"]] {
@@ -211,7 +211,7 @@ fn child_of(id: u32) -> String {
 }
 
 #[test]
-fn a_signal_to_both_is_not_a_failure_of_the_program_that_runs() {
+fn a_signal_to_both_is_not_reported_as_a_failure_of_the_program() {
     let sleeps = ": >\"$ASIDE/up\"; exec sleep 600";
     for words in [
         &["--validate", sleeps, "in", "out"][..],

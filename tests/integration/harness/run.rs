@@ -30,7 +30,7 @@ use std::path::{Component, Path, PathBuf};
 use crate::harness::{Done, NOBODY, Sandbox, Strace, Trace, Witness};
 
 /// A run of the binary, described; it happens in `succeeds`, `fails`, `output` or `start`.
-#[must_use = "a run happens when its end is told: succeeds, fails, output or start"]
+#[must_use = "a run starts with the call that expects its end: succeeds, fails, output or start"]
 pub(crate) struct Run<'a> {
     sandbox: &'a Sandbox,
     arguments: Vec<OsString>,
@@ -146,7 +146,7 @@ impl<'a> Run<'a> {
         self
     }
 
-    /// 022 if not told.
+    /// 022 by default.
     pub(crate) fn umask(mut self, umask: u32) -> Self {
         self.umask = umask;
         self
@@ -218,7 +218,7 @@ impl<'a> Run<'a> {
         ])
     }
 
-    /// Expects one line on stderr, with this in it. May be told more than once of the same line.
+    /// Expects one line on stderr, with this in it. May be called more than once for the same line.
     pub(crate) fn says(mut self, part: impl Into<String>) -> Self {
         self.says.push(part.into());
         self

@@ -5,7 +5,7 @@
 //! is untouched but for that. COMMAND has our stdin and our stderr, the default dispositions and an
 //! empty mask, but for what was ignored at our start; it gets the signals that we get, and we die
 //! by them when it has ended. A process that outlives it can neither hang us nor change
-//! DEST afterwards. Whatever COMMAND is told on its command line is its own.
+//! DEST afterwards. All arguments after COMMAND are COMMAND's own.
 //!
 //! The output always goes through a pipe: atomwrite writes every byte itself and sees every error,
 //! whatever COMMAND does about its own.
@@ -108,7 +108,7 @@ fn a_large_output_is_written_whole() {
 }
 
 #[test]
-fn the_arguments_are_the_commands_own_whatever_they_are() {
+fn all_arguments_after_the_command_are_the_commands_own() {
     let sandbox = Sandbox::new();
     let words = ["out", "--", "printf", "%s,", "", "-n", "--", "a b", "$x"];
     let words = words.iter().map(OsString::from);
@@ -117,7 +117,7 @@ fn the_arguments_are_the_commands_own_whatever_they_are() {
 }
 
 #[test]
-fn the_command_runs_where_we_were_started_and_sees_the_old_content() {
+fn the_command_runs_in_the_current_directory_and_sees_the_old_content() {
     let sandbox = Sandbox::new();
     sandbox.mkdir("d");
     sandbox.write("d/out", "old");
@@ -153,7 +153,7 @@ fn the_attributes_of_dest_and_its_links_are_kept() {
 }
 
 #[test]
-fn missing_parents_are_made_when_the_command_has_succeeded() {
+fn missing_parents_are_created_after_the_command_has_succeeded() {
     let sandbox = Sandbox::new();
     let run = |script: &str| sandbox.atomwrite(["-D", "a/b/out", "--", "sh", "-c", script]);
     run("echo half; exit 9").fails(9);
@@ -307,7 +307,7 @@ fn a_script_without_an_interpreter_line_is_run_by_sh() {
 }
 
 #[test]
-fn what_fails_before_the_command_is_125_and_runs_nothing() {
+fn a_failure_before_the_command_is_125_and_runs_nothing() {
     let sandbox = Sandbox::with("out", "old");
     sandbox.mkdir("d");
     sandbox.fifo("fifo");
@@ -339,7 +339,7 @@ fn what_fails_before_the_command_is_125_and_runs_nothing() {
 }
 
 #[test]
-fn what_may_not_be_written_is_125_and_runs_nothing() {
+fn a_dest_that_may_not_be_written_is_125_and_runs_nothing() {
     needs_root!();
     let sandbox = Sandbox::new();
     sandbox.give_to(NOBODY, NOBODY);
@@ -393,7 +393,7 @@ fn a_directory_that_cannot_be_synced_is_124_and_a_file_that_cannot_be_is_125() {
 }
 
 #[test]
-fn a_status_for_unchanged_is_ours() {
+fn the_status_for_unchanged_is_not_the_commands() {
     let sandbox = Sandbox::with("out", "same\n");
     script(&sandbox, "-C", Way::Unnamed, "echo same").leaves_alone(0);
     script(&sandbox, "--unchanged-status=7", Way::Unnamed, "echo same").leaves_alone(7);
@@ -408,7 +408,7 @@ fn a_status_for_unchanged_is_ours() {
 }
 
 #[test]
-fn a_later_script_of_the_same_name_is_not_run_for_one_that_is_no_text() {
+fn a_binary_that_cannot_be_run_does_not_cause_a_later_script_of_that_name_to_run() {
     let sandbox = Sandbox::new();
     for (directory, content) in [("one", "ab\0cd"), ("two", "echo from two")] {
         sandbox.mkdir(directory);

@@ -15,7 +15,7 @@ use crate::input::command::{fifo_aside, let_go, script};
 // ---- A full disk ----
 
 #[test]
-fn a_full_disk_leaves_dest_untouched_whatever_the_command_makes_of_it() {
+fn a_full_disk_leaves_dest_untouched_even_if_the_command_exits_with_0() {
     needs_mounts!();
     needs_tool!("strace", "head");
     let mount = Mount::tmpfs("size=256k");
@@ -119,7 +119,7 @@ fn nothing_is_read_that_the_command_does_not_read() {
 }
 
 #[test]
-fn a_closed_stdin_is_no_error_for_a_command() {
+fn a_command_can_run_with_a_closed_stdin() {
     let sandbox = Sandbox::new();
     for closed in [&[0][..], &[1], &[0, 1], &[0, 1, 2]] {
         script(&sandbox, "", Way::Unnamed, "echo x; cat")
@@ -130,7 +130,7 @@ fn a_closed_stdin_is_no_error_for_a_command() {
 }
 
 #[test]
-fn the_commands_stderr_is_ours_and_our_stdout_is_nobodys() {
+fn the_command_shares_our_stderr_and_stdout_stays_empty() {
     needs_tool!("strace");
     for way in WAYS {
         let sandbox = Sandbox::new();
@@ -233,7 +233,7 @@ fn an_output_that_cannot_be_spliced_is_written_whole() {
 }
 
 #[test]
-fn a_commands_output_is_whole_where_there_is_no_proc() {
+fn a_commands_output_is_complete_without_proc() {
     needs_mounts!();
     let sandbox = Sandbox::with("out", "old");
     let _hidden = Cover::proc();
@@ -278,7 +278,7 @@ fn a_filesystem_of_any_kind_takes_a_commands_output() {
 // ---- With other options ----
 
 #[test]
-fn append_puts_the_output_behind_the_old_content() {
+fn append_puts_the_output_after_the_old_content() {
     needs_tool!("strace");
     for way in WAYS {
         let sandbox = Sandbox::new();

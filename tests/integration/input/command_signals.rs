@@ -58,7 +58,7 @@ fn the_command_starts_with_default_dispositions_and_an_empty_mask() {
 }
 
 #[test]
-fn what_was_ignored_at_the_start_stays_ignored_and_what_was_blocked_does_not_stay() {
+fn ignored_signals_stay_ignored_and_blocked_signals_are_unblocked() {
     needs_tool!("nohup", "env");
     let sandbox = Sandbox::new();
     let run = |prefix: &[&str]| {
@@ -76,7 +76,7 @@ fn what_was_ignored_at_the_start_stays_ignored_and_what_was_blocked_does_not_sta
 }
 
 #[test]
-fn a_signal_is_passed_on_and_waited_out_and_died_by() {
+fn a_signal_is_forwarded_to_the_command_and_then_ends_the_run() {
     needs_tool!("strace");
     for way in WAYS {
         for (signal, name) in [
@@ -116,7 +116,7 @@ fn a_signal_is_passed_on_and_waited_out_and_died_by() {
 }
 
 #[test]
-fn a_command_that_ignores_a_signal_is_waited_for_and_its_content_is_not_taken() {
+fn a_command_that_ignores_a_signal_is_waited_for_and_its_output_discarded() {
     needs_tool!("strace");
     for way in WAYS {
         let sandbox = Sandbox::with("out", "old");
@@ -137,7 +137,7 @@ fn a_command_that_ignores_a_signal_is_waited_for_and_its_content_is_not_taken() 
 }
 
 #[test]
-fn a_signal_that_kills_the_command_kills_us() {
+fn a_signal_that_kills_the_command_ends_the_run() {
     needs_tool!("strace");
     for way in WAYS {
         for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
@@ -319,7 +319,7 @@ fn a_process_that_keeps_the_output_open_is_an_error_within_a_bounded_time() {
 }
 
 #[test]
-fn a_process_that_has_let_go_of_the_output_is_not_waited_for() {
+fn a_background_process_that_has_closed_the_output_is_not_waited_for() {
     needs_tool!("strace");
     for way in WAYS {
         let sandbox = Sandbox::new();
@@ -331,7 +331,7 @@ fn a_process_that_has_let_go_of_the_output_is_not_waited_for() {
 }
 
 #[test]
-fn a_process_that_ends_soon_after_the_command_is_waited_for_and_counts() {
+fn the_output_of_a_process_that_ends_soon_after_the_command_counts() {
     needs_tool!("strace", "bash");
     for way in WAYS {
         let sandbox = Sandbox::new();

@@ -26,7 +26,7 @@ fn the_output_of_a_pipeline_becomes_the_content() {
 }
 
 #[test]
-fn a_part_that_fails_is_a_failure_of_the_whole() {
+fn a_pipeline_fails_if_one_of_its_commands_fails() {
     needs_tool!("bash");
     let sandbox = Sandbox::with("out", "old");
     for (pipeline, status) in [
@@ -53,7 +53,7 @@ fn a_part_that_fails_is_a_failure_of_the_whole() {
 }
 
 #[test]
-fn a_part_that_is_not_read_to_its_end_is_named_as_the_reason() {
+fn a_command_that_sigpipe_ends_is_named_as_the_reason() {
     needs_tool!("bash");
     let sandbox = Sandbox::with("out", "old");
     sandbox
@@ -64,7 +64,7 @@ fn a_part_that_is_not_read_to_its_end_is_named_as_the_reason() {
 }
 
 #[test]
-fn what_holds_for_a_command_holds_for_a_pipeline() {
+fn a_pipeline_works_with_the_options_of_a_command() {
     needs_tool!("bash");
     let sandbox = Sandbox::with("out", "old\n");
     sandbox

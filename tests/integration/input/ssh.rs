@@ -221,7 +221,7 @@ fn a_command_whose_connection_is_cut_has_failed() {
 }
 
 #[test]
-fn a_complete_file_passes() {
+fn a_complete_transfer_is_accepted() {
     let sandbox = Sandbox::new();
     let server = server!(&sandbox);
     let (fifo, big) = big(&sandbox, "big");

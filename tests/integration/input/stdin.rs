@@ -121,8 +121,8 @@ fn reads_whole_messages_from_a_socket_that_has_them() {
 const END_OF_INPUT: &[u8] = b"\x04";
 
 #[test]
-fn tells_that_it_reads_a_terminal_and_how_to_end_that_unless_quiet() {
-    for (line, told) in [
+fn says_that_it_reads_a_terminal_and_how_to_end_the_input_unless_quiet() {
+    for (line, messages) in [
         (
             "out",
             Some("reading from the terminal; end with Ctrl-D, cancel with Ctrl-C"),
@@ -134,12 +134,12 @@ fn tells_that_it_reads_a_terminal_and_how_to_end_that_unless_quiet() {
         keyboard.write_all(b"typed\n").unwrap();
         keyboard.write_all(END_OF_INPUT).unwrap();
         let run = sandbox.run(line).stdin_from(stdin);
-        told.into_iter().fold(run, Run::says).writes("typed\n");
+        messages.into_iter().fold(run, Run::says).writes("typed\n");
     }
 }
 
 #[test]
-fn tells_it_before_anything_is_typed() {
+fn says_so_before_anything_is_typed() {
     let sandbox = Sandbox::new();
     let (mut keyboard, stdin) = terminal();
     let (read, write) = pipe_with(PipeFlags::CLOEXEC).unwrap();
@@ -158,7 +158,7 @@ fn tells_it_before_anything_is_typed() {
 }
 
 #[test]
-fn says_nothing_of_a_terminal_that_it_does_not_read() {
+fn says_nothing_about_a_terminal_that_it_does_not_read() {
     let sandbox = Sandbox::with("in", "new");
     let (_keyboard, stdin) = terminal();
     sandbox.run("in out").stdin_from(stdin).writes("new");
@@ -181,7 +181,7 @@ fn reads_a_file_whose_size_is_wrong() {
 }
 
 #[test]
-fn waits_for_a_pipe_that_does_not_block() {
+fn waits_for_the_input_of_a_nonblocking_pipe() {
     // From a few thousand bytes on, pages are moved and not read.
     for times in [1, 2000] {
         let sandbox = Sandbox::new();
@@ -230,7 +230,7 @@ fn fails_when_stdin_cannot_be_read() {
 const SUBSETS: [&[i32]; 8] = [&[], &[0], &[1], &[2], &[0, 1], &[0, 2], &[1, 2], &[0, 1, 2]];
 
 #[test]
-fn takes_a_closed_stdin_for_an_error_and_not_for_empty_input() {
+fn a_closed_stdin_is_an_error_and_not_empty_input() {
     let sandbox = Sandbox::with("out", "old");
     sandbox.write("empty", "");
     for closed in SUBSETS.iter().filter(|closed| closed.contains(&0)) {
@@ -242,7 +242,7 @@ fn takes_a_closed_stdin_for_an_error_and_not_for_empty_input() {
 }
 
 #[test]
-fn keeps_its_files_off_closed_descriptors() {
+fn opens_no_file_as_a_closed_standard_descriptor() {
     let sandbox = Sandbox::with("in", "from source");
     for closed in SUBSETS {
         // -v has something to say, which must not land in the file.

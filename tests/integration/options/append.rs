@@ -14,7 +14,7 @@ use crate::harness::{Mount, NOBODY, Sandbox, Strace, needs_mounts, needs_root, n
 // ---- What the content is ----
 
 #[test]
-fn puts_the_input_behind_what_is_there() {
+fn puts_the_input_after_the_old_content() {
     let sandbox = Sandbox::with("out", "old\n");
     sandbox.write("src", "from a file\n");
     let piped = sandbox.run("-a out").stdin("from a pipe\n");
@@ -27,7 +27,7 @@ fn puts_the_input_behind_what_is_there() {
 }
 
 #[test]
-fn makes_a_new_file_of_the_input_alone() {
+fn creates_a_new_file_from_the_input_alone() {
     let sandbox = Sandbox::new();
     sandbox.write_with_mode("src", "new\n", 0o700);
     let cases = [
@@ -44,7 +44,7 @@ fn makes_a_new_file_of_the_input_alone() {
 }
 
 #[test]
-fn directories_that_the_lock_is_in_are_made_at_once_and_stay() {
+fn directories_for_the_lock_file_are_created_at_once_and_stay() {
     for option in ["-a", "--lock"] {
         let sandbox = Sandbox::new();
         let run = sandbox.atomwrite([option, "-D", "far/off/five", "--", "false"]);
@@ -54,7 +54,7 @@ fn directories_that_the_lock_is_in_are_made_at_once_and_stay() {
 }
 
 #[test]
-fn empty_input_is_no_danger_to_what_is_there() {
+fn empty_input_leaves_the_old_content() {
     let sandbox = Sandbox::with("out", "old\n");
     for line in ["-a out", "-a /dev/null out", "-a out -- true"] {
         sandbox.run(line).stdin("").writes("old\n");
@@ -130,7 +130,7 @@ fn leaves_the_file_alone_when_the_input_breaks_off() {
 }
 
 #[test]
-fn appends_through_a_link_and_keeps_the_looks() {
+fn appends_through_a_link_and_keeps_the_attributes() {
     let sandbox = Sandbox::new();
     sandbox.mkdir("far");
     sandbox.write_with_mode("far/out", "old\n", 0o604);
@@ -173,14 +173,14 @@ fn spread(path: &Path) {
 }
 
 #[test]
-fn the_kernel_copies_what_is_there() {
+fn the_kernel_copies_the_old_content() {
     needs_tool!("strace");
     let sandbox = Sandbox::new();
     copies_without_reading(&sandbox, "copy_file_range");
 }
 
 #[test]
-fn btrfs_and_xfs_share_what_is_there() {
+fn btrfs_and_xfs_share_the_blocks_of_the_old_content() {
     needs_mounts!();
     needs_tool!("strace", "mkfs.btrfs", "mkfs.xfs");
     for mount in [Mount::btrfs(), Mount::xfs()] {

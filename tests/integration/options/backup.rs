@@ -36,7 +36,7 @@ fn is_adorned(sandbox: &Sandbox, name: &str) {
 }
 
 #[test]
-fn is_the_old_file_itself() {
+fn the_backup_is_the_old_file_itself() {
     needs_root!();
     needs_tool!("setfacl");
     let sandbox = Sandbox::new();
@@ -60,7 +60,7 @@ fn is_the_old_file_itself() {
 }
 
 #[test]
-fn says_nothing_of_its_own_link() {
+fn the_backups_own_link_is_not_reported_as_a_hard_link() {
     let sandbox = Sandbox::with("out", "old");
     sandbox
         .run("-v -b out")
@@ -74,7 +74,7 @@ fn says_nothing_of_its_own_link() {
 }
 
 #[test]
-fn another_users_file_is_copied_where_links_to_it_are_forbidden() {
+fn another_users_file_is_copied_if_links_to_it_are_forbidden() {
     needs_root!();
     if fs::read_to_string("/proc/sys/fs/protected_hardlinks").unwrap() != "1\n" {
         skip!("fs.protected_hardlinks is off");
@@ -125,7 +125,7 @@ pub(crate) fn without_the_rename_to_dest(error: &str) -> Strace {
 }
 
 #[test]
-fn is_a_whole_copy_where_no_link_is_possible() {
+fn the_backup_is_a_complete_copy_if_no_link_is_possible() {
     needs_root!();
     needs_tool!("strace", "setfacl");
     // EXDEV: DEST counts for another project quota than its directory.
@@ -157,7 +157,7 @@ fn is_a_whole_copy_where_no_link_is_possible() {
 }
 
 #[test]
-fn a_copy_is_private_until_it_is_whole_and_on_the_disk_before_it_has_its_name() {
+fn a_copy_is_private_until_it_is_complete_and_synced_before_it_has_its_name() {
     needs_tool!("strace");
     let sandbox = Sandbox::new();
     sandbox.write_with_mode("out", "old", 0o644);
@@ -191,7 +191,7 @@ fn a_copy_is_private_until_it_is_whole_and_on_the_disk_before_it_has_its_name() 
 }
 
 #[test]
-fn each_of_three_is_the_file_before_where_names_cannot_be_exchanged() {
+fn each_of_three_backups_is_the_previous_file_even_without_rename_exchange() {
     needs_mounts!();
     needs_tool!("bindfs");
     let mount = Mount::new_bindfs();
@@ -206,7 +206,7 @@ fn each_of_three_is_the_file_before_where_names_cannot_be_exchanged() {
 }
 
 #[test]
-fn is_on_the_disk_before_the_file_is_overwritten_where_the_directory_cannot_be_read() {
+fn the_backup_is_synced_before_the_file_is_overwritten_in_an_unreadable_directory() {
     needs_root!();
     needs_tool!("strace");
     let sandbox = Sandbox::with("out", "old");
@@ -280,7 +280,7 @@ fn numbers(number: u32) -> Vec<u8> {
 }
 
 #[test]
-fn neither_file_is_ever_missing() {
+fn dest_and_backup_are_never_missing() {
     for with_backup in [true, false] {
         let sandbox = Sandbox::new();
         is_never_missing(&sandbox, with_backup, |number| {
@@ -291,7 +291,7 @@ fn neither_file_is_ever_missing() {
 }
 
 #[test]
-fn neither_file_is_ever_missing_where_the_backup_is_a_copy() {
+fn dest_and_backup_are_never_missing_if_the_backup_is_a_copy() {
     needs_tool!("strace");
     let sandbox = Sandbox::new();
     is_never_missing(&sandbox, true, |number| {
@@ -302,7 +302,7 @@ fn neither_file_is_ever_missing_where_the_backup_is_a_copy() {
 }
 
 #[test]
-fn with_lock_the_numbered_ones_are_a_history() {
+fn with_lock_numbered_backups_are_a_history() {
     let sandbox = Sandbox::with("n", "0\n");
     let count = "echo $(($(cat n) + 1))";
     let running: Vec<_> = (0..12)
@@ -357,13 +357,13 @@ fn is_made_as_late_as_possible(directory: Option<&Path>) {
 }
 
 #[test]
-fn is_made_when_the_new_file_is_on_the_disk() {
+fn the_backup_is_made_after_the_new_file_is_synced() {
     needs_tool!("strace");
     is_made_as_late_as_possible(None);
 }
 
 #[test]
-fn is_made_when_the_new_file_is_on_the_disk_of_a_btrfs() {
+fn the_backup_is_made_after_the_new_file_is_synced_on_btrfs() {
     needs_mounts!();
     needs_tool!("strace", "mkfs.btrfs");
     // There the new file is synced once more when it has a name.

@@ -4,7 +4,7 @@ use crate::harness::{NOBODY, Sandbox, Strace, each, needs_root, needs_tool, open
 use crate::options::backup::without_the_rename_to_dest;
 
 #[test]
-fn a_source_that_is_the_file_of_the_backups_name_is_refused() {
+fn a_source_that_the_backup_would_replace_is_refused() {
     let sandbox = Sandbox::with("out", "old");
     sandbox.sh(
         "mkdir far; echo old >far/target; for name in out~ out.orig far/target~; do echo older >$name; done
@@ -52,7 +52,7 @@ fn a_source_that_is_the_file_of_another_ones_backup_is_refused() {
 }
 
 #[test]
-fn a_source_that_is_a_backup_which_stays_is_written() {
+fn a_source_that_is_an_older_numbered_backup_is_accepted() {
     let cases = [
         (
             "--backup=numbered out.~1~ out",
@@ -75,7 +75,7 @@ fn a_source_that_is_a_backup_which_stays_is_written() {
 }
 
 #[test]
-fn a_last_rename_that_fails_takes_a_new_backup_back_and_leaves_an_older_one_replaced() {
+fn a_failed_last_rename_removes_a_new_backup_but_cannot_restore_a_replaced_one() {
     needs_tool!("strace");
     let cases = [
         ("simple", "", "out=old"),
@@ -105,7 +105,7 @@ fn a_last_rename_that_fails_takes_a_new_backup_back_and_leaves_an_older_one_repl
 }
 
 #[test]
-fn a_kill_at_the_rename_loses_nothing_and_the_next_run_goes_on() {
+fn a_kill_at_the_rename_loses_nothing_and_the_next_run_succeeds() {
     needs_tool!("strace");
     for (control, backups) in [
         ("simple", &["out~"][..]),
@@ -135,7 +135,7 @@ fn a_kill_at_the_rename_loses_nothing_and_the_next_run_goes_on() {
 }
 
 #[test]
-fn an_older_one_is_not_touched_by_a_run_that_fails_before() {
+fn an_older_backup_is_not_touched_by_a_run_that_fails_earlier() {
     needs_tool!("strace");
     for line in ["-b --sync=file out", "--sync=file --backup=numbered out"] {
         let sandbox = Sandbox::with("out", "old");
@@ -146,7 +146,7 @@ fn an_older_one_is_not_touched_by_a_run_that_fails_before() {
 }
 
 #[test]
-fn a_second_name_that_is_the_backups_already_stays_it() {
+fn a_backup_that_is_already_a_link_to_dest_stays() {
     needs_root!();
     // As a run leaves it that was killed in its commit; then the two are one file.
     for user in [0, NOBODY] {

@@ -74,7 +74,7 @@ fn takes_the_names_that_cp_takes() {
 }
 
 #[test]
-fn install_agrees() {
+fn install_makes_the_same_backups() {
     for options in [
         &["-b"][..],
         &["--backup=numbered"],
@@ -110,7 +110,7 @@ fn takes_the_suffix_that_cp_takes() {
 }
 
 #[test]
-fn numbers_are_counted_on_as_long_as_there_are_any() {
+fn backup_numbers_continue_up_to_the_largest_number() {
     let cases = [
         ("99", "100"),
         ("4294967295", "4294967296"),
@@ -134,7 +134,7 @@ fn numbers_are_counted_on_as_long_as_there_are_any() {
 }
 
 #[test]
-fn a_word_that_is_none_is_a_usage_error() {
+fn an_unknown_backup_method_is_a_usage_error() {
     let sandbox = Sandbox::with("out", "old");
     each(["some", "simply", "Numbered", "1"], |word| {
         let typed = format!("'{word}'");
@@ -151,7 +151,7 @@ fn a_word_that_is_none_is_a_usage_error() {
 }
 
 #[test]
-fn is_beside_the_target_of_a_link_or_is_the_link_that_is_replaced() {
+fn the_backup_is_beside_the_target_or_is_the_replaced_link() {
     let cases = [
         (
             "mkdir far; printf old >far/target; ln -s far/target link; printf no >link.~1~",
@@ -208,7 +208,7 @@ fn a_name_that_is_too_long_is_refused_before_any_input_is_read() {
 }
 
 #[test]
-fn a_directory_in_its_place_is_refused_before_any_input_is_read() {
+fn a_directory_under_the_backups_name_is_refused_before_any_input_is_read() {
     let sandbox = Sandbox::with("out", "old");
     sandbox.mkdir("out~");
     let run = sandbox.run("-b out").reads_nothing();
@@ -216,7 +216,7 @@ fn a_directory_in_its_place_is_refused_before_any_input_is_read() {
 }
 
 #[test]
-fn there_is_none_where_nothing_is_replaced() {
+fn no_backup_is_made_if_nothing_is_replaced() {
     let sandbox = Sandbox::with("old", "old");
     sandbox.write("old~", "older");
     sandbox.run("-b new").stdin("1").succeeds();
@@ -232,7 +232,7 @@ fn there_is_none_where_nothing_is_replaced() {
 }
 
 #[test]
-fn is_made_by_every_form() {
+fn every_form_makes_a_backup() {
     const FORMS: [&str; 8] = [
         "-b src out",
         "-b -a out",

@@ -37,7 +37,7 @@ fn equal_content_leaves_dest_alone() {
 }
 
 #[test]
-fn other_content_replaces() {
+fn different_content_replaces_dest() {
     let large = large();
     let mut end = large.clone();
     *end.last_mut().unwrap() ^= 1;
@@ -77,7 +77,7 @@ fn other_content_replaces() {
 }
 
 #[test]
-fn a_dest_that_does_not_exist_is_made() {
+fn a_dest_that_does_not_exist_is_created() {
     let sandbox = Sandbox::new();
     sandbox.run("-C out").stdin("new").succeeds();
     sandbox.run("-C /dev/null empty").succeeds();
@@ -142,7 +142,7 @@ fn guards_hold_for_equal_content_too() {
 }
 
 #[test]
-fn a_mode_that_differs_replaces() {
+fn a_different_mode_replaces_dest() {
     let sandbox = Sandbox::with("out", "same");
     // What was not asked for does not count: the umask, or SOURCE's mode.
     sandbox.write_with_mode("in", "same", 0o755);
@@ -161,7 +161,7 @@ fn a_mode_that_differs_replaces() {
 }
 
 #[test]
-fn an_owner_or_a_group_that_differs_replaces() {
+fn a_different_owner_or_group_replaces_dest() {
     needs_root!();
     let sandbox = Sandbox::with("out", "same");
     sandbox.chown("out", 1000, 1001);
@@ -183,7 +183,7 @@ fn an_owner_or_a_group_that_differs_replaces() {
 }
 
 #[test]
-fn what_is_left_alone_makes_no_backup() {
+fn an_unchanged_dest_gets_no_backup() {
     let sandbox = Sandbox::with("out", "same");
     sandbox.run("-Cb out").stdin("same").leaves_alone(0);
     let run = sandbox.run("-Cb out").stdin("other");
@@ -207,7 +207,7 @@ fn a_dest_that_cannot_be_read_is_replaced() {
 }
 
 #[test]
-fn a_dest_that_fails_to_be_read_is_an_error() {
+fn a_read_error_of_dest_is_an_error() {
     needs_tool!("strace");
     let sandbox = Sandbox::with("out", "same");
     let strace = Strace::new().inject("pread64:error=EIO");
@@ -227,7 +227,7 @@ fn bytes(trace: &Trace, name: &str, part: &str) -> u64 {
 }
 
 #[test]
-fn what_is_left_alone_is_synced_as_what_is_new() {
+fn an_unchanged_dest_is_synced_like_a_new_one() {
     needs_tool!("strace");
     for (option, file, directory) in [
         ("--sync=full", 1, 1),
@@ -248,7 +248,7 @@ fn what_is_left_alone_is_synced_as_what_is_new() {
 }
 
 #[test]
-fn what_cannot_be_made_durable_is_not_reported_as_unchanged() {
+fn an_unchanged_dest_that_cannot_be_synced_is_an_error() {
     needs_tool!("strace");
     for path in ["", "out"] {
         let sandbox = Sandbox::with("out", "same");
@@ -284,7 +284,7 @@ fn a_first_difference_ends_the_reading_of_dest() {
 }
 
 #[test]
-fn an_acl_is_no_obstacle() {
+fn an_equal_file_with_an_acl_is_left_alone() {
     needs_tool!("setfacl");
     let sandbox = Sandbox::with("out", "same");
     if !sandbox.setfacl("out", &["-m", "u:1000:rw"]) {

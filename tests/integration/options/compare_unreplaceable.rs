@@ -86,7 +86,7 @@ fn obstructed_for_us() -> (Sandbox, Obstacle, &'static str) {
 }
 
 #[test]
-fn content_that_is_there_already_is_no_error_and_other_content_is() {
+fn equal_content_succeeds_and_different_content_fails() {
     needs_mounts!();
     needs_tool!("chattr", "setpriv");
     for which in [
@@ -120,7 +120,7 @@ fn content_that_is_there_already_is_no_error_and_other_content_is() {
 }
 
 #[test]
-fn the_guards_are_asked_although_nothing_is_stored() {
+fn the_guards_are_checked_although_nothing_is_stored() {
     let (sandbox, _obstacle, _) = obstructed_for_us();
     let line = r#"-C --validate 'test "$(cat)" = old && cmp "$1" out' out"#;
     sandbox.run(line).stdin("old").leaves_alone(0);
@@ -164,7 +164,7 @@ fn appending_nothing_changes_nothing() {
 }
 
 #[test]
-fn many_files_that_are_there_already_need_no_writable_directory() {
+fn many_equal_files_need_no_writable_directory() {
     needs_mounts!();
     let mount = Mount::tmpfs("size=1m");
     let sandbox = Sandbox::in_dir(mount.path());
@@ -228,7 +228,7 @@ fn inplace_writes_where_the_filesystem_refuses_to_rename() {
 }
 
 #[test]
-fn a_new_file_of_which_nothing_could_be_written_is_removed_again() {
+fn a_new_file_to_which_nothing_could_be_written_is_removed() {
     needs_tool!("strace");
     let sandbox = Sandbox::new();
     let strace = without_renames("ENOSYS").inject("fallocate:error=ENOSPC");
@@ -243,7 +243,7 @@ fn a_new_file_of_which_nothing_could_be_written_is_removed_again() {
 }
 
 #[test]
-fn a_new_file_that_was_written_and_may_not_be_whole_stays() {
+fn a_new_file_that_was_written_stays_after_a_later_failure() {
     needs_root!();
     needs_tool!("strace");
     let sandbox = Sandbox::new();
@@ -291,7 +291,7 @@ fn a_file_that_vanishes_is_written_in_place_as_planned() {
 }
 
 #[test]
-fn what_could_not_be_synced_is_no_success() {
+fn a_failed_sync_is_not_a_success() {
     needs_tool!("strace");
     for line in ["-C --sync=file out", "--inplace=always out"] {
         let sandbox = Sandbox::with("out", "old");
@@ -302,7 +302,7 @@ fn what_could_not_be_synced_is_no_success() {
 }
 
 #[test]
-fn in_an_append_only_directory_nothing_is_left_and_no_clobber_is_asked_first() {
+fn an_append_only_directory_keeps_no_file_and_no_clobber_is_checked_first() {
     needs_mounts!();
     needs_tool!("mkfs.ext4", "chattr");
     let mount = Mount::ext4(16, &[]);
@@ -318,7 +318,7 @@ fn in_an_append_only_directory_nothing_is_left_and_no_clobber_is_asked_first() {
 }
 
 #[test]
-fn a_refused_rename_names_inplace_and_a_full_or_broken_disk_is_no_reason_for_it() {
+fn a_refused_rename_suggests_inplace_and_a_full_or_broken_disk_does_not() {
     needs_tool!("strace");
     let helps = "; --inplace writes it in place";
     let cases = [
@@ -357,7 +357,7 @@ fn a_refused_rename_names_inplace_and_a_full_or_broken_disk_is_no_reason_for_it(
 }
 
 #[test]
-fn another_users_file_in_a_directory_for_all_does_not_get_the_content_in_place_either() {
+fn another_users_file_in_a_world_writable_directory_is_not_overwritten_in_place_either() {
     needs_root!();
     let sandbox = Sandbox::new();
     sandbox.write_with_mode("out", "old", 0o666);
@@ -383,7 +383,7 @@ fn another_users_file_in_a_directory_for_all_does_not_get_the_content_in_place_e
 }
 
 #[test]
-fn a_current_directory_that_was_deleted_is_said_to_be_that() {
+fn a_deleted_current_directory_is_reported() {
     for (words, what) in [
         ("out", "the directory of 'out'"),
         ("-D a/out", "the directory of 'a/out'"),

@@ -7,7 +7,7 @@ use rustix::process::Signal;
 use crate::harness::{NOBODY, Sandbox, each, needs_root, needs_tool, tool};
 
 #[test]
-fn makes_missing_parents_when_told() {
+fn creates_missing_parents() {
     let sandbox = Sandbox::new();
     let run = sandbox.run("-D a/b/c/out").umask(0o027).stdin("new");
     run.leaves(["a", "a/b", "a/b/c", "a/b/c/out"]).writes("new");
@@ -26,7 +26,7 @@ fn makes_missing_parents_when_told() {
 }
 
 #[test]
-fn makes_the_missing_parents_of_any_path() {
+fn creates_the_missing_parents_of_any_path() {
     let root = "$PWD";
     let cases = [
         ("", "--sync=none -D $PWD/a/b/out", "a/ a/b/ a/b/out=new"),
@@ -55,7 +55,7 @@ fn makes_the_missing_parents_of_any_path() {
 }
 
 #[test]
-fn does_not_go_back_from_a_parent_that_is_missing_nor_through_a_file_in_the_way() {
+fn refuses_dot_dot_after_a_missing_parent_and_a_file_as_parent() {
     let sandbox = Sandbox::with("file", "old");
     sandbox.sh("mkdir there; ln -s nowhere dangling");
     sandbox.refuse_each(&[
@@ -72,7 +72,7 @@ fn does_not_go_back_from_a_parent_that_is_missing_nor_through_a_file_in_the_way(
 }
 
 #[test]
-fn makes_no_parents_when_the_run_fails() {
+fn creates_no_parents_if_the_run_fails() {
     let sandbox = Sandbox::with("empty", "");
     sandbox.fail_each(&[
         ("-D missing a/b/out", "", 1, "'missing'"),
@@ -86,7 +86,7 @@ fn makes_no_parents_when_the_run_fails() {
 }
 
 #[test]
-fn makes_no_parents_before_the_commit() {
+fn creates_no_parents_before_the_commit() {
     for signal in [Signal::TERM, Signal::INT, Signal::HUP, Signal::KILL] {
         let sandbox = Sandbox::new();
         let mut run = sandbox.run("-D a/b/out").stdin_held().start();
@@ -99,7 +99,7 @@ fn makes_no_parents_before_the_commit() {
 }
 
 #[test]
-fn fails_where_parents_may_not_be_made() {
+fn fails_if_parents_may_not_be_created() {
     needs_root!();
     let sandbox = Sandbox::new();
     let run = sandbox.run("-D a/b/out").by_nobody().stdin("new");
@@ -107,7 +107,7 @@ fn fails_where_parents_may_not_be_made() {
 }
 
 #[test]
-fn leaves_no_parents_where_the_umask_shuts_it_out_of_them() {
+fn removes_parents_that_the_umask_makes_inaccessible() {
     needs_root!();
     let sandbox = Sandbox::new();
     sandbox.give_to(NOBODY, NOBODY);
@@ -127,7 +127,7 @@ fn leaves_no_parents_where_the_umask_shuts_it_out_of_them() {
 }
 
 #[test]
-fn makes_the_same_missing_parents_for_many_at_once() {
+fn concurrent_runs_create_the_same_missing_parents() {
     let sandbox = Sandbox::new();
     let mut runs: Vec<_> = (0..20)
         .map(|index| {
@@ -150,7 +150,7 @@ fn makes_the_same_missing_parents_for_many_at_once() {
 }
 
 #[test]
-fn gives_missing_parents_what_their_parent_hands_down() {
+fn missing_parents_inherit_group_and_default_acl() {
     needs_root!();
     needs_tool!("setfacl");
     let sandbox = Sandbox::new();

@@ -68,7 +68,7 @@ fn empty_content_is_written_if_it_is_allowed_or_comes_from_a_named_file() {
 }
 
 #[test]
-fn a_command_that_a_shell_puts_in_sources_place_is_guarded_like_stdin() {
+fn a_process_substitution_as_source_is_guarded_like_stdin() {
     needs_tool!("bash");
     let sandbox = Sandbox::with("out", "old");
     let with_source = |command: &str| {

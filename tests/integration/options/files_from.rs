@@ -70,7 +70,7 @@ fn a_carriage_return_belongs_to_the_name() {
 }
 
 #[test]
-fn a_list_of_the_other_kind_is_told_its_option() {
+fn a_list_with_the_other_separator_gets_a_hint_to_its_option() {
     let sandbox = sandbox();
     sandbox
         .run("-t d --files0-from=-")

@@ -121,7 +121,7 @@ fn where_a_rename_works_auto_renames() {
 }
 
 #[test]
-fn always_keeps_the_inode_and_its_names() {
+fn always_keeps_the_inode_and_its_hard_links() {
     let sandbox = Sandbox::new();
     sandbox.write_with_mode("out", "old content", 0o604);
     sandbox.set_xattr("out", "user.one", b"1");
@@ -163,7 +163,7 @@ pub(crate) fn always<'a>(sandbox: &'a Sandbox, rest: &str) -> Run<'a> {
 }
 
 #[test]
-fn shorter_and_longer_content_is_whole() {
+fn shorter_and_longer_content_is_written_completely() {
     let sandbox = Sandbox::new();
     for (old, new) in [
         (0, 10),
@@ -246,7 +246,7 @@ fn whatever_fails_before_it_begins_leaves_the_file_untouched() {
 }
 
 #[test]
-fn a_command_and_a_validator_that_agree_are_heard() {
+fn a_command_and_a_validator_that_succeed_let_the_write_happen() {
     let sandbox = Sandbox::with("out", "old content");
     let run = always(&sandbox, "out -- printf new");
     run.warns(WARNING).writes("new");
@@ -339,7 +339,7 @@ fn attributes_that_were_asked_for_are_set() {
 }
 
 #[test]
-fn is_put_on_the_disk_unless_that_is_not_wanted() {
+fn dest_is_synced_except_with_sync_none() {
     needs_tool!("strace");
     for (sync, wanted) in [("none", 0), ("file", 1), ("full", 1)] {
         let sandbox = Sandbox::with("out", "old content");
@@ -360,7 +360,7 @@ fn is_put_on_the_disk_unless_that_is_not_wanted() {
 }
 
 #[test]
-fn the_spool_is_where_temporary_files_go_and_has_no_name() {
+fn the_spool_is_an_unnamed_file_in_tmpdir() {
     let sandbox = Sandbox::new();
     let spool = Sandbox::new();
     sandbox.write("out", "old content");
@@ -384,7 +384,7 @@ fn the_spool_is_where_temporary_files_go_and_has_no_name() {
 }
 
 #[test]
-fn a_symbolic_mode_is_applied_to_the_mode_from_before() {
+fn a_symbolic_mode_is_applied_to_the_old_mode() {
     for (mode, change, wanted) in [
         (0o640, "o=g,g=", 0o604),
         (0o644, "o=u,u-w", 0o446),

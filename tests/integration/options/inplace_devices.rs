@@ -71,7 +71,7 @@ fn a_fifo_gets_nothing_of_what_fails() {
 }
 
 #[test]
-fn a_fifo_whose_reader_goes_away_is_told() {
+fn a_fifo_whose_reader_goes_away_is_reported() {
     needs_tool!("strace");
     let sandbox = Sandbox::new();
     let fifo = sandbox.fifo("out");
@@ -166,7 +166,7 @@ impl Drop for LoopDevice {
 }
 
 #[test]
-fn a_block_device_keeps_what_is_behind_the_input() {
+fn a_block_device_keeps_the_bytes_after_the_input() {
     needs_mounts!();
     needs_tool!("losetup");
     let sandbox = Sandbox::new();

@@ -12,7 +12,7 @@ use crate::harness::{
 use crate::options::inplace::always;
 
 #[test]
-fn space_that_cannot_be_reserved_leaves_the_file_untouched() {
+fn space_that_cannot_be_preallocated_leaves_the_file_untouched() {
     needs_mounts!();
     needs_tool!("mkfs.ext4");
     for mount in [Mount::tmpfs("size=512k"), Mount::ext4(8, &[])] {
@@ -164,7 +164,7 @@ fn appenders_and_counters_in_place_lose_nothing() {
 }
 
 #[test]
-fn what_fails_after_the_last_byte_is_told_as_what_it_is() {
+fn a_failure_after_the_last_byte_is_reported_precisely() {
     needs_root!();
     needs_tool!("strace");
     let sandbox = Sandbox::new();

@@ -12,7 +12,7 @@ use crate::harness::{
 };
 
 /// A directory of the user nobody, with a file of another user that everyone may write to.
-pub(crate) fn strangers(mode: u32, owner: u32, group: u32) -> Sandbox {
+pub(crate) fn another_users_file(mode: u32, owner: u32, group: u32) -> Sandbox {
     let sandbox = Sandbox::new();
     sandbox.give_to(NOBODY, NOBODY);
     sandbox.write("out", "old");
@@ -66,7 +66,7 @@ fn mode_owner_and_group_are_kept_as_far_as_that_is_possible_and_safe() {
         let mut old = before.split(' ');
         let mode = u32::from_str_radix(old.next().unwrap(), 8).unwrap();
         let [owner, group] = [(); 2].map(|()| old.next().unwrap().parse().unwrap());
-        let sandbox = strangers(mode, owner, group);
+        let sandbox = another_users_file(mode, owner, group);
         let groups = user.split(',').filter_map(|group| group.parse().ok());
         let groups: Vec<_> = groups.collect();
         let run = sandbox.run(line).stdin("new");
@@ -90,7 +90,7 @@ fn mode_owner_and_group_are_kept_as_far_as_that_is_possible_and_safe() {
 #[test]
 fn attributes_are_kept_where_the_owner_cannot_be() {
     needs_root!();
-    let sandbox = strangers(0o666, 1000, NOBODY);
+    let sandbox = another_users_file(0o666, 1000, NOBODY);
     if !sandbox.set_xattr("out", "user.origin", b"somewhere") {
         skip!("the filesystem has no extended attributes");
     }
@@ -101,7 +101,7 @@ fn attributes_are_kept_where_the_owner_cannot_be() {
 }
 
 #[test]
-fn keep_none_treats_dest_as_new() {
+fn keep_none_gives_dest_the_attributes_of_a_new_file() {
     let sandbox = Sandbox::new();
     sandbox.write_with_mode("in", "new", 0o750);
     for (arguments, mode) in [("--keep=none out", 0o640), ("--keep=none in out", 0o750)] {
@@ -197,7 +197,7 @@ fn a_file_that_loses_its_acl_stays_closed_to_those_whom_the_acl_excluded() {
 }
 
 #[test]
-fn a_set_gid_bit_that_the_kernel_drops_is_told() {
+fn a_set_gid_bit_that_the_kernel_drops_is_reported() {
     // chmod(2) drops it in silence where the caller is not in the file's group, and the group can
     // be kept all the same: the directory hands it down.
     needs_root!();
@@ -227,7 +227,7 @@ fn a_set_gid_bit_that_the_kernel_drops_is_told() {
 fn a_group_that_cannot_be_kept_loses_it_in_an_acl_too() {
     needs_root!();
     needs_tool!("setfacl", "getfacl");
-    let sandbox = strangers(0o644, NOBODY, 1001);
+    let sandbox = another_users_file(0o644, NOBODY, 1001);
     if !sandbox.setfacl("out", &["-m", "g::rw-,u:1000:rw-,g:1002:rw-,o::r--"]) {
         skip!("the filesystem has no ACLs");
     }

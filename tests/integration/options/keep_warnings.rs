@@ -54,7 +54,7 @@ fn a_mode_that_was_narrowed_because_the_group_was_lost_is_named() {
 }
 
 #[test]
-fn an_owner_that_does_not_exist_in_this_user_namespace_is_said_to_be_that() {
+fn an_owner_without_an_id_in_this_user_namespace_is_reported() {
     needs_root!();
     needs_tool!("unshare");
     let inside = ["unshare", "--user", "--map-root-user"];

@@ -98,7 +98,7 @@ pub(crate) fn check_lines(text: &str, expected: impl IntoIterator<Item = String>
 // ---- One after the other ----
 
 #[test]
-fn a_waiter_works_on_what_the_holder_has_made() {
+fn a_waiter_works_on_the_file_that_the_holder_wrote() {
     for old in ["old\n", ""] {
         let sandbox = Sandbox::holding(old);
         let first = start_holder(&sandbox, "-a");
@@ -118,7 +118,7 @@ fn a_waiter_works_on_what_the_holder_has_made() {
 }
 
 #[test]
-fn a_waiter_takes_what_a_writer_without_a_lock_has_made() {
+fn a_waiter_works_on_the_file_of_a_writer_without_a_lock() {
     for old in ["old\n", ""] {
         let sandbox = Sandbox::holding(old);
         let holder = start_holder(&sandbox, "-a");
@@ -134,7 +134,7 @@ fn a_waiter_takes_what_a_writer_without_a_lock_has_made() {
 }
 
 #[test]
-fn a_waiter_makes_a_file_that_was_removed_anew() {
+fn a_waiter_creates_a_file_that_was_removed() {
     let sandbox = Sandbox::with("out", "old\n");
     let holder = start_holder(&sandbox, "-a");
     let append = sandbox.run("-v -a out").stdin("new\n");
@@ -296,7 +296,7 @@ fn a_run_gives_up_when_the_time_is_over() {
 }
 
 #[test]
-fn seconds_are_a_decimal_number_behind_an_equals_sign() {
+fn seconds_are_a_decimal_number_after_an_equals_sign() {
     let sandbox = Sandbox::new();
     sandbox.refuse_each(&[
         ("--lock= out", 2, "--lock"),
@@ -388,7 +388,7 @@ fn a_pipe_as_the_input_is_warned_about() {
 }
 
 #[test]
-fn a_standard_input_that_was_dest_and_is_not_any_more_is_refused() {
+fn a_standard_input_that_was_dest_until_another_run_replaced_it_is_refused() {
     let sandbox = Sandbox::with("out", "old\n");
     for replaced in [true, false] {
         let holder = start_holder(&sandbox, "-a");

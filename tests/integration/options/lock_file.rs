@@ -35,7 +35,7 @@ fn the_lock_file_is_hidden_empty_and_locked_for_writing() {
 }
 
 #[test]
-fn the_lock_file_is_for_others_only_where_others_may_write() {
+fn the_lock_file_is_open_to_others_only_if_they_may_write_to_the_directory() {
     for (mode, expected) in [
         (0o755, 0o600),
         (0o700, 0o600),
@@ -59,7 +59,7 @@ fn the_lock_file_is_for_others_only_where_others_may_write() {
 }
 
 #[test]
-fn the_lock_file_is_for_the_owner_of_the_directory_too() {
+fn the_lock_file_is_open_to_the_owner_of_the_directory_too() {
     needs_root!();
     for (user, expected) in [(NOBODY, 0o600), (0, 0o666)] {
         let sandbox = Sandbox::new();
@@ -95,7 +95,7 @@ fn no_run_that_ends_leaves_its_lock_file() {
 }
 
 #[test]
-fn a_signal_to_a_waiter_leaves_nothing_of_it() {
+fn a_signal_to_a_waiter_leaves_no_file_of_it() {
     for old in ["old\n", ""] {
         for signal in ENDING {
             let sandbox = Sandbox::holding(old);
@@ -115,7 +115,7 @@ fn a_signal_to_a_waiter_leaves_nothing_of_it() {
 }
 
 #[test]
-fn a_signal_to_a_holder_leaves_nothing_and_lets_the_next_one_go_on() {
+fn a_signal_to_a_holder_leaves_nothing_and_releases_the_lock() {
     for old in ["old\n", ""] {
         for signal in ENDING.into_iter().chain([Signal::KILL]) {
             let sandbox = Sandbox::holding(old);
@@ -160,7 +160,7 @@ fn waiters_go_on_when_the_holder_is_killed() {
 }
 
 #[test]
-fn what_is_no_lock_file_is_not_touched_under_its_name() {
+fn another_file_under_the_lock_files_name_is_not_touched() {
     let sandbox = Sandbox::with("victim", "theirs");
     let name = lock_name("out");
     let planted: [(&str, &dyn Fn()); 5] = [
@@ -190,7 +190,7 @@ fn what_is_no_lock_file_is_not_touched_under_its_name() {
 }
 
 #[test]
-fn only_a_file_that_this_run_has_made_gets_another_mode() {
+fn only_a_lock_file_that_this_run_has_created_gets_another_mode() {
     needs_root!();
     for mode in [0o777, 0o1777] {
         let sandbox = Sandbox::new();
@@ -254,7 +254,7 @@ fn a_lock_file_of_another_user_is_opened_and_not_made() {
 }
 
 #[test]
-fn where_there_are_no_locks_a_run_says_so_and_does_nothing() {
+fn a_filesystem_without_locks_is_reported_before_anything_is_done() {
     needs_tool!("strace");
     // EACCES: a security module forbids it.
     for error in ["ENOLCK", "EOPNOTSUPP", "EINVAL", "EACCES"] {

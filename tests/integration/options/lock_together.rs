@@ -8,7 +8,7 @@ use crate::options::lock::{check_lines, check_succeeded, wait_until_locked};
 // ---- In place ----
 
 #[test]
-fn what_is_overwritten_in_place_is_locked_itself_too() {
+fn a_file_that_is_overwritten_in_place_is_locked_itself_too() {
     let sandbox = Sandbox::with("out", "old\n");
     let words = ["-q", "--lock", "--inplace=always", "out"];
     let mut holder = sandbox.atomwrite(words).stdin_held().start();

@@ -56,7 +56,7 @@ pub(crate) fn check_new(sandbox: &Sandbox) {
     }
 }
 
-/// Runs it, and expects DIR, of that name, as it was, and to be told so.
+/// Expects a failure that leaves DIR, of that name, as it was and says so.
 #[track_caller]
 pub(crate) fn leaves_dir(run: Run<'_>, dir: &str, status: i32) {
     let done = run.refuses_the_way().fails(status);
@@ -77,7 +77,7 @@ pub(crate) fn list(names: &[&[u8]]) -> Vec<u8> {
 // ---- What becomes of each ----
 
 #[test]
-fn every_source_arrives_under_its_base_name_and_is_told_of_in_its_order() {
+fn every_source_arrives_under_its_base_name_and_is_reported_in_order() {
     let sandbox = ground();
     sandbox.mkdir("s/deep");
     sandbox.write("s/deep/e.json", "deep");
@@ -108,7 +108,7 @@ fn every_source_arrives_under_its_base_name_and_is_told_of_in_its_order() {
 }
 
 #[test]
-fn existing_files_keep_what_they_have_and_new_ones_get_the_mode_of_source() {
+fn existing_files_keep_their_attributes_and_new_ones_get_the_mode_of_source() {
     needs_root!();
     needs_tool!("setfacl", "getfacl");
     let sandbox = ground();
@@ -135,7 +135,7 @@ fn existing_files_keep_what_they_have_and_new_ones_get_the_mode_of_source() {
 }
 
 #[test]
-fn new_files_get_what_their_directory_gives() {
+fn new_files_inherit_from_their_directory() {
     // Through the directories in which they wait.
     needs_root!();
     needs_tool!("setfacl", "getfacl");
@@ -157,7 +157,7 @@ fn new_files_get_what_their_directory_gives() {
 }
 
 #[test]
-fn chosen_attributes_hold_for_each_and_names_are_looked_up_once() {
+fn chosen_attributes_apply_to_each_file_and_names_are_resolved_once() {
     needs_root!();
     needs_tool!("strace", "getent");
     let asked = |sources: &[&str]| {
@@ -192,7 +192,7 @@ fn chosen_attributes_hold_for_each_and_names_are_looked_up_once() {
 }
 
 #[test]
-fn equal_files_are_left_alone_and_the_status_tells_only_if_all_are() {
+fn equal_files_are_left_alone_and_the_status_says_so_only_if_all_are() {
     let sandbox = ground();
     sandbox.write("d/a", "new a");
     let (inode, time) = (
@@ -222,7 +222,7 @@ fn equal_files_are_left_alone_and_the_status_tells_only_if_all_are() {
 }
 
 #[test]
-fn equal_files_are_put_on_the_disk_with_the_others() {
+fn equal_files_are_synced_with_the_others() {
     needs_tool!("strace");
     let sandbox = ground();
     sandbox
@@ -307,7 +307,7 @@ fn numbered_backups_of_any_number_of_files_read_the_directory_twice() {
 }
 
 #[test]
-fn a_umask_that_forbids_everything_hinders_nothing() {
+fn a_umask_of_777_changes_nothing() {
     let sandbox = ground();
     let mut run = sandbox.atomwrite(words(&["-m", "640"]));
     // Root may do everything in any case.
@@ -383,7 +383,7 @@ fn the_directory_may_be_typed_in_any_way() {
 }
 
 #[test]
-fn a_directory_that_is_missing_is_made_if_that_is_asked_for() {
+fn a_missing_directory_is_created_with_create_dirs() {
     let sandbox = ground();
     let into = |options: &[&'static str], last: &'static str| {
         let words = [options, &["-t", "one/two", "s/a", last]].concat();
@@ -403,7 +403,7 @@ fn a_directory_that_is_missing_is_made_if_that_is_asked_for() {
 }
 
 #[test]
-fn a_directory_that_was_made_goes_again_if_no_file_arrives() {
+fn a_created_directory_is_removed_again_if_no_file_is_committed() {
     needs_tool!("strace");
     let sandbox = ground();
     let strace = Strace::new().inject("renameat2:error=EIO");
@@ -427,7 +427,7 @@ fn a_directory_that_was_made_goes_again_if_no_file_arrives() {
 }
 
 #[test]
-fn what_is_no_directory_is_refused() {
+fn a_dir_that_is_not_a_directory_is_refused() {
     let sandbox = ground();
     sandbox.symlink("nowhere", "dangling");
     for (dir, reason) in [("s/a", "not a directory"), ("dangling", "does not exist")] {

@@ -39,7 +39,7 @@ fn is_new(sandbox: &Sandbox, case: &str) -> [bool; 3] {
 }
 
 #[test]
-fn a_failure_among_the_renames_tells_what_is_new_and_what_is_old() {
+fn a_failure_among_the_renames_lists_the_new_and_the_old_files() {
     needs_tool!("strace");
     // The second replaces a file, the third is a new one.
     for (failed, new) in [("b", &["a"][..]), ("c", &["a", "b"])] {
@@ -83,11 +83,11 @@ fn a_file_that_was_equal_already_counts_as_new() {
     let run = |strace: &Strace| sandbox.atomwrite(words(&["-C"])).through(strace.command());
     // The first rename: nothing has changed yet.
     leaves_dir(run(&first), "d", 1);
-    let told_of = ["new: 'd/a'", "new: 'd/b'", "old: 'd/c'"];
+    let reports = ["new: 'd/a'", "new: 'd/b'", "old: 'd/c'"];
     let run = run(&last).says("'d/c'").leaves(sandbox.names());
-    told_of
+    reports
         .iter()
-        .fold(run, |run, told| run.hears(format!("atomwrite: {told}")))
+        .fold(run, |run, report| run.hears(format!("atomwrite: {report}")))
         .fails(4);
     assert_eq!(is_new(&sandbox, "-C"), [true, true, false]);
 }
@@ -112,7 +112,7 @@ fn a_name_that_was_taken_among_the_renames_is_not_replaced() {
 }
 
 #[test]
-fn what_could_not_be_kept_is_told_of_the_new_files_only() {
+fn lost_attributes_are_reported_for_the_new_files_only() {
     needs_root!();
     needs_tool!("strace");
     let sandbox = ground();
@@ -162,7 +162,7 @@ fn names_in_the_lists_are_one_to_a_line() {
 }
 
 #[test]
-fn new_backups_are_those_of_the_new_files_only() {
+fn only_the_new_files_have_backups() {
     needs_tool!("strace");
     for older in [false, true] {
         let sandbox = ground();
@@ -250,7 +250,7 @@ fn a_signal_leaves_nothing_of_many_directories_full() {
 }
 
 #[test]
-fn two_that_wait_at_once_do_not_disturb_each_other() {
+fn two_runs_that_wait_at_once_do_not_disturb_each_other() {
     let sandbox = ground();
     let fifos = ["s/one", "s/two"].map(|name| sandbox.fifo(name));
     let names = and(&sandbox, &["d/one", "d/two"]);

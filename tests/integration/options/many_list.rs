@@ -4,7 +4,7 @@ use crate::harness::os;
 use crate::options::many::{and, ground, list};
 
 #[test]
-fn what_makes_no_sense_is_a_usage_error() {
+fn options_that_make_no_sense_together_are_a_usage_error() {
     let sandbox = ground();
     sandbox.mkdir("other");
     sandbox.write("other/a", "");
@@ -53,7 +53,7 @@ fn what_makes_no_sense_is_a_usage_error() {
 }
 
 #[test]
-fn a_list_tells_the_sources() {
+fn a_list_names_the_sources() {
     let odd = b"s/new\nline";
     for from_stdin in [false, true] {
         for ended in [false, true] {
@@ -80,12 +80,12 @@ fn a_list_tells_the_sources() {
 }
 
 #[test]
-fn an_empty_list_is_nothing_to_do_if_that_is_allowed() {
+fn an_empty_list_succeeds_if_that_is_allowed() {
     let sandbox = ground();
     sandbox
         .atomwrite(["-v", "-t", "d", "--allow-empty", "--files0-from=-"])
         .leaves_alone(0);
-    // But a DIR that cannot be is told of.
+    // But an impossible DIR is an error.
     sandbox
         .atomwrite(["-t", "missing", "--allow-empty", "--files0-from=-"])
         .says("'missing'")

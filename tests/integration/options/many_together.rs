@@ -19,7 +19,7 @@ use crate::options::many::{and, check_new, furnish, ground, leaves_dir, words};
 // ---- Nothing before everything ----
 
 #[test]
-fn one_that_cannot_be_read_or_replaced_leaves_all_as_they_were() {
+fn one_file_that_cannot_be_read_or_replaced_leaves_all_unchanged() {
     let sandbox = ground();
     sandbox.mkdir("d/sub");
     sandbox.write("s/sub", "");
@@ -38,7 +38,7 @@ fn one_that_cannot_be_read_or_replaced_leaves_all_as_they_were() {
 }
 
 #[test]
-fn guards_hold_for_each_and_leave_all_as_they_were() {
+fn a_guard_that_refuses_one_file_leaves_all_unchanged() {
     let sandbox = ground();
     leaves_dir(
         sandbox
@@ -143,7 +143,7 @@ fn a_validator_sees_each_file_by_its_name_and_mode_while_all_are_old() {
 }
 
 #[test]
-fn a_validator_that_refuses_one_leaves_all_as_they_were() {
+fn a_validator_that_refuses_one_file_leaves_all_unchanged() {
     let sandbox = ground();
     let run = |script| sandbox.atomwrite(words(&["--validate", script]));
     leaves_dir(
@@ -181,7 +181,7 @@ fn one_preview_serves_all_and_has_the_other_entries_as_links() {
 }
 
 #[test]
-fn what_a_validator_writes_to_one_or_to_those_before_is_thrown_away() {
+fn changes_that_a_validator_makes_to_the_previews_are_discarded() {
     for write in [
         "echo more >>\"$1\"",
         "rm -f \"${1%/*}\"/[abc]",
@@ -212,7 +212,7 @@ fn a_file_that_was_validated_has_the_time_of_its_last_write() {
 // ---- Links ----
 
 #[test]
-fn a_link_is_followed_and_the_new_file_waits_where_it_arrives() {
+fn a_link_is_followed_and_the_new_file_is_staged_beside_its_target() {
     needs_tool!("strace");
     let sandbox = ground();
     sandbox.mkdir("far");
@@ -247,7 +247,7 @@ fn a_link_is_followed_and_the_new_file_waits_where_it_arrives() {
 }
 
 #[test]
-fn a_link_is_replaced_if_that_is_asked_for() {
+fn a_link_is_replaced_with_no_dereference() {
     let sandbox = ground();
     sandbox.mkdir("far");
     sandbox.write("far/c", "theirs");
@@ -387,7 +387,7 @@ fn the_disk_is_flushed_once_before_the_first_rename_and_the_directory_after_the_
 }
 
 #[test]
-fn every_file_is_flushed_where_one_flush_cannot_be_trusted() {
+fn every_file_is_synced_if_syncfs_is_not_reliable() {
     needs_tool!("strace");
     let order = |options: &[&str]| Order::of(&Sandbox::new(), options, Some("fstatfs:error=EIO"));
     order(&[]).counts(3, 0, 1);
@@ -396,7 +396,7 @@ fn every_file_is_flushed_where_one_flush_cannot_be_trusted() {
 }
 
 #[test]
-fn every_file_is_flushed_on_an_overlay() {
+fn every_file_is_synced_on_an_overlay() {
     needs_mounts!();
     needs_tool!("strace", "mkfs.ext4");
     let mount = Mount::overlay(Mount::ext4(32, &[]), |_| {});
@@ -404,7 +404,7 @@ fn every_file_is_flushed_on_an_overlay() {
 }
 
 #[test]
-fn every_filesystem_that_a_link_leads_to_is_flushed() {
+fn every_filesystem_that_a_link_leads_to_is_synced() {
     needs_mounts!();
     needs_tool!("strace", "mkfs.ext4");
     let (here, far) = (Mount::ext4(32, &[]), Mount::ext4(32, &[]));
@@ -483,7 +483,7 @@ fn with_any_number_of_descriptors_nothing_is_left() {
 }
 
 #[test]
-fn progress_tells_of_files_and_bytes_and_is_gone_at_the_end() {
+fn progress_shows_files_and_bytes_and_is_erased_at_the_end() {
     let sandbox = ground();
     let fifo = sandbox.fifo("s/fifo");
     let (mut ours, theirs) = terminal();

@@ -60,7 +60,7 @@ const ON_EXISTING: [Modes; 16] = [
 ];
 
 #[test]
-fn a_mode_is_set_as_told_or_applied_to_the_mode_it_would_otherwise_get() {
+fn a_numeric_mode_is_set_and_a_symbolic_one_applied_to_the_default() {
     each(UNDER_UMASK, |(option, umask, mode)| {
         let sandbox = Sandbox::new();
         let run = sandbox.run(&format!("--mode={option} out"));

@@ -3,7 +3,7 @@
 use std::fs;
 
 use crate::harness::{NOBODY, Sandbox, each, needs_root, needs_tool, skip, tool};
-use crate::options::keep::strangers;
+use crate::options::keep::another_users_file;
 
 /// The first user and group of the machine that are not root, by name and number.
 fn ordinary_user_and_group() -> ((String, u32), (String, u32)) {
@@ -104,11 +104,11 @@ fn an_unknown_owner_or_group_fails_before_any_input_is_read() {
 }
 
 #[test]
-fn an_owner_or_group_that_is_asked_for_must_succeed() {
+fn an_owner_or_group_that_cannot_be_set_is_an_error() {
     needs_root!();
     each(["-o1000", "-g1001", "-o0", "-g0"], |option| {
         for rest in ["--keep=try out", "--keep=none out", "new"] {
-            let sandbox = strangers(0o666, NOBODY, NOBODY);
+            let sandbox = another_users_file(0o666, NOBODY, NOBODY);
             let run = sandbox.run(&format!("{option} {rest}")).by_nobody();
             run.stdin("new").fails_with(1, "operation not permitted");
         }
@@ -116,9 +116,9 @@ fn an_owner_or_group_that_is_asked_for_must_succeed() {
 }
 
 #[test]
-fn a_user_may_give_a_file_to_a_group_that_he_is_in() {
+fn users_may_give_a_file_to_a_group_that_they_are_in() {
     needs_root!();
-    let sandbox = strangers(0o664, NOBODY, NOBODY);
+    let sandbox = another_users_file(0o664, NOBODY, NOBODY);
     for dest in ["out", "new"] {
         sandbox
             .atomwrite(["-g", "1001", "-o", "65534", dest])
@@ -133,7 +133,7 @@ fn a_user_may_give_a_file_to_a_group_that_he_is_in() {
 fn a_new_owner_on_top_of_an_acl_and_xattrs_leaves_them() {
     needs_root!();
     needs_tool!("setfacl", "getfacl");
-    let sandbox = strangers(0o640, 1000, 1001);
+    let sandbox = another_users_file(0o640, 1000, 1001);
     if !sandbox.setfacl("out", &["-m", "u:1002:rw"])
         || !sandbox.set_xattr("out", "user.origin", b"x")
     {

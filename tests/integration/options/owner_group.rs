@@ -6,7 +6,7 @@
 use crate::harness::{Sandbox, needs_root, needs_tool};
 
 #[test]
-fn an_owner_takes_the_group_along() {
+fn an_owner_with_a_colon_sets_the_group_too() {
     needs_root!();
     let sandbox = Sandbox::new();
     // On Debian, games is 5 with the login group 60, and man is 6 and 12.
@@ -28,7 +28,7 @@ fn an_owner_takes_the_group_along() {
 }
 
 #[test]
-fn a_group_behind_the_colon_must_be_there() {
+fn a_group_after_the_colon_must_exist() {
     let sandbox = Sandbox::with("out", "old");
     sandbox.refuse_each(&[
         (

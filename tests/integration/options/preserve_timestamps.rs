@@ -85,14 +85,14 @@ fn source_may_be_dest_or_a_link() {
 }
 
 #[test]
-fn without_it_dest_has_the_time_of_the_last_write() {
+fn without_the_option_dest_has_the_time_of_the_last_write() {
     let sandbox = sandbox();
     sandbox.run("in out").leaves(["in", "out"]).succeeds();
     assert!(modified(&sandbox, "out") > MODIFIED);
 }
 
 #[test]
-fn each_of_many_files_gets_its_own() {
+fn each_of_many_files_gets_its_own_times() {
     let sandbox = sandbox();
     sandbox.write("other", "newer");
     let other = modified(&sandbox, "other");
@@ -107,7 +107,7 @@ fn each_of_many_files_gets_its_own() {
 }
 
 #[test]
-fn a_dest_that_is_overwritten_in_place_gets_them_too() {
+fn a_dest_that_is_overwritten_in_place_gets_the_times_too() {
     let sandbox = sandbox();
     sandbox.write("out", "old and longer content");
     let inode = sandbox.inode("out");
@@ -142,7 +142,7 @@ fn a_file_whose_times_we_may_not_set_is_not_overwritten_in_place() {
 }
 
 #[test]
-fn a_dest_that_compare_leaves_alone_keeps_its_own() {
+fn a_dest_that_compare_leaves_alone_keeps_its_own_times() {
     let sandbox = sandbox();
     sandbox.write("out", "new content");
     sandbox.run("-pC in out").leaves_alone(0);
@@ -158,7 +158,7 @@ fn an_input_that_has_no_times_is_a_usage_error() {
     let stdin =
         format!("{gives}standard input has no times to preserve; -D makes missing directories");
     let command = format!("{gives}the output of a command has no times to preserve");
-    for (words, told) in [
+    for (words, message) in [
         (&["-p", "out"][..], stdin.clone()),
         (&["-p", "-", "out"], stdin.clone()),
         (&["-p", "/dev/stdin", "out"], stdin),
@@ -177,6 +177,6 @@ fn an_input_that_has_no_times_is_a_usage_error() {
             "cannot read '/dev/null': --preserve-timestamps needs a regular file".to_owned(),
         ),
     ] {
-        sandbox.atomwrite(words).fails_with(2, told);
+        sandbox.atomwrite(words).fails_with(2, message);
     }
 }

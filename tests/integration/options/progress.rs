@@ -141,7 +141,7 @@ fn feed_until(running: &mut Running, screen: &Screen, part: &str) -> u64 {
 }
 
 #[test]
-fn bytes_and_rate_are_shown_and_gone_at_the_end() {
+fn bytes_and_rate_are_shown_and_erased_at_the_end() {
     let sandbox = Sandbox::new();
     let (screen, stderr) = Screen::new();
     let mut running = sandbox
@@ -159,7 +159,7 @@ fn bytes_and_rate_are_shown_and_gone_at_the_end() {
 }
 
 #[test]
-fn a_command_is_shown_too() {
+fn progress_of_a_command_is_shown_too() {
     // Straight into the file, and through a pipe.
     let sandbox = Sandbox::new();
     let script = "while ! test -e stop; do echo a line of output; done";
@@ -234,7 +234,7 @@ fn nothing_is_shown_where_stderr_is_no_terminal() {
 }
 
 #[test]
-fn nothing_is_shown_of_what_is_done_in_a_moment() {
+fn nothing_is_shown_for_a_short_run() {
     let sandbox = Sandbox::with("src", "small");
     for arguments in [
         "--progress out",
@@ -255,7 +255,7 @@ fn nothing_is_shown_of_what_is_done_in_a_moment() {
 }
 
 #[test]
-fn messages_stand_alone_when_it_is_gone() {
+fn messages_come_after_the_line_is_erased() {
     let sandbox = Sandbox::new();
     for (options, message) in [
         (&["-v"][..], "atomwrite: created 'out'"),
@@ -286,7 +286,7 @@ fn messages_stand_alone_when_it_is_gone() {
 }
 
 #[test]
-fn a_signal_still_ends_it_and_leaves_nothing() {
+fn a_signal_ends_a_run_with_progress_and_leaves_nothing() {
     let sandbox = Sandbox::with("out", "old");
     for signal in [Signal::INT, Signal::TERM] {
         let (screen, stderr) = Screen::new();
@@ -304,7 +304,7 @@ fn a_signal_still_ends_it_and_leaves_nothing() {
 }
 
 #[test]
-fn costs_nothing_when_it_is_not_asked_for() {
+fn without_the_option_progress_makes_no_system_calls() {
     needs_tool!("strace");
     let sandbox = Sandbox::new();
     let trace = |options: &[&str]| {

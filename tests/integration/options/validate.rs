@@ -76,7 +76,7 @@ pub(crate) fn sum(content: &[u8]) -> String {
 // ---- Its verdict ----
 
 #[test]
-fn what_the_validator_does_not_approve_is_refused() {
+fn content_that_the_validator_refuses_is_not_written() {
     needs_tool!("strace");
     for named in WAYS {
         for dest in ["out", "new", "link"] {
@@ -140,7 +140,7 @@ fn a_validator_that_cannot_be_run_is_a_failure_and_not_a_refusal() {
 }
 
 #[test]
-fn other_guards_come_first() {
+fn the_other_guards_are_checked_before_the_validator() {
     needs_tool!("sha256sum");
     let sandbox = Sandbox::new();
     sandbox.write("out", "old");
@@ -175,7 +175,7 @@ fn no_clobber_is_decided_at_the_commit() {
 }
 
 #[test]
-fn backups_links_and_locks_go_with_it() {
+fn validate_works_with_backups_links_and_locks() {
     needs_tool!("strace");
     for named in WAYS {
         for option in [

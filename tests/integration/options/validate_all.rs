@@ -28,7 +28,7 @@ const SEES_NEW: &str = "test \"$(cat \"$1/a\" \"$1/b\" \"$1/c\")\" = 'new anew b
 // ---- What it sees ----
 
 #[test]
-fn it_is_asked_once_and_sees_the_directory_as_it_will_be() {
+fn the_validator_runs_once_and_sees_the_directory_as_it_will_be() {
     needs_tool!("stat", "ls", "readlink");
     let sandbox = ground();
     sandbox.mkdir("d/sub");
@@ -128,7 +128,7 @@ fn the_preview_is_in_tmpdir_where_another_user_could_rename_it() {
 // ---- What it refuses ----
 
 #[test]
-fn a_refusal_leaves_all_as_they_were() {
+fn a_refusal_leaves_all_files_unchanged() {
     for (program, status, part) in [
         ("exit 1", 3, "the validator exited with status 1"),
         ("exit 255", 3, "the validator exited with status 255"),
@@ -169,7 +169,7 @@ fn a_refusal_leaves_all_as_they_were() {
 }
 
 #[test]
-fn what_it_writes_never_reaches_a_file() {
+fn changes_by_the_validator_never_reach_a_file() {
     for write in [
         "echo more >>\"$1/a\"; chmod 4777 \"$1/a\"",
         "rm \"$1\"/[abc]",
@@ -196,7 +196,7 @@ fn what_it_writes_never_reaches_a_file() {
 // ---- With other options ----
 
 #[test]
-fn each_file_comes_first_and_what_that_program_writes_is_not_seen() {
+fn the_validator_of_each_file_runs_first_and_its_changes_are_not_seen() {
     let sandbox = ground();
     let each = "echo ${2##*/} >>\"$ASIDE/seen\"; echo edited >\"$1\"; rm -f \"${1%/*}\"/[ab]";
     let all = format!("echo all >>\"$ASIDE/seen\"; {SEES_NEW}");
@@ -214,7 +214,7 @@ fn each_file_comes_first_and_what_that_program_writes_is_not_seen() {
 }
 
 #[test]
-fn it_is_asked_even_if_all_are_left_alone() {
+fn the_validator_runs_even_if_all_files_are_equal() {
     let sandbox = ground();
     sandbox.write("d/a", "new a");
     let options = ["-C", "--unchanged-status", "7"];
@@ -229,7 +229,7 @@ fn it_is_asked_even_if_all_are_left_alone() {
 }
 
 #[test]
-fn it_is_asked_about_a_directory_that_cannot_be_written_to() {
+fn the_validator_runs_for_a_directory_that_cannot_be_written_to() {
     let sandbox = ground();
     for name in ["a", "b", "c"] {
         sandbox.write(format!("d/{name}"), format!("new {name}"));
@@ -251,7 +251,7 @@ fn it_is_asked_about_a_directory_that_cannot_be_written_to() {
 }
 
 #[test]
-fn a_list_without_names_is_checked_as_well() {
+fn the_validator_runs_for_an_empty_list_too() {
     let sandbox = ground();
     let run = |program| {
         let list = ["--allow-empty", "-t", "d", "--files-from=-"];
@@ -262,7 +262,7 @@ fn a_list_without_names_is_checked_as_well() {
 }
 
 #[test]
-fn other_options_go_with_it() {
+fn validate_all_works_with_other_options() {
     for options in [
         &["-m", "640"][..],
         &["--keep=all"],
@@ -294,7 +294,7 @@ fn other_options_go_with_it() {
 }
 
 #[test]
-fn preserved_times_are_not_those_of_the_check() {
+fn preserved_times_are_not_those_of_the_preview() {
     let sandbox = ground();
     let times = |name: &str| {
         let seen = sandbox.stat(name);
@@ -331,7 +331,7 @@ fn start_waiting(sandbox: &Sandbox, trap: &str) -> Running {
 }
 
 #[test]
-fn a_signal_while_it_runs_is_passed_on_and_leaves_nothing() {
+fn a_signal_is_forwarded_to_the_validator_of_all_and_leaves_nothing() {
     for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
         for trap in [":", "trap ': >\"$ASIDE/got\"; exit 0' TERM INT HUP"] {
             let sandbox = ground();
@@ -349,7 +349,7 @@ fn a_signal_while_it_runs_is_passed_on_and_leaves_nothing() {
 }
 
 #[test]
-fn a_kill_while_it_runs_leaves_all_as_they_were_and_two_private_directories() {
+fn a_kill_while_the_validator_runs_leaves_two_private_directories_and_all_files_unchanged() {
     let sandbox = ground();
     let names = sandbox.names();
     let running = start_waiting(&sandbox, ":");
@@ -380,7 +380,7 @@ fn a_kill_while_it_runs_leaves_all_as_they_were_and_two_private_directories() {
 
 // ---- A real validator ----
 
-/// nginx, which is told of a configuration that it must not take for its own.
+/// nginx, with the path of a configuration that is not its own.
 const NGINX: &str = "nginx -t -q -e stderr -g \"pid $ASIDE/pid;\" -c";
 
 /// Directives that have it leave the machine's own directories alone, into which only root may

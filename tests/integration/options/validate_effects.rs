@@ -13,7 +13,7 @@ use crate::options::validate::{WAYS, let_go, seen, validated, wait_for};
 // ---- What it does ----
 
 #[test]
-fn what_the_validator_writes_is_thrown_away() {
+fn changes_by_the_validator_are_discarded() {
     needs_tool!("strace", "dd", "truncate", "sed");
     for named in WAYS {
         for options in [&[][..], &["-q", "--inplace=always"]] {
@@ -107,7 +107,7 @@ fn a_background_process_of_the_validator_cannot_reach_dest() {
 }
 
 #[test]
-fn what_the_validator_makes_in_the_preview_is_removed() {
+fn files_that_the_validator_creates_in_the_preview_are_removed() {
     needs_tool!("strace", "mkdir");
     let users: &[u32] = if can_be_others() {
         &[0, NOBODY]
@@ -157,7 +157,7 @@ fn the_time_of_the_file_is_when_it_was_written() {
 }
 
 #[test]
-fn a_validator_may_change_what_is_not_the_file() {
+fn a_validator_may_change_other_files() {
     // A concurrent change of DEST itself is lost, as it is without a validator.
     let sandbox = Sandbox::new();
     sandbox.write("out", "old");
@@ -173,7 +173,7 @@ fn a_validator_may_change_what_is_not_the_file() {
 }
 
 #[test]
-fn a_fuse_filesystem_is_validated_on_too() {
+fn validate_works_on_a_fuse_filesystem() {
     needs_mounts!();
     needs_tool!("bindfs");
     let mount = Mount::new_bindfs();
@@ -228,7 +228,7 @@ fn program_of(running: &Running, named: bool) -> String {
 }
 
 #[test]
-fn a_signal_while_the_validator_runs_is_passed_on_and_leaves_nothing() {
+fn a_signal_is_forwarded_to_the_validator_and_leaves_nothing() {
     needs_tool!("strace");
     for named in WAYS {
         for signal in [Signal::TERM, Signal::INT, Signal::HUP] {

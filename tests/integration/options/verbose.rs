@@ -2,8 +2,8 @@
 
 use crate::harness::{Sandbox, each, rows};
 
-/// What is there, the command line, and what is told; the input is `new`.
-const TOLD: &str = "
+/// The set-up, the command line, and the messages; the input is `new`.
+const MESSAGES: &str = "
 | -v out | created 'out' (3 bytes)
 | --verbose out | created 'out' (3 bytes)
 touch out | -v out | replaced 'out' (3 bytes)
@@ -38,8 +38,8 @@ touch in | -vD -t g/h in | created 'g/h/in' (0 bytes); made directories 'g', 'g/
 ";
 
 #[test]
-fn verbose_tells_what_was_done() {
-    each(rows(TOLD), |[set_up, line, told]| {
+fn verbose_says_what_was_done() {
+    each(rows(MESSAGES), |[set_up, line, message]| {
         let sandbox = Sandbox::new();
         sandbox.sh(set_up);
         let root = sandbox.root().to_str().unwrap();
@@ -48,18 +48,18 @@ fn verbose_tells_what_was_done() {
             .stdin("new")
             .output();
         assert_eq!(done.code(), Some(0), "{done:?}");
-        let told = format!("atomwrite: {}\n", told.replace("$PWD", root));
+        let expected = format!("atomwrite: {}\n", message.replace("$PWD", root));
         let warning = |line: &&str| line.starts_with("atomwrite: warning: ");
         let said = done
             .stderr
             .split_inclusive('\n')
             .filter(|line| !warning(line));
-        assert_eq!(said.collect::<String>(), told);
+        assert_eq!(said.collect::<String>(), expected);
     });
 }
 
 #[test]
-fn verbose_tells_how_much_was_appended_in_place() {
+fn verbose_says_how_much_was_appended_in_place() {
     let sandbox = Sandbox::with("out", "first");
     sandbox
         .run("-va --inplace=always out -- printf '?'")
@@ -69,7 +69,7 @@ fn verbose_tells_how_much_was_appended_in_place() {
 }
 
 #[test]
-fn verbose_says_nothing_of_a_success_that_did_not_come() {
+fn verbose_reports_no_success_after_a_failure() {
     let sandbox = Sandbox::with("out", "old");
     let done = sandbox.run("-v missing out").fails(1);
     assert!(!done.stderr.contains("replaced"), "{done:?}");

@@ -173,7 +173,7 @@ fn an_acl_is_kept() {
 }
 
 #[test]
-fn a_directorys_default_acl_does_not_fall_on_an_existing_file() {
+fn a_directorys_default_acl_does_not_apply_to_an_existing_file() {
     needs_tool!("setfacl", "getfacl");
     let sandbox = Sandbox::new();
     sandbox.write_with_mode("out", "old", 0o640);
@@ -209,7 +209,7 @@ fn extended_attributes_are_kept() {
 }
 
 #[test]
-fn what_will_be_private_is_private_from_its_first_byte() {
+fn a_file_that_will_be_private_is_private_from_its_first_byte() {
     let sandbox = Sandbox::new();
     sandbox.write_with_mode("out", "old", 0o600);
     let mut run = sandbox.run("out").umask(0).stdin_held().start();
@@ -346,7 +346,7 @@ fn timestamps_are_not_kept() {
 }
 
 #[test]
-fn the_last_write_is_that_of_the_last_byte_and_the_last_change_the_rename() {
+fn mtime_is_the_last_write_and_ctime_the_rename() {
     let sandbox = Sandbox::new();
     let times = |name: &str| {
         let seen = sandbox.stat(name);

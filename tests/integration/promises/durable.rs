@@ -110,7 +110,7 @@ fn changes_the_owner_before_the_mode_and_the_attributes() {
 }
 
 #[test]
-fn a_new_name_comes_by_rename_too() {
+fn a_new_file_gets_its_name_by_rename_too() {
     needs_tool!("strace");
     let sandbox = Sandbox::new();
     let trace = trace_of(&sandbox, &[]);
@@ -227,7 +227,7 @@ fn btrfs_syncs_the_file_again_once_it_has_a_name() {
 }
 
 #[test]
-fn a_directory_that_has_no_fsync_is_no_error() {
+fn a_directory_without_fsync_is_not_an_error() {
     needs_tool!("strace");
     for errno in ["EINVAL", "EOPNOTSUPP", "EBADF"] {
         let sandbox = Sandbox::with("out", "old");

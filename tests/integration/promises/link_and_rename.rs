@@ -120,7 +120,7 @@ fn nothing_but_a_sync_on_btrfs_stands_between_link_and_rename() {
 }
 
 #[test]
-fn a_link_that_a_profile_refuses_gives_a_file_that_has_a_name() {
+fn if_a_security_profile_refuses_linkat_the_file_has_a_name() {
     // AppArmor, with attach_disconnected and without mediate_deleted: the probe passes, and the
     // link is refused.
     needs_tool!("strace");

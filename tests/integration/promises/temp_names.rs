@@ -266,7 +266,7 @@ fn two_mounts_of_one_directory_do_not_disturb_each_other() {
 }
 
 #[test]
-fn what_is_left_on_fuse_stays() {
+fn a_killed_runs_file_on_fuse_stays() {
     needs_fuse!();
     let below = Sandbox::new();
     let mount = Mount::bindfs(below.root(), &[]);

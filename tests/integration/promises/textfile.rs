@@ -116,7 +116,7 @@ fn check(samples: &[(String, String)], scripts: &[&str], seen: &mut [usize]) {
 }
 
 #[test]
-fn the_collector_only_ever_meets_whole_files() {
+fn the_collector_reads_only_complete_files() {
     const RUNS: usize = 40;
     // The last two do not succeed but once, at the start.
     const SCRIPTS: [&str; 4] = ["piped", "ran", "failing", "silent"];

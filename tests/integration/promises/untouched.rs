@@ -95,7 +95,7 @@ fn only_the_link_of_the_backup_stands_before_the_rename_to_dest() {
 }
 
 #[test]
-fn no_lock_file_stays_in_a_directory_that_can_only_be_added_to() {
+fn no_lock_file_stays_in_an_append_only_directory() {
     needs_mounts!();
     needs_tool!("mkfs.ext4", "chattr");
     let mount = Mount::ext4(16, &[]);
@@ -122,7 +122,7 @@ fn no_lock_file_stays_in_a_directory_that_can_only_be_added_to() {
 }
 
 #[test]
-fn a_umask_that_takes_every_right_does_not_hinder_a_validator() {
+fn a_validator_works_with_a_umask_of_777() {
     for existing in [true, false] {
         let sandbox = Sandbox::new();
         // A new file gets mode 0, so that only standard input can be read.

@@ -79,7 +79,7 @@ fn events_of(watch: &Watch) -> Vec<(ReadFlags, String)> {
 // ---- The directory ----
 
 #[test]
-fn a_watched_directory_is_told_once_of_dest() {
+fn a_watched_directory_reports_one_event_for_dest() {
     if !has_unnamed_files(ground(None).root()) {
         skip!("needs a filesystem that has O_TMPFILE");
     }
@@ -102,7 +102,7 @@ fn has_unnamed_files(directory: &Path) -> bool {
 /// Where the descriptor that it was written through is closed after the rename, inotify reports
 /// that by the new name.
 #[test]
-fn a_file_with_a_name_from_the_start_is_moved_whole() {
+fn a_named_temporary_file_is_complete_when_it_is_renamed() {
     needs_tool!("strace");
     let sandbox = ground(Some("old\n"));
     let watch = Watch::of(sandbox.path("d"), CHANGES);
@@ -118,22 +118,22 @@ fn a_file_with_a_name_from_the_start_is_moved_whole() {
 }
 
 #[test]
-fn a_watched_directory_is_told_of_a_backup_before_dest() {
+fn a_watched_directory_reports_a_backup_before_dest() {
     let sandbox = ground(Some("old\n"));
     let watch = Watch::of(sandbox.path("d"), CHANGES);
     let names = ["d", "d/out", "d/out~"];
     let run = sandbox.run("-b d/out -- echo new");
     run.leaves(names).succeeds();
     let events = events_of(&watch);
-    let told = [
+    let expected = [
         (ReadFlags::CREATE, "out~".to_owned()),
         (ReadFlags::MOVED_TO, "out".to_owned()),
     ];
-    assert_eq!(events, told);
+    assert_eq!(events, expected);
 }
 
 #[test]
-fn a_watched_directory_is_told_once_of_each_of_many() {
+fn a_watched_directory_reports_one_event_for_each_of_many_files() {
     let sandbox = ground(Some("old"));
     let sources = ["out", "b", "c"].map(|name| sandbox.aside(name));
     for source in &sources {
@@ -155,9 +155,9 @@ fn after_each_event_the_file_is_complete() {
     let sandbox = ground(Some(&content(0)));
     let watch = Watch::of(sandbox.path("d"), CHANGES);
     let over = AtomicBool::new(false);
-    let told = thread::scope(|scope| {
+    let reported = thread::scope(|scope| {
         let watcher = scope.spawn(|| {
-            let (mut told, mut seen) = (0, 0);
+            let (mut reported, mut seen) = (0, 0);
             loop {
                 let last = over.load(Ordering::Acquire);
                 for (event, name) in watch.events() {
@@ -165,15 +165,18 @@ fn after_each_event_the_file_is_complete() {
                         continue;
                     }
                     assert_eq!((event, name.as_str()), (ReadFlags::MOVED_TO, "out"));
-                    told += 1;
+                    reported += 1;
                     let found = sandbox.text("d/out");
                     let number = found.lines().next().expect("it is empty").parse().unwrap();
                     assert!(found == content(number), "torn: {} bytes", found.len());
-                    assert!(number >= told && number >= seen, "{number} after {seen}");
+                    assert!(
+                        number >= reported && number >= seen,
+                        "{number} after {seen}"
+                    );
                     seen = number;
                 }
                 if last {
-                    return told;
+                    return reported;
                 }
             }
         });
@@ -184,7 +187,7 @@ fn after_each_event_the_file_is_complete() {
         over.store(true, Ordering::Release);
         watcher.join().expect("it saw what it must not see")
     });
-    assert_eq!(told, WRITES);
+    assert_eq!(reported, WRITES);
 }
 
 /// Runs that leave `d/out` alone, which holds "old\n".
@@ -363,7 +366,7 @@ fn a_path_unit_is_not_started_by_a_run_that_changes_nothing() {
 // ---- tail -F ----
 
 #[test]
-fn tail_goes_on_with_the_new_file_where_it_follows_the_name() {
+fn tail_continues_with_the_new_file_if_it_follows_the_name() {
     needs_tool!("tail", "timeout");
     let sandbox = ground(Some("old\n"));
     let mut tail = Command::new("timeout")

@@ -81,7 +81,7 @@ killed() {
         fi
         rm -rf .atomwrite.*.tmp
     done
-    # A crowd of which some are killed.
+    # Many writers, some of which are killed.
     fresh
     for i in a b c d; do
         head -c 20000 /dev/zero | tr '\0' $i >/tmp/$i
@@ -432,7 +432,7 @@ one"'
     lets_go
 }
 
-# A process that has a file open until it is told.
+# A process that keeps a file open until it gets a signal.
 holds() { # FILE
     rm -f /tmp/release /tmp/holding /tmp/released
     mkfifo /tmp/release

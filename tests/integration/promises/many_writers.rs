@@ -2,7 +2,7 @@
 //!
 //! What the contract says: at every moment, for every other process, DEST is exactly the old file
 //! or exactly the new one; never empty, never half, never missing. `-n` is decided atomically.
-//! Nothing is left behind. These are small; larger crowds, in every form and with kills among them,
+//! Nothing is left behind. These are small; more writers, in every form and with kills among them,
 //! are the torture suite's.
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,7 +28,11 @@ fn check_whole(content: &[u8]) {
 }
 
 /// Runs `writers` in a few threads at once while others read, and gives what came of each.
-fn crowd(sandbox: &Sandbox, writers: u8, write: impl Fn(u8) -> Done + Sync) -> Vec<Done> {
+fn write_concurrently(
+    sandbox: &Sandbox,
+    writers: u8,
+    write: impl Fn(u8) -> Done + Sync,
+) -> Vec<Done> {
     const HANDS: u8 = 6;
     sandbox.write("out", content_of(0));
     let over = AtomicBool::new(false);
@@ -77,7 +81,7 @@ fn crowd(sandbox: &Sandbox, writers: u8, write: impl Fn(u8) -> Done + Sync) -> V
 #[test]
 fn no_reader_ever_sees_a_torn_or_missing_file() {
     let sandbox = Sandbox::new();
-    let done = crowd(&sandbox, 90, |writer| {
+    let done = write_concurrently(&sandbox, 90, |writer| {
         let line = ["--sync=none out", "--sync=none out", "out"][usize::from(writer % 3)];
         sandbox.run(line).stdin(content_of(writer)).output()
     });
@@ -90,7 +94,7 @@ fn no_reader_ever_sees_a_torn_or_missing_file() {
 }
 
 #[test]
-fn one_of_many_no_clobbers_makes_the_new_file() {
+fn one_of_many_writers_with_no_clobber_creates_the_file() {
     const WRITERS: u8 = 30;
     // Once with input that waits, so that all of them have seen that there is none yet.
     for held in [false, true] {
@@ -127,10 +131,10 @@ fn one_of_many_no_clobbers_makes_the_new_file() {
 }
 
 #[test]
-fn an_interrupted_crowd_leaves_nothing() {
+fn many_interrupted_writers_leave_nothing() {
     let sandbox = Sandbox::new();
     let signals = [Signal::TERM, Signal::INT, Signal::HUP];
-    crowd(&sandbox, 60, |writer| {
+    write_concurrently(&sandbox, 60, |writer| {
         let mut running = sandbox.run("--sync=none out").stdin_held().start();
         running.feed(content_of(writer));
         running.close_stdin();
