@@ -94,27 +94,27 @@ pub(crate) fn destination(
         )),
         Kind::Regular if is_trap && is_in_place => Some((
             "it is another user's, in a world-writable directory, and that user would get \
-             the content; without --inplace, --keep=none or -o replaces it",
+             the content; omit --inplace, and use --keep=none or -o to replace it",
             "",
         )),
         Kind::Regular if is_trap && rules.keep_owner() => Some((
             "it is another user's, in a world-writable directory, and that user would get \
-             the content; --keep=none or -o replaces it",
+             the content; use --keep=none or -o to replace it",
             "",
         )),
         _ if in_place != InPlace::Never => None,
-        Kind::Fifo => Some(("it is a FIFO", "; --inplace writes into it")),
+        Kind::Fifo => Some(("it is a FIFO", "; use --inplace to write into it")),
         Kind::CharacterDevice | Kind::BlockDevice => {
-            Some(("it is a device", "; --inplace writes to it"))
+            Some(("it is a device", "; use --inplace to write to it"))
         }
         Kind::Regular | Kind::Symlink if metadata.mount_root => Some((
             "it is a mount point, and nothing can be renamed to it; mount its directory instead",
-            ", or let --inplace overwrite it",
+            ", or use --inplace to overwrite it",
         )),
         Kind::Regular | Kind::Symlink if is_protected => Some((
             "it is another user's, in a directory where only its owner may replace it (the sticky \
              bit)",
-            "; --inplace overwrites it",
+            "; use --inplace to overwrite it",
         )),
         Kind::Regular | Kind::Symlink => None,
     };
@@ -136,7 +136,7 @@ pub(crate) fn destination(
         let line = anyhow!(error).context(destination.cannot("write"));
         let may_force = error == Errno::ACCESS && may_be_forced(destination, &metadata, rules);
         return Err(Failure::Failed(if may_force {
-            anyhow!("{}; --force replaces it all the same", Chain(&line))
+            anyhow!("{}; use --force to replace it", Chain(&line))
         } else {
             line
         }));
@@ -289,9 +289,7 @@ fn size(
                 let is_enough = guards.min_size.is_none_or(|least| least == 0);
                 let is_expected = guards.sum.is_none() || guards.sum == content.sum;
                 return refused(if is_enough && is_expected {
-                    anyhow!(
-                        "cannot {verb} {typed}: {reason}; --allow-empty {verb}s it all the same"
-                    )
+                    anyhow!("cannot {verb} {typed}: {reason}; use --allow-empty to {verb} it")
                 } else {
                     anyhow!("cannot {verb} {typed}: {reason}")
                 });

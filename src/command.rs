@@ -153,7 +153,7 @@ fn cannot_run(name: &OsStr, error: io::Error) -> Failure {
             return Failure::Command {
                 status: NOT_FOUND,
                 error: if executable::is_for_a_shell(name) {
-                    anyhow!("{}; to have a shell run it, use --command", Chain(&error))
+                    anyhow!("{}; use --command to run it in a shell", Chain(&error))
                 } else {
                     error
                 },

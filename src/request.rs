@@ -63,9 +63,9 @@ impl Request {
                     ..
                 },
                 ..,
-            ) => anyhow!("{}; -t takes SOURCEs, and no COMMAND", Chain(&error)),
+            ) => anyhow!("{}; name SOURCEs after -t, not a COMMAND", Chain(&error)),
             (_, Locking::Exclusive(None), Some(seconds)) => anyhow!(
-                "{}; to wait at most {seconds} seconds, use --lock={seconds}",
+                "{}; use --lock={seconds} to wait at most {seconds} seconds",
                 Chain(&error)
             ),
             _ => error,

@@ -124,7 +124,7 @@ impl<'d> Staged<'d, Open> {
                 }
                 if checks::may_be_overwritten(destination, existing, Rules::of(request)) {
                     let line = Chain(&error);
-                    return Err(anyhow!("{line}; --inplace overwrites the file in place"));
+                    return Err(anyhow!("{line}; use --inplace to overwrite the file"));
                 }
                 Err(error)
             }

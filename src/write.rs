@@ -180,7 +180,7 @@ fn or_in_place(
         && is_for_lack_of_permission(&error)
         && checks::may_be_overwritten(destination, existing, Rules::of(request))
     {
-        return anyhow!("{}; --inplace=always keeps it", Chain(&error));
+        return anyhow!("{}; use --inplace=always to keep it", Chain(&error));
     }
     error
 }

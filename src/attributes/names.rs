@@ -85,7 +85,7 @@ impl Database {
         let has = |letter| name.as_bytes().contains(&letter);
         match self {
             Self::User if has(b'.') || has(b'/') => {
-                "; -o sets the owner, and the file to write is named without an option"
+                "; name the file to write without an option (-o sets the owner)"
             }
             Self::User | Self::Group => "",
         }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::{CommandFactory, FromArgMatches};
 
-use super::usage_error::{DASHES, early_exit, no_destination, with_help};
+use super::usage_error::{early_exit, no_destination, with_help};
 use super::values::{Owner, backups, parse_control, sync_of_environment};
 use super::{Args, EarlyExit, USAGE, fast_path};
 use crate::message::{Quoted, Verbosity};
@@ -173,7 +173,7 @@ fn check_times(files: &Files, appends: bool) -> Result<(), String> {
             ..
         } if !is_stdin(path) => return Ok(()),
         Files::One { .. } => {
-            "standard input has no times to preserve; -D makes missing directories"
+            "standard input has no times to preserve; use -D to create missing directories"
         }
         Files::Into { .. } => return Ok(()),
     };
@@ -310,7 +310,7 @@ fn checked(source: Source, destination: OsString) -> Result<Files, String> {
         return Err("DEST is empty: a file in this directory is './NAME'".to_owned());
     }
     if destination == "-" {
-        return Err("DEST cannot be '-': a file of that name is './-'".to_owned());
+        return Err("DEST cannot be '-'; use './-' for a file of that name".to_owned());
     }
     Ok(Files::One {
         source,
@@ -340,7 +340,9 @@ fn source_and_destination(
         (None, ..) => Err(no_destination(words)),
         (Some(destination), None, _) => Ok((Source::Stdin, destination)),
         (Some(source), Some(destination), None) => match source {
-            source if source.is_empty() => Err("SOURCE is empty: standard input is '-'".to_owned()),
+            source if source.is_empty() => {
+                Err("SOURCE is empty; use '-' for standard input".to_owned())
+            }
             source if source == "-" => Ok((Source::Stdin, destination)),
             source => Ok((Source::File(PathBuf::from(source)), destination)),
         },
@@ -349,7 +351,8 @@ fn source_and_destination(
             first.to_string_lossy()
         )),
         (_, _, Some(third)) => Err(format!(
-            "too many operands: {} is one more than SOURCE and DEST; -t DIR writes many files, and {DASHES}",
+            "too many operands: {} is one more than SOURCE and DEST; use -t DIR to write many files, \
+             or put '--' before a COMMAND",
             Quoted(&third)
         )),
     }

@@ -13,9 +13,6 @@ use clap::{Arg, ArgMatches, CommandFactory};
 use super::{Args, EarlyExit, summary};
 use crate::message::{Escaped, Quoted};
 
-/// The hint for a COMMAND without `--`.
-pub(super) const DASHES: &str = "a COMMAND needs '--' before it";
-
 /// Turns clap's error into one line. `words` are those that clap has parsed.
 pub(super) fn early_exit(error: &clap::Error, words: &[OsString]) -> EarlyExit {
     match error.kind() {
@@ -43,8 +40,7 @@ pub(super) fn no_destination(words: &[OsString]) -> String {
     };
     match taken {
         Some((value, placeholder, option)) => format!(
-            "DEST is missing: {} was read as the {placeholder} of --{option}, and the file to write is named without an \
-             option",
+            "DEST is missing: {} was read as the {placeholder} of --{option}; name the file to write without an option",
             Quoted(value)
         ),
         None => "DEST is missing: name the file to write".to_owned(),
@@ -113,41 +109,44 @@ fn explain(error: &clap::Error, words: &[OsString]) -> String {
 const SYNONYMS: [(&[&str], &str); 16] = [
     (
         &["--mkdir", "--mkdirs", "--make-dirs", "--parents"],
-        "-D makes missing directories",
+        "use -D to create missing directories",
     ),
-    (&["--chmod", "--perms", "--permissions"], "-m sets the mode"),
-    (&["--chown", "--user", "-u"], "-o sets the owner"),
+    (
+        &["--chmod", "--perms", "--permissions"],
+        "use -m to set the mode",
+    ),
+    (&["--chown", "--user", "-u"], "use -o to set the owner"),
     (
         &["--check", "--verify", "--test"],
-        "--validate has a program check the content",
+        "use --validate to check the content with a program",
     ),
     (
         &["--hash", "--checksum", "--digest", "--md5", "--sha1"],
-        "--sha256 checks the digest of the content",
+        "use --sha256 to check the digest of the content",
     ),
     (
         &["--diff", "--if-changed", "--update"],
-        "-C leaves a DEST alone that has the content already",
+        "use -C to leave a DEST alone that already has the content",
     ),
     (
         &["--preserve"],
-        "--keep says which attributes of DEST are kept, and -p gives it SOURCE's times",
+        "use --keep to choose which attributes of DEST are kept, or -p to preserve SOURCE's times",
     ),
     (
         &["--null", "-0"],
-        "--files0-from takes names that end with NUL",
+        "use --files0-from for names that end with NUL",
     ),
     (
         &["--recursive", "-r", "-R"],
-        "-t writes many files, and a whole directory is replaced by a symbolic link that leads to it",
+        "use -t to write many files, or a symbolic link to replace a whole directory",
     ),
     (
         &["--exec", "--shell", "-e"],
-        "-c runs a shell pipeline, and a COMMAND stands after DEST and '--'",
+        "use -c to run a shell pipeline, or put '--' and a COMMAND after DEST",
     ),
     (
         &["--timeout", "--wait", "-w"],
-        "--lock=SECONDS limits the wait for the lock, and timeout(1) the time of a COMMAND",
+        "use --lock=SECONDS to limit the wait for the lock, or timeout(1) to limit the time of a COMMAND",
     ),
     (
         &["--tmpdir", "--temp-dir", "--tmp-dir"],
@@ -155,17 +154,17 @@ const SYNONYMS: [(&[&str], &str); 16] = [
     ),
     (
         &["--dry-run"],
-        "there is no dry run, but --validate can refuse any content",
+        "there is no dry run; use --validate to inspect the content and refuse it",
     ),
     (
         &["--atomic", "--durable", "--overwrite"],
-        "that is the default",
+        "omit it, because that is the default",
     ),
     (
         &["--backup-dir"],
-        "a backup is always in DEST's directory; -S sets its suffix",
+        "a backup is always in DEST's directory; use -S to set its suffix",
     ),
-    (&["--silent"], "-q leaves out warnings"),
+    (&["--silent"], "use -q to suppress warnings"),
 ];
 
 /// Explains an unknown option, with what may have been meant.
@@ -175,7 +174,7 @@ fn unknown(argument: &str, words: &[OsString]) -> String {
     let is_short = !argument.starts_with("--");
     if let Some(suffix) = word.strip_prefix("-b").filter(|_| argument == "-.") {
         return format!(
-            "-b takes no value, and got {}; -S {suffix} sets the suffix of a backup",
+            "-b takes no value, and got {}; use -S {suffix} to set the suffix of a backup",
             Quoted::new(suffix)
         );
     }
@@ -190,7 +189,7 @@ fn unknown(argument: &str, words: &[OsString]) -> String {
     };
     let long = format!("-{word}");
     if argument == "-O" || argument.starts_with("--out") {
-        return line + "; the file to write is named without an option";
+        return line + "; name the file to write without an option";
     }
     let mut meant = Vec::new();
     if is_short && option_named(&OsString::from(&long)).is_some() {
@@ -210,7 +209,7 @@ fn unknown(argument: &str, words: &[OsString]) -> String {
         }
         if is_short && word.contains('.') {
             let path = format!("./{word}");
-            return format!("{line}; a file of that name is {}", Quoted::new(&path));
+            return format!("{line}; use {} for a file of that name", Quoted::new(&path));
         }
     }
     line + &did_you_mean(&meant)

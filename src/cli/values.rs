@@ -100,7 +100,7 @@ pub(super) fn parse_control(word: impl AsRef<OsStr>) -> Result<Control, &'static
         b"existing" | b"nil" => Ok(Control::Named(Naming::Existing)),
         b"numbered" | b"t" => Ok(Control::Named(Naming::Numbered)),
         [b'.' | b'~', ..] => {
-            Err("it must be none, simple, numbered or existing; -S sets the suffix")
+            Err("it must be none, simple, numbered or existing; use -S to set the suffix")
         }
         _ => Err("it must be none, simple, numbered or existing"),
     }

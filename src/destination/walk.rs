@@ -166,7 +166,7 @@ impl Walk<'_> {
                         && sys::metadata_through_links(at, self.typed).is_ok() =>
                 {
                     bail!(
-                        "{}: it is not a directory; one file is written without -t",
+                        "{}: it is not a directory; omit -t to write one file",
                         self.cannot_open_parent()
                     );
                 }
@@ -249,7 +249,7 @@ impl Walk<'_> {
             ),
         };
         if is_creatable {
-            anyhow!("{line}; --create-dirs makes it")
+            anyhow!("{line}; use --create-dirs to create it")
         } else {
             anyhow!(line)
         }

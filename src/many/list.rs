@@ -41,8 +41,8 @@ pub(super) fn read(sources: &Sources, empty: EmptyInput) -> Result<Vec<SourceEnt
     };
     if names.is_empty() && empty != EmptyInput::Allow {
         return Err(Failure::Refused(anyhow!(
-            "cannot write files: the list of their names is empty (did the command that makes it fail?); --allow-empty \
-             accepts it"
+            "cannot write files: the list of their names is empty (did the command that makes it fail?); use --allow-empty \
+             to accept it"
         )));
     }
     let mut files = Vec::with_capacity(names.len());
@@ -74,7 +74,7 @@ impl SourceEntry {
             .map_or(0, |slash| slash + 1);
         let problem = match &bytes[start..] {
             _ if is_stdin(Path::new(&source)) => "standard input does not go with -t",
-            b"-" if start == 0 => "standard input has no name; a file of that name is './-'",
+            b"-" if start == 0 => "standard input has no name; use './-' for a file of that name",
             b"" | b"." | b".." => "it names a directory, not a file",
             name => {
                 let name = PathBuf::from(OsStr::from_bytes(name));
@@ -152,10 +152,8 @@ fn refuse_other_ends(name: &OsStr, separator: Separator) -> Result<()> {
     let bytes = name.as_bytes();
     let reason = match separator {
         Separator::Newline if bytes.ends_with(b"\r") => "the lines of the list end with CR LF",
-        Separator::Newline if bytes.contains(&0) => {
-            "for names that end with NUL, use --files0-from"
-        }
-        Separator::Nul if bytes.contains(&b'\n') => "for one name a line, use --files-from",
+        Separator::Newline if bytes.contains(&0) => "use --files0-from for names that end with NUL",
+        Separator::Nul if bytes.contains(&b'\n') => "use --files-from for one name per line",
         Separator::Newline | Separator::Nul => return Ok(()),
     };
     match sys::metadata_through_links(sys::CWD, Path::new(name)) {

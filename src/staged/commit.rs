@@ -297,7 +297,7 @@ pub(super) fn rename(
             if checks::may_be_overwritten(destination, seen, context.rules()) =>
         {
             let line = anyhow!(errno).context(destination.cannot("write"));
-            return Err(anyhow!("{}; --inplace writes it in place", Chain(&line)).into());
+            return Err(anyhow!("{}; use --inplace to write it in place", Chain(&line)).into());
         }
         Err(errno) => return Err(errno).with_context(|| destination.cannot("write"))?,
     }

@@ -110,14 +110,14 @@ const PERMISSIONS: &[Case] = &[
     Case {
         set_up: "chmod 444 f",
         words: &["f"],
-        says: "cannot write 'f': permission denied; --force replaces it all the same; 'f' is unchanged",
+        says: "cannot write 'f': permission denied; use --force to replace it; 'f' is unchanged",
         works: &[&["--force", "f"]],
         ..NEW
     },
     Case {
         set_up: "chmod 444 f",
         words: &["-ab", "f"],
-        says: "cannot write 'f': permission denied; --force replaces it all the same; 'f' is unchanged",
+        says: "cannot write 'f': permission denied; use --force to replace it; 'f' is unchanged",
         works: &[&["-fab", "f"]],
         ..NEW
     },
@@ -138,8 +138,7 @@ const PERMISSIONS: &[Case] = &[
     Case {
         set_up: "mkdir d; mv f d; chmod 555 d",
         words: &["d/f"],
-        says: "cannot create a file in the directory of 'd/f': permission denied; --inplace overwrites the file in \
-               place; 'd/f' is unchanged",
+        says: "cannot create a file in the directory of 'd/f': permission denied; use --inplace to overwrite the file; 'd/f' is unchanged",
         works: &[&["-q", "--inplace", "d/f"]],
         fails: &[&["-f", "d/f"]],
         ..NEW
@@ -213,8 +212,7 @@ const OTHERS: &[Case] = &[
     Case {
         set_up: "mkdir d; mv f d; chown -R 0:0 d; chmod 666 d/f",
         words: &["d/f"],
-        says: "cannot create a file in the directory of 'd/f': permission denied; --inplace overwrites the file in \
-               place; 'd/f' is unchanged",
+        says: "cannot create a file in the directory of 'd/f': permission denied; use --inplace to overwrite the file; 'd/f' is unchanged",
         works: &[&["-q", "--inplace", "d/f"]],
         ..NEW
     },
@@ -229,7 +227,7 @@ const OTHERS: &[Case] = &[
     Case {
         set_up: "chown 0:0 f",
         words: &["f"],
-        says: "cannot write 'f': permission denied; --force replaces it all the same; 'f' is unchanged",
+        says: "cannot write 'f': permission denied; use --force to replace it; 'f' is unchanged",
         works: &[&["-qf", "f"]],
         fails: &[&["--inplace", "f"]],
         ..NEW
@@ -244,7 +242,7 @@ const OTHERS: &[Case] = &[
     Case {
         set_up: "chown 0:0 f; chmod 666 f",
         words: &["--keep=all", "f"],
-        says: "cannot keep the group of 'f': operation not permitted; --inplace=always keeps it; 'f' is unchanged",
+        says: "cannot keep the group of 'f': operation not permitted; use --inplace=always to keep it; 'f' is unchanged",
         works: &[&["-q", "--keep=all", "--inplace=always", "f"]],
         ..NEW
     },
@@ -260,7 +258,7 @@ const OTHERS: &[Case] = &[
         set_up: "mkdir d; mv f d; chmod 1777 d; chown -R 0:0 d; chmod 666 d/f",
         words: &["d/f"],
         says: "cannot replace 'd/f': it is another user's, in a directory where only its owner may replace it (the \
-               sticky bit); --inplace overwrites it; 'd/f' is unchanged",
+               sticky bit); use --inplace to overwrite it; 'd/f' is unchanged",
         works: &[&["-q", "--inplace", "d/f"], &["-qb", "--inplace", "d/f"]],
         fails: &[&["-f", "d/f"]],
         ..NEW
@@ -305,7 +303,7 @@ fn root_gets_a_hint_that_replaces_a_planted_file() {
         set_up: "mkdir d; mv f d; chmod 1777 d; chown 1:1 d/f",
         words: &["d/f"],
         says: "cannot replace 'd/f': it is another user's, in a world-writable directory, and that user would \
-               get the content; --keep=none or -o replaces it; 'd/f' is unchanged",
+               get the content; use --keep=none or -o to replace it; 'd/f' is unchanged",
         works: &[&["--keep=none", "d/f"], &["-o", "0", "d/f"]],
         ..NEW
     }
@@ -409,8 +407,7 @@ fn an_immutable_file_is_replaced_after_the_hint_to_use_chattr() {
     chattr("+i", "d");
     says(
         &["d/f"],
-        "cannot create a file in the directory of 'd/f': operation not permitted; --inplace overwrites the file in \
-         place; 'd/f' is unchanged",
+        "cannot create a file in the directory of 'd/f': operation not permitted; use --inplace to overwrite the file; 'd/f' is unchanged",
     );
     works(&["-q", "--inplace", "d/f"]);
     says(
@@ -431,7 +428,7 @@ fn both_hints_for_a_mounted_file_work() {
     let mounted = "cannot replace 'm': it is a mount point, and nothing can be renamed to it; mount its directory \
                    instead";
     let done = run_in(&sandbox, As::Tester, &["m"], "new");
-    let or_in_place = ", or let --inplace overwrite it; 'm' is unchanged";
+    let or_in_place = ", or use --inplace to overwrite it; 'm' is unchanged";
     assert_eq!(done.stderr, format!("atomwrite: {mounted}{or_in_place}\n"));
     let done = run_in(&sandbox, As::User, &["m"], "new");
     assert_eq!(

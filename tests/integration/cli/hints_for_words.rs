@@ -49,7 +49,7 @@ const NAMES: &[Case] = &[
     },
     Case {
         words: &["-t", "f", "in"],
-        says: "cannot open directory 'f': it is not a directory; one file is written without -t",
+        says: "cannot open directory 'f': it is not a directory; omit -t to write one file",
         works: &[&["in", "f"]],
         ..NEW
     },
@@ -62,7 +62,7 @@ const NAMES: &[Case] = &[
     // What is missing.
     Case {
         words: &["nowhere/f"],
-        says: "cannot write 'nowhere/f': its directory does not exist; --create-dirs makes it",
+        says: "cannot write 'nowhere/f': its directory does not exist; use --create-dirs to create it",
         works: &[&["--create-dirs", "nowhere/f"]],
         ..NEW
     },
@@ -74,14 +74,14 @@ const NAMES: &[Case] = &[
     },
     Case {
         words: &["-t", "nowhere", "in"],
-        says: "cannot open directory 'nowhere': it does not exist; --create-dirs makes it",
+        says: "cannot open directory 'nowhere': it does not exist; use --create-dirs to create it",
         works: &[&["-D", "-t", "nowhere", "in"]],
         ..NEW
     },
     Case {
         set_up: "ln -s nowhere/g link",
         words: &["link"],
-        says: "cannot write 'link': it leads into 'nowhere', which does not exist; --create-dirs makes it; 'link' is \
+        says: "cannot write 'link': it leads into 'nowhere', which does not exist; use --create-dirs to create it; 'link' is \
                unchanged",
         works: &[&["-D", "link"]],
         ..NEW
@@ -89,7 +89,7 @@ const NAMES: &[Case] = &[
     Case {
         set_up: "mkdir d; ln -s ../nowhere/g d/link",
         words: &["d/link"],
-        says: "cannot write 'd/link': it leads into 'd/../nowhere', which does not exist; --create-dirs makes it; \
+        says: "cannot write 'd/link': it leads into 'd/../nowhere', which does not exist; use --create-dirs to create it; \
                'd/link' is unchanged",
         works: &[&["-D", "d/link"]],
         ..NEW
@@ -110,7 +110,7 @@ const NAMES: &[Case] = &[
     // What is no file.
     Case {
         words: &["/dev/null"],
-        says: "cannot replace '/dev/null': it is a device; --inplace writes to it; '/dev/null' is unchanged",
+        says: "cannot replace '/dev/null': it is a device; use --inplace to write to it; '/dev/null' is unchanged",
         works: &[&["-q", "--inplace", "/dev/null"]],
         ..NEW
     },
@@ -191,8 +191,7 @@ const CONTENT: &[Case] = &[
     Case {
         words: &["f"],
         stdin: "",
-        says: "cannot replace 'f': standard input is empty (did the command before the pipe fail?); --allow-empty \
-               replaces it all the same; 'f' is unchanged",
+        says: "cannot replace 'f': standard input is empty (did the command before the pipe fail?); use --allow-empty to replace it; 'f' is unchanged",
         works: &[&["--allow-empty", "f"]],
         ..NEW
     },
@@ -219,23 +218,21 @@ const CONTENT: &[Case] = &[
     },
     Case {
         words: &["-t", ".", "--files-from=/dev/null"],
-        says: "cannot write files: the list of their names is empty (did the command that makes it fail?); \
-               --allow-empty accepts it",
+        says: "cannot write files: the list of their names is empty (did the command that makes it fail?); use --allow-empty to accept it",
         works: &[&["-t", ".", "--files-from=/dev/null", "--allow-empty"]],
         ..NEW
     },
     Case {
         set_up: "mkdir d; printf 'in\\0in2\\0' >list",
         words: &["-t", "d", "--files-from=list"],
-        says: "cannot open 'in'$'\\x00''in2'$'\\x00': invalid argument; for names that end with NUL, use \
-               --files0-from",
+        says: "cannot open 'in'$'\\x00''in2'$'\\x00': invalid argument; use --files0-from for names that end with NUL",
         works: &[&["-t", "d", "--files0-from=list"]],
         ..NEW
     },
     Case {
         set_up: "mkdir d; printf 'in\\nin2\\n' >list",
         words: &["-t", "d", "--files0-from=list"],
-        says: "cannot open 'in'$'\\n''in2'$'\\n': no such file or directory; for one name a line, use --files-from",
+        says: "cannot open 'in'$'\\n''in2'$'\\n': no such file or directory; use --files-from for one name per line",
         works: &[&["-t", "d", "--files-from=list"]],
         ..NEW
     },
@@ -247,13 +244,13 @@ const CONTENT: &[Case] = &[
     // COMMAND.
     Case {
         words: &["f", "--", "sort in"],
-        says: "cannot run 'sort in': command not found; to have a shell run it, use --command; 'f' is unchanged",
+        says: "cannot run 'sort in': command not found; use --command to run it in a shell; 'f' is unchanged",
         works: &[&["--command", "sort in", "f"]],
         ..NEW
     },
     Case {
         words: &["f", "--", "LC_ALL=C", "sort", "in"],
-        says: "cannot run 'LC_ALL=C': command not found; to have a shell run it, use --command; 'f' is unchanged",
+        says: "cannot run 'LC_ALL=C': command not found; use --command to run it in a shell; 'f' is unchanged",
         works: &[&["--command", "LC_ALL=C sort in", "f"]],
         ..NEW
     },
@@ -266,7 +263,7 @@ const CONTENT: &[Case] = &[
     // A number that was meant for --lock.
     Case {
         words: &["--lock", "5", "f"],
-        says: "cannot open '5': no such file or directory; to wait at most 5 seconds, use --lock=5; 'f' is unchanged",
+        says: "cannot open '5': no such file or directory; use --lock=5 to wait at most 5 seconds; 'f' is unchanged",
         works: &[&["-q", "--lock=5", "f"]],
         ..NEW
     },
@@ -279,8 +276,7 @@ const CONTENT: &[Case] = &[
     // A user that is a file.
     Case {
         words: &["-o", "no.user", "f"],
-        says: "cannot find user 'no.user': no such user; -o sets the owner, and the file to write is \
-               named without an option; 'f' is unchanged",
+        says: "cannot find user 'no.user': no such user; name the file to write without an option (-o sets the owner); 'f' is unchanged",
         works: &[&["no.user"]],
         ..NEW
     },
@@ -305,17 +301,17 @@ fn hints_about_content_work() {
 const USAGE: &[(&[&str], &str, &[&str])] = &[
     (
         &["in", "-x.json"],
-        "unknown option '-x' in '-x.json'; a file of that name is './-x.json'",
+        "unknown option '-x' in '-x.json'; use './-x.json' for a file of that name",
         &["in", "./-x.json"],
     ),
     (
         &["in", "-"],
-        "DEST cannot be '-': a file of that name is './-'",
+        "DEST cannot be '-'; use './-' for a file of that name",
         &["in", "./-"],
     ),
     (
         &["", "f"],
-        "SOURCE is empty: standard input is '-'",
+        "SOURCE is empty; use '-' for standard input",
         &["-", "f"],
     ),
     (
@@ -325,7 +321,7 @@ const USAGE: &[(&[&str], &str, &[&str])] = &[
     ),
     (
         &["-b.bak", "in", "f"],
-        "-b takes no value, and got '.bak'; -S .bak sets the suffix of a backup",
+        "-b takes no value, and got '.bak'; use -S .bak to set the suffix of a backup",
         &["-S", ".bak", "in", "f"],
     ),
     (
@@ -335,14 +331,12 @@ const USAGE: &[(&[&str], &str, &[&str])] = &[
     ),
     (
         &["f", "cat", "in"],
-        "too many operands: 'in' is one more than SOURCE and DEST; -t DIR writes many files, and a COMMAND needs '--' \
-         before it",
+        "too many operands: 'in' is one more than SOURCE and DEST; use -t DIR to write many files, or put '--' before a COMMAND",
         &["f", "--", "cat", "in"],
     ),
     (
         &["in", "in2", "d"],
-        "too many operands: 'd' is one more than SOURCE and DEST; -t DIR writes many files, and a COMMAND needs '--' \
-         before it",
+        "too many operands: 'd' is one more than SOURCE and DEST; use -t DIR to write many files, or put '--' before a COMMAND",
         &["-t", "d", "in", "in2"],
     ),
     (
@@ -352,23 +346,22 @@ const USAGE: &[(&[&str], &str, &[&str])] = &[
     ),
     (
         &["in", "a/b", "--mkdir"],
-        "unknown option '--mkdir'; -D makes missing directories",
+        "unknown option '--mkdir'; use -D to create missing directories",
         &["in", "a/b", "-D"],
     ),
     (
         &["in", "f", "--chmod=600"],
-        "unknown option '--chmod'; -m sets the mode",
+        "unknown option '--chmod'; use -m to set the mode",
         &["in", "f", "-m", "600"],
     ),
     (
         &["--verify=true", "f"],
-        "unknown option '--verify'; --validate has a program check the content",
+        "unknown option '--verify'; use --validate to check the content with a program",
         &["--validate=true", "f"],
     ),
     (
         &["-p", "a/b"],
-        "--preserve-timestamps gives SOURCE's times to DEST: standard input has no times to preserve; -D makes missing \
-         directories",
+        "--preserve-timestamps gives SOURCE's times to DEST: standard input has no times to preserve; use -D to create missing directories",
         &["-D", "a/b"],
     ),
 ];

@@ -21,7 +21,7 @@ const USAGE: &[(&[&str], &str)] = &[
     ),
     (
         &["-x.json"],
-        "unknown option '-x' in '-x.json'; a file of that name is './-x.json'",
+        "unknown option '-x' in '-x.json'; use './-x.json' for a file of that name",
     ),
     // Values.
     (
@@ -103,8 +103,7 @@ const USAGE: &[(&[&str], &str)] = &[
     ),
     (
         &["-o", "-v"],
-        "DEST is missing: '-v' was read as the USER[:GROUP] of --owner, and the file to write is named without an \
-         option",
+        "DEST is missing: '-v' was read as the USER[:GROUP] of --owner; name the file to write without an option",
     ),
     (&["-o", "--", "out"], "--owner needs a value: USER[:GROUP]"),
     (&["-S", "--", "out"], "--suffix needs a value: SUFFIX"),
@@ -134,30 +133,29 @@ const USAGE: &[(&[&str], &str)] = &[
     // `curl -o FILE`, `sort -o FILE`, `gcc -o FILE`, `wget -O FILE`.
     (
         &["-o", "out.json"],
-        "DEST is missing: 'out.json' was read as the USER[:GROUP] of --owner, and the file to write is named without an option",
+        "DEST is missing: 'out.json' was read as the USER[:GROUP] of --owner; name the file to write without an option",
     ),
     (
         &["-vo", "out.json"],
-        "DEST is missing: 'out.json' was read as the USER[:GROUP] of --owner, and the file to write is named without an option",
+        "DEST is missing: 'out.json' was read as the USER[:GROUP] of --owner; name the file to write without an option",
     ),
     (
         &["--output", "out.json", "in"],
-        "unknown option '--output'; the file to write is named without an option",
+        "unknown option '--output'; name the file to write without an option",
     ),
     (
         &["-O", "out", "in"],
-        "unknown option '-O'; the file to write is named without an option",
+        "unknown option '-O'; name the file to write without an option",
     ),
     (
         &["--validate", "out"],
-        "DEST is missing: 'out' was read as the CMD of --validate, and the file to write is named without an option",
+        "DEST is missing: 'out' was read as the CMD of --validate; name the file to write without an option",
     ),
     (&["-v"], "DEST is missing: name the file to write"),
     // A COMMAND without `--`, and `--` where cp and rm have it.
     (
         &["out", "cat", "in"],
-        "too many operands: 'in' is one more than SOURCE and DEST; -t DIR writes many files, and a COMMAND needs '--' \
-         before it",
+        "too many operands: 'in' is one more than SOURCE and DEST; use -t DIR to write many files, or put '--' before a COMMAND",
     ),
     (
         &["out", "sort", "-r", "in"],
@@ -183,7 +181,7 @@ const USAGE: &[(&[&str], &str)] = &[
     // A pipeline is the input, so there is no other.
     (
         &["-c", "echo x"],
-        "DEST is missing: 'echo x' was read as the STRING of --command, and the file to write is named without an option",
+        "DEST is missing: 'echo x' was read as the STRING of --command; name the file to write without an option",
     ),
     (
         &["-c", "", "out"],
@@ -207,21 +205,23 @@ const USAGE: &[(&[&str], &str)] = &[
     ),
     (
         &["-c", "touch ran", "-"],
-        "DEST cannot be '-': a file of that name is './-'",
+        "DEST cannot be '-'; use './-' for a file of that name",
     ),
     // `cp a b dir/`
     (
         &["in", "in2", "dir/"],
-        "too many operands: 'dir/' is one more than SOURCE and DEST; -t DIR writes many files, and a COMMAND needs '--' \
-         before it",
+        "too many operands: 'dir/' is one more than SOURCE and DEST; use -t DIR to write many files, or put '--' before a COMMAND",
     ),
     // `tee -`, `cmd | atomwrite -t DIR`, and an unset variable.
-    (&["-"], "DEST cannot be '-': a file of that name is './-'"),
+    (
+        &["-"],
+        "DEST cannot be '-'; use './-' for a file of that name",
+    ),
     (
         &["in", ""],
         "DEST is empty: a file in this directory is './NAME'",
     ),
-    (&["", "out"], "SOURCE is empty: standard input is '-'"),
+    (&["", "out"], "SOURCE is empty; use '-' for standard input"),
     (&["-t", "", "in"], "DIR is empty: this directory is '.'"),
     (&["in", "-t"], "--target-directory needs a value: DIR"),
     (
@@ -295,7 +295,7 @@ fn an_unknown_option_behind_ten_thousand_files_is_found_at_once() {
     let arguments = ["-t", "dir"].into_iter().chain(files).chain(["-Z.x"]);
     sandbox
         .atomwrite(arguments)
-        .says("unknown option '-Z' in '-Z.x'; a file of that name is './-Z.x' (see")
+        .says("unknown option '-Z' in '-Z.x'; use './-Z.x' for a file of that name (see")
         .fails(2);
 }
 
@@ -331,7 +331,7 @@ fn for_a_file_as_dir_the_message_says_how_to_write_one_file() {
         .fails(1);
     assert_eq!(
         done.stderr,
-        "atomwrite: cannot open directory 'out': it is not a directory; one file is written without -t\n"
+        "atomwrite: cannot open directory 'out': it is not a directory; omit -t to write one file\n"
     );
 }
 
@@ -341,7 +341,7 @@ fn for_a_user_that_looks_like_a_file_the_message_explains_the_option() {
     for (user, way_out) in [
         (
             "out.json",
-            "; -o sets the owner, and the file to write is named without an option",
+            "; name the file to write without an option (-o sets the owner)",
         ),
         ("nosuchuser:root", ""),
         ("nosuchuser:", ""),
@@ -375,7 +375,7 @@ fn for_a_shell_line_as_command_the_message_says_that_no_shell_runs_it() {
         sandbox
             .atomwrite(["out", "--", line])
             .says(format!(
-                "cannot run '{line}': command not found; to have a shell run it, use --command; "
+                "cannot run '{line}': command not found; use --command to run it in a shell; "
             ))
             .fails(127);
     }

@@ -13,71 +13,83 @@ use proptest::prelude::*;
 use crate::harness::{Sandbox, Witness, has_tool};
 
 const SYNONYMS: &[(&str, &str)] = &[
-    ("--mkdir", "-D makes missing directories"),
-    ("--mkdirs", "-D makes missing directories"),
-    ("--parents", "-D makes missing directories"),
-    ("--chmod=600", "-m sets the mode"),
-    ("--perms=600", "-m sets the mode"),
-    ("--permissions=600", "-m sets the mode"),
-    ("--chown=root", "-o sets the owner"),
-    ("-u", "-o sets the owner"),
-    ("--check", "--validate has a program check the content"),
-    ("--verify", "--validate has a program check the content"),
-    ("--test", "--validate has a program check the content"),
-    ("--md5=0", "--sha256 checks the digest of the content"),
-    ("--checksum", "--sha256 checks the digest of the content"),
-    ("--hash", "--sha256 checks the digest of the content"),
+    ("--mkdir", "use -D to create missing directories"),
+    ("--mkdirs", "use -D to create missing directories"),
+    ("--parents", "use -D to create missing directories"),
+    ("--chmod=600", "use -m to set the mode"),
+    ("--perms=600", "use -m to set the mode"),
+    ("--permissions=600", "use -m to set the mode"),
+    ("--chown=root", "use -o to set the owner"),
+    ("-u", "use -o to set the owner"),
+    (
+        "--check",
+        "use --validate to check the content with a program",
+    ),
+    (
+        "--verify",
+        "use --validate to check the content with a program",
+    ),
+    (
+        "--test",
+        "use --validate to check the content with a program",
+    ),
+    ("--md5=0", "use --sha256 to check the digest of the content"),
+    (
+        "--checksum",
+        "use --sha256 to check the digest of the content",
+    ),
+    ("--hash", "use --sha256 to check the digest of the content"),
     (
         "--diff",
-        "-C leaves a DEST alone that has the content already",
+        "use -C to leave a DEST alone that already has the content",
     ),
     (
         "--update",
-        "-C leaves a DEST alone that has the content already",
+        "use -C to leave a DEST alone that already has the content",
     ),
     (
         "--if-changed",
-        "-C leaves a DEST alone that has the content already",
+        "use -C to leave a DEST alone that already has the content",
     ),
     (
         "--preserve",
-        "--keep says which attributes of DEST are kept, and -p gives it SOURCE's times",
+        "use --keep to choose which attributes of DEST are kept, or -p to preserve SOURCE's times",
     ),
-    ("-0", "--files0-from takes names that end with NUL"),
-    ("--null", "--files0-from takes names that end with NUL"),
+    ("-0", "use --files0-from for names that end with NUL"),
+    ("--null", "use --files0-from for names that end with NUL"),
     (
         "-r",
-        "-t writes many files, and a whole directory is replaced by a symbolic link that leads to it",
+        "use -t to write many files, or a symbolic link to replace a whole directory",
     ),
     (
         "--recursive",
-        "-t writes many files, and a whole directory is replaced by a symbolic link that leads to it",
+        "use -t to write many files, or a symbolic link to replace a whole directory",
     ),
     (
         "-e",
-        "-c runs a shell pipeline, and a COMMAND stands after DEST and '--'",
+        "use -c to run a shell pipeline, or put '--' and a COMMAND after DEST",
     ),
     (
         "--shell",
-        "-c runs a shell pipeline, and a COMMAND stands after DEST and '--'",
+        "use -c to run a shell pipeline, or put '--' and a COMMAND after DEST",
     ),
     (
         "--wait=5",
-        "--lock=SECONDS limits the wait for the lock, and timeout(1) the time of a COMMAND",
+        "use --lock=SECONDS to limit the wait for the lock, or timeout(1) to limit the time of a COMMAND",
     ),
     (
         "--temp-dir=d",
         "the temporary file is always in DEST's directory",
     ),
-    ("--durable", "that is the default"),
-    ("--overwrite", "that is the default"),
+    ("--durable", "omit it, because that is the default"),
+    ("--overwrite", "omit it, because that is the default"),
     (
         "--exec",
-        "-c runs a shell pipeline, and a COMMAND stands after DEST and '--'",
+        "use -c to run a shell pipeline, or put '--' and a COMMAND after DEST",
     ),
     (
         "--timeout=5",
-        "--lock=SECONDS limits the wait for the lock, and timeout(1) the time of a COMMAND",
+        "use --lock=SECONDS to limit the wait for the lock, or timeout(1) to limit the time of a COMMAND",
     ),
     (
         "--tmpdir=d",
@@ -85,14 +97,14 @@ const SYNONYMS: &[(&str, &str)] = &[
     ),
     (
         "--dry-run",
-        "there is no dry run, but --validate can refuse any content",
+        "there is no dry run; use --validate to inspect the content and refuse it",
     ),
-    ("--atomic", "that is the default"),
+    ("--atomic", "omit it, because that is the default"),
     (
         "--backup-dir=d",
-        "a backup is always in DEST's directory; -S sets its suffix",
+        "a backup is always in DEST's directory; use -S to set its suffix",
     ),
-    ("--silent", "-q leaves out warnings"),
+    ("--silent", "use -q to suppress warnings"),
     // No guess from a word that is not alike.
     ("--xyzzy", ""),
     ("--validation=true", ""),
@@ -120,7 +132,10 @@ fn an_option_of_another_program_gets_the_one_that_does_it() {
 fn an_option_after_source_and_dest_gets_no_hint_about_command() {
     let sandbox = Sandbox::new();
     for (words, advice) in [
-        (&["s", "f", "--mkdir"][..], "-D makes missing directories"),
+        (
+            &["s", "f", "--mkdir"][..],
+            "use -D to create missing directories",
+        ),
         (
             &["f", "install", "--mkdir", "s"],
             "did you mean '--' before a COMMAND?",
@@ -165,11 +180,11 @@ fn the_backup_option_of_another_program_is_explained() {
     for (words, line) in [
         (
             &["-b.bak", "s", "f"][..],
-            "-b takes no value, and got '.bak'; -S .bak sets the suffix of a backup",
+            "-b takes no value, and got '.bak'; use -S .bak to set the suffix of a backup",
         ),
         (
             &["--backup=.bak", "s", "f"],
-            "--backup cannot be '.bak': it must be none, simple, numbered or existing; -S sets the suffix",
+            "--backup cannot be '.bak': it must be none, simple, numbered or existing; use -S to set the suffix",
         ),
         (
             &["--backup", "numbered", "s", "f"],

@@ -22,17 +22,17 @@ pub(crate) fn sandbox(set_up: &str) -> Sandbox {
 const REFUSALS: &str = r#"
 # What DEST is.
 ln -s loop loop | loop | 1 | cannot follow 'loop': too many levels of symbolic links; 'loop' is unchanged
-| nowhere/out | 1 | cannot write 'nowhere/out': its directory does not exist; --create-dirs makes it
+| nowhere/out | 1 | cannot write 'nowhere/out': its directory does not exist; use --create-dirs to create it
 | in/out | 1 | cannot open the directory of 'in/out': not a directory
-mkfifo fifo | fifo | 1 | cannot replace 'fifo': it is a FIFO; --inplace writes into it; 'fifo' is unchanged
+mkfifo fifo | fifo | 1 | cannot replace 'fifo': it is a FIFO; use --inplace to write into it; 'fifo' is unchanged
 python3 -c 'import socket; socket.socket(socket.AF_UNIX).bind("socket")' | socket | 1 | cannot replace 'socket': it is a socket; only a regular file can be replaced; 'socket' is unchanged
 | -n out | 3 | cannot create 'out': it exists, and --no-clobber was given; 'out' is unchanged
 # What SOURCE is.
 | nothing out | 1 | cannot open 'nothing': no such file or directory; 'out' is unchanged
-| --lock 5 out | 1 | cannot open '5': no such file or directory; to wait at most 5 seconds, use --lock=5; 'out' is unchanged
+| --lock 5 out | 1 | cannot open '5': no such file or directory; use --lock=5 to wait at most 5 seconds; 'out' is unchanged
 # What the content is.
 | /dev/null --no-empty new | 3 | cannot write 'new': the content is empty, and --no-empty was given
-| /dev/stdin out | 3 | cannot replace 'out': standard input is empty, as /dev/null is; --allow-empty replaces it all the same; 'out' is unchanged
+| /dev/stdin out | 3 | cannot replace 'out': standard input is empty, as /dev/null is; use --allow-empty to replace it; 'out' is unchanged
 | --sha256 0000000000000000000000000000000000000000000000000000000000000000 in out | 3 | cannot write 'out': the content's SHA-256 is 11507a0e2f5e69d5dfa40a62a1bd7b6ee57e6bcd85c67c9b8431b36fff21c437, and not the one that was given; 'out' is unchanged
 | --validate 'exit 7' in out | 3 | cannot write 'out': the validator exited with status 7; 'out' is unchanged
 | --validate 'ulimit -c 0; kill -9 $$' in out | 3 | cannot write 'out': the validator was killed by signal 9; 'out' is unchanged
@@ -49,11 +49,11 @@ touch $(seq 1100) | --validate 'exit 7' in out | 3 | cannot write 'out': the val
 mkdir out~ | -b in out | 1 | cannot back up 'out': its name 'out~' belongs to a directory; use another --suffix; 'out' is unchanged
 touch out.~18446744073709551615~ | --backup=numbered in out | 1 | cannot back up 'out': there is no higher number; 'out' is unchanged
 # Many files.
-| -t nowhere in | 1 | cannot open directory 'nowhere': it does not exist; --create-dirs makes it
+| -t nowhere in | 1 | cannot open directory 'nowhere': it does not exist; use --create-dirs to create it
 | -t dir /dev/stdin | 2 | SOURCE '/dev/stdin': standard input does not go with -t
-| -t dir -- cat in | 1 | cannot open 'cat': no such file or directory; -t takes SOURCEs, and no COMMAND; 'dir' is unchanged
+| -t dir -- cat in | 1 | cannot open 'cat': no such file or directory; name SOURCEs after -t, not a COMMAND; 'dir' is unchanged
 | -t dir cat in | 1 | cannot open 'cat': no such file or directory; 'dir' is unchanged
-| -t dir - | 2 | SOURCE '-': standard input has no name; a file of that name is './-'
+| -t dir - | 2 | SOURCE '-': standard input has no name; use './-' for a file of that name
 | -t dir dir/.. | 2 | SOURCE 'dir/..': it names a directory, not a file
 printf '\0in' >list | -t dir --files0-from=list | 2 | SOURCE 1 has an empty name
 | -t dir in ./in | 2 | 'in' and './in' have the same base name
@@ -66,15 +66,15 @@ echo >in~ | -b -t dir in in~ | 1 | cannot write 'dir/in~': its name is the backu
 
 /// The same where users matter: who runs it comes first.
 const REFUSALS_OF_USERS: &str = "
-nobody | chown 65534 . out; chmod 400 out | in out | 1 | cannot write 'out': permission denied; --force replaces it all the same; 'out' is unchanged
+nobody | chown 65534 . out; chmod 400 out | in out | 1 | cannot write 'out': permission denied; use --force to replace it; 'out' is unchanged
 nobody | chown 65534 . out; chmod 200 out | -a in out | 1 | cannot append to 'out': it cannot be read; 'out' is unchanged
-nobody | chown 65534 out; chmod 666 out | in out | 1 | cannot create a file in the directory of 'out': permission denied; --inplace overwrites the file in place; 'out' is unchanged
+nobody | chown 65534 out; chmod 666 out | in out | 1 | cannot create a file in the directory of 'out': permission denied; use --inplace to overwrite the file; 'out' is unchanged
 nobody | chown 65534 . out; chmod 200 out | -q -b --inplace=always in out | 1 | cannot back up 'out': it cannot be read; 'out' is unchanged
 nobody | chown 65534 out | --lock in out | 1 | cannot lock 'out': cannot use a lock file beside it: permission denied; 'out' is unchanged
 nobody | chown 65534 . in out; chmod 300 . | --validate 'exit 7' in out | 3 | cannot write 'out': the validator exited with status 7; the directory's other files were left out of the preview; 'out' is unchanged
-nobody | chmod 1777 .; chmod 666 out | in out | 1 | cannot replace 'out': it is another user's, in a directory where only its owner may replace it (the sticky bit); --inplace overwrites it; 'out' is unchanged
+nobody | chmod 1777 .; chmod 666 out | in out | 1 | cannot replace 'out': it is another user's, in a directory where only its owner may replace it (the sticky bit); use --inplace to overwrite it; 'out' is unchanged
 nobody | chmod 1777 .; chown 0 .; ln -s out link; chown -h 1 link | in link | 1 | cannot follow 'link': the link is another user's, in a world-writable directory; name the file that it points to; 'link' is unchanged
-root | mkdir sticky; chmod 1777 sticky; cp out sticky; chown 1 sticky/out | in sticky/out | 1 | cannot replace 'sticky/out': it is another user's, in a world-writable directory, and that user would get the content; --keep=none or -o replaces it; 'sticky/out' is unchanged
+root | mkdir sticky; chmod 1777 sticky; cp out sticky; chown 1 sticky/out | in sticky/out | 1 | cannot replace 'sticky/out': it is another user's, in a world-writable directory, and that user would get the content; use --keep=none or -o to replace it; 'sticky/out' is unchanged
 ";
 
 #[test]

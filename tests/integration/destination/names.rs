@@ -130,7 +130,7 @@ fn refuses_a_trailing_slash_and_a_directory() {
 fn refuses_a_parent_that_is_missing_or_not_a_directory() {
     let sandbox = Sandbox::with("file", "old");
     // The way out is named.
-    let way_out = "'missing/out': its directory does not exist; --create-dirs makes it";
+    let way_out = "'missing/out': its directory does not exist; use --create-dirs to create it";
     sandbox.refuse_each(&[
         ("missing/out", 1, way_out),
         ("file/out", 1, "not a directory"),

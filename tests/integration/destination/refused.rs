@@ -22,7 +22,7 @@ fn refuses_a_file_that_the_user_may_not_write_and_names_the_option() {
     }
     for name in ["own", "roots", "none"] {
         let run = sandbox.run(name).by_nobody().reads_nothing();
-        let way_out = "permission denied; --force replaces it all the same";
+        let way_out = "permission denied; use --force to replace it";
         run.fails_with(1, format!("'{name}': {way_out}"));
     }
     for (option, name, mode) in [("-f", "own", 0o444), ("--force", "none", 0)] {

@@ -1,5 +1,5 @@
-//! All that people read is in plain technical English: none of the words that this project once used
-//! in their place is left. People read the documents, the help, and in sources and scripts the
+//! All that people read is in plain technical English: none of the words that this project once
+//! used in their place is left. People read the documents, the help, and in sources and scripts the
 //! comments, messages and names.
 
 use std::fs;

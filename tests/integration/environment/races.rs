@@ -190,7 +190,7 @@ fn a_dest_that_is_removed_and_created_again_keeps_its_mode() {
 
 /// The part of a refusal that says why.
 const TRAP: &str = "it is another user's, in a world-writable directory, and that user would get the \
-                    content; --keep=none or -o replaces it";
+                    content; use --keep=none or -o to replace it";
 
 /// A sticky directory of this user that all users may write to, with a file of this owner.
 fn sticky(directory_owner: u32, owner: u32) -> Sandbox {

@@ -320,7 +320,7 @@ fn an_append_only_directory_keeps_no_file_and_no_clobber_is_checked_first() {
 #[test]
 fn a_refused_rename_suggests_inplace_and_a_full_or_broken_disk_does_not() {
     needs_tool!("strace");
-    let helps = "; --inplace writes it in place";
+    let helps = "; use --inplace to write it in place";
     let cases = [
         ("out", "linkat,rename,renameat,renameat2:error=EXDEV", helps),
         (
@@ -364,8 +364,7 @@ fn another_users_file_in_a_world_writable_directory_is_not_overwritten_in_place_
     sandbox.fifo("fifo");
     sandbox.sh("chmod 1777 .; chown 65534:65534 out fifo");
     let why = "in a world-writable directory, and that user would get the content";
-    let way_out = "it is another user's, in a world-writable directory, and that user would get the content; without \
-                   --inplace, --keep=none or -o replaces it";
+    let way_out = "it is another user's, in a world-writable directory, and that user would get the content; omit --inplace, and use --keep=none or -o to replace it";
     let of_fifo = "it is another user's FIFO, in a world-writable directory, and that user would get the content";
     sandbox.refuse_each(&[
         ("out", 1, why),

@@ -15,8 +15,7 @@ fn empty_standard_input_is_refused_whatever_dest_is() {
     sandbox.sh("touch empty; ln -s old link");
     let why = "standard input is empty (did the command before the pipe fail?)";
     for (dest, verb) in [("old", "replace"), ("empty", "replace"), ("new", "create")] {
-        let message =
-            format!("cannot {verb} '{dest}': {why}; --allow-empty {verb}s it all the same");
+        let message = format!("cannot {verb} '{dest}': {why}; use --allow-empty to {verb} it");
         sandbox.run(dest).stdin("").fails_with(3, message);
     }
     sandbox.fail_each(&[
@@ -93,7 +92,7 @@ fn the_message_fits_what_standard_input_is() {
         (nothing, "standard input is an empty file"),
         (read, "standard input is already at end of file"),
     ] {
-        let why = format!("cannot create 'new': {why}; --allow-empty");
+        let why = format!("cannot create 'new': {why}; use --allow-empty");
         sandbox.run("new").stdin_from(input).fails_with(3, why);
     }
 }
@@ -107,7 +106,7 @@ fn a_terminal_on_which_nothing_was_typed_is_named() {
     let done = sandbox.run("-q new").stdin_from(stdin).fails(3);
     assert_eq!(
         done.stderr,
-        "atomwrite: cannot create 'new': nothing was typed; --allow-empty creates it all the same\n"
+        "atomwrite: cannot create 'new': nothing was typed; use --allow-empty to create it\n"
     );
 }
 
@@ -127,8 +126,7 @@ fn an_empty_fifo_as_source_is_refused() {
 fn an_empty_list_of_names_is_refused() {
     let sandbox = Sandbox::new();
     sandbox.mkdir("d");
-    let why = "cannot write files: the list of their names is empty (did the command that makes it fail?); --allow-empty \
-               accepts it";
+    let why = "cannot write files: the list of their names is empty (did the command that makes it fail?); use --allow-empty to accept it";
     let cases = [
         ("-t d --files0-from=-", ""),
         ("-t d --files0-from=-", "\0"),

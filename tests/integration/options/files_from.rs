@@ -75,13 +75,13 @@ fn a_list_with_the_other_separator_gets_a_hint_to_its_option() {
     sandbox
         .run("-t d --files0-from=-")
         .stdin("s/a\ns/ b \n")
-        .says("no such file or directory; for one name a line, use --files-from")
+        .says("no such file or directory; use --files-from for one name per line")
         .leaves(SOURCES)
         .fails(1);
     sandbox
         .run("-t d --files-from=-")
         .stdin("s/a\0s/ b \0")
-        .says("for names that end with NUL, use --files0-from")
+        .says("use --files0-from for names that end with NUL")
         .leaves(SOURCES)
         .fails(1);
 }

@@ -34,8 +34,7 @@ fn a_file_that_is_mounted_by_itself_is_overwritten_if_that_is_allowed() {
     let target = sandbox.write("out", "hidden");
     let cover = Cover::bind(&elsewhere.path("shown"), &target);
     let inode = elsewhere.inode("shown");
-    let why = "it is a mount point, and nothing can be renamed to it; mount its directory instead, or let --inplace overwrite \
-               it; ";
+    let why = "it is a mount point, and nothing can be renamed to it; mount its directory instead, or use --inplace to overwrite it; ";
     sandbox.refuse_each(&[
         ("out", 1, why),
         ("-f out", 1, why),

@@ -121,7 +121,7 @@ fn devices_take_the_input() {
     assert!(sandbox.stat("out").file_type().is_char_device());
     sandbox.run("out").reads_nothing().fails_with(
         1,
-        "cannot replace 'out': it is a device; --inplace writes to it; ",
+        "cannot replace 'out': it is a device; use --inplace to write to it; ",
     );
     // /dev/full
     fs::remove_file(sandbox.path("out")).unwrap();

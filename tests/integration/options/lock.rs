@@ -308,7 +308,7 @@ fn seconds_are_a_decimal_number_after_an_equals_sign() {
         (
             "--lock 5 out",
             1,
-            "cannot open '5': no such file or directory; to wait",
+            "cannot open '5': no such file or directory; use --lock=5 to wait",
         ),
     ]);
     sandbox.write("5", "five\n");

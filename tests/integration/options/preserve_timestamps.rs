@@ -155,8 +155,9 @@ fn an_input_that_has_no_times_is_a_usage_error() {
     sandbox.write("out", "old");
     sandbox.fifo("fifo");
     let gives = "--preserve-timestamps gives SOURCE's times to DEST: ";
-    let stdin =
-        format!("{gives}standard input has no times to preserve; -D makes missing directories");
+    let stdin = format!(
+        "{gives}standard input has no times to preserve; use -D to create missing directories"
+    );
     let command = format!("{gives}the output of a command has no times to preserve");
     for (words, message) in [
         (&["-p", "out"][..], stdin.clone()),

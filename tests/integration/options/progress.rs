@@ -63,7 +63,8 @@ impl Screen {
         String::from_utf8(written).unwrap()
     }
 
-    /// Waits for the end, and returns all that was written, and the lines that the screen then shows.
+    /// Waits for the end, and returns all that was written, and the lines that the screen then
+    /// shows.
     fn end(self) -> (String, Vec<String>) {
         let text = self.written();
         let seen = show(&text);

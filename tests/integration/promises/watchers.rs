@@ -1,5 +1,5 @@
-//! A process that watches DEST sees one event for a write, and then the file is complete. A run that
-//! changes nothing causes no event.
+//! A process that watches DEST sees one event for a write, and then the file is complete. A run
+//! that changes nothing causes no event.
 //!
 //! The tests watch by inotify(7): the directory, as programs do that reload their configuration, or
 //! the file itself, as systemd does for a path unit and as `tail -F`.
