@@ -52,10 +52,10 @@ impl Form {
             (Self::Plain, Kills::Some) => {
                 "60 writers with `-t` of the same files, SIGKILL and SIGTERM among them"
             }
-            (Self::BesideSingle, _) => "writers with `-t` beside writers of single files",
-            (Self::NoClobber, _) => "writers with `-t -n`: one wins, with all files",
+            (Self::BesideSingle, _) => "Writers with `-t` beside writers of single files",
+            (Self::NoClobber, _) => "Writers with `-t -n`: one wins, with all files",
             (Self::Backup, _) => {
-                "writers with `-t -b`, SIGTERM among them: every backup is complete"
+                "Writers with `-t -b`, SIGTERM among them: every backup is complete"
             }
         }
     }

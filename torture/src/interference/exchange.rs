@@ -57,7 +57,7 @@ impl Pair {
 }
 
 pub(super) fn run(ground: &Ground, report: &mut Report) -> Result<()> {
-    let test = "DEST or its directory changes places with another all the time";
+    let test = "DEST or its directory is exchanged with another all the time";
     let mut tally = Tally::default();
     for pair in PAIRS {
         for form in FORMS {

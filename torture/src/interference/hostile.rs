@@ -80,7 +80,7 @@ pub(super) fn run(ground: &Ground, report: &mut Report) -> Result<()> {
             }
         }
     }
-    let test = "a hostile owner of the directory, racing";
+    let test = "A hostile owner of the directory races with the writer";
     report.add(test, Promise::Made, Program::Atomwrite, tally);
     // It has a temporary name, too, and writes to whatever has that.
     let call = Call {

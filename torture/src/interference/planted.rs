@@ -197,7 +197,7 @@ pub(super) fn run(ground: &Ground, report: &mut Report) -> Result<()> {
         }
     }
     report.add(
-        "planted under its temporary names: files, links, FIFOs",
+        "Files, links and FIFOs planted under temporary names",
         Promise::Made,
         Program::Atomwrite,
         tally,

@@ -38,7 +38,7 @@ pub(super) fn run(ground: &Ground, report: &mut Report) -> Result<()> {
             round(ground, runner, options, last, &mut tally)?;
         }
     }
-    let test = "DEST comes and goes all the time, and is written with `-n`";
+    let test = "DEST is created and removed all the time, and written with `-n`";
     report.add(test, Promise::Made, Program::Atomwrite, tally);
     Ok(())
 }
