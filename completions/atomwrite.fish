@@ -91,7 +91,7 @@ complete -c atomwrite -s C -l compare -d 'Leave DEST alone if it has this conten
 complete -c atomwrite -s p -l preserve-timestamps -d 'Preserve the timestamps of SOURCE'
 complete -c atomwrite -l no-dereference -d 'Replace a symbolic link itself, not its target'
 complete -c atomwrite -s f -l force -d 'Replace a DEST that you may not write to'
-complete -c atomwrite -s D -l create-dirs -d 'Make missing parent directories of DEST'
+complete -c atomwrite -s D -l create-dirs -d 'Create missing parent directories of DEST'
 complete -c atomwrite -l fsync -d 'The same as --sync=full'
 complete -c atomwrite -l no-fsync -d 'The same as --sync=none'
 complete -c atomwrite -l progress -d 'Show progress on standard error, if it is a terminal'

@@ -50,7 +50,7 @@ const EXAMPLES: &str = r#"Examples:
   sort list | atomwrite list
       Edit a file in place
   atomwrite -v new.conf app.conf
-      Replace a file by another one
+      Replace a file with another one
   atomwrite out.json -- curl -fsS URL
       Replace it only if the command succeeds
   atomwrite -c 'zcat a.gz | sort' list
@@ -148,7 +148,7 @@ pub(crate) struct Args {
 
     /// With -t, read the names of SOURCEs from F
     ///
-    /// F is a file with one name a line. Every byte of a line is a part of the name; there are no
+    /// F is a file with one name per line. Every byte of a line is a part of the name; there are no
     /// comments and no quoting. Empty lines are skipped. "-" is standard input. Names are relative
     /// to the current directory.
     #[arg(long, value_name = "F", value_hint = ValueHint::FilePath, allow_hyphen_values = true, help_heading = MANY)]
@@ -218,7 +218,7 @@ pub(crate) struct Args {
     /// input, and the path of the copy as $1. The copy has DEST's name, and the mode and owner that
     /// DEST will have. It is in a private directory in which the other files of DEST's directory
     /// are symbolic links, so includes by name resolve. $2 is the absolute path of DEST. What CMD
-    /// writes to the copy is thrown away, and its output goes to standard error.
+    /// writes to the copy is discarded, and its output goes to standard error.
     #[arg(long, value_name = "CMD", value_parser = OsStringValueParser::new().try_map(parse_command), value_hint = ValueHint::CommandString, allow_hyphen_values = true, help_heading = GUARDS)]
     validate: Option<OsString>,
 
@@ -228,7 +228,7 @@ pub(crate) struct Args {
     /// -t -c "$1/nginx.conf"'. CMD runs once, when all new files are complete and each has passed
     /// --validate. $1 is a private directory that shows DIR as it will be: each new file is a copy,
     /// with its name, mode and owner, and every other entry is a symbolic link. $2 is the absolute
-    /// path of DIR, and standard input is /dev/null. What CMD writes to the copies is thrown away,
+    /// path of DIR, and standard input is /dev/null. What CMD writes to the copies is discarded,
     /// and its output goes to standard error.
     #[arg(long, value_name = "CMD", value_parser = OsStringValueParser::new().try_map(parse_command), value_hint = ValueHint::CommandString, allow_hyphen_values = true, help_heading = GUARDS)]
     validate_all: Option<OsString>,
@@ -308,10 +308,10 @@ pub(crate) struct Args {
     #[arg(short, long, help_heading = LOOKS)]
     force: bool,
 
-    /// Make missing parent directories of DEST
+    /// Create missing parent directories of DEST
     ///
-    /// atomwrite makes them at the commit, so a run that fails earlier leaves none. With --lock or
-    /// --append, it makes them before it takes the lock, and they stay if the run fails.
+    /// atomwrite creates them at the commit, so a run that fails earlier leaves none. With --lock
+    /// or --append, it creates them before it takes the lock, and they stay if the run fails.
     #[arg(short = 'D', long, help_heading = LOOKS)]
     create_dirs: bool,
 
