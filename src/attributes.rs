@@ -423,7 +423,7 @@ impl Old {
             match sys::read_attribute(file, &name) {
                 Ok(value) if name.as_c_str() == acl::ACCESS => {
                     let acl = Acl::parse(value).with_context(|| {
-                        format!("cannot parse the ACL of {}", destination.typed())
+                        format!("cannot parse the ACL of {}", destination.display())
                     })?;
                     old.acl = Some(acl);
                 }

@@ -124,7 +124,7 @@ pub(crate) fn destination(
         } else {
             ""
         };
-        return Err(anyhow!("cannot replace {}: {reason}{hint}", destination.typed()).into());
+        return Err(anyhow!("cannot replace {}: {reason}{hint}", destination.display()).into());
     }
     if overwrite == Overwrite::Writable && metadata.kind == Kind::Regular {
         let directory = destination.directory().fd.as_fd();
@@ -155,7 +155,7 @@ pub(crate) fn directory(
     if (!may_overwrite || rules.back_up()) && destination.directory_metadata().is_append_only {
         bail!(
             "cannot write {}: its directory is append-only (chattr(1) can change that)",
-            destination.typed()
+            destination.display()
         );
     }
     Ok(())
@@ -236,7 +236,7 @@ fn protected_by_sticky_bit(destination: &Destination, existing: &Metadata) -> bo
 pub(crate) fn exists(destination: &Destination) -> Failure {
     Failure::Refused(anyhow!(
         "cannot create {}: it exists, and --no-clobber was given",
-        destination.typed()
+        destination.display()
     ))
 }
 
@@ -252,7 +252,7 @@ pub(crate) fn content(
     match (guards.sum, content.sum) {
         (Some(wanted), Some(sum)) if wanted != sum => Err(Failure::Refused(anyhow!(
             "cannot write {}: the content's SHA-256 is {}, and not the one that was given",
-            destination.typed(),
+            destination.display(),
             hex(&sum)
         ))),
         _ => Ok(()),
@@ -275,7 +275,7 @@ fn size(
 ) -> Result<(), Failure> {
     let size = content.size;
     let size = size - input.first().map_or(0, |old| old.metadata.size).min(size);
-    let typed = destination.typed();
+    let typed = destination.display();
     let refused = |reason| Err(Failure::Refused(reason));
     if size == 0 {
         match (guards.empty, input.empty_because_of_failure()) {
@@ -321,7 +321,7 @@ pub(crate) fn append_base(
     }
     Err(anyhow!(
         "cannot append to {}: another process has changed it without taking the lock",
-        destination.typed()
+        destination.display()
     )
     .into())
 }

@@ -73,7 +73,7 @@ pub(crate) fn run(
     Err(anyhow!(
         "cannot write {}: {} has ended, but a process that it started still has its output open; \
          let the command wait for it, or redirect the output of that process",
-        destination.typed(),
+        destination.display(),
         command
     )
     .into())

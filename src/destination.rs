@@ -123,7 +123,7 @@ impl Destination {
     }
 
     /// Returns the path as the user typed it, for messages.
-    pub(crate) fn typed(&self) -> Quoted<'_> {
+    pub(crate) fn display(&self) -> Quoted<'_> {
         Quoted::new(&self.typed)
     }
 
@@ -304,13 +304,13 @@ impl Destination {
             return failure;
         };
         match self.snapshot_errno() {
-            Ok(None) => failure.adding(&format!("{} no longer exists", self.typed())),
+            Ok(None) => failure.adding(&format!("{} no longer exists", self.display())),
             // cifs has deleted it, because this machine has it open.
             Ok(Some(now)) if now.links == 0 && before.links > 0 => {
-                failure.adding(&format!("{} no longer exists", self.typed()))
+                failure.adding(&format!("{} no longer exists", self.display()))
             }
             Ok(Some(now)) if (now.identity, now.kind) != (before.identity, before.kind) => {
-                failure.adding(&format!("another process has replaced {}", self.typed()))
+                failure.adding(&format!("another process has replaced {}", self.display()))
             }
             // Another process may have written into it.
             Ok(Some(now)) if now.kind == Kind::Regular && !now.is_same_content(&before) => failure,

@@ -65,7 +65,7 @@ pub(crate) fn overwrite(
     };
     context.messages.warn(format_args!(
         "overwriting {} in place: readers may see partial content, and an interruption will leave it",
-        destination.typed()
+        destination.display()
     ));
     // The backup may have taken its time, and the warning may have waited for its reader.
     signals::check()?;
@@ -147,7 +147,7 @@ pub(crate) fn create(
     };
     context.messages.warn(format_args!(
         "writing {} in place: readers may see partial content, and an interruption will leave it",
-        destination.typed()
+        destination.display()
     ));
     let finish = || {
         attributes

@@ -254,7 +254,7 @@ impl Wait {
             self.notified = true;
             self.messages.notice(format_args!(
                 "waiting for the lock on {}",
-                destination.typed()
+                destination.display()
             ));
         }
         self.pause()
@@ -314,7 +314,7 @@ impl Stdin {
         {
             return Ok(());
         }
-        let typed = destination.typed();
+        let typed = destination.display();
         Err(Failure::Refused(anyhow!(
             "cannot write {typed}: standard input is an old {typed}, which another process \
              replaced before this one had the lock; name it as an operand of COMMAND: \

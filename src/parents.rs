@@ -40,7 +40,7 @@ impl Parents {
                 format!(
                     "cannot make directory {} for {}",
                     Quoted(name),
-                    destination.typed()
+                    destination.display()
                 )
             })?;
         }

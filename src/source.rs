@@ -52,7 +52,7 @@ impl<'d> Input<'d> {
                 let Some((file, metadata)) = readable else {
                     bail!(
                         "cannot append to {}: it cannot be read",
-                        destination.typed()
+                        destination.display()
                     );
                 };
                 Some(Reader {

@@ -118,8 +118,8 @@ pub(super) fn refuse_clashes(
             };
             bail!(
                 "cannot write {}: it is the same file as {}{reason}",
-                destination.typed(),
-                Destination::typed(other)
+                destination.display(),
+                Destination::display(other)
             );
         }
     }
@@ -131,8 +131,8 @@ pub(super) fn refuse_clashes(
             if let Some(other) = seen.get(&key(destination, original)) {
                 bail!(
                     "cannot write {}: its name is the backup name of {}",
-                    destination.typed(),
-                    Destination::typed(other)
+                    destination.display(),
+                    Destination::display(other)
                 );
             }
         }
@@ -145,7 +145,7 @@ pub(super) fn explain(error: Error, destination: &Destination, directory: &Stagi
     if directory.ignores_case && error.downcast_ref() == Some(&Errno::EXIST) {
         return anyhow!(
             "cannot write {}: it is the same file as another one, because the directory ignores case",
-            destination.typed()
+            destination.display()
         );
     }
     error
@@ -171,7 +171,7 @@ pub(super) fn refuse_backup_clashes(
         if staging.ignores_case && originals.any(|name| sys::metadata_at(directory, name).is_ok()) {
             bail!(
                 "cannot write {}: its name is the backup name of another one, because the directory ignores case",
-                destination.typed()
+                destination.display()
             );
         }
     }
@@ -189,7 +189,7 @@ where
         let Ok(directory) = &staging.directory else {
             continue;
         };
-        let cannot = || format!("cannot write {}", staging.first.typed());
+        let cannot = || format!("cannot write {}", staging.first.display());
         match sys::sync_filesystem(&directory.directory().fd) {
             // A seccomp filter forbids the call.
             Err(Errno::NOSYS | Errno::PERM | Errno::ACCESS | Errno::INVAL) => files()
