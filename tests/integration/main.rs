@@ -1,11 +1,11 @@
-//! Tests of the real binary. Where does a test go, and where is it to be found?
+//! Tests of the real binary. Where does a test go, and where is it found?
 //!
-//! `options/` has a file for each option; `input/` is about what is written, COMMAND too, and
-//! `destination/` about where. `cli/` is how the command line is understood and what is said;
-//! `docs/` holds the documents to what they say. `promises/` are those that every run keeps:
-//! atomic, durable, untouched, nothing left, attributes. `environment/` is all around a run:
-//! filesystems, signals, what other processes do at the same time. `harness/` is what tests stand
-//! on: a sandbox, runs in it that are checked whole, strace, mounts.
+//! `options/` has a file for each option. `input/` is about the content, also from COMMAND, and
+//! `destination/` about DEST. `cli/` is about the command line and the messages, and `docs/` checks
+//! what the documents say. `promises/` has the promises that every run keeps: atomic, durable,
+//! untouched, no temporary files, attributes. `environment/` has filesystems, signals, and other
+//! processes that work at the same time. `harness/` has the tools of the tests: a sandbox, runs in
+//! it that are checked completely, strace, mounts.
 
 #![expect(clippy::unwrap_used, reason = "in a test, a panic is the message")]
 #![expect(

@@ -1,11 +1,10 @@
-//! The completions, asked for as a user asks: by a key, in a shell that finds them where `make
+//! Completions, requested as a user does it: by a key, in a shell that finds them where `make
 //! install` puts them.
 //!
-//! Every shell offers the same: all options, an option's values where it has some (users, groups,
-//! files, directories, commands, words) in each form that takes one, files where an operand stands,
-//! commands and then the command's own completion after `DEST --`, and nothing anywhere else. A
-//! name with blanks or quotes comes out as that name. Nothing is offered twice, and no shell
-//! complains.
+//! Every shell offers the same: all options; the values of an option in each form that takes one
+//! (users, groups, files, directories, commands, words); files for an operand; commands after `DEST
+//! --`, and then the command's own completion; and nothing anywhere else. A name with blanks or
+//! quotes is completed to that name. Nothing is offered twice, and no shell complains.
 
 use std::fs;
 use std::path::Path;

@@ -1,8 +1,8 @@
-//! What is said of an error that the kernel gives, word for word.
+//! The messages for errors that the kernel returns, word for word.
 //!
-//! What the contract says: a failure is one line, which names the path and the reason, and says
-//! that DEST is unchanged if that is so. Every error at every system call is the torture suite's,
-//! which checks what is there afterwards.
+//! A failure is one line, which names the path and the reason, and says that DEST is unchanged if
+//! that is so. The torture suite tries every error at every system call, and checks what is there
+//! afterwards.
 
 use crate::harness::{Sandbox, Strace, derived_name, each, needs_tool, rows};
 

@@ -1,4 +1,4 @@
-//! Help and version: on stdout, and nothing else is done.
+//! Help and version go to stdout, and do nothing else.
 
 use std::fs;
 

@@ -1,9 +1,9 @@
-//! Each hint is true: it is printed only where it works. Every case makes a situation, reads the
-//! message, and follows the advice, which must succeed. Where a message names no way out, the ways
-//! that others name must fail there.
+//! Each hint is true: it is printed only if it works. Every case sets up a situation, reads the
+//! message, and follows the hint, which must succeed. If a message has no hint, the hints of other
+//! messages must fail there.
 //!
-//! Here is what permissions and filesystems forbid; `hints_for_words` is about names, content and
-//! the command line.
+//! This module has what permissions and filesystems forbid; `hints_for_words` has names, content
+//! and the command line.
 
 use std::fs;
 use std::os::unix::process::CommandExt;

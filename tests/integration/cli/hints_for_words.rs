@@ -1,5 +1,5 @@
-//! Each hint about names, content and the command line is true, as in `hints`: the advice is
-//! followed, and works.
+//! Each hint about names, content and the command line is true: the tests follow it, and it works.
+//! See `hints`.
 
 use crate::cli::hints::{As, Case, NEW};
 use crate::harness::{Sandbox, needs_tool};

@@ -1,10 +1,10 @@
-//! What is said.
+//! The form of messages.
 //!
 //! `atomwrite: cannot <verb> <what> '<path>': <reason>`, one line on stderr, lower case, no full
-//! stop, the path as it was typed with control characters escaped, no "os error N". When DEST
-//! existed, a failure ends by saying that it is unchanged. A refusal names the way out. stdout is
-//! never written to. (The harness holds every message of every test to this form, and stdout to
-//! silence.)
+//! stop, no "os error N". The path is shown as it was typed, with control characters escaped. If
+//! DEST existed, a failure ends by saying that it is unchanged. A refusal names the option that
+//! helps. Nothing is written to stdout. (The harness checks this form for every message of every
+//! test, and that stdout is empty.)
 
 use std::ffi::OsString;
 use std::fs;
@@ -237,7 +237,7 @@ fn signals_end_a_run_whose_warning_is_not_read() {
     }
 }
 
-/// Tells whether a process waits until it can write to stderr: in the write, or in a ppoll of one
+/// Returns whether a process waits until it can write to stderr: in the write, or in a ppoll of one
 /// descriptor without a timeout.
 fn waits_to_write(id: u32) -> bool {
     let call = fs::read_to_string(format!("/proc/{id}/syscall")).unwrap();

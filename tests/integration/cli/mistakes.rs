@@ -1,8 +1,8 @@
-//! What people type who come from sponge, tee, install, cp, curl or a shell, and what they read
-//! then.
+//! Mistakes of people who come from sponge, tee, install, cp, curl or a shell, and the messages
+//! that they get.
 //!
-//! A usage error is status 2, touches nothing and reads nothing, and names what was meant where
-//! that can be guessed.
+//! A usage error is status 2, touches nothing and reads nothing. It names what was meant if that
+//! can be guessed.
 
 use crate::harness::{Sandbox, Witness};
 

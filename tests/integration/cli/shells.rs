@@ -1,4 +1,4 @@
-//! The shells that are asked for completions, by a key on a terminal.
+//! The shells whose completions are tested, by a key on a terminal.
 
 use std::cell::RefCell;
 use std::fs::{self, File};
@@ -14,7 +14,7 @@ use rustix::termios::{Winsize, tcsetwinsize};
 use crate::harness::{Sandbox, binary, terminal, tool, wait_until};
 
 pub(crate) trait Shell {
-    /// Gives what the shell offers for a word that is begun, after these words.
+    /// Returns what the shell offers for the beginning of a word, after these words.
     fn answer(&self, before: &str, word: &str) -> Vec<String>;
 
     /// The same without what only says that more may follow, sorted.

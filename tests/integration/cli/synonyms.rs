@@ -1,8 +1,8 @@
 //! Options of other programs, and names with odd letters: the suggestion can be used as it stands.
 //!
-//! An option that people know from cp, install, rsync, curl or flock gets the option that does it;
-//! a guess by spelling is one letter or one transposition off. A name in a message can be pasted
-//! into a shell.
+//! For an option of cp, install, rsync, curl or flock, the message names the option that does the
+//! same here. A suggestion by spelling is at most one letter or one transposition off. A name in a
+//! message can be pasted into a shell.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};

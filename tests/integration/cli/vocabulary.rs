@@ -1,8 +1,8 @@
 //! No message of the source is missing in the tests.
 //!
-//! What a user can read stands in src as string literals of more than one word. Of each, the
-//! longest piece between placeholders must be found in a test, which has then seen it come from the
-//! real program. Messages that no test can provoke are listed here, with the reason.
+//! Messages are the string literals in src that have more than one word. For each, a test must
+//! contain the longest piece between placeholders; that test has then seen the message come from
+//! the real program. Messages that no test can provoke are listed here, with the reason.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,8 +1,8 @@
-//! What every message says, word for word.
+//! What every message says, word for word: what failed, for which file, and what to do; and that
+//! DEST is unchanged, if it exists and that is so.
 //!
-//! What went wrong, with which file, and what to do; and that DEST is unchanged, if there is one
-//! and that is so. Usage errors are in `mistakes`. That no message of the source is missing in all
-//! of these tests is seen to by `vocabulary`.
+//! Usage errors are in `mistakes`. `vocabulary` checks that no message of the source is missing in
+//! these tests.
 
 use std::fs;
 

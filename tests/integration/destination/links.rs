@@ -1,9 +1,9 @@
-//! A DEST that is a link.
+//! A DEST that is a symbolic link.
 //!
-//! It is written through: it stays, its target is replaced, the temporary file is beside the
-//! target; chains, relative and dangling links work, a loop does not, a link in a sticky
-//! world-writable directory is followed by the kernel's rule only, magic links never.
-//! `--no-dereference` replaces the link.
+//! The link stays, its target is replaced, and the temporary file is beside the target. Chains,
+//! relative and dangling links work; a loop does not. A link in a sticky world-writable directory
+//! is followed only by the kernel's rule, and magic links never. `--no-dereference` replaces the
+//! link.
 
 use std::fs;
 

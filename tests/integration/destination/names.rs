@@ -1,7 +1,7 @@
-//! What DEST may be called, and the directory that it is in, which is opened once.
+//! Names of DEST, and its directory, which is opened once.
 //!
-//! Any bytes but NUL; `-` and the empty string are usage errors. A trailing slash and a directory
-//! are refused.
+//! Any bytes but NUL are a name; `-` and the empty string are usage errors. A trailing slash and a
+//! directory are refused.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;

@@ -1,5 +1,5 @@
-//! What is not written: a device, a FIFO, a socket, and what the user may not write, unless `-f`.
-//! Hard links are split.
+//! A DEST that is not replaced: a device, a FIFO, a socket, and without `-f` a file that the user
+//! may not write to. Hard links are split.
 
 use std::os::unix::fs::MetadataExt;
 

@@ -1,9 +1,9 @@
-//! The README's comparison with other programs: each cell says what the program of its column does
-//! here.
+//! The README's comparison with other programs: each cell is true of the program of its column on
+//! this machine.
 //!
-//! A column's head is the line that is run, with another command in place of `cmd`. `sponge` is run
-//! twice: with `$TMPDIR` on the file's filesystem, so that it renames, and on another one, so that
-//! it copies. Ansible's cells are not run.
+//! The head of a column is the line that is run, with another command in place of `cmd`. `sponge`
+//! is run twice: with `$TMPDIR` on the file's filesystem, so that it renames, and on another one,
+//! so that it copies. Ansible's cells are not run.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -29,7 +29,7 @@ const ELSEWHERE: &str = "/dev/shm";
 struct Row {
     /// The first cell.
     label: &'static str,
-    /// Tells whether this machine can try it.
+    /// Returns whether this machine can try it.
     is_possible: fn() -> bool,
     /// Tries it, and tells whether the label is true of this program.
     holds: fn(&Way) -> bool,
@@ -162,7 +162,7 @@ fn always() -> bool {
     true
 }
 
-/// Tells by inotify(7) whether no event but a rename has the file's name.
+/// Returns whether, by inotify(7), only a rename has the file's name.
 fn shows_readers_complete_files(way: &Way) -> bool {
     let sandbox = with_old_file();
     let watch = Watch::of(

@@ -1,10 +1,10 @@
 //! Examples in documents.
 //!
-//! A `console` block is run by bash, in a sandbox of its own: each line that begins with `$ ` is a
-//! command, which lines with `> ` continue, and the lines below it are all that it prints, on
-//! stdout and stderr. `(...)` stands for anything in parentheses. A comment on the line above,
-//! `<!-- $ seq 3 > list -->`, sets up what the reader has already. A `sh` block sets up the
-//! machine; those few are run by .ci/run.
+//! bash runs a `console` block in a sandbox of its own. Each line that begins with `$ ` is a
+//! command, and lines with `> ` continue it. The lines below it are all that it prints, on stdout
+//! and stderr. `(...)` stands for anything in parentheses. A comment on the line above the block,
+//! `<!-- $ seq 3 > list -->`, sets up the files that the reader already has. .ci/run runs the
+//! commands of `sh` blocks, which set up the machine.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -58,7 +58,7 @@ pub(crate) fn options() -> Vec<Vec<String>> {
     options
 }
 
-/// Tells whether a text has an option's name as a word of its own.
+/// Returns whether a text has an option's name as a word of its own.
 pub(crate) fn mentions(text: &str, name: &str) -> bool {
     text.match_indices(name).any(|(at, _)| {
         let is_part = |letter: char| letter.is_alphanumeric() || letter == '-';

@@ -1,7 +1,7 @@
 //! The manual's examples do what it says.
 //!
-//! An example stands between `.EX` and `.EE`, in the form of the README's. What its reader has
-//! already, and need not be shown, is set up by the comments just above it: `.\" $ seq 3 >list`.
+//! An example is between `.EX` and `.EE`, in the form of the README's examples. The comments just
+//! above it, `.\" $ seq 3 >list`, set up the files that the reader already has.
 
 use crate::docs::examples::{behaves, mentions, options};
 use crate::harness::needs_tool;

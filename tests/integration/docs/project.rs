@@ -1,5 +1,4 @@
-//! What surrounds the program: the crates that it is made of, and make's targets that install and
-//! package it.
+//! The project around the program: its crates, and make's targets that install and package it.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;

@@ -5,9 +5,8 @@
 //! A name that another process plants is not followed. Two writers of the same DEST neither disturb
 //! each other nor wait.
 //!
-//! A run is brought to a halt where a test wants it: at its input, or by a SIGSTOP that strace
-//! injects at a system call. The directory is opened once: one that is renamed is followed, one
-//! that is exchanged is not.
+//! A test stops a run at its input, or by a SIGSTOP that strace injects at a system call. The
+//! directory is opened once: a directory that is renamed is followed, one that is exchanged is not.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;

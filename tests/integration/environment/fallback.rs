@@ -1,12 +1,12 @@
 //! Without O_TMPFILE, or if an unnamed file cannot get a name, the temporary file has a name from
 //! the start; every other promise holds.
 //!
-//! It has mode 0600 until it is sealed, whatever it will have then, and is in DEST's directory from
-//! the start. What the kernel does for a new file on its own (umask, default ACL, a set-gid
-//! directory) must come out the same. (linkat is made to fail here; filesystems without O_TMPFILE
-//! have a module of their own.)
+//! The file is in DEST's directory, and has mode 0600 until it is sealed, whatever its mode will
+//! be. What the kernel does for a new file on its own (umask, default ACL, a set-gid directory)
+//! must have the same result. The tests make linkat fail; filesystems without O_TMPFILE have a
+//! module of their own.
 //!
-//! A filter (seccomp) that refuses fallocate or renameat2 is no reason to fail where nothing needs
+//! A filter (seccomp) that refuses fallocate or renameat2 does not fail a run that does not need
 //! them.
 
 use std::fs;

@@ -164,7 +164,7 @@ fn takes_the_best_way(dir: &Path, able: Able) {
     }
     let cloned = trace.count(|call| call.args.contains("FICLONE") && call.succeeded());
     assert_eq!(cloned == 1, able.clones, "{trace}");
-    // And where the best way is not to be had.
+    // And if an unnamed file cannot be linked.
     let strace = Strace::new().inject("linkat:error=ENOENT");
     let run = sandbox.run("out").stdin("named").under(&strace);
     run.writes("named");

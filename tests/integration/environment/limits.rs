@@ -1,8 +1,8 @@
-//! Filesystems at their limits: full, over quota, read-only, immutable. Each is one clear line, and
-//! DEST is unchanged.
+//! Filesystems at their limits: full, over quota, read-only, immutable. Each causes one clear
+//! message, and DEST is unchanged.
 //!
-//! One of each kind: other filesystems, and those that are full at other moments, are the torture
-//! suite's.
+//! There is one test of each kind. The torture suite has other filesystems, and filesystems that
+//! are full at other moments.
 
 use std::fs::{self, File};
 

@@ -1,5 +1,5 @@
-//! Old kernels, and filters (seccomp) that know no new calls: every form works without them, or
-//! says what is missing.
+//! Old kernels, and filters (seccomp) that do not know new calls: every form works without these
+//! calls, or says what is missing.
 
 use std::ffi::OsString;
 

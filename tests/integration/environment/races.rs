@@ -1,12 +1,11 @@
 //! What other processes do at the worst moment.
 //!
-//! What the contract says: a directory that another user puts in the place of one that this run has
-//! just made is not used. No descriptor of DEST is open at the rename. A DEST that is removed and
-//! created again keeps its mode. In a directory that all users may write to, another user's file
-//! does not get the content. What a validator or another process adds to DEST is not lost with
-//! `-a`.
+//! A directory that another user puts in the place of one that this run has just made is not used.
+//! No descriptor of DEST is open at the rename. A DEST that is removed and created again keeps its
+//! mode. In a directory that all users may write to, another user's file does not get the content.
+//! With `-a`, nothing that a validator or another process adds to DEST is lost.
 //!
-//! A run stops where a test wants it, by a SIGSTOP that strace injects at calls on one path.
+//! A run stops by a SIGSTOP that strace injects at calls on one path.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};

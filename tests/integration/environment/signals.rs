@@ -1,12 +1,12 @@
-//! Signals that come while a run waits: for input, for a lock, for COMMAND, for a validator, for a
-//! reader, for a disk.
+//! Signals that come while a run waits: for input, a lock, COMMAND, a validator, a reader or a
+//! disk.
 //!
-//! What the contract says: a SIGINT, SIGTERM, SIGHUP or SIGQUIT before the commit leaves DEST
-//! untouched and nothing behind, and atomwrite dies by it. COMMAND gets the signal too, once; a
-//! stopped COMMAND is continued; it has 2 seconds, or until a second signal. A terminal that goes
-//! away is an error, not the end of input. As PID 1, where the kernel drops a signal
-//! with the default disposition, atomwrite exits with 128 plus the signal's number. COMMAND starts
-//! with SIGPIPE and SIGCHLD at their defaults.
+//! A SIGINT, SIGTERM, SIGHUP or SIGQUIT before the commit leaves DEST untouched and no temporary
+//! file, and atomwrite dies by the signal. COMMAND gets the signal too, once; a stopped COMMAND is
+//! continued; it has 2 seconds, or until a second signal. A terminal that goes away is an error,
+//! not the end of input. As PID 1, where the kernel drops a signal with the default disposition,
+//! atomwrite exits with 128 plus the signal's number. COMMAND starts with SIGPIPE and SIGCHLD at
+//! their defaults.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};

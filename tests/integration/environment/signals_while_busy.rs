@@ -1,4 +1,4 @@
-//! A SIGTERM ends a run that waits or computes, soon and wherever it is, also as PID 1.
+//! A SIGTERM soon ends a run that waits or computes, in every step, also as PID 1.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -162,7 +162,7 @@ fn pipe_with_space(pages: usize) -> (OwnedFd, OwnedFd) {
     (reader, writer)
 }
 
-/// Tells whether a process waits until it can write to standard error: in a call on it, or in
+/// Returns whether a process waits until it can write to standard error: in a call on it, or in
 /// ppoll.
 fn waits_to_write(id: u32) -> bool {
     let call = fs::read_to_string(format!("/proc/{id}/syscall")).unwrap_or_default();

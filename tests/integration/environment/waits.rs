@@ -1,9 +1,9 @@
-//! Errors and signals that are easily taken for the end of the input, or for a failure of a program
-//! that runs.
+//! Errors and signals that are easily mistaken for the end of the input, or for a failure of a
+//! program that runs.
 //!
-//! No error of a read is taken for the end of the input, and a terminal that goes away is an error
-//! too. A SIGTERM ends a run also while standard error is full. A signal that comes to atomwrite
-//! and to the program that it runs is not reported as a failure of that program.
+//! A read error is never taken for the end of the input, and a terminal that goes away is an error
+//! too. A SIGTERM ends a run even if standard error is full. A signal that comes to atomwrite and
+//! to the program that it runs is not reported as a failure of that program.
 
 use std::ffi::OsString;
 use std::fs::File;

@@ -1,7 +1,7 @@
-//! Filesystems of many kinds to write on, each mounted for one test alone.
+//! Filesystems of many kinds, each mounted for one test alone.
 //!
-//! A mount is made in a mount namespace of the test's own thread: no other test sees it, and the
-//! kernel takes it and its loop device away when the thread ends, however it ends.
+//! A mount is made in a mount namespace of the test's own thread. No other test sees it, and the
+//! kernel removes it and its loop device when the thread ends, even if it panics.
 
 use std::cell::Cell;
 use std::ffi::{CString, OsStr};

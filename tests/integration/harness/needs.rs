@@ -1,5 +1,5 @@
-//! What a test needs of the machine: tried out, and where it is missing the test is skipped, which
-//! the last lines tell.
+//! What a test needs of the machine. The harness tries it out, and skips the test if it is missing;
+//! the last lines of the run say so.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -92,7 +92,7 @@ pub(crate) fn has_tool(name: &str) -> bool {
     there && (name != "strace" || can_trace())
 }
 
-/// Tells whether a file can be given to another user, and a program be run as one.
+/// Returns whether a file can be given to another user, and a program be run as one.
 pub(crate) fn can_be_others() -> bool {
     static CAN: OnceLock<bool> = OnceLock::new();
     *CAN.get_or_init(|| {
@@ -105,7 +105,7 @@ pub(crate) fn can_be_others() -> bool {
     })
 }
 
-/// Tells whether an ordinary user may make a user namespace, and mount something in it.
+/// Returns whether an ordinary user may make a user namespace, and mount something in it.
 pub(crate) fn has_user_namespaces() -> bool {
     static CAN: OnceLock<bool> = OnceLock::new();
     *CAN.get_or_init(|| {
@@ -114,7 +114,7 @@ pub(crate) fn has_user_namespaces() -> bool {
     })
 }
 
-/// Tells whether strace(1) may trace: not in every container.
+/// Returns whether strace(1) may trace: not in every container.
 fn can_trace() -> bool {
     static CAN: OnceLock<bool> = OnceLock::new();
     *CAN.get_or_init(|| works(Command::new("strace").args(["-o", "/dev/null", "true"])))

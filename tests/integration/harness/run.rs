@@ -1,24 +1,22 @@
-//! The ground of every test: a directory of its own, and runs of the real binary in it that are
-//! checked whole.
+//! Runs of the real binary in a sandbox, which are checked completely.
 //!
-//! Every run that ends in `succeeds` or `fails` is held to this, whether the test speaks of it or
-//! not:
+//! The harness checks this for every run that ends in `succeeds` or `fails`:
 //!
-//! * stdout is empty, unless `stdout_says` tells otherwise (`--help`, `--version`);
+//! * stdout is empty, except with `stdout_says` (`--help`, `--version`);
 //! * stderr is empty after a success; a failure is one line of the form in [`check_message`], and
-//!   ends by saying that DEST is unchanged where a regular DEST was there before. `says` asks for a
-//!   part of that line (and that there is one), `warns` for one more line that is a warning,
-//!   `hears` for one more that is not of atomwrite at all;
-//! * exactly the expected names are in the sandbox, in all its directories: those of before, and
-//!   DEST after a success (the last argument, or the one before `-- COMMAND`). `leaves` tells
-//!   otherwise;
-//! * after a failure (all but status 4, and 124 with COMMAND) every file is what it was: inode,
-//!   content, mode, owner, times; so it is after a success that `leaves_alone`;
+//!   ends by saying that DEST is unchanged if a regular DEST was there before. `says` expects a
+//!   part of that line (and that there is one), `warns` one more line that is a warning, and
+//!   `hears` one more that is not atomwrite's;
+//! * exactly the expected names are in the sandbox and all its directories: the names of before,
+//!   and DEST after a success (the last argument, or the one before `-- COMMAND`), or what `leaves`
+//!   expects;
+//! * after a failure (all but status 4, and 124 with COMMAND), every file is unchanged: inode,
+//!   content, mode, owner, times; also after a success that `leaves_alone`;
 //! * it ends within [`BOUND`].
 //!
-//! A word is seldom the point of a test, so there are short forms: [`Sandbox::run`] takes the
-//! command line as one text, `fails_with`, `writes` and `traced` are ends with what is expected
-//! most often, and [`Sandbox::fail_each`] and [`each`] take tables of cases.
+//! There are short forms for frequent cases: [`Sandbox::run`] takes the command line as one text,
+//! `fails_with`, `writes` and `traced` end with what is expected most often, and
+//! [`Sandbox::fail_each`] and [`each`] take tables of cases.
 
 mod start;
 
@@ -96,19 +94,19 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Gives it these bytes through a pipe. Without any `stdin`, it is /dev/null.
+    /// Sets stdin to a pipe with these bytes. Without any `stdin`, it is /dev/null.
     pub(crate) fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         self.stdin = Input::Bytes(bytes.into());
         self
     }
 
-    /// Gives it an open descriptor as stdin.
+    /// Sets stdin to an open descriptor.
     pub(crate) fn stdin_from(mut self, descriptor: impl Into<OwnedFd>) -> Self {
         self.stdin = Input::Open(descriptor.into());
         self
     }
 
-    /// Gives it input of which it must read nothing; for `succeeds` and `fails`.
+    /// Sets stdin to input of which the run must read nothing; for `succeeds` and `fails`.
     pub(crate) fn reads_nothing(mut self) -> Self {
         let witness = Witness::new();
         let input = witness.input();
@@ -284,7 +282,7 @@ impl<'a> Run<'a> {
         strace.trace()
     }
 
-    /// Gives it this input, does something while it waits for the rest, and ends the input.
+    /// Writes this input, does something while the run waits for the rest, and ends the input.
     #[track_caller]
     pub(crate) fn while_it_reads(self, input: &str, act: impl FnOnce()) -> Done {
         let mut running = self.stdin_held().start();
@@ -501,7 +499,7 @@ pub(crate) fn check_message(line: &str) {
     );
     assert!(
         !text.contains("failed to"),
-        "not in the words of the contract: {line}"
+        "not in the form of a message: {line}"
     );
     assert!(
         !line.contains(|c: char| c.is_control()),

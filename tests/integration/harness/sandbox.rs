@@ -1,4 +1,4 @@
-//! The ground of every test: a directory of its own, and what can be seen and set in it.
+//! The sandbox of a test: a directory of its own, and functions that read and set what is in it.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};

@@ -1,8 +1,7 @@
-//! Running the program under strace(1): its trace read back as calls, errors and signals injected
-//! into it.
+//! Runs the program under strace(1): parses the trace into calls, and injects errors and signals.
 //!
-//! No rule of the contract is checked here; other modules stand on this one.
-//! A trace is taken with `-y`, so that a call tells which file its descriptor stands for.
+//! This module checks no rule of the manual; other modules use it. strace runs with `-y`, so a call
+//! shows which file its descriptor stands for.
 
 use std::ffi::OsString;
 use std::fs::Permissions;
@@ -80,12 +79,12 @@ impl Strace {
         text.matches("(INJECTED)").count()
     }
 
-    /// Tells whether an injection has taken place.
+    /// Returns whether an injection has taken place.
     pub(crate) fn has_injected(&self) -> bool {
         self.injected() > 0
     }
 
-    /// Gives the words that stand before the program's own.
+    /// Returns the words that come before the program's own.
     pub(crate) fn command(&self) -> Vec<OsString> {
         let mut words: Vec<OsString> = [
             "strace",
@@ -135,7 +134,7 @@ impl Strace {
         Trace::parse(&String::from_utf8_lossy(&text))
     }
 
-    /// Tells whether an injected SIGSTOP has stopped the program; it lasts until SIGCONT.
+    /// Returns whether an injected SIGSTOP has stopped the program; it lasts until SIGCONT.
     pub(crate) fn has_stopped(&self) -> bool {
         self.stops() > 0
     }
@@ -204,24 +203,24 @@ impl Call {
         self.name == name
     }
 
-    /// Tells whether its descriptor is the new file, unnamed or under its temporary name.
+    /// Returns whether its descriptor is the new file, unnamed or under its temporary name.
     pub(crate) fn on_draft(&self) -> bool {
         let (descriptor, _) = self.args.split_once(", ").unwrap_or((&self.args, ""));
         descriptor.contains("/.atomwrite.") && !descriptor.ends_with(".lock>")
             || descriptor.ends_with(">(deleted)")
     }
 
-    /// Tells whether it is one of the calls that rename, whatever their generation.
+    /// Returns whether it is one of the calls that rename, whatever their generation.
     pub(crate) fn renames(&self) -> bool {
         matches!(self.name.as_str(), "rename" | "renameat" | "renameat2")
     }
 
-    /// Tells whether it opens an unnamed file.
+    /// Returns whether it opens an unnamed file.
     pub(crate) fn opens_unnamed(&self) -> bool {
         self.name.starts_with("open") && self.args.contains("O_TMPFILE")
     }
 
-    /// Tells whether it gives an unnamed file a name; the probe, which must fail, does not.
+    /// Returns whether it gives an unnamed file a name; the probe, which must fail, does not.
     pub(crate) fn links(&self) -> bool {
         self.is("linkat") && self.args.contains(".atomwrite.") && self.succeeded()
     }
@@ -275,12 +274,12 @@ impl Trace {
         Self { calls, start }
     }
 
-    /// Gives the program's own calls, without the loader's and the runtime's.
+    /// Returns the program's own calls, without the loader's and the runtime's.
     pub(crate) fn own(&self) -> &[Call] {
         &self.calls[self.start..]
     }
 
-    /// Gives where the only own call of that kind stands.
+    /// Returns the index of the only own call of that kind.
     pub(crate) fn only(&self, what: &str, kind: impl Fn(&Call) -> bool) -> usize {
         let places = self.places(kind);
         match places[..] {
@@ -289,7 +288,7 @@ impl Trace {
         }
     }
 
-    /// Gives where the own calls of that kind stand.
+    /// Returns the indices of the own calls of that kind.
     pub(crate) fn places(&self, kind: impl Fn(&Call) -> bool) -> Vec<usize> {
         (0..self.own().len())
             .filter(|&at| kind(&self.own()[at]))

@@ -1,7 +1,8 @@
-//! Tables of cases: every case is checked before the test fails, and those that failed are named.
+//! Tables of cases: every case is checked before the test fails, and the failure names those that
+//! failed.
 //!
-//! A table whose rows are long is text: one row a line, its cells between bars, and comments behind
-//! `#`.
+//! A table with long rows is text: one row per line, with its cells between bars, and comments
+//! after `#`.
 
 use std::ffi::OsString;
 use std::fmt::Debug;

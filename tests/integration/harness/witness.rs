@@ -1,4 +1,4 @@
-//! What tells a test that something has happened: a file offset, inotify(7), names.
+//! Signs from which a test learns that something has happened: a file offset, inotify(7), names.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -86,7 +86,7 @@ fn fnv_1a(text: &str) -> u64 {
     })
 }
 
-/// Tells whether a name, which may have directories before it, is a temporary one of the program.
+/// Returns whether a name, which may have directories before it, is a temporary one of the program.
 pub(crate) fn is_temporary(name: &OsStr) -> bool {
     let name = Path::new(name).file_name().unwrap_or_default();
     name.as_bytes().starts_with(b".atomwrite.")

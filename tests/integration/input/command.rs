@@ -1,14 +1,14 @@
 //! `DEST -- COMMAND`: COMMAND's stdout is the new content, and counts only if COMMAND exits with 0.
 //!
-//! Otherwise the status is COMMAND's own: 126 if it cannot be run, 127 if it is not found, 128+n if
-//! signal n killed it; 125 whatever atomwrite itself fails at or refuses; 124 in place of 4. DEST
-//! is untouched but for that. COMMAND has our stdin and our stderr, the default dispositions and an
-//! empty mask, but for what was ignored at our start; it gets the signals that we get, and we die
-//! by them when it has ended. A process that outlives it can neither hang us nor change
-//! DEST afterwards. All arguments after COMMAND are COMMAND's own.
+//! Otherwise the status is COMMAND's own, 126 if it cannot be run, 127 if it is not found, or 128+n
+//! if signal n killed it, and DEST is untouched. 125 is any failure or refusal of atomwrite itself,
+//! and 124 replaces 4. COMMAND has our stdin and our stderr. It starts with an empty signal mask
+//! and the default dispositions, except for signals that were ignored when atomwrite started. It
+//! gets the signals that we get, and after its end we die by them. A process that outlives it can
+//! neither hang us nor change DEST afterwards. All arguments after COMMAND are COMMAND's own.
 //!
 //! The output always goes through a pipe: atomwrite writes every byte itself and sees every error,
-//! whatever COMMAND does about its own.
+//! even one that COMMAND ignores.
 
 use std::ffi::OsString;
 use std::fs;

@@ -1,5 +1,5 @@
-//! The output of COMMAND: always through a pipe, so that atomwrite sees every error, whatever
-//! COMMAND does about its own.
+//! The output of COMMAND: always through a pipe, so that atomwrite sees every error, even one that
+//! COMMAND ignores.
 
 use std::ffi::OsStr;
 use std::fs::OpenOptions;

@@ -1,6 +1,6 @@
 //! `-c STRING`: a shell pipeline, whose output counts only if every part of it succeeds.
 //!
-//! bash runs it, or an sh that has pipefail. Everything that is promised about COMMAND holds.
+//! bash runs it, or an sh that has pipefail. All promises about COMMAND hold.
 
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;

@@ -1,9 +1,9 @@
-//! Standard input as the new content, without a SOURCE or with `-` for it.
+//! Standard input as the new content, without SOURCE or with `-` as SOURCE.
 //!
-//! A pipe, a regular file from its current offset, a socket, a terminal (one line tells that it is
-//! read, and how to end it; `-q` omits it), /dev/null, a /proc file whose size is 0, a descriptor
-//! that does not block. A closed stdin is an error, not empty input, and no file of ours lands on a
-//! closed 0, 1 or 2.
+//! It can be a pipe, a regular file from its current offset, a socket, /dev/null, a /proc file
+//! whose size is 0, a nonblocking descriptor, or a terminal. For a terminal, one line says that
+//! atomwrite reads it and how to end the input; `-q` omits the line. A closed stdin is an error,
+//! not empty input, and atomwrite opens no file as a closed 0, 1 or 2.
 
 use std::fs;
 use std::io::{Seek, SeekFrom, Write};

@@ -1,8 +1,7 @@
 //! `--append`.
 //!
-//! What the contract says: with `-a` the new content is what DEST holds now followed by the input.
-//! It implies `--lock`, which the module `lock` checks, so that two `atomwrite -a` at once lose
-//! nothing of either.
+//! With `-a`, the new content is the current content of DEST followed by the input. `-a` implies
+//! `--lock`, which the module `lock` checks, so concurrent runs with `-a` never lose data.
 
 use std::collections::BTreeSet;
 use std::fs::File;

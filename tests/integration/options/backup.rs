@@ -1,11 +1,11 @@
 //! `--backup` and `--suffix`.
 //!
-//! What the contract says: GNU's none, simple, numbered, existing, and its environment
-//! (VERSION_CONTROL, SIMPLE_BACKUP_SUFFIX). The backup is a hard link to the old file, or a copy
-//! where no link is possible, made as late as possible. There is no moment without DEST and none
-//! with a partial backup. A run that fails before that has changed no backup; if the last rename
-//! fails, a new backup is removed again, and an older one that was replaced stays replaced. A
-//! SOURCE or stdin that is the file of the backup's name is refused.
+//! The methods are GNU's none, simple, numbered and existing, with its environment
+//! (VERSION_CONTROL, SIMPLE_BACKUP_SUFFIX). The backup is a hard link to the old file, or a copy if
+//! no link is possible, and is made as late as possible. DEST is never missing, and a backup never
+//! partial. A run that fails before that changes no backup. If the last rename fails, a new backup
+//! is removed again, and an older one that was replaced stays replaced. A SOURCE or stdin that has
+//! the backup's name is refused.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! A run with `--backup` that fails: no backup has changed, or what the contract says has.
+//! A run with `--backup` that fails changes no backup, except as the manual says.
 
 use crate::harness::{NOBODY, Sandbox, Strace, each, needs_root, needs_tool, open};
 use crate::options::backup::without_the_rename_to_dest;

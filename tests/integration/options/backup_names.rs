@@ -1,4 +1,4 @@
-//! The names of backups: as GNU's programs choose them.
+//! The names of backups are those that GNU's programs choose.
 
 use std::process::Command;
 

@@ -1,9 +1,10 @@
-//! `-C, --compare`: a DEST that has the content already, and the mode, owner and group asked for,
+//! `-C, --compare`: a DEST that already has the content, and the requested mode, owner and group,
 //! is left alone.
 //!
-//! Inode and mtime stay; status 0, or N with `--unchanged-status N`. With `--sync` not `none` the
-//! existing DEST is fsynced, and with `full` its directory, so that status 0 means durable here
-//! too. It is compared while the input comes; a SOURCE of another size is not read twice.
+//! Its inode and mtime stay, and the status is 0, or N with `--unchanged-status N`. Unless `--sync`
+//! is `none`, the existing DEST is fsynced, and with `full` its directory too, so that status 0
+//! means durable here as well. DEST is compared while the input arrives; a SOURCE of another size
+//! is not read twice.
 
 use crate::harness::{
     Call, NOBODY, Run, Sandbox, Strace, Trace, needs_root, needs_tool, open, skip,

@@ -1,6 +1,6 @@
-//! A DEST that nothing can be renamed to: `-C` compares it with the input as that arrives, and
-//! `--inplace` writes into it where the filesystem refuses the rename itself. A directory that is
-//! gone is said to be gone.
+//! A DEST that no file can be renamed to: `-C` compares it with the input as that arrives, and
+//! `--inplace` writes into it if the filesystem refuses the rename itself. A deleted directory is
+//! reported as deleted.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;

@@ -1,4 +1,4 @@
-//! `--create-dirs` makes missing parents.
+//! `--create-dirs` creates missing parents.
 
 use std::ffi::OsString;
 

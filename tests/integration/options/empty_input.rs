@@ -1,8 +1,8 @@
 //! Empty input, and input that is too small: both may come from a command that failed.
 //!
 //! Empty standard input is refused (3), whether or not DEST exists and whatever it holds, unless
-//! `--allow-empty` or `-a` is given; so is an empty FIFO as SOURCE, and an empty list of names.
-//! `--min-size` refuses smaller input. Both check the input alone.
+//! `--allow-empty` or `-a` is given. An empty FIFO as SOURCE and an empty list of names are refused
+//! too. `--min-size` refuses smaller input. Both check the input alone.
 
 use std::fs::OpenOptions;
 use std::thread;

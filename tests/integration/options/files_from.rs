@@ -1,8 +1,8 @@
 //! `--files-from` and `--files0-from`: lists of names for `-t`.
 //!
 //! A name ends at a newline or at NUL, and every other byte is a part of it. Empty lines are
-//! skipped; there are no comments and no quoting. Where the other option was meant, the error says
-//! so.
+//! skipped; there are no comments and no quoting. If the list has the other separator, the error
+//! names the other option.
 
 use crate::harness::Sandbox;
 

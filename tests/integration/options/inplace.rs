@@ -1,10 +1,11 @@
 //! `--inplace`, the one way that is not atomic.
 //!
-//! What the contract says: where a rename cannot work (a file that is mounted by itself, a
-//! directory that is read-only or not ours, a device, a FIFO), and only there, the input is taken
-//! in whole, the space is reserved, and then DEST is overwritten; one warning says that it is not
-//! atomic. `always` keeps the inode. Without the option such a DEST fails before any input is read,
-//! and the message names both cures. Never for ENOSPC or EIO. Status 4 if it broke off.
+//! It is for a DEST to which no file can be renamed: a file that is mounted by itself, a file in a
+//! directory that is read-only or not ours, a device, a FIFO. The whole input is buffered and the
+//! space is preallocated; then DEST is overwritten, with one warning. `always` keeps the inode.
+//! Without the option, such a DEST is an error before any input is read, and the message names the
+//! remedies. A full or broken disk is no reason to write in place. Status 4 means that the write
+//! was interrupted.
 
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, MetadataExt};

@@ -1,4 +1,4 @@
-//! `--inplace` that fails before the writing begins, or breaks off.
+//! `--inplace` that fails before it begins to write, or is interrupted.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};

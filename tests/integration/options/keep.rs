@@ -1,8 +1,9 @@
-//! `--keep`, and what cannot be kept.
+//! `--keep`, and attributes that cannot be kept.
 //!
-//! `try` warns of that, `all` fails then, `none` treats DEST as new. Set-uid and set-gid stay only
-//! if owner and group stay; a group that could not be kept loses what others do not have; where the
-//! directory has a default ACL and DEST has none, the result has none.
+//! `try` gives a warning, `all` fails, and `none` gives DEST the attributes of a new file. Set-uid
+//! and set-gid stay only if owner and group stay. A group that could not be kept loses the rights
+//! that others do not have. If the directory has a default ACL and DEST has none, the new file has
+//! none.
 
 use std::ffi::OsString;
 

@@ -1,4 +1,4 @@
-//! What is said of attributes that cannot be kept.
+//! The warnings about attributes that cannot be kept.
 
 use crate::harness::{Mount, NOBODY, Sandbox, needs_mounts, needs_root, needs_tool, tool};
 

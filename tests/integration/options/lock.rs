@@ -1,11 +1,11 @@
-//! `--lock` and what `--append` takes of it.
+//! `--lock`, and the lock of `--append`.
 //!
-//! What the contract says: `--lock` takes an exclusive lock before COMMAND starts or the input is
-//! read, and holds it until the commit, so that commands that read, change and write run one after
-//! the other and none is lost. The lock is a lock file beside the file that will be replaced. It
-//! works for a DEST that does not exist yet and for several users. Only runs with `--lock` or `-a`
-//! respect it; flock(1) on DEST does not. On local filesystems the lock file goes after the commit;
-//! on FUSE it stays, because without it updates could be lost.
+//! `--lock` takes an exclusive lock before COMMAND starts or the input is read, and holds it until
+//! the commit. So commands that read, change and write DEST run one after the other, and no update
+//! is lost. The lock is a lock file beside the file that will be replaced. It works for a DEST that
+//! does not exist yet and for several users. Only runs with `--lock` or `-a` respect it; flock(1)
+//! on DEST does not. On local filesystems, the run removes the lock file after the commit. On FUSE
+//! it stays, because removing it could lose updates.
 
 use std::fs::{self, File};
 use std::io::Read;

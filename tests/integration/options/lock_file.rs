@@ -1,4 +1,4 @@
-//! The lock file: where it is, who may open it, and when it goes.
+//! The lock file: where it is, which users may open it, and when it is removed.
 
 use std::fs::{self, File};
 use std::io::Read;

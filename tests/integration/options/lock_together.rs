@@ -1,4 +1,4 @@
-//! Many at once with `--lock`, also in place: no update is lost.
+//! Many concurrent runs with `--lock`, also in place: no update is lost.
 
 use rustix::process::Signal;
 

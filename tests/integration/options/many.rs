@@ -1,8 +1,8 @@
-//! Many files: `-t DIR SOURCE...`, what becomes of each.
+//! Many files: `-t DIR SOURCE...`, and the result for each.
 //!
-//! What the contract says: every SOURCE arrives in DIR under its own base name. The options hold
-//! for each file, but `-a`, `--lock`, `--sha256`, `--inplace`, stdin and COMMAND do not go with it.
-//! Two SOURCEs of one base name are a usage error.
+//! Every SOURCE arrives in DIR under its own base name. The options apply to each file, but `-a`,
+//! `--lock`, `--sha256`, `--inplace`, stdin and COMMAND do not go with `-t`. Two SOURCEs with one
+//! base name are a usage error.
 
 use std::ffi::OsString;
 use std::fs;

@@ -1,8 +1,8 @@
-//! Many files: what is said of each when one fails, and what is left of two runs or of a signal.
+//! Many files: the messages if one fails, and what two runs or a signal leave.
 //!
-//! What the contract says: a failure among the renames is status 4, and a line for each file says
-//! whether it is new or old. A signal before the commit leaves nothing. Errors and death at every
-//! system call are the torture suite's.
+//! A failure among the renames is status 4, and a line for each file says whether it is new or old.
+//! A signal before the commit leaves nothing. The torture suite tries errors and kills at every
+//! system call.
 
 use std::ffi::OsString;
 use std::fs;

@@ -1,4 +1,4 @@
-//! Which files `-t` is given: operands and lists, and what makes no sense.
+//! The sources of `-t`: operands and lists, and combinations that make no sense.
 
 use crate::harness::os;
 use crate::options::many::{and, ground, list};

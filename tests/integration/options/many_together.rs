@@ -1,8 +1,8 @@
 //! Many files: `-t DIR SOURCE...`, all of them together.
 //!
-//! What the contract says: everything is staged, checked and on the disk before the first name
-//! changes; if anything fails until then, no file of DIR is touched. The disk is flushed once for
-//! all, not once for each. There can be any number.
+//! All files are staged, checked and on the disk before the first name changes. If anything fails
+//! until then, no file of DIR is touched. The disk is flushed once for all files. Their number has
+//! no limit.
 
 use std::io::Read;
 use std::path::Path;

@@ -1,5 +1,4 @@
-//! `--mode`: on top of the mode that DEST would otherwise get, with chmod(1)'s meaning; it must
-//! succeed.
+//! `--mode` changes the mode that DEST would otherwise get, as chmod(1) does; it must succeed.
 
 use std::fs;
 use std::process::Command;

@@ -1,5 +1,5 @@
-//! `--no-clobber`: anything by DEST's name is refused, a dangling link too; seen early where
-//! possible, and decided at the commit.
+//! `--no-clobber`: any file with DEST's name is refused, even a dangling link. atomwrite checks
+//! early if possible, and decides at the commit.
 
 use rustix::process::{Signal, kill_process};
 

@@ -1,7 +1,7 @@
 //! `-p`, `--preserve-timestamps`: DEST gets the times that SOURCE had before it was read.
 //!
-//! An input that has no times is a usage error. A DEST that `-C` leaves alone keeps its own. With
-//! `--inplace`, the right to set times is checked before the first byte is written.
+//! An input that has no times is a usage error. A DEST that `-C` leaves alone keeps its own times.
+//! With `--inplace`, the permission to set times is checked before the first byte is written.
 
 use std::fs::{self, File, FileTimes};
 use std::os::unix::fs::MetadataExt;

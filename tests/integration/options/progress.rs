@@ -1,8 +1,8 @@
 //! `--progress`.
 //!
-//! What the contract says: bytes, rate and, where the size is known, a bar and the time left, on
-//! stderr when it is a terminal. Nothing else is there for a write that is done in a moment,
-//! nothing is left of it at the end, and who does not ask for it does not pay for it.
+//! On stderr, if it is a terminal, it shows bytes, rate and, if the size is known, a bar and the
+//! remaining time. A short write shows nothing, and the line is erased at the end. Without the
+//! option, progress costs nothing.
 
 use std::fs::File;
 use std::io::Read;
@@ -24,7 +24,7 @@ pub(crate) struct Screen {
 }
 
 impl Screen {
-    /// Gives the program's end, too.
+    /// Returns the end of the program, too.
     fn new() -> (Self, OwnedFd) {
         Self::with_columns(COLUMNS)
     }

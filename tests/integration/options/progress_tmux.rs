@@ -1,5 +1,5 @@
 //! `--progress` in a real terminal, tmux(1), of 30, 50, 80 and 200 columns: one row that does not
-//! wrap, with figures that can be true, and nothing of it at the end.
+//! wrap, with plausible figures, and nothing at the end.
 
 use std::fs;
 use std::path::{Path, PathBuf};

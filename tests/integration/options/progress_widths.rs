@@ -1,5 +1,4 @@
-//! `--progress` in terminals of any width: one row, with figures that are true from the first line
-//! on.
+//! `--progress` in terminals of any width: one row, whose figures are true from the first line on.
 
 use super::progress::{Screen, slow_copies};
 use crate::harness::{Sandbox, needs_tool};

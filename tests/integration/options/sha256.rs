@@ -1,5 +1,5 @@
-//! `--sha256 HEX`: content with another digest is refused, and a malformed one before any input is
-//! read.
+//! `--sha256 HEX`: content with another digest is refused, and a malformed digest is refused before
+//! any input is read.
 
 use std::fs::OpenOptions;
 

@@ -1,7 +1,7 @@
-//! `--sync` and its shorter names, `$ATOMWRITE_SYNC`, and what is counted of them.
+//! `--sync`, its shorter names, and `$ATOMWRITE_SYNC`, by the syncs in a trace.
 //!
-//! full, the default: the file is fsynced, and the directory after it. file: the file only. none:
-//! neither. `--no-fsync` is none and `--fsync` is full; the last one given wins, and wins over the
+//! full, the default: the file is fsynced, and then the directory. file: the file only. none:
+//! neither. `--no-fsync` is none and `--fsync` is full. The last option wins, also over the
 //! environment.
 
 use Flushed::{File, FileAndDirectory, Nothing};

@@ -1,13 +1,13 @@
-//! Content that is checked before it is committed: `--sha256` and `--validate`. Refused is status
-//! 3, DEST is untouched.
+//! Content that is checked before it is committed: `--sha256` and `--validate`. A refusal is status
+//! 3, and DEST is untouched.
 //!
 //! `--sha256 HEX` is checked for form before any input is read. `--validate CMD` runs `sh -c CMD`,
 //! which must exit with 0. `$1` is a copy of the new file in a private preview directory, stdin is
-//! that copy, `$2` is DEST, absolute. The copy has the name, the mode and the owner that the new
-//! file will have. Every other entry of DEST's directory is there as a symbolic link. What CMD
-//! writes to the copy or makes in the preview is thrown away, and no name and no descriptor that
-//! CMD gets leads to the file that will be committed. CMD's stdout goes to stderr. After SIGKILL
-//! the preview stays.
+//! that copy, and `$2` is DEST as an absolute path. The copy has the name, the mode and the owner
+//! that the new file will have. Every other entry of DEST's directory is a symbolic link there.
+//! What CMD writes to the copy or creates in the preview is discarded, and no name and no
+//! descriptor that CMD gets leads to the file that will be committed. CMD's stdout goes to stderr.
+//! After SIGKILL, the preview stays.
 
 use std::fs::{self, OpenOptions, Permissions};
 use std::os::unix::fs::PermissionsExt;

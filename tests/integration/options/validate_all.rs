@@ -1,9 +1,9 @@
 //! `--validate-all CMD`, with `-t`: all new files are checked together, once.
 //!
-//! What the contract says: CMD is asked when all files are staged and each has passed `--validate`.
-//! `$1` is a preview directory in which the new files are copies under their names and every other
-//! entry of DIR is a symbolic link, `$2` is DIR, stdin is /dev/null. A refusal is status 3, and no
-//! file of DIR is touched. It is asked even if `-C` leaves all alone.
+//! CMD runs when all files are staged and each has passed `--validate`. `$1` is a preview directory
+//! in which the new files are copies under their names and every other entry of DIR is a symbolic
+//! link, `$2` is DIR, and stdin is /dev/null. A refusal is status 3, and no file of DIR is touched.
+//! CMD runs even if `-C` leaves all files alone.
 
 use std::fs;
 use std::path::{Path, PathBuf};

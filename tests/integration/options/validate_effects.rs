@@ -1,4 +1,4 @@
-//! What a validator does to its preview is thrown away; what signals and kills leave of it.
+//! What a validator does to its preview is discarded; what signals and kills leave of the preview.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;

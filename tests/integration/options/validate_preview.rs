@@ -1,5 +1,5 @@
-//! What a validator sees: a copy of the new file, in a preview directory with links to all that is
-//! beside DEST.
+//! What a validator sees: a copy of the new file, in a preview directory with links to the other
+//! entries of DEST's directory.
 
 use std::ffi::OsString;
 use std::fs;

@@ -1,8 +1,8 @@
-//! What DEST looks like afterwards, where nothing is asked for.
+//! The attributes of DEST without any option for them.
 //!
-//! New: 0666 less the umask, or the directory's default ACL, as `>` gives; from SOURCE its rwx bits
-//! less the umask. Existing: mode, owner, group, ACL and xattrs are kept. Never kept:
-//! security.capability and the like, and timestamps.
+//! A new DEST has mode 0666 less the umask, or the directory's default ACL, as with `>`; from
+//! SOURCE, its rwx bits less the umask. An existing DEST keeps mode, owner, group, ACL and extended
+//! attributes. security.capability, similar attributes and timestamps are never kept.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;

@@ -1,11 +1,11 @@
 //! The order of the system calls, read from a trace.
 //!
-//! What the contract says: before the commit nothing that DEST names is touched; all attributes are
-//! in place before DEST can be seen; `--sync=file` is an fsync before the rename, `full` (the
-//! default) and one of the directory after it, `none` is none at all. A directory that cannot be
-//! fsynced because the filesystem has no such thing is no error; one that may not be opened for
-//! reading is made durable with syncfs. Status 4, and only it, is for a DEST that was changed
-//! and then could not be made durable.
+//! Before the commit, nothing that DEST names is touched. All attributes are in place before the
+//! new file is visible as DEST. `--sync=file` is an fsync before the rename, `full` (the default)
+//! also one of the directory after it, and `none` is no fsync. A directory without fsync, because
+//! the filesystem has none, is not an error. A directory that may not be opened for reading is made
+//! durable with syncfs. Status 4 is only for a DEST that was changed and then could not be made
+//! durable.
 
 use crate::harness::{
     Call, Mount, NOBODY, Sandbox, Strace, Trace, needs_mounts, needs_root, needs_tool,

@@ -1,5 +1,5 @@
-//! Nothing stands between link and rename, and what many writers and kills leave there, the next
-//! write removes.
+//! No call but a sync on btrfs comes between link and rename. The next write removes what many
+//! writers and kills leave between them.
 
 use std::fs;
 

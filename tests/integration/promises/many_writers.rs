@@ -1,9 +1,9 @@
 //! Many writers and readers of one name at once.
 //!
-//! What the contract says: at every moment, for every other process, DEST is exactly the old file
-//! or exactly the new one; never empty, never half, never missing. `-n` is decided atomically.
-//! Nothing is left behind. These are small; more writers, in every form and with kills among them,
-//! are the torture suite's.
+//! At every moment, for every other process, DEST is exactly the old file or exactly the new one:
+//! never empty, never partial, never missing. `-n` is decided atomically. No temporary file is
+//! left. These tests are small; the torture suite has more writers, in every form and with kills
+//! among them.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::{fs, thread};

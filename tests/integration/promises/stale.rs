@@ -1,9 +1,9 @@
-//! Stale temporary files, and those that only look stale.
+//! Stale temporary files, and files that only seem stale.
 //!
-//! What the contract says: after SIGKILL, on a local filesystem, at most one hidden regular file is
-//! left, and the next write to the same DEST removes it, unless the name was taken by something
-//! else or by a stopped writer. What has a random name stays. A signal that was ignored at the
-//! start stays ignored. Death at every system call is the torture suite's.
+//! After SIGKILL on a local filesystem, at most one hidden regular file is left. The next write to
+//! the same DEST removes it, unless its name belongs to something else or to a stopped writer. A
+//! file with a random name stays. A signal that was ignored at the start stays ignored. The torture
+//! suite tries SIGKILL at every system call.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;

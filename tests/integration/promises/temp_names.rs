@@ -1,11 +1,11 @@
-//! Names of temporary files that cannot do harm.
+//! Temporary names that can do no harm.
 //!
-//! What the contract says: atomwrite never removes a directory, or a file on another filesystem
-//! than the local ones, that this run did not make. Two processes never remove one another's
-//! temporary files. On local filesystems the new file has no name until the commit. A staging
-//! directory of `-t`, a preview directory and a temporary file on other filesystems have random
-//! names; after SIGKILL they stay, and no later run removes them. An append-only directory, in
-//! which nothing can be renamed or removed, is refused before any input is read.
+//! atomwrite never removes a directory that this run did not make, or such a file on a filesystem
+//! that is not local. Two processes never remove each other's temporary files. On local
+//! filesystems, the new file has no name until the commit. A staging directory of `-t`, a preview
+//! directory and a temporary file on other filesystems have random names; after SIGKILL they stay,
+//! and no later run removes them. An append-only directory, in which nothing can be renamed or
+//! removed, is refused before any input is read.
 
 use std::ffi::OsString;
 use std::fs;

@@ -1,8 +1,8 @@
 //! Prometheus' textfile collector: the real one reads a directory while scripts write to it as fast
 //! as they can.
 //!
-//! It never meets a half file, an empty one, a temporary one, or none where there was one; a script
-//! that fails changes nothing.
+//! It never reads a partial, empty or temporary file, and a file that existed is never missing. A
+//! script that fails changes nothing.
 
 use std::fs::{self, File};
 use std::io::{Read, Write};

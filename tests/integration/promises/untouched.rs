@@ -1,5 +1,5 @@
-//! What a run leaves when a call fails at the worst moment: DEST, the directories and the lock file
-//! as they were.
+//! A call that fails at the worst moment leaves DEST, the directories and the lock file as they
+//! were.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;

@@ -293,7 +293,7 @@ impl PathUnit {
         mem::replace(&mut self.was_there, there) != there
     }
 
-    /// Tells of the events that wait whether there are any, and whether one is of the file itself.
+    /// Returns whether any events have arrived, and whether one is of the file itself.
     fn wakes(&self) -> Option<bool> {
         let mut buffer = [const { MaybeUninit::uninit() }; 4096];
         let mut reader = inotify::Reader::new(&self.queue, &mut buffer);
