@@ -43,7 +43,7 @@ fn bash_offers_what_fits_without_bash_completion() {
     );
     offers_what_fits(&shell);
     offers_what_the_command_takes(&shell);
-    // One without a completion takes files.
+    // A command without a completion takes files.
     shell.offers("some-file -- unshare", "some-f", &["some-file"]);
 }
 
@@ -78,7 +78,7 @@ fn fish_offers_what_fits() {
     assert_eq!(fs::read_to_string(machine.errors()).unwrap(), "");
 }
 
-/// Asks for all that every shell has to offer.
+/// Checks what every shell must offer.
 #[track_caller]
 fn offers_what_fits(shell: &impl Shell) {
     offers_options(shell);
@@ -111,7 +111,7 @@ fn offers_options(shell: &impl Shell) {
     }
     shell.offers("", "--no-d", &["--no-dereference"]);
     shell.offers("some-file", "--fsy", &["--fsync"]);
-    // It ends the options.
+    // `--` ends the options.
     shell.offers("--", "-", &[]);
 }
 
@@ -136,7 +136,7 @@ fn offers_words(shell: &impl Shell) {
         }
     }
     shell.offers("-b", "some-f", &["some-file"]);
-    // A number follows its equals sign, or none does.
+    // A number follows the equals sign, or there is no number.
     shell.offers("", "--lo", &["--lock"]);
     shell.offers("--lock", "some-f", &["some-file"]);
     shell.offers("", "--lock=", &[]);
@@ -145,7 +145,7 @@ fn offers_words(shell: &impl Shell) {
 
 #[track_caller]
 fn offers_users_and_groups(shell: &impl Shell) {
-    // Debian has both of this name.
+    // Debian has a user and a group of this name.
     let (begun, name) = ("daem", "daemon");
     for (short, long) in [("-o", "--owner"), ("-g", "--group")] {
         let among_others = format!("-v{}", &short[1..]);

@@ -19,9 +19,9 @@ pub(crate) struct Case {
     pub(crate) words: &'static [&'static str],
     pub(crate) stdin: &'static str,
     pub(crate) says: &'static str,
-    /// What the advice means.
+    /// The command lines that follow the hint.
     pub(crate) works: &'static [&'static [&'static str]],
-    /// What is not advised.
+    /// Command lines that no hint suggests, and that fail.
     pub(crate) fails: &'static [&'static [&'static str]],
 }
 
@@ -37,7 +37,7 @@ pub(crate) const NEW: Case = Case {
 /// Who runs it.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum As {
-    /// Who runs the tests; root, if the case needs root.
+    /// The user who runs the tests; root, if the case needs root.
     Tester,
     /// An ordinary user: another one if root runs the tests.
     User,
@@ -187,7 +187,7 @@ fn hints_for_a_user_work_within_the_permissions() {
 // ---- Files of other users ----
 
 const OTHERS: &[Case] = &[
-    // Each named the other once: --force said --inplace, and --inplace said --force.
+    // The message of --force once named --inplace, and the message of --inplace --force.
     Case {
         set_up: "mkdir d; mv f d; chown -R 0:0 d",
         words: &["d/f"],

@@ -107,7 +107,7 @@ const NAMES: &[Case] = &[
         fails: &[&["-D", "nowhere/../g"]],
         ..NEW
     },
-    // What is no file.
+    // DEST is not a file.
     Case {
         words: &["/dev/null"],
         says: "cannot replace '/dev/null': it is a device; use --inplace to write to it; '/dev/null' is unchanged",
@@ -297,7 +297,7 @@ fn hints_about_content_work() {
 
 // ---- The command line ----
 
-/// What was typed, what is said, and what that means.
+/// The command line, the message, and a command line that follows the hint.
 const USAGE: &[(&[&str], &str, &[&str])] = &[
     (
         &["in", "-x.json"],

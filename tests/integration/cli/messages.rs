@@ -126,7 +126,7 @@ fn a_stderr_that_cannot_be_written_changes_nothing() {
             .open("/dev/full")
             .unwrap()
     };
-    // The reading end is gone: EPIPE, and SIGPIPE for those who do not look out.
+    // The reading end is closed: EPIPE, and SIGPIPE in a program that does not ignore it.
     let broken = || pipe_with(PipeFlags::CLOEXEC).unwrap().1;
     for round in 0..2 {
         let content = format!("new {round}");

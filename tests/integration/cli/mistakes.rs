@@ -290,7 +290,7 @@ fn a_usage_error_says_which_word_and_what_would_be_right() {
 #[test]
 fn an_unknown_option_behind_ten_thousand_files_is_found_at_once() {
     let sandbox = sandbox();
-    // To read the words again for each of them would take longer than a run may.
+    // Parsing all words again for each word would take too long.
     let files = std::iter::repeat_n("in", 10_000);
     let arguments = ["-t", "dir"].into_iter().chain(files).chain(["-Z.x"]);
     sandbox
@@ -409,7 +409,7 @@ fn a_temporary_directory_that_is_not_there_or_full_is_named() {
             nowhere.display()
         ))
         .fails(1);
-    // Of the input, and not of DEST, there is too much.
+    // The input is too large, not DEST.
     sandbox
         .atomwrite(["--inplace=always", "out"])
         .env("TMPDIR", sandbox.path("dir"))

@@ -17,7 +17,7 @@ pub(crate) trait Shell {
     /// Returns what the shell offers for the beginning of a word, after these words.
     fn answer(&self, before: &str, word: &str) -> Vec<String>;
 
-    /// The same without what only says that more may follow, sorted.
+    /// The same, sorted, and without marks that only say that more may follow.
     #[track_caller]
     fn offered(&self, before: &str, word: &str) -> Vec<String> {
         let before = format!("atomwrite {before}");
@@ -163,7 +163,7 @@ pub(crate) struct Interactive {
     keyboard: File,
     screen: Arc<Mutex<Vec<u8>>>,
     answer: PathBuf,
-    /// What a complaint of the shell's own begins with.
+    /// The beginning of an error message of the shell itself.
     complaint: String,
 }
 
@@ -238,7 +238,7 @@ impl Drop for Interactive {
     }
 }
 
-/// fish, which tells without a terminal what it would offer.
+/// fish, which prints its completions without a terminal.
 pub(crate) struct Fish {
     pub(crate) child: Child,
     pub(crate) lines: ChildStdin,

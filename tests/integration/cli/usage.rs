@@ -154,7 +154,7 @@ fn usage_errors_touch_nothing_run_nothing_and_read_nothing() {
     ]);
 }
 
-/// Holds a run on arbitrary arguments to what every run must keep.
+/// Checks on arbitrary arguments what must hold for every run.
 fn is_sane(arguments: &[OsString], done: &Done) -> Result<(), TestCaseError> {
     let context = format!("{arguments:?}\n{done:?}");
     let Some(code) = done.code() else {

@@ -7,7 +7,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Not met by a test, and why.
+/// Messages that no test provokes, and why.
 const UNSEEN: [(&str, &str); 9] = [
     (
         "interrupted by signal",
@@ -92,7 +92,7 @@ fn rust_files(directory: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// The string literals of a file's own code, but for those that only a programmer reads.
+/// Returns the string literals of a file's own code, except those that only a programmer reads.
 fn literals(source: &str) -> Vec<String> {
     let code = source.split("#[cfg(test)]\nmod tests").next().unwrap();
     let code: String = code
@@ -124,7 +124,7 @@ fn literals(source: &str) -> Vec<String> {
     literals
 }
 
-/// Reads a literal to its end, and gives what is behind that.
+/// Reads a literal to its end, and returns the rest of the text.
 fn unescape(code: &str) -> (String, &str) {
     let mut literal = String::new();
     let mut letters = code.chars();
@@ -141,7 +141,7 @@ fn unescape(code: &str) -> (String, &str) {
     }
 }
 
-/// What stands between placeholders, without what holds it to them.
+/// Returns the text between placeholders, without the punctuation around them.
 fn longest_piece(literal: &str) -> &str {
     literal
         .split(['{', '}'])

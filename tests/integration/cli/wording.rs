@@ -64,7 +64,7 @@ ln -s ../out dir/in; ln -s ../out dir/out | -t dir in out | 1 | cannot write 'di
 echo >in~ | -b -t dir in in~ | 1 | cannot write 'dir/in~': its name is the backup name of 'dir/in'; 'dir' is unchanged
 "#;
 
-/// The same where users matter: who runs it comes first.
+/// The same if the user matters, who comes first in each row.
 const REFUSALS_OF_USERS: &str = "
 nobody | chown 65534 . out; chmod 400 out | in out | 1 | cannot write 'out': permission denied; use --force to replace it; 'out' is unchanged
 nobody | chown 65534 . out; chmod 200 out | -a in out | 1 | cannot append to 'out': it cannot be read; 'out' is unchanged

@@ -182,7 +182,8 @@ fn two_names_that_differ_only_in_case_are_reported_on_a_case_insensitive_filesys
     );
 }
 
-/// Starts a run that stops where strace injects SIGSTOP; does something then, and has it go on.
+/// Starts a run that stops where strace injects SIGSTOP, does something then, and continues the
+/// run.
 #[track_caller]
 fn stopped(strace: &Strace, run: crate::harness::Run<'_>, then: impl FnOnce()) -> Running {
     let running = run.under(strace).start();

@@ -31,7 +31,7 @@ struct Row {
     label: &'static str,
     /// Returns whether this machine can try it.
     is_possible: fn() -> bool,
-    /// Tries it, and tells whether the label is true of this program.
+    /// Tries it, and returns whether the label is true of this program.
     holds: fn(&Way) -> bool,
 }
 
@@ -319,7 +319,7 @@ impl Way {
     }
 }
 
-/// Takes the table apart: its head, which has the lines, and its rows.
+/// Parses the table into its head, which has the lines, and its rows.
 fn table() -> Vec<Vec<String>> {
     let (_, section) = README.split_once("## Compared with").expect("the table");
     let lines = section.lines().skip_while(|line| !line.starts_with('|'));

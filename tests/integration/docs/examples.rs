@@ -100,7 +100,7 @@ pub(crate) fn blocks(page: &str, kind: &str) -> Vec<Block> {
     blocks
 }
 
-/// Takes a block apart into commands and what they print.
+/// Parses a block into commands and their output.
 fn steps(block: &str) -> Vec<(String, String)> {
     let mut steps: Vec<(String, String)> = Vec::new();
     for line in block.lines() {
@@ -119,7 +119,7 @@ fn steps(block: &str) -> Vec<(String, String)> {
     steps
 }
 
-/// Runs the commands in one shell, and gives what each printed.
+/// Runs the commands in one shell, and returns the output of each.
 pub(crate) fn run(sandbox: &Sandbox, commands: &[String]) -> Vec<String> {
     // The status is the next command's to ask for.
     let border = format!("{{ s=$?; printf '{BORDER}'; (exit $s); }}");
@@ -135,7 +135,7 @@ pub(crate) fn run(sandbox: &Sandbox, commands: &[String]) -> Vec<String> {
             .as_deref()
             .unwrap_or(OsStr::new("/bin")),
     );
-    // A line of theirs that hangs ends it all.
+    // If one command hangs, all end.
     let bound = BOUND.as_secs().to_string();
     let output = Command::new("timeout")
         .args([&bound, "bash", "--norc", "-c", &script])

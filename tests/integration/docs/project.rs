@@ -51,7 +51,7 @@ fn no_crate_is_used_in_two_versions_without_a_reason() {
         }
     }
     versions.retain(|_, count| *count > 1);
-    // Both ways: a reason that is no longer needed goes.
+    // Both ways: a reason that is no longer needed is an error.
     let twice: Vec<&str> = versions.into_keys().collect();
     let known: Vec<&str> = rule("skip")
         .split("crate = \"")
@@ -223,7 +223,7 @@ fn deb_names_every_program_that_is_missing_before_it_builds() {
         "packaging/needs.sh: missing: xz dpkg-deb git; \
          install these Debian packages first: xz-utils dpkg git",
     );
-    // There make shows the commands that it runs.
+    // The output of make has the commands that it runs.
     assert_eq!(output.stdout(), "");
 }
 
@@ -258,7 +258,7 @@ fn a_package_of_a_tree_without_git_has_the_time_of_its_files_and_its_user() {
 // ---- A tree to make in ----
 
 /// The part of the source tree that installs and packages, with a program that seems to be built.
-/// All is run by a user to whom it belongs, who is not root.
+/// Its owner, who is not root, runs everything.
 struct Tree {
     sandbox: Sandbox,
 }
@@ -285,7 +285,7 @@ impl Tree {
         Finished(self.command("make", arguments).output().unwrap())
     }
 
-    /// Starts to describe a program, run in the tree with an environment that says nothing.
+    /// Returns a command that runs in the tree, with an empty environment.
     fn command<const N: usize>(&self, program: &str, arguments: [&str; N]) -> Command {
         let mut command = Command::new(program);
         command

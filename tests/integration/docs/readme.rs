@@ -115,7 +115,7 @@ fn links_lead_to_files_and_headings() {
     }
 }
 
-/// Returns what a heading is called in a link, or `None` for another line.
+/// Returns the anchor of a heading, or `None` for another line.
 fn anchor(line: &str) -> Option<String> {
     let (marks, words) = line.split_once(' ')?;
     if marks.is_empty() || !marks.chars().all(|mark| mark == '#') {

@@ -41,7 +41,7 @@ fn rows(line: &str) -> Vec<String> {
     rows
 }
 
-/// What a row of the picture says, if it is one.
+/// Returns the text of a row of the picture, or `None` for another line.
 fn text(element: &str) -> Option<String> {
     let inner = element.strip_prefix("<text ")?.strip_suffix("</text>")?;
     let (_, inner) = inner.split_once('>')?;

@@ -69,7 +69,7 @@ fn each_use_of_sponge_has_its_form_of_atomwrite() {
     assert!(answered && uses > 25, "{uses} uses");
 }
 
-/// Takes the table apart.
+/// Parses the table.
 fn rows() -> Vec<Row> {
     let lines = PAGE.lines().enumerate();
     let table = lines.filter(|(_, line)| line.starts_with("| ") && line.contains('`'));

@@ -75,7 +75,7 @@ fn the_mode_is_that_of_dest_at_the_end_of_the_input() {
         (Some(0o600), "chmod 666 out", 0o666),
         (Some(0o755), "chmod 400 out", 0o400),
         (None, "umask 077; echo theirs >out", 0o600),
-        // A file that is gone may have been private.
+        // A file that was removed may have been private.
         (Some(0o600), "rm out", 0o600),
         (Some(0o640), "rm out", 0o600),
     ];
@@ -153,7 +153,7 @@ fn a_named_temporary_file_that_another_process_removes_is_an_error() {
 /// Stops a run with `--sync=file` when its new file is on the disk, and before it makes a backup.
 const AT_SYNC: &str = "fsync:signal=SIGSTOP";
 
-/// A run that stands still behind one of its calls.
+/// A run that is stopped after one of its calls.
 struct Halted {
     running: Running,
     strace: Strace,
@@ -171,13 +171,13 @@ impl Halted {
         Self { running, strace }
     }
 
-    /// Lets it go on to its end.
+    /// Continues the run to its end.
     fn ends(self) -> Done {
         kill_process(program_of(&self.running), Signal::CONT).unwrap();
         self.running.wait()
     }
 
-    /// The same, and the end must be a good one.
+    /// The same, and expects success.
     #[track_caller]
     fn goes_on(self) {
         kill_process(program_of(&self.running), Signal::CONT).unwrap();
@@ -286,7 +286,7 @@ fn a_source_that_shrinks_while_it_is_copied_leaves_no_tail_of_zeros() {
     needs_tool!("strace");
     let sandbox = Sandbox::new();
     let path = sandbox.write("in", vec![b'x'; 100_000]);
-    // It knows the size by then.
+    // The run knows the size by then.
     let halted = Halted::at(&sandbox, "in out", "ioctl:signal=SIGSTOP");
     let file = File::options().write(true).open(&path).unwrap();
     file.set_len(50_000).unwrap();

@@ -222,7 +222,7 @@ fn no_clobber_works_without_rename_flags() {
             .stdin("newer")
             .through(strace().command())
             .fails_with(3, "exists");
-        // One that appears while the input is read.
+        // A DEST that appears while the input is read.
         fs::remove_file(sandbox.path("out")).unwrap();
         let strace = strace();
         let mut run = sandbox.run("-n out").under(&strace).stdin_held().start();

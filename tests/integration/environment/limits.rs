@@ -24,7 +24,7 @@ fn every_form_fails(sandbox: &Sandbox, why: &str) {
         (format!("{source} out"), 1),
         (format!("--sync=none {source} new"), 1),
         ("-D one/two/out".to_owned(), 1),
-        // Whatever COMMAND makes of it.
+        // Whatever COMMAND does about the error.
         (
             "out -- sh -c 'head -c 4M /dev/zero; exit 0'".to_owned(),
             125,
@@ -48,7 +48,7 @@ fn a_full_disk_leaves_the_destination_unchanged() {
     let run = sandbox.run("out").stdin(vec![b'x'; 100_000]);
     let run = run.inject("linkat:error=EOPNOTSUPP");
     run.fails_with(1, "no space left on device");
-    // What was taken has been given back.
+    // The space has been freed.
     sandbox.run("out").stdin(vec![b'x'; 50_000]).succeeds();
 }
 

@@ -24,7 +24,7 @@ fn validator_that_waits(sandbox: &Sandbox) -> String {
     format!("cat '{}'", go.display())
 }
 
-/// Waits until the validator runs, has `change` do its work, and lets the validator end.
+/// Waits until the validator runs, calls `change`, and lets the validator end.
 fn during_validation(sandbox: &Sandbox, change: impl FnOnce()) {
     let mut go: Option<File> = None;
     wait_until("the validator runs", || {

@@ -122,7 +122,7 @@ fn a_commands_standard_input_that_was_dest_before_the_lock_is_refused() {
     }
 }
 
-// ---- A DEST that comes and goes ----
+// ---- A DEST that is removed and created ----
 
 /// Runs once; removes DEST at the stop of one number and creates it again, with mode 0600, at the
 /// stop of another one. Returns the number of stops, and whether DEST could be created again.
@@ -168,7 +168,7 @@ fn a_dest_that_is_removed_and_created_again_keeps_its_mode() {
         assert!(count >= 3, "{count}");
         let mut recreated = 0;
         for removed in 1..=count {
-            // A DEST that is gone is looked up more often.
+            // A missing DEST is looked up more often.
             for created in removed + 1..=count + 2 {
                 let sandbox = ground();
                 let (_, is_new) = recreate_between(&sandbox, options, removed, created);

@@ -78,7 +78,7 @@ impl Place {
     }
 }
 
-/// Waits until COMMAND has written its process id to a file, and gives it.
+/// Waits until COMMAND has written its process id to a file, and returns the id.
 #[track_caller]
 pub(crate) fn id_in(path: &Path) -> String {
     let mut id = String::new();
@@ -306,7 +306,7 @@ fn a_terminal_that_goes_away_is_an_error_and_not_the_end_of_input() {
         &["-q", "-a", "out"],
         &["-q", "--lock", "out"],
     ] {
-        // What the kernel answers to the read, an error or the end of input, is a matter of luck.
+        // The kernel returns an error or the end of input from the read; which one is a race.
         for old in [true, false].repeat(5) {
             let sandbox = Sandbox::new();
             if old {
@@ -356,7 +356,7 @@ fn ctrl_c_ends_a_run_that_reads_the_terminal() {
     }
 }
 
-/// Counts the SIGINTs that it gets, until its parent is gone.
+/// Counts the SIGINTs that it gets, until its parent has ended.
 const COUNTING: &str = r#"
 import os, signal, sys, time
 directory, count, parent = sys.argv[1], [], os.getppid()

@@ -38,7 +38,7 @@ fn a_signal_just_after_the_validator_prevents_the_commit() {
     for &place in Place::all() {
         for options in ["", "-C", "--lock -q", "-b"] {
             let sandbox = Sandbox::with("out", "old");
-            // The last thing that it does.
+            // The last step of the run.
             let words = format!("{options} --validate 'kill -TERM $PPID' out");
             let run = sandbox.run(&words).stdin("new");
             let done = run.through(place.prefix()).output();

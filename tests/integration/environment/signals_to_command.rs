@@ -92,7 +92,7 @@ fn the_wait_for_a_command_that_ignores_the_signal_is_bounded() {
 #[test]
 fn a_second_signal_ends_the_wait_for_a_command() {
     let sandbox = Sandbox::with("out", "old");
-    // A machine that is slow once is not slow five times.
+    // A machine that is slow once is seldom slow five times.
     let at_once = (0..5).any(|_| {
         let (running, _deaf) = start_deaf(&sandbox, &[]);
         let start = Instant::now();

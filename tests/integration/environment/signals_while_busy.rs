@@ -16,7 +16,7 @@ use crate::harness::{
 
 #[test]
 fn a_signal_ends_a_run_that_reads_the_content_back() {
-    // A file of holes, which is copied in no time, and which takes minutes to be read.
+    // A file of holes, which is copied at once but takes minutes to read.
     const SIZE: u64 = 1 << 40;
     let sum = "0".repeat(64);
     for (options, old) in [
@@ -148,7 +148,7 @@ fn a_signal_ends_a_run_that_waits_for_getent() {
 
 // ---- Standard error that is full ----
 
-/// A pipe that takes so many more pages and then no byte.
+/// A pipe that has space for so many more pages and then for no byte.
 fn pipe_with_space(pages: usize) -> (OwnedFd, OwnedFd) {
     // A page of most machines.
     let page = 4096;
@@ -202,7 +202,7 @@ fn a_long_message_is_written_completely() {
     }
 }
 
-// ---- A signal that comes to both ----
+// ---- A signal to atomwrite and to its program ----
 
 /// The only child of a process, which has been started.
 fn child_of(id: u32) -> String {

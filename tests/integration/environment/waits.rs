@@ -80,7 +80,7 @@ fn a_pipe_that_cannot_be_spliced_is_read_whole() {
         for &shared in kinds {
             cases.push((Some(shared), error, Failing::Start));
         }
-        // What strace runs already it cannot be attached to.
+        // A process that strace runs already cannot be traced by another strace.
         let shared = can_be_others().then_some(Shared::OtherUser);
         cases.push((shared, error, Failing::Part));
     }

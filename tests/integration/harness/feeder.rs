@@ -29,7 +29,7 @@ impl Feeder {
         feeder
     }
 
-    /// Waits until all of it has been read.
+    /// Waits until the run has read all of it.
     pub(crate) fn feed(&mut self, bytes: &[u8]) {
         self.0.write_all(bytes).unwrap();
         wait_until("the input has been read", || {

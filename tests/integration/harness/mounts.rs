@@ -61,7 +61,7 @@ pub(crate) fn local_sandboxes() -> Vec<(Sandbox, Option<Mount>)> {
     sandboxes
 }
 
-/// As statfs(2) tells it of every FUSE filesystem.
+/// The type that statfs(2) returns for every FUSE filesystem.
 const FUSE: i64 = 0x6573_5546;
 
 /// A mounted filesystem; its root is open to all.
@@ -142,7 +142,8 @@ impl Mount {
         leave_the_others();
         let point = home.path().join("mount");
         fs::create_dir(&point).unwrap();
-        // Ends with this thread, however that ends: it would keep the mount namespace alive.
+        // bindfs ends with this thread, even if that panics: otherwise it would keep the mount
+        // namespace alive.
         let mut server = Command::new("setpriv")
             .args(["--pdeathsig", "KILL", "bindfs", "-f"])
             .args(options)
@@ -249,8 +250,8 @@ fn leave_the_others() {
 
 #[expect(unsafe_code, reason = "rustix calls unshare unsafe as well")]
 fn unshare_mounts() {
-    // SAFETY: CLONE_NEWNS takes the mounts, the working directory and the umask of this thread
-    // alone out of the common hold; descriptors and memory stay shared.
+    // SAFETY: CLONE_NEWNS unshares the mounts, the working directory and the umask of this thread
+    // only; descriptors and memory stay shared.
     let status = unsafe { libc::unshare(libc::CLONE_NEWNS) };
     assert_eq!(status, 0, "unshare: {}", std::io::Error::last_os_error());
 }

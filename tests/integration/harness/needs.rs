@@ -53,7 +53,7 @@ pub(crate) fn report_skipped(reason: &str) {
         std::env::var_os("ATOMWRITE_TESTS").is_none_or(|which| which != "all"),
         "{name} cannot run, and ATOMWRITE_TESTS=all asks for every test: {reason}"
     );
-    // Not eprintln!, which the test runner holds back.
+    // Not eprintln!, which the test runner captures.
     let line = format!("SKIPPED {name}: {reason}\n");
     drop(io::stderr().write_all(line.as_bytes()));
     let mut skipped = SKIPPED.lock().unwrap();
@@ -126,7 +126,7 @@ pub(crate) fn works(command: &mut Command) -> bool {
     tried.is_ok_and(|output| output.status.success())
 }
 
-/// Runs a tool, which must succeed, and gives its stdout.
+/// Runs a tool, which must succeed, and returns its stdout.
 #[track_caller]
 pub(crate) fn tool<S: AsRef<OsStr>>(name: &str, args: impl IntoIterator<Item = S>) -> String {
     let output = Command::new(name)

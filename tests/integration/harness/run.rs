@@ -120,13 +120,13 @@ impl<'a> Run<'a> {
         self
     }
 
-    /// Sends stdout elsewhere than to the test, which then sees an empty one.
+    /// Redirects stdout, so the test sees an empty one.
     pub(crate) fn stdout_to(mut self, descriptor: impl Into<OwnedFd>) -> Self {
         self.stdout = Some(descriptor.into());
         self
     }
 
-    /// Sends stderr elsewhere than to the test; its checks are off then.
+    /// Redirects stderr, which is then not checked.
     pub(crate) fn stderr_to(mut self, descriptor: impl Into<OwnedFd>) -> Self {
         self.stderr = Some(descriptor.into());
         self
@@ -192,7 +192,7 @@ impl<'a> Run<'a> {
         self.through(strace.command())
     }
 
-    /// Has strace(1) inject an error or a signal, which must come about; see [`Strace::inject`].
+    /// Injects an error or a signal by strace(1), which must occur; see [`Strace::inject`].
     pub(crate) fn inject(mut self, injection: &str) -> Self {
         let strace = self.strace.take().unwrap_or_else(Strace::new);
         self.strace = Some(strace.inject(injection));
@@ -248,8 +248,8 @@ impl<'a> Run<'a> {
         self
     }
 
-    /// Expects it to refuse the way to DEST, so that it cannot know whether there is one that is
-    /// unchanged.
+    /// Expects the run to refuse the path to DEST, so that it cannot know whether DEST exists and
+    /// is unchanged.
     pub(crate) fn refuses_the_way(mut self) -> Self {
         self.reaches_dest = false;
         self
@@ -271,7 +271,7 @@ impl<'a> Run<'a> {
         done
     }
 
-    /// Runs below strace(1), expects status 0, and gives the calls.
+    /// Runs below strace(1), expects status 0, and returns the calls.
     #[track_caller]
     pub(crate) fn traced(mut self) -> Trace {
         let injecting = self.strace.take();
@@ -416,7 +416,7 @@ impl<'a> Run<'a> {
         done
     }
 
-    /// Runs, and leaves every check to the test.
+    /// Runs without checks, and returns the result to the test.
     #[track_caller]
     pub(crate) fn output(mut self) -> Done {
         let strace = self.strace.take();
@@ -486,7 +486,7 @@ fn end_of_unchanged(typed: &str) -> String {
     }
 }
 
-/// Holds one line of stderr to the form of all messages.
+/// Checks that a line of stderr has the form of a message.
 #[track_caller]
 pub(crate) fn check_message(line: &str) {
     let text = line

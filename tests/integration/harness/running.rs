@@ -12,7 +12,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, kill_process, kill_process_group,
 
 use crate::harness::binary;
 
-/// The longest that a run or a condition is waited for; nothing that is right comes near it.
+/// The longest wait for a run or a condition; a correct run never comes near it.
 pub(crate) const BOUND: Duration = Duration::from_secs(120);
 
 // ---- What a test needs of the machine ----
@@ -30,7 +30,7 @@ pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     let start = Instant::now();
     while !condition() {
         assert!(start.elapsed() < BOUND, "waited in vain until {what}");
-        // A pause, so that what is waited for has the processor.
+        // A pause, so that the other process gets the processor.
         thread::sleep(Duration::from_micros(500));
     }
 }
@@ -91,7 +91,7 @@ impl Running {
         self.wait_with_input_open()
     }
 
-    /// Waits for the end, which the end of the input must not bring about.
+    /// Waits for the end of the run, while its input stays open.
     #[track_caller]
     pub(crate) fn wait_with_input_open(mut self) -> Done {
         let pidfd = pidfd_open(self.pid(), PidfdFlags::empty()).unwrap();

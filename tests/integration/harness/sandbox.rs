@@ -300,7 +300,8 @@ impl Sandbox {
         let path = self.path(directory);
         let entries = match fs::read_dir(&path) {
             Ok(entries) => entries,
-            // A test took its own right to look; root has it always, and then sees all.
+            // A test removed its own permission to read; root always has it, and then sees all
+            // names.
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return,
             Err(error) => panic!("{}: {error}", path.display()),
         };
@@ -318,7 +319,7 @@ impl Sandbox {
         }
     }
 
-    /// Starts to describe a run of atomwrite in this sandbox.
+    /// Returns a run of atomwrite in this sandbox, to be described and started.
     pub(crate) fn atomwrite<S: Into<OsString>>(
         &self,
         arguments: impl IntoIterator<Item = S>,
@@ -371,7 +372,7 @@ impl Drop for Sandbox {
         // A directory that a test locked would survive a user who is not root.
         if !rustix::process::geteuid().is_root() {
             let mut chmod = Command::new("chmod");
-            // What cannot be removed then stays: it is only a test's.
+            // A file that cannot be removed stays: it is only a test's.
             drop(chmod.args(["-R", "u+rwX"]).arg(self.ground.path()).output());
         }
     }

@@ -49,7 +49,7 @@ impl Stepped {
         kill_process(program_of(&self.running), Signal::CONT).unwrap();
     }
 
-    /// Lets it go on to its end.
+    /// Continues the run to its end.
     #[track_caller]
     pub(crate) fn finish(mut self) -> Done {
         self.go_on();

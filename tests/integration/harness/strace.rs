@@ -38,7 +38,7 @@ impl Strace {
         }
     }
 
-    /// Leaves what the program starts alone: otherwise an error meets the same call of COMMAND too.
+    /// Traces only the program itself: otherwise an error is injected into COMMAND's calls too.
     pub(crate) fn alone(mut self) -> Self {
         self.follow = false;
         self
@@ -50,13 +50,13 @@ impl Strace {
         self
     }
 
-    /// Traces every call, for tests in which nothing may stand between two calls.
+    /// Traces every call, for tests in which no call may come between two others.
     pub(crate) fn every_call(mut self) -> Self {
         "trace=all".clone_into(&mut self.traced);
         self
     }
 
-    /// Traces this call only, which is sooner.
+    /// Traces this call only, which is faster.
     pub(crate) fn only(mut self, call: &str) -> Self {
         self.traced = format!("trace={call}");
         self

@@ -46,7 +46,7 @@ fn the_command_starts_with_default_dispositions_and_an_empty_mask() {
         for options in ["", "--lock", "-a", "-b", "--sync=none"] {
             let sandbox = Sandbox::new();
             let run = sandbox.run(&format!("{options} out -- cat /proc/self/status"));
-            // The limit has us answer SIGXFSZ.
+            // With the limit, atomwrite handles SIGXFSZ.
             let run = way.take(run).file_size_limit(1 << 30);
             assert_eq!(
                 signals_of_command(&sandbox, run),
@@ -85,7 +85,7 @@ fn a_signal_is_forwarded_to_the_command_and_then_ends_the_run() {
             (Signal::HUP, "HUP"),
             (Signal::QUIT, "QUIT"),
         ] {
-            // Whatever the command says in the end.
+            // Whatever the command's status is.
             for status in [0, 3] {
                 let sandbox = Sandbox::with("out", "old");
                 fifo_aside(&sandbox, "go");
@@ -154,7 +154,7 @@ fn a_signal_that_kills_the_command_ends_the_run() {
     }
 }
 
-/// Waits for the end of a run whose stdin is not closed; gives the signal that it died by.
+/// Waits for the end of a run whose stdin is not closed, and returns the signal that killed it.
 fn wait_with_open_stdin(running: Running) -> Option<i32> {
     let stat = format!("/proc/{}/stat", running.id());
     wait_until("it has ended", || {
@@ -335,7 +335,7 @@ fn the_output_of_a_process_that_ends_soon_after_the_command_counts() {
     needs_tool!("strace", "bash");
     for way in WAYS {
         let sandbox = Sandbox::new();
-        // It ends when it sees that the shell is gone.
+        // It ends when it sees that the shell has ended.
         let command = "echo x; (while test -e /proc/$$/fd/1; do :; done; echo late) & exit 0";
         script(&sandbox, "-v", way, command)
             .says("'out' (7 bytes)")

@@ -144,7 +144,7 @@ fn piped(server: &Server, big: &str, seen: &Path) -> (Child, Child, ChildStdout)
     let mut ssh = server
         .ssh(["cat", big])
         .stdout(Stdio::piped())
-        // It says there what has happened.
+        // ssh reports the lost connection there.
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
@@ -165,7 +165,7 @@ fn a_connection_that_is_cut_is_refused_by_the_size_that_is_expected() {
     let seen = sandbox.aside("seen");
     for (name, options, status, content) in [
         ("one", &["--min-size=12"][..], 3, "old"),
-        // Without it, what has come is all there is.
+        // Without --min-size, the part that has arrived is written.
         ("two", &[], 0, "begun\n"),
     ] {
         let (fifo, big) = big(&sandbox, name);

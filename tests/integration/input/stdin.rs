@@ -67,7 +67,7 @@ fn reads_a_regular_stdin_from_its_current_offset_to_its_end() {
         let theirs = input.try_clone().unwrap();
         sandbox.run("out").stdin_from(theirs).succeeds();
         assert!(sandbox.read("out") == content[usize::try_from(offset).unwrap()..]);
-        // As every reader does: a second one on the same descriptor gets nothing twice.
+        // As every reader does: a second reader of the same descriptor gets no byte twice.
         assert_eq!(input.stream_position().unwrap(), 5_000_003);
     }
     // At the end and beyond it there is nothing.
@@ -268,7 +268,7 @@ fn keeps_its_messages_out_of_files_when_stderr_is_closed() {
     let sandbox = Sandbox::with("in", "");
     sandbox.write("out", "old");
     for closed in SUBSETS.iter().filter(|closed| closed.contains(&2)) {
-        // The harness compares every file with what it was.
+        // The harness checks that every file is unchanged.
         sandbox.run("--no-empty in out").closed(closed).fails(3);
         sandbox.run("missing out").closed(closed).fails(1);
         sandbox.run("--bogus out").closed(closed).fails(2);

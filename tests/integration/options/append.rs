@@ -10,7 +10,7 @@ use std::path::Path;
 
 use crate::harness::{Mount, NOBODY, Sandbox, Strace, needs_mounts, needs_root, needs_tool};
 
-// ---- What the content is ----
+// ---- The content ----
 
 #[test]
 fn puts_the_input_after_the_old_content() {
@@ -159,7 +159,7 @@ fn an_unreadable_file_is_refused_before_any_input_is_read() {
     run.writes("new");
 }
 
-// ---- How it comes there ----
+// ---- How the content is copied ----
 
 /// Makes a file of 4 MiB with data at its start and its end only.
 fn spread(path: &Path) {
@@ -167,7 +167,7 @@ fn spread(path: &Path) {
     file.write_all_at(&vec![b'a'; 100_000], 0).unwrap();
     file.set_len(4 << 20).unwrap();
     file.write_all_at(b"end", (4 << 20) - 3).unwrap();
-    // Only then does every filesystem tell of the holes.
+    // Only then does every filesystem report the holes.
     file.sync_all().unwrap();
 }
 

@@ -104,7 +104,7 @@ fn another_users_file_is_copied_if_links_to_it_are_forbidden() {
         assert_eq!(sandbox.listing(), left);
         assert_ne!(sandbox.inode(name), old);
         assert_eq!(sandbox.owner(name), (NOBODY, NOBODY));
-        // One that cannot be read can be neither linked nor copied.
+        // A file that cannot be read can be neither linked nor copied.
         sandbox.write_with_mode("out", "old", 0o662);
         sandbox.chown("out", 0, 0);
         run().fails_with(1, "cannot back up 'out'");
@@ -233,7 +233,7 @@ fn the_backup_is_synced_before_the_file_is_overwritten_in_an_unreadable_director
     assert!(synced.iter().any(|at| *at < written), "{trace}");
 }
 
-// ---- No moment without ----
+// ---- Always a DEST and a backup ----
 
 /// Writes again and again, while others look: `out` is never missing, and neither it nor `out~`,
 /// once that is there, is ever anything but one of the contents.

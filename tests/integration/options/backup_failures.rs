@@ -148,7 +148,7 @@ fn an_older_backup_is_not_touched_by_a_run_that_fails_earlier() {
 #[test]
 fn a_backup_that_is_already_a_link_to_dest_stays() {
     needs_root!();
-    // As a run leaves it that was killed in its commit; then the two are one file.
+    // As after a kill in the commit: both names are one file.
     for user in [0, NOBODY] {
         let sandbox = Sandbox::new();
         sandbox.chmod("", 0o777);

@@ -9,8 +9,8 @@ fn does_as_cp_does(options: &[&str], environment: &[(&str, &str)], others: &[&st
     does_as("cp", options, environment, others);
 }
 
-/// Has `cp` or `install` replace `out` by `new`, and atomwrite, in directories of the same content,
-/// and compares.
+/// Replaces `out` with `new` by `cp` or `install` and by atomwrite, in directories of the same
+/// content, and compares the directories.
 #[track_caller]
 fn does_as(program: &str, options: &[&str], environment: &[(&str, &str)], others: &[&str]) {
     let sandboxes = [Sandbox::new(), Sandbox::new()];
@@ -127,7 +127,7 @@ fn backup_numbers_continue_up_to_the_largest_number() {
             ("old", "older")
         );
     });
-    // The highest of all: not begun anew, where it would replace others.
+    // The highest number: numbers do not start again, which would replace other backups.
     let sandbox = Sandbox::with("out", "old");
     sandbox.write("out.~18446744073709551615~", "older");
     sandbox.refuse_each(&[("--backup=numbered out", 1, "no higher number")]);
@@ -145,7 +145,7 @@ fn an_unknown_backup_method_is_a_usage_error() {
         run.fails_with(2, typed);
     });
     sandbox.refuse_each(&[("-S a/b out", 2, "--suffix")]);
-    // Who does not ask for a backup is not asked about its kind.
+    // Without --backup, the variable is not checked.
     let run = sandbox.run("out").env("VERSION_CONTROL", "some");
     run.stdin("new").succeeds();
 }

@@ -145,7 +145,7 @@ fn guards_hold_for_equal_content_too() {
 #[test]
 fn a_different_mode_replaces_dest() {
     let sandbox = Sandbox::with("out", "same");
-    // What was not asked for does not count: the umask, or SOURCE's mode.
+    // Only requested attributes count, not the umask or SOURCE's mode.
     sandbox.write_with_mode("in", "same", 0o755);
     for line in [
         "-C -m 644 out",
@@ -241,7 +241,7 @@ fn an_unchanged_dest_is_synced_like_a_new_one() {
         let root = format!("{}>", sandbox.root().display());
         let syncs = |path: &str| trace.count(|call| call.is("fsync") && call.args.ends_with(path));
         assert_eq!((syncs("/out>"), syncs(&root)), (file, directory), "{trace}");
-        // And nothing is made durable that is thrown away.
+        // A file that is discarded is not synced.
         assert_eq!(syncs(""), file + directory, "{trace}");
         let others = |call: &Call| call.is("sync_file_range") || call.renames() || call.links();
         assert_eq!(trace.count(others), 0, "{trace}");

@@ -74,7 +74,7 @@ fn obstructed(which: &str) -> (Sandbox, Obstacle, &'static str) {
     }
 }
 
-/// The first of them that this user can make.
+/// The first obstacle that this user can set up.
 fn obstructed_for_us() -> (Sandbox, Obstacle, &'static str) {
     if rustix::process::geteuid().is_root() {
         return obstructed("immutable");
@@ -190,10 +190,10 @@ fn many_equal_files_need_no_writable_directory() {
     mount.remount("rw");
 }
 
-/// What a filesystem on object storage answers to a rename.
+/// Errors that filesystems on object storage return from a rename.
 const REFUSED: [&str; 4] = ["EPERM", "EXDEV", "EOPNOTSUPP", "ENOSYS"];
 
-/// A filesystem that knows neither links nor renames.
+/// A filesystem without links and renames.
 fn without_renames(error: &str) -> Strace {
     Strace::new().inject(&format!("linkat,rename,renameat,renameat2:error={error}"))
 }

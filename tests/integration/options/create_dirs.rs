@@ -15,7 +15,7 @@ fn creates_missing_parents() {
         assert_eq!(sandbox.mode(directory), 0o750, "{directory}");
     }
     assert_eq!(sandbox.mode("a/b/c/out"), 0o640);
-    // They are there now.
+    // The parents exist now.
     let run = sandbox.run("--create-dirs a/b/c/out").stdin("newer");
     run.succeeds();
     sandbox.run("--create-dirs out").stdin("here").succeeds();
@@ -59,7 +59,7 @@ fn refuses_dot_dot_after_a_missing_parent_and_a_file_as_parent() {
     let sandbox = Sandbox::with("file", "old");
     sandbox.sh("mkdir there; ln -s nowhere dangling");
     sandbox.refuse_each(&[
-        // What is above a directory that does not exist? To write elsewhere would be a guess.
+        // A directory that does not exist has no parent. Writing elsewhere would be a guess.
         ("-D nosuch/../out", 1, "'nosuch/../out'"),
         ("-D nosuch/../b/out", 1, "'nosuch/../b/out'"),
         ("-D there/nosuch/../../out", 1, "'there/nosuch/../../out'"),
@@ -67,7 +67,7 @@ fn refuses_dot_dot_after_a_missing_parent_and_a_file_as_parent() {
         ("-D file/out", 1, "not a directory"),
         ("-D file/a/out", 1, "not a directory"),
     ]);
-    // A link to nowhere is no directory, and not ours to make one.
+    // A dangling link is not a directory, and atomwrite does not create its target.
     sandbox.fail_each(&[("-D dangling/out", "new", 1, "'dangling/out'")]);
 }
 

@@ -54,7 +54,7 @@ fn empty_content_is_written_if_it_is_allowed_or_comes_from_a_named_file() {
         ("--allow-empty empty", ""),
         ("--allow-empty new", ""),
         ("--allow-empty /dev/stdin old", ""),
-        // What is guarded against is a producer that died.
+        // The guard is against a producer that failed.
         ("empty old", ""),
         ("--no-empty old", "x"),
         ("--no-empty full old", "x"),
@@ -149,7 +149,7 @@ fn input_that_is_too_small_is_refused() {
         ("--min-size 6 in out", "", 3, why),
         ("--min-size=6 out", "12345", 3, why),
         ("--min-size=6 out -- cat in", "", 125, why),
-        // What is appended to does not count.
+        // The old content does not count.
         ("-a --min-size=6 in out", "", 3, why),
         (
             "--min-size=1 empty out",

@@ -25,7 +25,7 @@ fn closed_to_others() -> Sandbox {
     sandbox
 }
 
-// ---- Where it is needed ----
+// ---- When it is needed ----
 
 #[test]
 fn a_file_that_is_mounted_by_itself_is_overwritten_if_that_is_allowed() {
@@ -71,7 +71,7 @@ fn a_file_in_a_directory_that_is_not_ours_or_is_sticky_is_overwritten() {
         let refused = run("out").reads_nothing().says("--inplace");
         refused.fails_with(1, why);
     });
-    // A new file cannot be written in place of nothing.
+    // A missing DEST cannot be overwritten.
     let sandbox = closed_to_others();
     let run = sandbox.run("--inplace new").by_nobody();
     run.stdin("new").fails_with(1, "permission denied");
@@ -262,7 +262,7 @@ fn a_command_and_a_validator_that_succeed_let_the_write_happen() {
 fn a_dest_that_is_replaced_while_the_validator_runs_is_left_alone() {
     let sandbox = Sandbox::with("out", "old content");
     sandbox.write("other", "theirs");
-    // Written to the file that had the name, the content would be lost with it.
+    // Content written to the file that had the name would be lost with that file.
     let done = always(&sandbox, "-q --validate 'mv other \"$2\"' out")
         .stdin("new")
         .output();
@@ -295,7 +295,7 @@ fn backups_are_copies() {
         assert_eq!(sandbox.owner("out~"), (NOBODY, NOBODY));
         assert_eq!(sandbox.stat("out~").nlink(), 1);
     }
-    // In a directory where nothing can be made there is none, and so no write either.
+    // In a directory where no file can be created, there is no backup, and so no write.
     let sandbox = closed_to_others();
     let run = sandbox.run("--inplace -b out").stdin("new").by_nobody();
     run.fails_with(1, "back up");

@@ -52,7 +52,7 @@ fn a_fifo_gets_nothing_of_what_fails() {
         (&sum, "new", 3, "SHA-256"),
         ("--inplace --validate false out", "new", 3, "validator"),
     ]);
-    // One that waits for a reader can be ended.
+    // A run that waits for a reader ends by a signal.
     for signal in [Signal::TERM, Signal::INT] {
         let run = sandbox.run("--inplace -q out").stdin("new").start();
         let id = run.id();

@@ -71,7 +71,7 @@ fn large() -> Vec<u8> {
     vec![b'n'; 1 << 20]
 }
 
-/// Has a run write a part of [`large`] to `out`, and no more: then it is at the limit of a file's
+/// Makes a run write only a part of [`large`] to `out`: then it is at the limit of a file's
 /// size.
 #[track_caller]
 fn breaks_off(sandbox: &Sandbox, line: &str) -> Done {

@@ -152,7 +152,7 @@ fn an_acl_that_cannot_be_kept_does_not_leave_the_directorys_in_its_place() {
 
 /// An ACL that names a user or group, and the widest mode that the new file may have without it.
 const LISTS: [(&str, u32); 4] = [
-    // Whom the list shuts out would be one of the others, or of the group.
+    // A user or group that the ACL excludes would be one of the others, or of the group.
     ("u::rw,u:1000:-,g::r,o::r,m::rw", 0o600),
     ("u::rw,g::rw,g:1000:-,o::rw,m::rw", 0o600),
     ("u::rw,u:1000:rw,g::r,o::r,m::rw", 0o644),
@@ -235,7 +235,7 @@ fn a_group_that_cannot_be_kept_loses_it_in_an_acl_too() {
     let run = sandbox.run("out").by_nobody().stdin("new");
     run.warns("group").succeeds();
     let acl = sandbox.acl("out");
-    // Those who are named keep what they were given; only the owning group is another one now.
+    // Named users and groups keep their permissions; only the owning group has changed.
     for line in [
         "user::rw-",
         "user:1000:rw-",

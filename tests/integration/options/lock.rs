@@ -95,7 +95,7 @@ pub(crate) fn check_lines(text: &str, expected: impl IntoIterator<Item = String>
     assert_eq!(lines, expected);
 }
 
-// ---- One after the other ----
+// ---- Runs that wait for each other ----
 
 #[test]
 fn a_waiter_works_on_the_file_that_the_holder_wrote() {
@@ -289,7 +289,7 @@ fn a_run_gives_up_when_the_time_is_over() {
         assert!(start.elapsed() >= Duration::from_millis(3 * least));
     }
     check_succeeded([holder]);
-    // And waits no longer than it must.
+    // It waits no longer than necessary.
     sandbox.run("--lock=1000 out -- echo new").succeeds();
     sandbox.run("--lock=0 out -- echo newer").succeeds();
     assert_eq!(sandbox.names(), ["out"]);

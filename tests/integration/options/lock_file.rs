@@ -175,7 +175,7 @@ fn another_file_under_the_lock_files_name_is_not_touched() {
     for (what, plant) in planted {
         plant();
         for words in ["-a out", "--lock=0 -q out"] {
-            // The harness compares all files with what they were.
+            // The harness checks that all files are unchanged.
             let done = sandbox
                 .run(words)
                 .reads_nothing()
@@ -244,10 +244,10 @@ fn a_lock_file_of_another_user_is_opened_and_not_made() {
         assert_eq!(trace.count(creates), 0, "{trace}");
         assert_eq!(sandbox.text("OUT"), "new\n");
         fs::remove_file(sandbox.path("OUT")).unwrap();
-        // It stays until its owner or root comes.
+        // It stays until its owner or root removes it.
         assert_eq!(sandbox.path(&name).exists(), user != 0);
     }
-    // One that is made never is another's.
+    // A lock file that this run creates never belongs to another user.
     let trace = sandbox.run("-a out").stdin("new\n").traced();
     let made = trace.only("the lock file is made", creates);
     assert!(trace.own()[made].args.contains("O_EXCL"), "{trace}");

@@ -71,7 +71,7 @@ fn count_with_kills(sandbox: &Sandbox, options: &[&str], lock_file_stays: bool) 
             sure += 1;
         }
     }
-    // One that was killed may have been done with it.
+    // A killed run may have committed before.
     let counted: usize = sandbox.text("n").trim().parse().unwrap();
     assert!(
         (sure..=COUNTERS).contains(&counted) && sure >= COUNTERS - COUNTERS.div_ceil(8),

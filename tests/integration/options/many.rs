@@ -74,7 +74,7 @@ pub(crate) fn list(names: &[&[u8]]) -> Vec<u8> {
         .collect()
 }
 
-// ---- What becomes of each ----
+// ---- Each file ----
 
 #[test]
 fn every_source_arrives_under_its_base_name_and_is_reported_in_order() {
@@ -243,7 +243,7 @@ fn equal_files_are_synced_with_the_others() {
     if once.count(|call| call.is("syncfs")) == 0 {
         skip!("needs a filesystem that is flushed at once");
     }
-    // Each where one flush cannot be trusted.
+    // Each by itself if syncfs is not reliable.
     let each = trace(&["fstatfs:error=EIO"]);
     for name in NAMES {
         let file = format!("/d/{name}>");

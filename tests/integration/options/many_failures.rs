@@ -55,7 +55,7 @@ fn a_failure_among_the_renames_lists_the_new_and_the_old_files() {
             let what = if new.contains(&name) { "new" } else { "old" };
             run = run.hears(format!("atomwrite: {what}: 'd/{name}'"));
         }
-        // The third is new as a name, too.
+        // The third name is new, too.
         let names = sandbox.names();
         let done = run.leaves(names).fails(4);
         let is_new = is_new(&sandbox, "after the failure");

@@ -16,7 +16,7 @@ use crate::harness::{
 };
 use crate::options::many::{and, check_new, furnish, ground, leaves_dir, words};
 
-// ---- Nothing before everything ----
+// ---- All files are ready before the first rename ----
 
 #[test]
 fn one_file_that_cannot_be_read_or_replaced_leaves_all_unchanged() {
@@ -292,7 +292,7 @@ fn two_names_that_lead_to_one_file_are_refused() {
     check_new(&sandbox);
 }
 
-// ---- Once for all ----
+// ---- One flush for all ----
 
 /// Where the writes, the flushes and the renames of a run stand.
 struct Order {
@@ -443,7 +443,7 @@ fn thousands_of_files_need_few_descriptors() {
             .output()
     };
     let inside = || fs::read_dir(sandbox.path("d")).unwrap().count();
-    // The last one fails: thousands have to go again.
+    // The last file fails: thousands of staged files must be removed.
     let done = run(&[&list[..], b"s/missing"].concat());
     assert_eq!(done.code(), Some(1), "{done:?}");
     assert_eq!(

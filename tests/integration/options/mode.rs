@@ -27,7 +27,7 @@ const UNDER_UMASK: [Modes; 25] = [
     ("a+X", 0o022, 0o644),
     ("u+x,a+X", 0o022, 0o755),
     ("=", 0o022, 0o000),
-    // Under umask 022 this takes away what the umask lets: the owner's.
+    // Under umask 022, this clears only the owner's permissions.
     ("-w", 0o022, 0o444),
     ("+t", 0o022, 0o1644),
     ("u+s", 0o022, 0o4644),

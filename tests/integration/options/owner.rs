@@ -68,7 +68,7 @@ fn looking_up_a_name_takes_nothing_of_the_input() {
     run.succeeds();
     assert!(sandbox.text("out") == content);
     assert_eq!(sandbox.owner("out"), (uid, gid));
-    // With nothing but /etc to ask.
+    // With /etc as the only source.
     sandbox
         .atomwrite(arguments)
         .env("PATH", sandbox.path("nowhere"))

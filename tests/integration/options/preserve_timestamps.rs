@@ -53,7 +53,7 @@ fn dest_gets_the_times_that_source_had_before_it_was_read() {
             &["-p", "--lock", "-b"],
             &["-pC", "--min-size=1"],
             &["-p", "--validate", "grep -q new \"$1\""],
-            // What happens to SOURCE later is nothing to DEST.
+            // A later change of SOURCE does not affect DEST.
             &["-p", "--validate", "touch in"],
         ] {
             for old in [false, true] {

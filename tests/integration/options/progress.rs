@@ -56,7 +56,7 @@ impl Screen {
         String::from_utf8_lossy(&self.written.lock().unwrap()).into_owned()
     }
 
-    /// Waits for the end, and gives all that was written.
+    /// Waits for the end, and returns all that was written.
     pub(crate) fn written(self) -> String {
         self.reader.join().unwrap();
         let written = Arc::try_unwrap(self.written).unwrap().into_inner().unwrap();

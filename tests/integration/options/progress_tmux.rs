@@ -65,7 +65,7 @@ impl Tmux {
         rows.map(str::to_owned).collect()
     }
 
-    /// Waits until something is shown, and gives the one row that it must be.
+    /// Waits until something is shown, and returns it, which must be one row.
     fn row(&self, width: usize) -> String {
         let mut rows = Vec::new();
         wait_until("progress is shown", || {
@@ -74,7 +74,7 @@ impl Tmux {
         });
         assert_eq!(rows.len(), 1, "{width} columns: {rows:#?}");
         let row = rows.remove(0);
-        // 64 MiB that take their time: anything faster is not true.
+        // 64 MiB, slowed down: a higher rate would be false.
         assert!(
             !row.contains("TiB/s") && !row.contains("GiB/s"),
             "{width} columns: {row}"

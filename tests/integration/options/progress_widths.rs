@@ -20,7 +20,7 @@ fn drawn(text: &str) -> Vec<String> {
     lines
 }
 
-/// Runs it on a terminal, with copies that take their time, and gives the lines.
+/// Runs it on a terminal, with slow copies, and returns the lines.
 fn lines(columns: u16, arguments: &[&str]) -> Vec<String> {
     let sandbox = Sandbox::new();
     sandbox.mkdir("d");

@@ -16,7 +16,7 @@ enum Flushed {
     FileAndDirectory,
 }
 
-/// Puts strace before the run and tells what it flushed.
+/// Runs below strace, and returns what was synced.
 #[track_caller]
 fn flushed(sandbox: &Sandbox, run: Run<'_>) -> Flushed {
     let trace = run.traced();

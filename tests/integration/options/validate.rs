@@ -61,7 +61,7 @@ pub(crate) fn is_empty(directory: &Path) -> bool {
     fs::read_dir(directory).unwrap().next().is_none()
 }
 
-/// Lets go the processes that read from the FIFO `go` aside.
+/// Releases the processes that read from the FIFO `go` aside.
 pub(crate) fn let_go(sandbox: &Sandbox) {
     let fifo = sandbox.aside("go");
     drop(OpenOptions::new().write(true).open(fifo).unwrap());
@@ -73,7 +73,7 @@ pub(crate) fn sum(content: &[u8]) -> String {
     tool("sha256sum", [file.path()])[..64].to_owned()
 }
 
-// ---- Its verdict ----
+// ---- Accepted and refused content ----
 
 #[test]
 fn content_that_the_validator_refuses_is_not_written() {

@@ -205,7 +205,7 @@ fn the_validator_of_each_file_runs_first_and_its_changes_are_not_seen() {
         .succeeds();
     check_new(&sandbox);
     assert_eq!(seen(&sandbox, "seen"), "a\nb\nc\nall\n");
-    // What refuses one is not followed by the other.
+    // If --validate refuses, the program of --validate-all does not run.
     let sandbox = ground();
     let each = "test \"${2##*/}\" != b";
     let run = checked(&sandbox, &["--validate", each], ": >\"$ASIDE/seen\"");
@@ -283,7 +283,7 @@ fn validate_all_works_with_other_options() {
         .leaves(and(&sandbox, &["d/a~", "d/b~", "d/c"]))
         .succeeds();
     assert_eq!(sandbox.text("d/a~"), "old a");
-    // A guard that refuses before leaves nothing to ask.
+    // If a guard refuses earlier, the validator does not run.
     let sandbox = ground();
     let run = checked(&sandbox, &["-n"], ": >\"$ASIDE/seen\"");
     leaves_dir(run.says("'d/a': it exists"), "d", 3);
@@ -394,7 +394,7 @@ fn local(sandbox: &Sandbox) -> String {
     "access_log off;\n".to_owned() + &paths.concat()
 }
 
-/// Writes these files into `d`; gives the status and what was said.
+/// Writes these files into `d`, and returns the status and the messages.
 fn deploys(sandbox: &Sandbox, options: &[&str], files: &[(&str, &str)]) -> (Option<i32>, String) {
     let mut arguments: Vec<String> = options.iter().map(|&option| option.to_owned()).collect();
     arguments.extend(["-t".to_owned(), "d".to_owned()]);
@@ -457,7 +457,7 @@ fn nginx_checks_new_files_of_conf_d_with_the_old_ones() {
     let upstream = ("app.conf", "upstream app { server 127.0.0.1:81; }\n");
     let site = "server { limit_req zone=z; location / { proxy_pass http://app; } }\n";
     let deploy = |files: &[(&str, &str)]| deploys(&sandbox, &options, files);
-    // Either of the new files alone, and with one that an old file is at odds with.
+    // Either of the new files alone, and with one that contradicts an old file.
     let (status, stderr) = deploy(&[("site.conf", site)]);
     assert_eq!(status, Some(3), "{stderr}");
     let (status, stderr) = deploy(&[

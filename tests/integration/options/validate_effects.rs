@@ -10,7 +10,7 @@ use crate::harness::{
 };
 use crate::options::validate::{WAYS, let_go, seen, validated, wait_for};
 
-// ---- What it does ----
+// ---- What a validator does ----
 
 #[test]
 fn changes_by_the_validator_are_discarded() {
@@ -203,7 +203,7 @@ fn validate_works_on_a_fuse_filesystem() {
     assert_eq!(sandbox.text("out"), "newer");
 }
 
-// ---- Death ----
+// ---- Signals and kills ----
 
 /// Starts a run whose validator waits for a signal, or for ever.
 fn start_waiting(sandbox: &Sandbox, named: bool, trap: &str) -> Running {

@@ -384,7 +384,7 @@ fn a_link_beside_dest_that_leads_to_it_leads_to_the_copy() {
         sandbox.write("sub/out", "other");
         sandbox.symlink("out", "current");
         sandbox.symlink("current", "default");
-        // These lead away.
+        // These links lead elsewhere.
         sandbox.symlink("..", "up");
         sandbox.symlink("sub/out", "deep");
         sandbox.symlink(sandbox.path("out"), "absolute");

@@ -353,7 +353,7 @@ fn mtime_is_the_last_write_and_ctime_the_rename() {
         let (written, changed) = (seen.mtime(), seen.ctime());
         ((written, seen.mtime_nsec()), (changed, seen.ctime_nsec()))
     };
-    // The clock of files goes on in steps.
+    // The clock of file times advances in steps.
     let later = |name: &str| {
         sandbox.write(name, "");
         let (first, _) = times(name);

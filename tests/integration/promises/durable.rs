@@ -11,7 +11,7 @@ use crate::harness::{
     Call, Mount, NOBODY, Sandbox, Strace, Trace, needs_mounts, needs_root, needs_tool,
 };
 
-/// Runs it on `out`, which must work, and gives the trace.
+/// Runs it on `out`, expects success, and returns the trace.
 #[track_caller]
 fn trace_of(sandbox: &Sandbox, options: &[&str]) -> Trace {
     let strace = Strace::new();
@@ -136,8 +136,8 @@ fn closes_the_written_file_and_sees_its_error_before_the_commit() {
     }
 }
 
-/// Who watches DEST takes the close of a file that can be written to for a change of it, and has
-/// time to do so in which the disk is waited for.
+/// A watcher of DEST takes the close of a writable file for a change of it, and has time to react
+/// while the directory is synced.
 #[test]
 fn closes_the_new_file_before_it_syncs_the_directory() {
     needs_tool!("strace");

@@ -12,7 +12,7 @@ use crate::harness::{
 
 // ---- Many writers and kills ----
 
-/// Has many write one DEST, and kills some of them wherever they are.
+/// Runs many writers of one DEST, and kills some of them at various points.
 #[track_caller]
 fn write_and_kill(sandbox: &Sandbox) {
     const WRITERS: u8 = 80;
@@ -70,7 +70,7 @@ fn many_writers_with_kills_leave_nothing_after_the_next_write() {
 
 // ---- Link and rename ----
 
-/// What stands between link and rename.
+/// Returns the calls between link and rename.
 #[track_caller]
 fn between(sandbox: &Sandbox, line: &str) -> Vec<String> {
     let strace = Strace::new().alone().every_call();

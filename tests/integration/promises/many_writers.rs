@@ -12,7 +12,8 @@ use rustix::process::Signal;
 
 use crate::harness::{Done, Sandbox};
 
-/// The content of a writer: one byte, as often as that byte tells, so that a torn file shows.
+/// The content of a writer: one byte, repeated as often as its value says, so that a torn file is
+/// recognized.
 fn content_of(writer: u8) -> Vec<u8> {
     vec![writer; 100_000 + usize::from(writer) * 997]
 }
@@ -27,7 +28,7 @@ fn check_whole(content: &[u8]) {
     );
 }
 
-/// Runs `writers` in a few threads at once while others read, and gives what came of each.
+/// Runs `writers` in a few threads at once while others read, and returns the result of each.
 fn write_concurrently(
     sandbox: &Sandbox,
     writers: u8,

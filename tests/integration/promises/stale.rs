@@ -65,7 +65,7 @@ fn a_kill_between_link_and_rename_leaves_one_file_that_the_next_write_removes() 
     for next in ["out", "src out", "-b out", "-a out", "out -- echo new"] {
         let sandbox = Sandbox::with("out", "old");
         sandbox.write("src", "new");
-        // However many are killed.
+        // Whatever the number of killed runs.
         for _ in 0..3 {
             kill_before_rename(&sandbox, &[], None);
             assert_eq!(sandbox.text(&stale), "of the killed run");
@@ -165,7 +165,7 @@ fn the_file_of_a_writer_in_its_commit_is_not_touched() {
     assert_eq!(sandbox.listing(), "out=slow");
 }
 
-/// Starts a writer whose file has a name, and gives that name; the writer waits for more input
+/// Starts a writer whose file has a name, and returns that name; the writer waits for more input
 /// then.
 fn start_named(sandbox: &Sandbox) -> (Running, OsString) {
     let before = temporary_names(sandbox);
@@ -237,7 +237,7 @@ fn the_find_command_of_the_manual_lists_what_killed_runs_left_and_nothing_else()
     killed(&[&kill[..], &["conf.d/out"]].concat(), Some(&strace));
     let stale = left();
     assert!(stale.len() >= 6, "{stale:?}");
-    // What has other names, and is as old.
+    // Files of the same age with other names.
     for name in [
         ".atomwrite.0123456789abcdef.lock",
         ".atomwrite",

@@ -28,7 +28,7 @@ fn temporary_names(sandbox: &Sandbox) -> Vec<OsString> {
 
 // ---- A hostile owner of the directory ----
 
-/// A directory of root's with files that matter, and what must stay the same of them.
+/// A directory of root's with precious files, and their state, which must not change.
 struct Precious {
     path: PathBuf,
     files: Vec<(PathBuf, u64, String)>,
@@ -150,7 +150,7 @@ fn only_the_directory_of_dest_is_searched_for_a_stale_file() {
 
 // ---- Random names ----
 
-/// Kills a run that waits for a FIFO, and gives the temporary names that it leaves.
+/// Kills a run that waits for a FIFO, and returns the temporary names that it leaves.
 #[track_caller]
 fn kill_while_staging(sandbox: &Sandbox) -> Vec<OsString> {
     let before = sandbox.names();
@@ -217,7 +217,7 @@ fn a_preview_directory_is_private_random_and_never_removed_by_another_run() {
 
 // ---- FUSE ----
 
-/// Starts a writer of `out`, whose file has a name there, and gives that name.
+/// Starts a writer of `out`, whose file has a name there, and returns that name.
 #[track_caller]
 fn start_named(sandbox: &Sandbox, content: &str) -> (Running, OsString) {
     let before = temporary_names(sandbox);

@@ -86,7 +86,7 @@ fn metrics(script: &str, number: usize) -> String {
 /// Enough for many pages.
 const LINES: usize = 3000;
 
-/// Holds a scrape to this: each script's file, whole, of a run that is not before the one seen
+/// Checks a scrape: each script's file, complete, of a run that is not before the one seen
 /// last, and no other file.
 #[track_caller]
 fn check(samples: &[(String, String)], scripts: &[&str], seen: &mut [usize]) {
@@ -118,7 +118,7 @@ fn check(samples: &[(String, String)], scripts: &[&str], seen: &mut [usize]) {
 #[test]
 fn the_collector_reads_only_complete_files() {
     const RUNS: usize = 40;
-    // The last two do not succeed but once, at the start.
+    // The last two succeed only once, at the start.
     const SCRIPTS: [&str; 4] = ["piped", "ran", "failing", "silent"];
     needs_tool!(COLLECTOR);
     let sandbox = Sandbox::new();

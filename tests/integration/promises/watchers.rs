@@ -99,7 +99,7 @@ fn has_unnamed_files(directory: &Path) -> bool {
     rustix::fs::open(directory, OFlags::TMPFILE | OFlags::RDWR, Mode::RUSR).is_ok()
 }
 
-/// Where the descriptor that it was written through is closed after the rename, inotify reports
+/// If the descriptor of the written file is closed after the rename, inotify reports
 /// that by the new name.
 #[test]
 fn a_named_temporary_file_is_complete_when_it_is_renamed() {
@@ -305,8 +305,8 @@ impl PathUnit {
         wakes
     }
 
-    /// Goes on until nothing is left to see, and gives what the unit found in the file each time
-    /// that it was started.
+    /// Continues until there are no more events, and returns what the unit found in the file each
+    /// time that it was started.
     fn starts(&mut self) -> Vec<String> {
         let mut starts = Vec::new();
         while let Some(of_the_file) = self.wakes() {

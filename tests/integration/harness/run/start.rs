@@ -77,7 +77,7 @@ impl Run<'_> {
         let feeder = bytes.map(|bytes| {
             let mut pipe = stdin.take().expect("it was asked for");
             thread::spawn(move || {
-                // EPIPE: it failed before it had read all, which the status will tell.
+                // EPIPE: the run failed before it had read all, as its status will show.
                 drop(pipe.write_all(&bytes));
             })
         });
