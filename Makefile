@@ -1,8 +1,10 @@
 # make            builds atomwrite; ARCH=aarch64 for another machine
 # make install    installs what was built; PREFIX (/usr/local) and DESTDIR as usual
 # make deb        makes a Debian package of it, in target/; for ARCH, too
-# make dist       makes a tarball with an install script, in the same way
-# make check-package    tries both out, as root; packaging/README.md says how
+# make rpm        makes an RPM package, in the same way
+# make arch       makes an Arch Linux package
+# make dist       makes a tarball with an install script
+# make check-package    tries all of them out, as root; packaging/README.md says how
 # make test       installs what the tests need (Debian packages), and runs them all
 # make lint       the other checks that a commit must pass
 # make torture    tries to break the promise, as root; TORTURE='--short' for a few minutes, and as any user
@@ -16,9 +18,11 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 CARGO ?= cargo
 
-# x86_64 or aarch64. What is built for another machine is not mixed up with this one's.
+# x86_64, aarch64 or armv7. What is built for another machine is not mixed up with this one's.
 HOST := $(shell uname -m)
 ARCH ?= $(HOST)
+ABI := gnu$(if $(filter armv7,$(ARCH)),eabihf)
+TRIPLE := $(ARCH)-unknown-linux-$(ABI)
 
 # The directory in which cargo builds, unless the environment names another.
 CARGO_TARGET_DIR ?= target
@@ -35,7 +39,7 @@ REMAP = --remap-path-prefix=$${CARGO_HOME:-$$HOME/.cargo}=/cargo
 FISH_COMPLETIONS ?= $(PREFIX)/share/fish/vendor_completions.d
 PLACES = DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' FISH_COMPLETIONS='$(FISH_COMPLETIONS)'
 
-SCRIPTS = .ci/* tests/*.sh packaging/*.sh packaging/check/*.sh torture/machines/guest/*
+SCRIPTS = .ci/* tests/*.sh packaging/*.sh packaging/arch/PKGBUILD packaging/check/*.sh torture/machines/guest/*
 
 .PHONY: build
 ifeq ($(ARCH),$(HOST))
@@ -46,15 +50,14 @@ build:
 else
 # With the target that rustup has installed or, where it has none, with Debian's compiler.
 build:
-	triple=$(ARCH)-unknown-linux-gnu && \
-	if [ -d "$$(rustc --print sysroot)/lib/rustlib/$$triple/lib" ]; then \
+	if [ -d "$$(rustc --print sysroot)/lib/rustlib/$(TRIPLE)/lib" ]; then \
 	    cargo='$(CARGO)' built='$(CARGO_TARGET_DIR)'; \
 	else \
 	    cargo=packaging/cross.sh built='$(CARGO_TARGET_DIR)/cross/build'; \
 	fi && \
-	RUSTFLAGS="$(STATIC) $(REMAP) $$RUSTFLAGS" $$cargo build --release --locked --target "$$triple" \
-	    --config "target.$$triple.linker='$(ARCH)-linux-gnu-gcc'" && \
-	install -D "$$built/$$triple/release/atomwrite" '$(BINARY)'
+	RUSTFLAGS="$(STATIC) $(REMAP) $$RUSTFLAGS" $$cargo build --release --locked --target '$(TRIPLE)' \
+	    --config "target.$(TRIPLE).linker='$(ARCH:armv7=arm)-linux-$(ABI)-gcc'" && \
+	install -D "$$built/$(TRIPLE)/release/atomwrite" '$(BINARY)'
 endif
 
 .PHONY: test
@@ -97,32 +100,52 @@ recording: build
 
 .PHONY: deb
 deb: deb-needs build
-	packaging/deb.sh '$(BINARY)' '$(ARCH)' '$(CARGO_TARGET_DIR)'
+	packaging/deb.sh '$(BINARY)' '$(TRIPLE)' '$(CARGO_TARGET_DIR)'
+
+.PHONY: rpm
+rpm: rpm-needs build
+	packaging/rpm.sh '$(BINARY)' '$(TRIPLE)' '$(CARGO_TARGET_DIR)'
+
+.PHONY: arch
+arch: arch-needs build
+	packaging/arch.sh '$(BINARY)' '$(TRIPLE)' '$(CARGO_TARGET_DIR)'
 
 .PHONY: dist
 dist: dist-needs build
-	packaging/dist.sh '$(BINARY)' '$(ARCH)' '$(CARGO_TARGET_DIR)'
+	packaging/dist.sh '$(BINARY)' '$(TRIPLE)' '$(CARGO_TARGET_DIR)'
 
 .PHONY: deb-needs
 deb-needs:
 	@packaging/needs.sh xz:xz-utils dpkg-deb:dpkg
 	@packaging/cargo-deb.sh '$(CARGO_TARGET_DIR)' >/dev/null
 
+.PHONY: rpm-needs
+rpm-needs:
+	@packaging/needs.sh rpmbuild:rpm gzip:gzip
+
+.PHONY: arch-needs
+arch-needs:
+	@packaging/needs.sh makepkg:makepkg fakeroot:fakeroot bsdtar:libarchive-tools zstd:zstd
+
 .PHONY: dist-needs
 dist-needs:
 	@packaging/needs.sh tar:tar gzip:gzip
 
 # What is missing is reported before the build, not after it.
-build: $(patsubst %,%-needs,$(filter deb dist,$(MAKECMDGOALS)))
+build: $(patsubst %,%-needs,$(filter deb rpm arch dist,$(MAKECMDGOALS)))
 
 .PHONY: check-package
 check-package:
 	tests/setup.sh package
-	$(MAKE) deb dist ARCH=x86_64
-	$(MAKE) deb dist ARCH=aarch64
+	$(MAKE) deb rpm arch dist ARCH=x86_64
+	$(MAKE) deb rpm arch dist ARCH=aarch64
+	$(MAKE) deb dist ARCH=armv7
 	packaging/check/deb.sh
+	packaging/check/rpm.sh
+	packaging/check/arch.sh
 	packaging/check/dist.sh
-	packaging/check/aarch64.sh
+	packaging/check/emulated.sh aarch64
+	packaging/check/emulated.sh armv7
 	packaging/check/reproducible.sh x86_64
 
 # Does not build: often root installs, who may have no cargo and should leave no files in the tree.

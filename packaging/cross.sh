@@ -1,8 +1,8 @@
 #!/bin/sh
-# Cargo for aarch64 on an x86_64 Debian whose own toolchain cannot build for it. Takes cargo's arguments; puts what it
-# builds below cross/build in cargo's target directory.
+# Cargo for aarch64 and armv7 on an x86_64 Debian whose own toolchain cannot build for them. Takes cargo's arguments; puts
+# what it builds below cross/build in cargo's target directory.
 #
-# Debian has the compiler, and Rust's standard library for aarch64. They are unpacked, from the mirrors that apt uses
+# Debian has the compiler, and Rust's standard library for both. They are unpacked, from the mirrors that apt uses
 # here, into a directory of their own, and run there in a chroot: nothing is installed on the machine. What is built has
 # the same paths in there whatever machine it is. As root, since it mounts, in a namespace of its own.
 set -eu
@@ -20,18 +20,20 @@ root=$cross/root
 # bookworm's rustc is too old, but it has a second one, with which browsers are built.
 rust() {
     if apt-cache show rustc-web >/dev/null 2>&1; then
-        echo rustc-web,cargo-web,libstd-rust-web-dev:arm64
+        echo rustc-web,cargo-web,libstd-rust-web-dev:arm64,libstd-rust-web-dev:armhf
     else
-        echo rustc,cargo,libstd-rust-dev:arm64
+        echo rustc,cargo,libstd-rust-dev:arm64,libstd-rust-dev:armhf
     fi
 }
 
 if [ ! -d "$root" ]; then
-    echo "packaging/cross.sh: unpacking Debian's Rust for aarch64 into $root" >&2
+    echo "packaging/cross.sh: unpacking Debian's Rust for other machines into $root" >&2
     rm -rf "$cross/new"
     mkdir -p "$cross"
-    packaging/debian-root.sh "$cross/new" --quiet --mode=root --variant=extract --architectures=amd64,arm64 \
-        --include="$(rust),coreutils,gcc,gcc-aarch64-linux-gnu,libc6-dev-arm64-cross"
+    # What compiles needs no security updates, and mirrors often have a wrong index of them for armhf.
+    LABEL=Debian packaging/debian-root.sh "$cross/new" --quiet --mode=root --variant=extract --architectures=amd64,arm64,armhf \
+        --include="$(rust),coreutils,gcc,gcc-aarch64-linux-gnu,libc6-dev-arm64-cross" \
+        --include="gcc-arm-linux-gnueabihf,libc6-dev-armhf-cross"
     mkdir -p "$cross/new/source" "$cross/new/build" "$cross/new/crates" "$cross/new/proc"
     # Half a root is none.
     mv "$cross/new" "$root"

@@ -1,16 +1,10 @@
 #!/bin/sh
-# Makes a Debian package of a program that is built: packaging/deb.sh PROGRAM ARCHITECTURE DIRECTORY
+# Makes a Debian package of a program that is built: packaging/deb.sh PROGRAM TRIPLE DIRECTORY
 #
 # cargo-deb does, as Cargo.toml tells it.
 set -eu
 binary=$(realpath "$1")
-case $2 in
-    x86_64 | aarch64) triple=$2-unknown-linux-gnu ;;
-    *)
-        echo "packaging/deb.sh: which of Debian's architectures is '$2'?" >&2
-        exit 1
-        ;;
-esac
+triple=$2
 directory=$(realpath "$3")
 cd "$(dirname "$0")/.."
 . packaging/release.sh

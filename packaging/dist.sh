@@ -1,13 +1,13 @@
 #!/bin/sh
-# Makes a tarball of a program that is built: packaging/dist.sh PROGRAM ARCHITECTURE DIRECTORY
+# Makes a tarball of a program that is built: packaging/dist.sh PROGRAM TRIPLE DIRECTORY
 set -eu
 binary=$(realpath "$1")
-architecture=$2
+triple=$2
 directory=$(realpath "$3")
 cd "$(dirname "$0")/.."
 . packaging/release.sh
 
-name=atomwrite-$version-linux-$architecture
+name=atomwrite-$version-$triple
 root=$scratch/$name
 install -D -m 755 "$binary" "$root/atomwrite"
 install -m 755 packaging/install.sh "$root/install.sh"

@@ -100,18 +100,26 @@ python3.pyte:python3-pyte
 
 package='
 bash:bash
+bsdtar:libarchive-tools
 cmp:diffutils
+cpio:cpio
 dpkg-deb:dpkg
+fakeroot:fakeroot
 fish:fish
 git:git
 lintian:lintian
 make:make
+makepkg:makepkg
 man:man-db
 mmdebstrap:mmdebstrap
+pacman:pacman-package-manager
 qemu-aarch64-static:qemu-user-static
+qemu-arm-static:qemu-user-static
+rpmbuild:rpm
 unshare:util-linux
 xz:xz-utils
 zsh:zsh
+zstd:zstd
 '
 
 say() {

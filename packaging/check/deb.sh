@@ -9,7 +9,7 @@ target=${CARGO_TARGET_DIR:-target}
 version=$(sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml)
 package=$(realpath "$target")/atomwrite_$version-1_amd64.deb
 
-for deb in "$package" "$target/atomwrite_$version-1_arm64.deb"; do
+for deb in "$package" "$target/atomwrite_$version-1_arm64.deb" "$target/atomwrite_$version-1_armhf.deb"; do
     echo "packaging: lintian of $deb"
     lintian --allow-root --fail-on error,warning "$deb"
 done
@@ -34,6 +34,7 @@ modes() {
 }
 holds_what_is_installed "$package" "$target/atomwrite"
 holds_what_is_installed "$target/atomwrite_$version-1_arm64.deb" "$target/aarch64/atomwrite"
+holds_what_is_installed "$target/atomwrite_$version-1_armhf.deb" "$target/armv7/atomwrite"
 
 # DIRECTORY, DIRECTORIES: a shell looks for completions where the package has them.
 looks_in() {

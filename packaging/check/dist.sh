@@ -11,16 +11,16 @@ trap 'rm -rf "$scratch"' EXIT
 cd "$scratch"
 
 echo 'packaging: installing the tarball, and taking it away again'
-tar -xzf "$target/atomwrite-$version-linux-x86_64.tar.gz"
+tar -xzf "$target/atomwrite-$version-x86_64-unknown-linux-gnu.tar.gz"
 # Not only as root, nor only where names are simple.
 prefix="$scratch/a prefix"
-install="$scratch/atomwrite-$version-linux-x86_64/install.sh"
+install="$scratch/atomwrite-$version-x86_64-unknown-linux-gnu/install.sh"
 (umask 077 && PREFIX=$prefix "$install")
 test "$(find "$prefix" -type f | wc -l)" -eq 5
 test -z "$(find "$prefix" ! -perm -a+r)"
 echo new | "$prefix/bin/atomwrite" file
 test "$(cat file)" = new
-cmp "$scratch/atomwrite-$version-linux-x86_64/man/atomwrite.1" "$prefix/share/man/man1/atomwrite.1"
+cmp "$scratch/atomwrite-$version-x86_64-unknown-linux-gnu/man/atomwrite.1" "$prefix/share/man/man1/atomwrite.1"
 PREFIX=$prefix "$install" --uninstall
 test -z "$(find "$prefix" ! -type d)"
 

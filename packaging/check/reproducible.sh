@@ -1,6 +1,7 @@
 #!/bin/sh
 # What was built is built once more, for ARCH (x86_64), in another directory, without .git, with another home of cargo,
-# other times of the files, another umask and another time zone: package and tarball are the same, byte for byte.
+# other times of the files, another umask and another time zone: the Debian package, the RPM package and the
+# tarball are the same, byte for byte.
 set -eu
 cd "$(dirname "$0")/../.."
 arch=${1-x86_64}
@@ -31,13 +32,13 @@ fi
     DEBEMAIL=${DEBEMAIL:-$(git log -1 --format=%ce)}
     export SOURCE_DATE_EPOCH DEBFULLNAME DEBEMAIL
     unset CARGO_TARGET_DIR MAKEFLAGS
-    CARGO_HOME=$scratch/cargo TZ=Pacific/Kiritimati make -s -C "$other" deb dist ARCH="$arch"
+    CARGO_HOME=$scratch/cargo TZ=Pacific/Kiritimati make -s -C "$other" deb rpm dist ARCH="$arch"
 )
 
 made=0
-for path in "$other"/target/atomwrite*.*; do
+for path in "$other"/target/atomwrite[-_]*; do
     cmp "$path" "$target/${path##*/}"
     made=$((made + 1))
 done
-test "$made" -eq 2
-sha256sum "$other"/target/atomwrite*.*
+test "$made" -eq 3
+sha256sum "$other"/target/atomwrite[-_]*

@@ -249,7 +249,8 @@ pub(crate) fn poll<const N: usize>(
     });
     let timeout = timeout.map(|time| libc::timespec {
         tv_sec: time.as_secs().try_into().unwrap_or(libc::time_t::MAX),
-        tv_nsec: time.subsec_nanos().into(),
+        // The type is 32 bits wide on some machines, and the value is below 10⁹.
+        tv_nsec: i32::try_from(time.subsec_nanos()).unwrap_or(0).into(),
     });
     let count = libc::nfds_t::try_from(N).unwrap_or(0);
     // SAFETY: `files` has N entries. The pointers to the timeout and the mask are null or live

@@ -83,15 +83,15 @@ const REGISTRY: &str = "registry+https://github.com/rust-lang/crates.io-index";
 /// takes; the source of our own is empty. Err says why cargo cannot tell.
 fn crates() -> Result<Vec<[String; 4]>, String> {
     let cargo = std::env::var_os("CARGO").unwrap_or("cargo".into());
-    let machines = ["x86_64", "aarch64"].map(|machine| format!("{machine}-unknown-linux-gnu"));
+    let machines = [
+        "x86_64-unknown-linux-gnu",
+        "aarch64-unknown-linux-gnu",
+        "armv7-unknown-linux-gnueabihf",
+    ];
     // Offline: a test downloads nothing.
     let output = Command::new(cargo)
         .args(["metadata", "--locked", "--offline", "--format-version=1"])
-        .args(
-            machines
-                .iter()
-                .flat_map(|machine| ["--filter-platform", machine]),
-        )
+        .args(machines.map(|machine| format!("--filter-platform={machine}")))
         .current_dir(TOP)
         .stdin(Stdio::null())
         .output()

@@ -1,5 +1,6 @@
 #!/bin/bash
-# The program in the packages for aarch64 runs, under qemu's emulation of that machine, and does what it promises.
+# The program in the packages for another machine, aarch64 or armv7, runs under qemu's emulation of that machine, and does
+# what it promises: packaging/check/emulated.sh ARCH
 #
 # qemu makes its system calls here, with this machine's numbers and flags: what is wrong in the program's own shows as a
 # call that fails or does something else. COMMAND is one of this machine.
@@ -8,22 +9,34 @@ trap 'echo "$0: line $LINENO: not so" >&2' ERR
 export LC_ALL=C
 cd "$(dirname "$0")/../.."
 
+case $1 in
+    aarch64)
+        qemu=qemu-aarch64-static debian=arm64 triple=aarch64-unknown-linux-gnu
+        ;;
+    armv7)
+        qemu=qemu-arm-static debian=armhf triple=armv7-unknown-linux-gnueabihf
+        ;;
+    *)
+        echo "packaging/check/emulated.sh: aarch64 or armv7, not '$1'" >&2
+        exit 2
+        ;;
+esac
 target=$(realpath "${CARGO_TARGET_DIR:-target}")
 version=$(sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml)
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 
-echo 'packaging: running the program for aarch64'
-dpkg-deb -x "$target/atomwrite_$version-1_arm64.deb" "$scratch/deb"
-tar -xzf "$target/atomwrite-$version-linux-aarch64.tar.gz" -C "$scratch"
+echo "packaging: running the program for $1"
+dpkg-deb -x "$target/atomwrite_$version-1_$debian.deb" "$scratch/deb"
+tar -xzf "$target/atomwrite-$version-$triple.tar.gz" -C "$scratch"
 program=$scratch/deb/usr/bin/atomwrite
-cmp "$program" "$scratch/atomwrite-$version-linux-aarch64/atomwrite"
+cmp "$program" "$scratch/atomwrite-$version-$triple/atomwrite"
 
 # STATUS, ARGUMENTS: runs with standard input, and expects that status.
 run() {
     local expected=$1 status=0
     shift
-    qemu-aarch64-static "$program" "$@" 2>"$scratch/stderr" || status=$?
+    "$qemu" "$program" "$@" 2>"$scratch/stderr" || status=$?
     if [ "$status" -ne "$expected" ]; then
         echo "atomwrite $*: status $status, not $expected" >&2
         cat "$scratch/stderr" >&2
@@ -136,7 +149,7 @@ holds many/two 2
 
 # It dies by a signal, and leaves nothing: the last check below sees all names.
 mkfifo input
-qemu-aarch64-static "$program" new <input 2>/dev/null &
+"$qemu" "$program" new <input 2>/dev/null &
 exec 3>input
 until [ -e "/proc/$!/fd/3" ]; do :; done
 kill -TERM $!
