@@ -16,7 +16,7 @@
 #include <unistd.h>
 
 /* Only the pages that are read into take memory. */
-static char buffer[1 << 20];
+static char buffer[1 << 16];
 
 int main(int argc, char **argv)
 {
@@ -29,12 +29,8 @@ int main(int argc, char **argv)
 		return 1;
 	ssize_t got;
 	while ((got = read(0, buffer, sizeof buffer)) > 0)
-		for (ssize_t done = 0; done < got;) {
-			ssize_t put = write(file, buffer + done, got - done);
-			if (put < 0)
-				return 1;
-			done += put;
-		}
+		if (write(file, buffer, got) != got)
+			return 1;
 	if (got < 0)
 		return 1;
 	if (durable && fsync(file) < 0)

@@ -7,6 +7,7 @@
  * A WORD is part of a command, or one of these, as in a shell:
  *     |       the next command reads what this one writes
  *     &&      the next command begins when this one has exited with status 0
+ *     &       the next command begins at once
  *     < FILE  > FILE
  *     << N    stdin is a pipe that already holds N bytes and has no writer (N <= 65536)
  * Other stdins and stdouts are /dev/null. On stdout, for each process:
@@ -30,8 +31,8 @@
 struct process {
 	char **argv;
 	const char *from, *to;
-	int held;  /* a pipe that is full already, or -1 */
-	int piped; /* writes to the next process */
+	int held; /* a pipe that is full already, or -1 */
+	enum { AFTER, BESIDE, PIPED } next; /* how the next process begins */
 	pid_t pid;
 	long long began, ended, peak;
 };
@@ -91,15 +92,15 @@ static pid_t spawn(const struct process *process, int in, int out)
 	return pid;
 }
 
-/* Starts the processes of one pipeline and waits for them all. Returns the first process after it. */
+/* Starts the processes up to the next && and waits for them all. Returns the first process after them. */
 static struct process *run(struct process *first)
 {
 	struct process *process = first;
 	int in = -1, running = 0;
 	for (int more = 1; more; process++) {
 		int ends[2] = { -1, null };
-		more = process->piped;
-		if (more && pipe2(ends, O_CLOEXEC) < 0)
+		more = process->next != AFTER;
+		if (process->next == PIPED && pipe2(ends, O_CLOEXEC) < 0)
 			die("pipe");
 		int mine = process->held >= 0 ? process->held : in >= 0 ? in : null;
 		process->began = now();
@@ -107,7 +108,7 @@ static struct process *run(struct process *first)
 		running++;
 		if (mine != null)
 			close(mine);
-		if (more)
+		if (process->next == PIPED)
 			close(ends[1]);
 		in = ends[0];
 	}
@@ -141,8 +142,8 @@ static int parse(char **words, struct process *processes)
 			process = &processes[count++];
 			*process = (struct process){ .argv = kept, .held = -1 };
 		}
-		if (strcmp(*words, "|") == 0 || strcmp(*words, "&&") == 0) {
-			process->piped = **words == '|';
+		if (strcmp(*words, "|") == 0 || strcmp(*words, "&") == 0 || strcmp(*words, "&&") == 0) {
+			process->next = **words == '|' ? PIPED : (*words)[1] ? AFTER : BESIDE;
 			process = NULL;
 			*kept++ = NULL;
 		} else if (strcmp(*words, "<<") == 0 && words[1]) {
