@@ -86,7 +86,7 @@ machines: build
 	tests/setup.sh machines
 	MACHINES_PROGRAM='$(BINARY)' $(CARGO) run --locked -q -p atomwrite-machines -- $(MACHINES)
 
-# As root also on btrfs and xfs. benches/README.md says what is measured, and how to choose.
+# As root also many files, btrfs and xfs. benches/README.md says what is measured, and how to choose.
 .PHONY: bench
 bench: build
 	tests/setup.sh bench

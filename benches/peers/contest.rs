@@ -8,21 +8,21 @@ use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
 use crate::ground::Place;
 use crate::launch::{Launcher, Sample};
 use crate::lines::{self, Program};
 use crate::statistics::Spread;
 use crate::table::duration;
-use crate::work::{Input, KIB, LARGE, MIB, Old, PACED, Sync, Work};
+use crate::work::{GIB, Input, LARGE, MIB, MOST, Old, SMALL, Sync, Work};
 
 /// How much is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Effort {
-    /// Everything, in about a quarter of an hour: for the page.
+    /// Everything, in about twenty minutes: for the page.
     Full,
-    /// Less, in two minutes: to try the benchmark itself.
+    /// Less, in three minutes: to try the benchmark itself.
     Quick,
     /// Nothing: the page is drawn again from the record of the last full run.
     Draw,
@@ -41,28 +41,23 @@ impl Effort {
 
     /// Returns the time for a contest, and the smallest and the largest number of rounds.
     fn rounds(self, work: Work) -> (Duration, usize, usize) {
-        let (seconds, least, most) = match (self, work.size * count(work)) {
+        let (seconds, least, most) = match (self, work.input, work.size) {
+            (Self::Quick, ..) => (2, 2, 100),
             // The files stay until the end of the contest.
-            (_, LARGE..) if count(work) > 1 => (20, 2, 3),
-            (Self::Quick, _) => (2, 3, 100),
-            _ if count(work) > 1 => (60, 5, 21),
+            (_, Input::Files(MOST..), _) => (50, 3, 4),
+            (_, Input::Files(_), _) => (25, 7, 21),
+            (_, Input::Names(_) | Input::Writers(_), _) => (8, 20, 200),
             // A clone costs the same at any size.
             _ if work.place != Place::Disk => (10, 20, 400),
-            (_, ..KIB) => (15, 20, 400),
-            (_, ..=MIB) => (10, 5, 200),
-            (_, PACED) => (40, 7, 25),
-            (_, ..LARGE) => (20, 5, 40),
-            (_, LARGE) => (55, 7, 25),
-            _ => (40, 5, 15),
+            (_, _, SMALL) => (15, 20, 400),
+            (_, _, ..=MIB) => (8, 10, 200),
+            (_, Input::Paced, _) => (40, 7, 25),
+            (_, Input::Foreign, _) => (15, 7, 25),
+            (_, _, LARGE) => (55, 7, 25),
+            (_, _, ..GIB) => (15, 5, 25),
+            _ => (60, 2, 3),
         };
         (Duration::from_secs(seconds), least, most)
-    }
-}
-
-fn count(work: Work) -> u64 {
-    match work.input {
-        Input::Files(count) => count as u64,
-        _ => 1,
     }
 }
 
@@ -101,7 +96,8 @@ pub(crate) fn run(
         runs.set(runs.get() + 1);
         clear(work, place, runs.get())?;
         // No program waits for what the last one has left for the disk.
-        if work.sync == Sync::Full || work.size > MIB {
+        let many = matches!(work.input, Input::Files(_));
+        if many || work.sync == Sync::Full || work.size > MIB {
             rustix::fs::syncfs(&directory)?;
         }
         launcher.run(line, place)
@@ -123,11 +119,16 @@ pub(crate) fn run(
             all[turn].1.push(sample);
         }
     }
-    fs::remove_dir_all(place.join("d"))?;
-    clear_names(place, &["src", "o", "t"])?;
+    for name in DIRECTORIES {
+        fs::remove_dir_all(place.join(name))?;
+    }
+    clear_names(place, &["src", "../xfs/src", "o", "t"])?;
     rustix::fs::syncfs(&directory)?;
     Ok(Outcome::of(work, &all))
 }
+
+/// What the lines write into.
+const DIRECTORIES: [&str; 3] = ["d", "e", "stage"];
 
 /// Returns the order of a round: each begins in its turn, and every second round goes backwards.
 fn turns(round: usize, many: usize) -> Vec<usize> {
@@ -139,35 +140,56 @@ fn turns(round: usize, many: usize) -> Vec<usize> {
 }
 
 fn prepare(work: Work, place: &Path, launcher: &Launcher) -> Result<()> {
-    fs::create_dir_all(place.join("d"))?;
+    for name in DIRECTORIES {
+        fs::create_dir_all(place.join(name))?;
+    }
     match work.input {
         Input::File => {
             launcher.run(&format!("produce {} > src", work.size), place)?;
         }
+        Input::Foreign => {
+            launcher.run(&format!("produce {} > ../xfs/src", work.size), place)?;
+        }
         Input::Files(count) => {
             fs::create_dir_all(place.join("s"))?;
-            launcher.run(&format!("produce {} > s/1", work.size), place)?;
-            let mut list = b"s/1\0".to_vec();
-            for n in 2..=count {
-                fs::copy(place.join("s/1"), place.join(format!("s/{n}")))?;
-                list.extend(format!("s/{n}\0").bytes());
-            }
-            File::create(place.join("list"))?.write_all(&list)?;
+            make_files(&place.join("s"), count, work.size)?;
         }
-        Input::Held | Input::Produced | Input::ProducedInPages | Input::Paced => {}
+        // One of the names is DEST.
+        Input::Names(count) => make_files(&place.join("d"), count - 1, 0)?,
+        Input::Held
+        | Input::Writers(_)
+        | Input::Produced
+        | Input::ProducedInPages
+        | Input::Paced => {}
+    }
+    Ok(())
+}
+
+/// Makes the files 1, 2 and so on. Their content is no hole, and no clone.
+fn make_files(directory: &Path, count: usize, size: u64) -> Result<()> {
+    let content = vec![b'a'; usize::try_from(size)?];
+    for n in 1..=count {
+        File::create(directory.join(n.to_string()))?.write_all(&content)?;
     }
     Ok(())
 }
 
 fn clear(work: Work, place: &Path, run: usize) -> Result<()> {
-    if matches!(work.input, Input::Files(_)) {
-        // Not removed: see `Fresh`.
-        rustix::fs::rename(place.join("d"), place.join(format!("d{run}")))?;
-        fs::create_dir(place.join("d"))?;
-    }
-    match work.old {
-        Old::Removed => clear_names(place, &["o", "t"]),
-        Old::Replaced => Ok(()),
+    match (work.input, work.old) {
+        (Input::Files(count), old) => {
+            for name in ["d", "stage"] {
+                // Not removed: see `Fresh`.
+                rustix::fs::rename(place.join(name), place.join(format!("{name}{run}")))?;
+                fs::create_dir(place.join(name))?;
+            }
+            match old {
+                Old::Removed => Ok(()),
+                Old::Replaced => make_files(&place.join("d"), count, work.size),
+            }
+        }
+        (Input::Names(_), _) => clear_names(place, &["d/o.~1~"]),
+        (_, Old::Removed) => clear_names(place, &["o", "t"]),
+        (_, Old::Replaced) => Ok(()),
     }
 }
 
@@ -249,19 +271,10 @@ impl Outcome {
     }
 }
 
-/// System calls for 100 bytes, no fsync.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Calls {
-    pub(crate) program: Program,
-    pub(crate) old: Old,
-    pub(crate) count: usize,
-}
-
 /// All that was measured.
 #[derive(Debug, Default)]
 pub(crate) struct Results {
     pub(crate) outcomes: Vec<Outcome>,
-    pub(crate) calls: Vec<Calls>,
 }
 
 impl Results {
@@ -269,38 +282,14 @@ impl Results {
         self.outcomes.iter().find(|outcome| outcome.work == work)
     }
 
-    /// Returns the largest peak of atomwrite in any contest, in KiB.
+    /// Returns the largest peak of atomwrite in any contest of one file, in KiB.
     pub(crate) fn peak(&self) -> Option<u64> {
-        let ours = [Program::Atomwrite, Program::AtomwriteCommand];
-        let each = |outcome: &Outcome| {
-            ours.iter()
-                .filter_map(|program| outcome.peak(*program))
-                .max()
-        };
-        self.outcomes.iter().filter_map(each).max()
+        let one = self
+            .outcomes
+            .iter()
+            .filter(|outcome| !matches!(outcome.work.input, Input::Files(_)));
+        let programs = one.flat_map(|outcome| &outcome.programs);
+        let ours = programs.filter(|figures| figures.program.is_ours());
+        ours.map(|figures| figures.peak).max()
     }
-}
-
-/// Counts the system calls of the programs that write a small file.
-pub(crate) fn count_calls(launcher: &Launcher, place: &Path) -> Result<Vec<Calls>> {
-    let lines: [(Program, &[&str]); 3] = [
-        (Program::Atomwrite, &["atomwrite", "--sync=none", "o"]),
-        (Program::Sponge, &["sponge", "o"]),
-        (Program::Floor, &["floor", "none", "o"]),
-    ];
-    let mut calls = Vec::new();
-    for (program, words) in lines {
-        for old in [Old::Removed, Old::Replaced] {
-            let count = launcher
-                .count_calls(words, place)
-                .context("cannot count system calls")?;
-            calls.push(Calls {
-                program,
-                old,
-                count,
-            });
-        }
-        clear_names(place, &["o"])?;
-    }
-    Ok(calls)
 }

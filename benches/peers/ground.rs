@@ -10,11 +10,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, anyhow};
-use rustix::fs::statfs;
+use rustix::fs::{statfs, statvfs};
 use rustix::process::geteuid;
 
 use crate::launch::check;
-use crate::work::MIB;
+use crate::work::{Input, MIB, Work};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Place {
@@ -89,18 +89,20 @@ impl Ground {
         self.words
     }
 
-    /// Returns the directory on ext4.
-    pub(crate) fn disk(&self) -> &Path {
-        &self.disk
+    /// Returns the directory for a work. `None` if a filesystem for it is not available.
+    pub(crate) fn at(&self, work: Work) -> Option<&Path> {
+        match (work.place, work.input) {
+            (Place::Disk, Input::Foreign) => self.xfs.as_ref().map(|_| self.disk.as_path()),
+            (Place::Disk | Place::Ext4, _) => Some(&self.disk),
+            (Place::Btrfs, _) => self.btrfs.as_deref(),
+            (Place::Xfs, _) => self.xfs.as_deref(),
+        }
     }
 
-    /// Returns `None` if that filesystem is not available.
-    pub(crate) fn at(&self, place: Place) -> Option<&Path> {
-        match place {
-            Place::Disk | Place::Ext4 => Some(&self.disk),
-            Place::Btrfs => self.btrfs.as_deref(),
-            Place::Xfs => self.xfs.as_deref(),
-        }
+    /// Checks whether two files of that size, or one and what a run leaves, find room on the disk.
+    pub(crate) fn has_room(&self, work: Work) -> Result<bool> {
+        let disk = statvfs(&self.disk)?;
+        Ok(work.size * 2 <= disk.f_bavail * disk.f_frsize)
     }
 }
 

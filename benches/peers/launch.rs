@@ -6,7 +6,6 @@
 use std::collections::HashMap;
 use std::env;
 use std::ffi::OsStr;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -30,7 +29,7 @@ pub(crate) struct Launcher {
 
 /// What the lines and the preparations call.
 const PROGRAMS: [&str; 9] = [
-    "cat", "cp", "dd", "install", "mkdir", "mv", "sponge", "strace", "sync",
+    "cat", "cp", "dd", "find", "install", "mv", "sh", "sponge", "sync",
 ];
 const SOURCES: [&str; 3] = ["floor", "launch", "produce"];
 
@@ -64,13 +63,14 @@ impl Launcher {
     /// Runs a line in a directory.
     pub(crate) fn run(&self, line: &str, place: &Path) -> Result<Sample> {
         let mut command = Command::new(self.program("launch"));
-        let mut begins = true;
-        for word in line.split_whitespace() {
-            match self.programs.get(word) {
-                Some(program) if begins => command.arg(program),
-                _ => command.arg(word),
-            };
-            begins = matches!(word, "|" | "&&" | "--");
+        // Between quotes is a shell's line, one word of this one.
+        for (n, part) in line.split('\'').enumerate() {
+            let words = self.words(part);
+            if n % 2 == 0 {
+                command.args(words);
+            } else {
+                command.arg(words.join(OsStr::new(" ")));
+            }
         }
         // sponge puts its temporary file here, and renames it only on the same filesystem.
         command
@@ -81,6 +81,20 @@ impl Launcher {
         let output = check(&mut command)?;
         self.read(&String::from_utf8(output.stdout)?)
             .with_context(|| format!("cannot understand what '{line}' gave"))
+    }
+
+    /// Replaces the names of programs by their paths.
+    fn words<'a>(&'a self, line: &'a str) -> Vec<&'a OsStr> {
+        let mut begins = true;
+        let mut words = Vec::new();
+        for word in line.split_whitespace() {
+            words.push(match self.programs.get(word) {
+                Some(program) if begins => program.as_os_str(),
+                _ => OsStr::new(word),
+            });
+            begins = matches!(word, "|" | "&" | "&&" | "--");
+        }
+        words
     }
 
     fn read(&self, report: &str) -> Result<Sample> {
@@ -105,28 +119,6 @@ impl Launcher {
             wait: seconds(ended - first.1),
             peak: processes.iter().map(|p| p.2).max().unwrap_or(0),
         })
-    }
-
-    /// Counts the system calls of writing 100 bytes from a pipe, execve and exit included.
-    pub(crate) fn count_calls(&self, words: &[&str], place: &Path) -> Result<usize> {
-        let trace = place.join("trace");
-        let mut command = Command::new(self.program("strace"));
-        command
-            .args(["-f", "-qq", "-e", "signal=none", "-o"])
-            .arg(&trace)
-            .arg(self.program(words[0]))
-            .args(&words[1..])
-            .current_dir(place)
-            .env("TMPDIR", ".")
-            .stdin(Stdio::piped());
-        let mut child = command.spawn().context("cannot run strace")?;
-        let mut input = child.stdin.take().context("strace has no stdin")?;
-        input.write_all(&[b'a'; 100])?;
-        drop(input);
-        ensure!(child.wait()?.success(), "strace of '{}' failed", words[0]);
-        let text = std::fs::read_to_string(&trace)?;
-        std::fs::remove_file(&trace)?;
-        Ok(text.lines().count())
     }
 }
 

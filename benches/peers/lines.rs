@@ -1,11 +1,11 @@
 //! Lines: which programs do a work, and with which line of shell.
 //!
 //! The words are those of benches/launch.c. DEST is `o`, what is renamed to it `t`, SOURCE `src`;
-//! of many files, `s/1` and so on become `d/1`. Each program
-//! gets the large blocks and the single call that a careful user would choose, if it has them.
+//! of many files, `s/1` and so on become `d/1`, some by way of `stage`. Each program gets the large
+//! blocks and the single call that a careful user would choose, if it has them.
 
 use crate::ground::Place;
-use crate::work::{Input, PACE, Sync, Work};
+use crate::work::{GIB, Input, KIB, Old, PACE, SMALL, Sync, Work};
 
 /// A way to do the work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,32 +15,43 @@ pub(crate) enum Program {
     AtomwriteCommand,
     /// Many files, one run.
     AtomwriteTogether,
+    /// Many files, a run for each.
+    AtomwriteLoop,
+    /// In a directory that has no other names.
+    AtomwriteAlone,
+    AtomwriteBackup,
+    /// Many writers, one DEST.
+    AtomwriteOne,
     /// benches/floor.c.
     Floor,
     /// The producer writes to the file itself. No program that waits for the producer can be
     /// faster.
     Straight,
     Sponge,
-    /// `cat >o`: not atomic.
-    Cat,
     CatMv,
+    /// A shell that starts the producer.
+    Sh,
     CpMv,
     Install,
     Dd,
-    /// Many files, one cp, one sync: not atomic.
+    /// Many files, one cp, one sync: not atomic, unless by way of a staging directory.
     CpTogether,
 }
 
 impl Program {
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 16] = [
         Self::Atomwrite,
         Self::AtomwriteCommand,
         Self::AtomwriteTogether,
+        Self::AtomwriteLoop,
+        Self::AtomwriteAlone,
+        Self::AtomwriteBackup,
+        Self::AtomwriteOne,
         Self::Floor,
         Self::Straight,
         Self::Sponge,
-        Self::Cat,
         Self::CatMv,
+        Self::Sh,
         Self::CpMv,
         Self::Install,
         Self::Dd,
@@ -48,10 +59,7 @@ impl Program {
     ];
 
     pub(crate) fn is_ours(self) -> bool {
-        matches!(
-            self,
-            Self::Atomwrite | Self::AtomwriteCommand | Self::AtomwriteTogether
-        )
+        self.label().starts_with("`atomwrite")
     }
 
     /// Returns the name in the table.
@@ -60,15 +68,19 @@ impl Program {
             Self::Atomwrite => "`atomwrite`",
             Self::AtomwriteCommand => "`atomwrite o -- command`",
             Self::AtomwriteTogether => "`atomwrite -t`",
+            Self::AtomwriteLoop => "`atomwrite` in a loop",
+            Self::AtomwriteAlone => "`atomwrite`, no other name there",
+            Self::AtomwriteBackup => "`atomwrite --backup=numbered`",
+            Self::AtomwriteOne => "`atomwrite`, all one DEST",
             Self::Floor => "the C floor",
             Self::Straight => "producer straight into a file",
             Self::Sponge => "`sponge`",
-            Self::Cat => "`cat >o`",
             Self::CatMv => "`cat >t && mv t o`",
+            Self::Sh => "`sh -c 'cmd >t && mv t o'`",
             Self::CpMv => "`cp src t && mv t o`",
             Self::Install => "`install`",
             Self::Dd => "`dd conv=fsync`",
-            Self::CpTogether => "`cp -t d s/*`",
+            Self::CpTogether => "`cp`",
         }
     }
 
@@ -78,123 +90,176 @@ impl Program {
     }
 }
 
+type Line = (Program, String);
+
 /// Returns the programs that can do this work, each with its line.
-pub(crate) fn of(work: Work) -> Vec<(Program, String)> {
+pub(crate) fn of(work: Work) -> Vec<Line> {
+    let size = work.size;
     match work.input {
-        Input::Held => from_pipe(work, "", &format!("<< {}", work.size)),
-        Input::Produced | Input::ProducedInPages => {
-            let produce = match work.input {
-                Input::ProducedInPages => format!("produce {} 0 4096", work.size),
-                _ => format!("produce {}", work.size),
-            };
-            let mut all = from_pipe(work, &format!("{produce} | "), "");
-            let (option, after) = match work.sync {
-                Sync::None => ("--sync=none", ""),
-                Sync::Full => ("--sync=full", " && sync o ."),
-            };
-            all.push((
-                Program::AtomwriteCommand,
-                format!("atomwrite {option} o -- {produce}"),
-            ));
-            all.push((Program::Straight, format!("{produce} > o{after}")));
+        Input::Held => {
+            let mut all = from_pipe(work, "", &format!("<< {size}"));
+            let level = level(work.sync);
+            all.push((Program::Floor, format!("floor {level} o << {size}")));
             all
         }
-        Input::Paced => from_pipe(work, &format!("produce {} {PACE} | ", work.size), ""),
+        Input::Names(_) => vec![
+            (Program::Atomwrite, small("d/o", "")),
+            (Program::AtomwriteAlone, small("e/o", "")),
+            (Program::AtomwriteBackup, small("d/o", "--backup=numbered ")),
+        ],
+        Input::Writers(count) => {
+            let line = |each: &dyn Fn(usize) -> String| {
+                (1..=count).map(each).collect::<Vec<_>>().join(" & ")
+            };
+            vec![
+                (Program::Atomwrite, line(&|n| small(&format!("d/{n}"), ""))),
+                (Program::AtomwriteOne, line(&|_| small("d/o", ""))),
+                (
+                    Program::Sponge,
+                    line(&|n| format!("sponge d/{n} << {SMALL}")),
+                ),
+            ]
+        }
+        Input::Produced => produced(work, &format!("produce {size}")),
+        Input::ProducedInPages => produced(work, &format!("produce {size} 0 {}", 4 * KIB)),
+        Input::Paced => {
+            let mut all = from_pipe(work, &format!("produce {size} {PACE} | "), "");
+            all.retain(|(program, _)| matches!(program, Program::Atomwrite | Program::Dd));
+            all
+        }
         Input::File => from_file(work),
-        Input::Files(count) => many(count),
+        Input::Foreign => owned(&[
+            (Program::Atomwrite, "atomwrite --sync=none ../xfs/src o"),
+            (Program::CpMv, "cp ../xfs/src t && mv t o"),
+        ]),
+        Input::Files(count) => many(work, count),
     }
+}
+
+fn owned(lines: &[(Program, &str)]) -> Vec<Line> {
+    lines
+        .iter()
+        .map(|(program, line)| (*program, (*line).to_owned()))
+        .collect()
+}
+
+fn level(sync: Sync) -> &'static str {
+    match sync {
+        Sync::None => "none",
+        Sync::Full => "full",
+    }
+}
+
+fn small(name: &str, options: &str) -> String {
+    format!("atomwrite --sync=none {options}{name} << {SMALL}")
 }
 
 /// `before` is a pipe's other end, `held` what is in a pipe that has none.
-fn from_pipe(work: Work, before: &str, held: &str) -> Vec<(Program, String)> {
-    match work.sync {
-        Sync::None => vec![
-            (
-                Program::Atomwrite,
-                format!("{before}atomwrite --sync=none o {held}"),
-            ),
-            (Program::Floor, format!("{before}floor none o {held}")),
-            (Program::Sponge, format!("{before}sponge o {held}")),
-            (Program::Cat, format!("{before}cat {held} > o")),
-            (Program::CatMv, format!("{before}cat {held} > t && mv t o")),
+fn from_pipe(work: Work, before: &str, held: &str) -> Vec<Line> {
+    let lines: &[(Program, &str)] = match work.sync {
+        Sync::None => &[
+            (Program::Atomwrite, "atomwrite --sync=none o HELD"),
+            (Program::Sponge, "sponge o HELD"),
+            (Program::CatMv, "cat HELD > t && mv t o"),
         ],
-        Sync::Full => vec![
-            (
-                Program::Atomwrite,
-                format!("{before}atomwrite --sync=full o {held}"),
-            ),
-            (Program::Floor, format!("{before}floor full o {held}")),
-            (
-                Program::Sponge,
-                format!("{before}sponge o {held} && sync o ."),
-            ),
-            (
-                Program::CatMv,
-                format!("{before}cat {held} > t && sync t && mv t o && sync ."),
-            ),
+        Sync::Full => &[
+            (Program::Atomwrite, "atomwrite --sync=full o HELD"),
+            (Program::Sponge, "sponge o HELD && sync o ."),
+            (Program::CatMv, "cat HELD > t && sync t && mv t o && sync ."),
             (
                 Program::Dd,
-                format!("{before}dd of=o bs=1M iflag=fullblock conv=fsync status=none {held}"),
+                "dd of=o bs=1M iflag=fullblock conv=fsync status=none HELD",
             ),
         ],
-    }
+    };
+    lines
+        .iter()
+        .map(|(program, line)| (*program, format!("{before}{}", line.replace("HELD", held))))
+        .collect()
 }
 
-fn from_file(work: Work) -> Vec<(Program, String)> {
-    let mut all: Vec<(Program, &str)> = Vec::new();
-    if work.place != Place::Disk {
-        all.push((Program::Atomwrite, "atomwrite --sync=none src o"));
-        all.push((Program::CpMv, "cp --reflink=always src t && mv t o"));
-    } else if work.sync == Sync::None {
-        all.push((Program::Atomwrite, "atomwrite --sync=none src o"));
-        all.push((Program::Floor, "floor none o < src"));
-        all.push((Program::Sponge, "sponge o < src"));
-        all.push((Program::CpMv, "cp src t && mv t o"));
-        all.push((Program::Install, "install -m 644 src o"));
-    } else {
-        all.push((Program::Atomwrite, "atomwrite --sync=full src o"));
-        all.push((Program::Floor, "floor full o < src"));
-        all.push((Program::Sponge, "sponge o < src && sync o ."));
-        all.push((Program::CpMv, "cp src t && sync t && mv t o && sync ."));
-        all.push((Program::Install, "install -m 644 src o && sync o ."));
-        all.push((Program::Dd, "dd if=src of=o bs=1M conv=fsync status=none"));
+fn produced(work: Work, produce: &str) -> Vec<Line> {
+    let command = (
+        Program::AtomwriteCommand,
+        format!("atomwrite --sync={} o -- {produce}", level(work.sync)),
+    );
+    if work.size == SMALL {
+        let shell = format!("sh -c '{produce} > t && mv t o'");
+        return vec![command, (Program::Sh, shell)];
     }
-    all.into_iter()
-        .map(|(program, line)| (program, line.to_owned()))
-        .collect()
+    let after = match work.sync {
+        Sync::None => "",
+        Sync::Full => " && sync o .",
+    };
+    let straight = (Program::Straight, format!("{produce} > o{after}"));
+    let mut all = from_pipe(work, &format!("{produce} | "), "");
+    all.retain(|(program, _)| match (program, work.input, work.sync) {
+        (Program::Atomwrite, ..) => true,
+        (_, Input::ProducedInPages, _) => false,
+        (Program::Sponge, ..) => work.size < GIB,
+        (_, _, sync) => sync == Sync::None,
+    });
+    if work.sync == Sync::None {
+        all.push(command);
+    }
+    all.push(straight);
+    all
+}
+
+fn from_file(work: Work) -> Vec<Line> {
+    if work.place != Place::Disk {
+        return owned(&[
+            (Program::Atomwrite, "atomwrite --sync=none src o"),
+            (Program::CpMv, "cp --reflink=always src t && mv t o"),
+        ]);
+    }
+    owned(&[
+        (Program::Atomwrite, "atomwrite --sync=none src o"),
+        (Program::Sponge, "sponge o < src"),
+        (Program::CpMv, "cp src t && mv t o"),
+        (Program::Install, "install -m 644 src o"),
+    ])
 }
 
 /// The words of more files than these would not fit on a command line.
 const ON_A_LINE: usize = 2000;
+/// A loop over more files than these takes long, and as long for each as over these.
+const IN_A_LOOP: usize = 100;
 
-fn many(count: usize) -> Vec<(Program, String)> {
+fn many(work: Work, count: usize) -> Vec<Line> {
+    let level = level(work.sync);
     if count > ON_A_LINE {
+        let after = match work.sync {
+            Sync::None => "",
+            Sync::Full => " && sync -f d",
+        };
         return vec![
             (
                 Program::AtomwriteTogether,
-                "atomwrite --sync=full -t d --files0-from=list".to_owned(),
+                format!("find s -type f -print0 | atomwrite --sync={level} -t d --files0-from=-"),
             ),
-            (Program::CpTogether, "cp -r s/. d && sync -f d".to_owned()),
+            (Program::CpTogether, format!("cp -rT s d{after}")),
         ];
     }
-    let each = |line: fn(usize) -> String| {
-        let lines: Vec<String> = (1..=count).map(line).collect();
-        lines.join(" && ")
+    let each = |line: &dyn Fn(usize) -> String, between: &str| {
+        (1..=count).map(line).collect::<Vec<_>>().join(between)
     };
-    let sources: Vec<String> = (1..=count).map(|n| format!("s/{n}")).collect();
-    let sources = sources.join(" ");
-    vec![
-        (
-            Program::AtomwriteTogether,
-            format!("atomwrite --sync=full -t d {sources}"),
-        ),
-        (
-            Program::Atomwrite,
-            each(|n| format!("atomwrite --sync=full s/{n} d/{n}")),
-        ),
-        (
-            Program::CpTogether,
-            format!("cp -t d {sources} && sync -f d"),
-        ),
-    ]
+    let sources = each(&|n| format!("s/{n}"), " ");
+    let staged = each(&|n| format!("stage/{n}"), " ");
+    let cp = match work.old {
+        Old::Removed => format!("cp -t d {sources} && sync -f d"),
+        Old::Replaced => {
+            format!("cp -t stage {sources} && sync -f stage && mv -t d {staged} && sync d")
+        }
+    };
+    let together = format!("atomwrite --sync={level} -t d {sources}");
+    let mut all = vec![
+        (Program::AtomwriteTogether, together),
+        (Program::CpTogether, cp),
+    ];
+    if count <= IN_A_LOOP {
+        let one = |n| format!("atomwrite --sync={level} s/{n} d/{n}");
+        all.push((Program::AtomwriteLoop, each(&one, " && ")));
+    }
+    all
 }

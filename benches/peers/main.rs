@@ -1,5 +1,4 @@
-//! Measures atomwrite side by side with what a user would run instead: times, memory and system
-//! calls.
+//! Measures the time and memory of atomwrite, side by side with what a user would run instead.
 //!
 //! Invariant: the table and the pictures come from the same run, and nothing in them is edited by
 //! hand. benches/README.md says how the benchmark measures.
@@ -7,6 +6,7 @@
 mod chart;
 mod contest;
 mod ground;
+mod growth;
 mod launch;
 mod limits;
 mod lines;
@@ -27,7 +27,6 @@ use anyhow::{Context, Result};
 use crate::contest::{Effort, Results};
 use crate::ground::{Fresh, Ground};
 use crate::launch::Launcher;
-use crate::work::Input;
 
 fn main() -> ExitCode {
     match measure() {
@@ -66,14 +65,19 @@ fn measure() -> Result<()> {
         if !wanted.iter().all(|word| name.contains(word)) {
             continue;
         }
-        let fresh = match work.input {
-            Input::Files(_) => Fresh::mount(work.place, &target)?,
-            _ => None,
+        if !ground.has_room(work)? {
+            say(&format!("{name}: not measured, the disk has no room"));
+            continue;
+        }
+        let fresh = if work.needs_fresh_ground() {
+            Fresh::mount(work.place, &target)?
+        } else {
+            None
         };
-        let place = match (&fresh, work.input) {
-            (Some(fresh), _) => Some(fresh.path()),
-            (None, Input::Files(_)) => None,
-            (None, _) => ground.at(work.place),
+        let place = match &fresh {
+            Some(fresh) => Some(fresh.path()),
+            None if work.needs_fresh_ground() => None,
+            None => ground.at(work),
         };
         let Some(place) = place else {
             say(&format!("{name}: not measured, needs root for its mount"));
@@ -84,7 +88,9 @@ fn measure() -> Result<()> {
         say(&outcome.summary());
         results.outcomes.push(outcome);
     }
-    results.calls = contest::count_calls(&launcher, ground.disk())?;
+    for line in table::missed(&results) {
+        say(&line);
+    }
 
     let took = format!("{:.0} s", started.elapsed().as_secs_f64());
     if wanted.is_empty() && effort == Effort::Full {

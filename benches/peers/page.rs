@@ -48,8 +48,7 @@ fn draw(launcher: &Launcher, results: &Results, machine: &str) -> Result<()> {
         .split_once(END)
         .with_context(|| format!("{README} has lost the mark where its figures end"))?;
     let shown = format!(
-        "\n![Times of atomwrite divided by those of other programs](results/speed.svg)\n\n\
-         ![Times of atomwrite and of other programs, by size and by number of files](results/growth.svg)\n\n{}\n",
+        "\n![Times of atomwrite divided by those of other programs](results/speed.svg)\n\n{}\n",
         table::draw(results, machine)
     );
     let readme = [before, BEGIN, &shown, END, after].concat();

@@ -3,10 +3,9 @@
 
 use crate::chart::{Chart, Series};
 use crate::contest::Results;
-use crate::ground::Place;
+use crate::growth::{self, Cost};
 use crate::limits::LIMITS;
 use crate::lines::Program;
-use crate::work::{COUNTS, EACH, Input, SIZES, Sync, Work, human};
 
 /// A phone shows a page of about 330 pixels: letters of 13 are still legible there.
 const WIDTH: f64 = 400.0;
@@ -49,7 +48,7 @@ pub(crate) fn speed(results: &Results) -> String {
     let explained = [
         "0.5: atomwrite takes half the time. Dot: median of all",
         "rounds, hollow where atomwrite is slower. Bar: the middle",
-        "half of the rounds.",
+        "half of the rounds. Line across it: the limit.",
     ];
     let mut y = 28.0;
     for words in explained {
@@ -64,16 +63,19 @@ pub(crate) fn speed(results: &Results) -> String {
     )
 }
 
-/// Draws how the time grows with the size, and with the number of files.
+/// Draws how time and memory grow.
 pub(crate) fn growth(results: &Results) -> String {
     let mut body = String::new();
     let mut y = 14.0;
-    for chart in &charts(results) {
-        body += &chart.draw(MARGIN, y);
+    for chart in charts(results) {
+        let Some(drawn) = chart.draw(MARGIN, y) else {
+            continue;
+        };
+        body += &drawn;
         y += chart.height() + 26.0;
     }
     frame(
-        "How the time grows with the size, and with the number of files",
+        "How time and memory grow with the size, the number of files, the names in the directory and the writers",
         y,
         &body,
     )
@@ -131,6 +133,8 @@ fn draw_ratios(body: &mut String, top: f64, results: &Results) -> f64 {
             &format!("spread {class}"),
             &format!("M{low:.1} {middle:.1}H{high:.1}"),
         );
+        let most = at(limit.most);
+        rows += &path("axis", &format!("M{most:.1} {:.1}v12", middle - 6.0));
         rows += &circle(x, middle, 5.0, shape);
         rows += &text(
             WIDTH - MARGIN,
@@ -156,97 +160,54 @@ fn draw_ratios(body: &mut String, top: f64, results: &Results) -> f64 {
 }
 
 fn charts(results: &Results) -> Vec<Chart> {
-    let sizes = |sync| SIZES.map(|size| (size, Work::new(Input::Produced, size, sync)));
-    let files = COUNTS.map(|count| {
-        (
-            count as u64,
-            Work::new(Input::Files(count), EACH, Sync::Full).on(Place::Ext4),
-        )
-    });
-    let charts = [
-        (
-            "Time by size, from a pipe, no fsync",
-            sizes(Sync::None).to_vec(),
-            vec![
-                Program::Atomwrite,
-                Program::AtomwriteCommand,
-                Program::Straight,
-                Program::Floor,
-                Program::CatMv,
-                Program::Sponge,
-            ],
-        ),
-        (
-            "Time by size, from a pipe, full sync",
-            sizes(Sync::Full).to_vec(),
-            vec![
-                Program::Atomwrite,
-                Program::AtomwriteCommand,
-                Program::Straight,
-                Program::Dd,
-                Program::CatMv,
-                Program::Sponge,
-            ],
-        ),
-        (
-            "Time by number of files of 4 KiB, full sync",
-            files.to_vec(),
-            vec![
-                Program::Atomwrite,
-                Program::AtomwriteTogether,
-                Program::CpTogether,
-            ],
-        ),
-    ];
-    charts
-        .into_iter()
-        .map(|(title, works, programs)| chart(title, &works, &programs, results))
-        .collect()
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a place in a picture")]
-fn chart(
-    title: &'static str,
-    works: &[(u64, Work)],
-    programs: &[Program],
-    results: &Results,
-) -> Chart {
-    let measured: Vec<_> = works
-        .iter()
-        .filter_map(|(much, work)| Some((*much, results.of(*work)?)))
-        .collect();
-    let label = |much: u64, work: Work| match work.input {
-        Input::Files(count) => count.to_string(),
-        _ => human(much),
-    };
-    let marks = measured.iter();
-    let marks = marks.map(|(much, outcome)| (*much as f64, label(*much, outcome.work)));
-    let series = programs.iter().map(|program| {
-        let points = measured.iter();
-        let points =
-            points.filter_map(|(much, outcome)| Some((*much as f64, outcome.time(*program)?)));
-        Series {
-            program: *program,
-            points: points.collect(),
+    let mut charts = Vec::new();
+    for growth in growth::all() {
+        for cost in growth.costs {
+            let word = match cost {
+                Cost::Time => "Time",
+                Cost::Memory => "Memory",
+            };
+            let mut chart = Chart {
+                title: format!("{word} by {}", growth.with),
+                cost: *cost,
+                marks: Vec::new(),
+                series: Vec::new(),
+            };
+            for program in growth.programs {
+                let costs = growth.costs(*cost, *program, results);
+                if chart.marks.len() < costs.len() {
+                    let marks = costs.iter();
+                    chart.marks = marks
+                        .map(|(amount, label, _)| (*amount, (*label).to_owned()))
+                        .collect();
+                }
+                let points: Vec<_> = costs
+                    .iter()
+                    .map(|(amount, _, cost)| (*amount, *cost))
+                    .collect();
+                if !points.is_empty() {
+                    chart.series.push(Series {
+                        program: *program,
+                        points,
+                    });
+                }
+            }
+            charts.push(chart);
         }
-    });
-    Chart {
-        title,
-        marks: marks.collect(),
-        series: series.filter(|series| !series.points.is_empty()).collect(),
     }
+    charts
 }
 
 /// Returns the class of a program's line.
 pub(crate) fn class(program: Program) -> &'static str {
     match program {
-        Program::Atomwrite => "ours",
-        Program::AtomwriteCommand => "command",
+        Program::Atomwrite | Program::AtomwriteLoop => "ours",
+        Program::AtomwriteCommand | Program::AtomwriteBackup | Program::AtomwriteOne => "command",
         Program::AtomwriteTogether => "together",
-        Program::Floor => "floor",
+        Program::AtomwriteAlone | Program::Floor => "floor",
         Program::Straight => "straight",
         Program::Sponge => "sponge",
-        Program::Cat | Program::CatMv => "cat",
+        Program::CatMv | Program::Sh => "cat",
         Program::CpMv => "cp",
         Program::Install => "install",
         Program::Dd => "dd",

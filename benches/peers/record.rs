@@ -8,15 +8,10 @@ use std::fmt::Write;
 
 use anyhow::{Context, Result, bail};
 
-use crate::contest::{Calls, Effort, Figures, Outcome, Results};
+use crate::contest::{Effort, Figures, Outcome, Results};
 use crate::lines::Program;
 use crate::statistics::Spread;
-use crate::work::{self, Old, Work};
-
-const OLDS: [(Old, &str); 2] = [
-    (Old::Removed, "a new file"),
-    (Old::Replaced, "over an old file"),
-];
+use crate::work::{self, Work};
 
 /// Returns the record of a run.
 pub(crate) fn write(results: &Results, machine: &str) -> String {
@@ -35,16 +30,6 @@ pub(crate) fn write(results: &Results, machine: &str) -> String {
             let (ours, theirs) = (ours.label(), theirs.label());
             let _ = writeln!(text, "ratio\t{ours}\t{theirs}\t{}", show(*ratio));
         }
-    }
-    for calls in &results.calls {
-        let old = OLDS.iter().find(|(old, _)| *old == calls.old);
-        let old = old.map_or("", |(_, word)| word);
-        let _ = writeln!(
-            text,
-            "calls\t{}\t{old}\t{}",
-            calls.program.label(),
-            calls.count
-        );
     }
     text
 }
@@ -85,15 +70,6 @@ fn add(results: &mut Results, machine: &mut String, line: &str) -> Result<()> {
             find_program(theirs)?,
             spread(low, median, high)?,
         )),
-        ["calls", program, old, count] => results.calls.push(Calls {
-            program: find_program(program)?,
-            old: OLDS
-                .iter()
-                .find(|(_, word)| *word == old)
-                .context("which file?")?
-                .0,
-            count: count.parse()?,
-        }),
         _ => bail!("no such line"),
     }
     Ok(())

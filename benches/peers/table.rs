@@ -1,53 +1,79 @@
-//! The table, in Markdown: first the limits, then every size.
+//! The tables, in Markdown: the limits, the usual ways, and how the cost grows.
 
-use crate::contest::{Calls, Outcome, Results};
-use crate::limits::{CALLS, LIMITS, Limit, MEMORY};
+use crate::contest::Results;
+use crate::growth::{self, Cost, STEEPEST};
+use crate::limits::{LIMITS, Limit, MEMORY};
 use crate::lines::Program;
 use crate::statistics::Spread;
-use crate::work::{Input, Old, SIZES, SMALL, Sync, Work, human};
+use crate::work::{Input, LARGE, MIB, NAMES, SMALL, Sync, Work, grouped};
 
-/// Returns what stands below the pictures.
+/// Returns what stands below the picture of the ratios.
 pub(crate) fn draw(results: &Results, machine: &str) -> String {
     let limits = limits(results);
-    let sizes = sizes(results);
+    let usual = usual(results);
+    let growth = growth(results);
     format!(
         "{machine}\n\n\
          ### The limits\n\n\
-         Time, system calls and memory: `atomwrite` / the other program. A ratio above its limit is bold.\n\n\
+         Time and memory: `atomwrite` / the other program. A ratio above its limit is bold.\n\n\
          {limits}\n\
-         ### All sizes\n\n\
+         ### The usual ways\n\n\
          In the columns of the other programs: the time of `atomwrite` divided by the program's (quartiles), and the \
          program's peak memory.\n\n\
-         {sizes}"
+         {usual}\n\
+         ### Growth\n\n\
+         ![Times and memory, by size, number of files, names in the directory and writers](results/growth.svg)\n\n\
+         The steepest step: how many times the time or memory for each byte, file, name or writer rises from one \
+         mark of the picture to the next, divided by the rise of a program that only writes. 1.00 is linear; less is \
+         better.\n\n\
+         {growth}"
     )
+}
+
+/// Returns a line for all that is above its limit.
+pub(crate) fn missed(results: &Results) -> Vec<String> {
+    let tables = [limits(results), growth(results)].concat();
+    let rows = tables.lines().filter(|row| row.contains("**"));
+    rows.map(|row| format!("above its limit: {row}")).collect()
 }
 
 fn limits(results: &Results) -> String {
     let mut table = "\
-        | work | against | time, calls | ratio (quartiles) | at most | memory | rounds |\n\
-        |---|---|--:|--:|--:|--:|--:|\n"
+        | work | it measures | against | time | ratio (quartiles) | at most | memory | rounds |\n\
+        |---|---|---|--:|--:|--:|--:|--:|\n"
         .to_owned();
+    let mut reasons = Vec::new();
     for limit in &LIMITS {
-        table += &row(limit, results).unwrap_or_default();
+        let Some(ratio) = limit.ratio(results) else {
+            continue;
+        };
+        table += &row(limit, ratio, results).unwrap_or_default();
+        if !limit.is_kept(ratio) && !limit.why.is_empty() {
+            let Limit {
+                what, against, why, ..
+            } = limit;
+            reasons.push(format!("* {what}, against {against}: {why}\n"));
+        }
     }
     if let Some(peak) = results.peak() {
         let peak = bold_unless(peak <= MEMORY, memory(peak));
         let most = memory(MEMORY);
-        let what = "peak memory, any size";
-        table += &join(&[what, "", "", "", &most, &peak, ""]);
+        let what = "peak memory of one file, any work of this page";
+        table += &join(&[what, "memory", "", "", "", &most, &peak, ""]);
     }
-    for old in [Old::Removed, Old::Replaced] {
-        table += &calls(&results.calls, old).unwrap_or_default();
+    if !reasons.is_empty() {
+        table += "\nWhat sets the limit of a row above it:\n\n";
+        table += &reasons.concat();
     }
     table
 }
 
-fn row(limit: &Limit, results: &Results) -> Option<String> {
+fn row(limit: &Limit, ratio: Spread, results: &Results) -> Option<String> {
     let outcome = results.of(limit.work)?;
-    let ratio = limit.ratio(results)?;
     Some(format!(
-        "| {} | {} | {} / {} | {} | {:.2} | {} / {} | {} |\n",
+        "| {} | {} | {} | {} / {} | {} | {:.2} | {} / {} | {} |\n",
         limit.what,
+        limit.measures,
         limit.against,
         duration(outcome.time(limit.ours)?),
         duration(outcome.time(limit.theirs)?),
@@ -59,31 +85,19 @@ fn row(limit: &Limit, results: &Results) -> Option<String> {
     ))
 }
 
-fn calls(calls: &[Calls], old: Old) -> Option<String> {
-    let of = |program| {
-        Some(
-            calls
-                .iter()
-                .find(|one| one.program == program && one.old == old)?
-                .count,
-        )
-    };
-    let count = of(Program::Atomwrite)?;
-    let what = match old {
-        Old::Removed => "a new file",
-        Old::Replaced => "over an old file",
-    };
-    Some(format!(
-        "| system calls, 100 B, no fsync, {what} | `sponge`, the floor | {} / {}, {} | | {CALLS} | | |\n",
-        bold_unless(count <= CALLS, count.to_string()),
-        of(Program::Sponge)?,
-        of(Program::Floor)?,
-    ))
-}
+/// The works for which there are several usual programs.
+const USUAL: [Work; 8] = [
+    Work::new(Input::Held, SMALL, Sync::None),
+    Work::new(Input::Held, SMALL, Sync::Full),
+    Work::new(Input::Produced, MIB, Sync::None),
+    Work::new(Input::Produced, LARGE, Sync::None),
+    Work::new(Input::File, SMALL, Sync::None),
+    Work::new(Input::File, MIB, Sync::None),
+    Work::new(Input::File, LARGE, Sync::None),
+    Work::new(Input::Foreign, LARGE, Sync::None),
+];
 
-const OTHERS: [Program; 7] = [
-    Program::Floor,
-    Program::Straight,
+const OTHERS: [Program; 5] = [
     Program::Sponge,
     Program::CatMv,
     Program::CpMv,
@@ -91,59 +105,86 @@ const OTHERS: [Program; 7] = [
     Program::Dd,
 ];
 
-fn sizes(results: &Results) -> String {
-    let mut head = vec!["input", "size", "sync", "`atomwrite`", "memory", "rounds"];
+fn usual(results: &Results) -> String {
+    let mut head = vec!["work", "`atomwrite`", "memory", "rounds"];
     head.extend(OTHERS.iter().map(|program| program.label()));
     let mut table = join(&head);
-    table += "|---|--:|---|--:|--:|--:|";
+    table += "|---|--:|--:|--:|";
     table += &"--:|".repeat(OTHERS.len());
     table.push('\n');
-    for sync in [Sync::None, Sync::Full] {
-        for size in SIZES {
-            let from = if size == SMALL {
-                Input::Held
-            } else {
-                Input::Produced
-            };
-            let pipe = Work::new(from, size, sync);
-            table += &line("pipe", pipe, Program::Atomwrite, results).unwrap_or_default();
-            if size == SMALL {
-                let work = pipe.over_an_old_one();
-                table += &line("pipe, over an old file", work, Program::Atomwrite, results)
-                    .unwrap_or_default();
-            }
-        }
-        for size in SIZES {
-            let work = Work::new(Input::File, size, sync);
-            table += &line("file", work, Program::Atomwrite, results).unwrap_or_default();
-        }
-        for size in SIZES {
-            let work = Work::new(Input::Produced, size, sync);
-            table += &line("COMMAND", work, Program::AtomwriteCommand, results).unwrap_or_default();
-        }
+    for work in USUAL {
+        table += &line(work, results).unwrap_or_default();
     }
     table
 }
 
-fn line(input: &str, work: Work, ours: Program, results: &Results) -> Option<String> {
+fn line(work: Work, results: &Results) -> Option<String> {
     let outcome = results.of(work)?;
+    let ours = Program::Atomwrite;
     let mut cells = vec![
-        input.to_owned(),
-        human(work.size),
-        work.sync.to_string(),
+        work.to_string(),
         duration(outcome.time(ours)?),
         memory(outcome.peak(ours)?),
         outcome.rounds.to_string(),
     ];
-    let others = OTHERS.iter();
-    cells.extend(others.map(|theirs| cell(outcome, ours, *theirs).unwrap_or_default()));
+    cells.extend(OTHERS.map(|theirs| {
+        let ratio = outcome.ratio(ours, theirs).map(spread);
+        let peak = outcome.peak(theirs).map(memory);
+        ratio
+            .zip(peak)
+            .map_or_else(String::new, |(ratio, peak)| format!("{ratio}, {peak}"))
+    }));
     Some(join(&cells))
 }
 
-fn cell(outcome: &Outcome, ours: Program, theirs: Program) -> Option<String> {
-    let ratio = outcome.ratio(ours, theirs)?;
-    let peak = outcome.peak(theirs)?;
-    Some(format!("{}, {}", spread(ratio), memory(peak)))
+fn growth(results: &Results) -> String {
+    let mut table = "\
+        | what grows | with | from | to | steepest step | at most |\n\
+        |---|---|--:|--:|--:|--:|\n"
+        .to_owned();
+    let most = format!("{STEEPEST:.2}");
+    for growth in &growth::all() {
+        for cost in growth.costs {
+            for program in growth.programs.iter().filter(|program| program.is_ours()) {
+                let costs = growth.costs(*cost, *program, results);
+                let (Some(first), Some(last), Some(step)) = (
+                    costs.first(),
+                    costs.last(),
+                    growth.steepest(*cost, *program, results),
+                ) else {
+                    continue;
+                };
+                let (word, format): (_, fn(f64) -> String) = match cost {
+                    Cost::Time => ("time", duration),
+                    Cost::Memory => ("memory", mebibytes),
+                };
+                let rise = bold_unless(step.rise <= STEEPEST, format!("{:.2}", step.rise));
+                table += &join(&[
+                    &format!("{word} of {}", program.label()),
+                    growth.with,
+                    &format!("{}: {}", first.1, format(first.2)),
+                    &format!("{}: {}", last.1, format(last.2)),
+                    &format!("{rise} ({} to {})", step.from, step.to),
+                    &most,
+                ]);
+            }
+        }
+    }
+    table += &crowded(results).unwrap_or_default();
+    table
+}
+
+/// Returns whether a small write costs the same in a directory of many names.
+fn crowded(results: &Results) -> Option<String> {
+    let count = *NAMES.last()?;
+    let outcome = results.of(Work::among(count))?;
+    let ratio = outcome.ratio(Program::Atomwrite, Program::AtomwriteAlone)?;
+    let shown = bold_unless(ratio.low <= 1.0, spread(ratio));
+    Some(format!(
+        "\nA small write in a directory of {} names takes {shown} of the same in a directory without other names. 1 \
+         must not be below the quartiles.\n",
+        grouped(count)
+    ))
 }
 
 fn join<S: AsRef<str>>(cells: &[S]) -> String {
@@ -186,7 +227,11 @@ fn memory(kib: u64) -> String {
     if kib == 0 {
         return "–".to_owned();
     }
-    let mib = kib as f64 / 1024.0;
+    mebibytes(kib as f64)
+}
+
+fn mebibytes(kib: f64) -> String {
+    let mib = kib / 1024.0;
     let digits = usize::from(mib < 99.95);
     format!("{mib:.digits$} MiB")
 }
