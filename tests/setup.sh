@@ -56,6 +56,7 @@ shellcheck:shellcheck
 '
 bench='
 cat:coreutils
+find:findutils
 gcc:gcc
 losetup:mount
 mkfs.btrfs:btrfs-progs
@@ -63,7 +64,6 @@ mkfs.ext4:e2fsprogs
 mkfs.xfs:xfsprogs
 mount:mount
 sponge:moreutils
-strace:strace
 unshare:util-linux
 '
 

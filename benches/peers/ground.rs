@@ -99,8 +99,8 @@ impl Ground {
         }
     }
 
-    /// Checks whether two files of that size, or one and what a run leaves, find room on the disk.
-    pub(crate) fn has_room(&self, work: Work) -> Result<bool> {
+    /// Checks whether two files of that size, or one and what a run leaves, fit on the disk.
+    pub(crate) fn has_space(&self, work: Work) -> Result<bool> {
         let disk = statvfs(&self.disk)?;
         Ok(work.size * 2 <= disk.f_bavail * disk.f_frsize)
     }

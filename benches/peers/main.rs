@@ -65,8 +65,8 @@ fn measure() -> Result<()> {
         if !wanted.iter().all(|word| name.contains(word)) {
             continue;
         }
-        if !ground.has_room(work)? {
-            say(&format!("{name}: not measured, the disk has no room"));
+        if !ground.has_space(work)? {
+            say(&format!("{name}: not measured, the disk has no space"));
             continue;
         }
         let fresh = if work.needs_fresh_ground() {
