@@ -375,11 +375,10 @@ impl<'d> Staged<'d, Sealed> {
     /// NFS sends data at close.
     pub(crate) fn sync(self, sync: Sync) -> Result<Staged<'d, Synced>> {
         if let CommitMethod::Rename(_) = self.method {
-            let cannot_write = || self.destination.cannot("write");
             if sync != Sync::None {
-                sys::sync_file(&self.file).with_context(cannot_write)?;
+                self.sync_file()?;
             }
-            sys::close_error(&self.file).with_context(cannot_write)?;
+            sys::close_error(&self.file).with_context(|| self.destination.cannot("write"))?;
         }
         let (staged, Sealed { content, seal }) = self.split();
         Ok(staged.into_phase(Synced {
@@ -387,6 +386,17 @@ impl<'d> Staged<'d, Sealed> {
             seal,
             sync,
         }))
+    }
+
+    /// Syncs the file. samba sets the time of the last write at a flush, so the times are set again
+    /// where the filesystem is not local.
+    fn sync_file(&self) -> Result<()> {
+        sys::sync_file(&self.file).with_context(|| self.destination.cannot("write"))?;
+        if self.destination.filesystem().is_local() {
+            return Ok(());
+        }
+        self.attributes()
+            .set_times(self.file.as_fd(), self.destination)
     }
 }
 

@@ -41,7 +41,7 @@ impl<'d> Staged<'d, Sealed> {
         let destination = self.destination;
         let cannot_write = || destination.cannot("write");
         if flush == Flush::Each {
-            sys::sync_file(&self.file).with_context(cannot_write)?;
+            self.sync_file()?;
         }
         let metadata = sys::metadata(&self.file).with_context(cannot_write)?;
         let (staged, Sealed { content, seal }) = self.split();
