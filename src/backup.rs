@@ -339,7 +339,8 @@ fn refused(destination: &Destination, errno: Errno) -> Result<Made, Failure> {
 
 /// Renames a file over an older backup.
 fn replace(temporary: &TempName, destination: &Destination, name: &Path) -> Result<()> {
-    match temporary.rename(destination.directory().fd.as_fd(), name) {
+    let directory = destination.directory().fd.as_fd();
+    match temporary.rename(directory, name, destination.filesystem()) {
         Err(Errno::ISDIR) => Err(names::is_directory(name)),
         renamed => Ok(renamed?),
     }

@@ -26,7 +26,7 @@ use crate::sys::{self, Errno, FileSystem, Identity, Kind, LinkBy, OpenDirectory}
 const PREFIX: &str = ".atomwrite.";
 const SUFFIX: &str = ".tmp";
 
-/// How often a rename is tried while another process renames to the same name.
+/// How often a rename is tried that another process disturbs.
 const MAX_RENAMES: usize = 100;
 
 const RENAME_PAUSE: Duration = Duration::from_millis(5);
@@ -139,16 +139,24 @@ impl TempName {
     /// Renames the file to `name`, replacing what has it. `to` is a directory on the same
     /// filesystem.
     ///
-    /// Retries after ETXTBSY: an NFS client reports that while another process on it renames a file
-    /// to the same name (measured, Linux 6.1).
-    pub(crate) fn rename(&self, to: BorrowedFd<'_>, name: &Path) -> Result<(), Errno> {
+    /// Retries for half a second after the errors of a rename that another process has disturbed.
+    /// An NFS client reports ETXTBSY while another process on it renames a file to the same name.
+    /// SMB reports EACCES while another process has the file of that name open (measured).
+    pub(crate) fn rename(
+        &self,
+        to: BorrowedFd<'_>,
+        name: &Path,
+        filesystem: FileSystem,
+    ) -> Result<(), Errno> {
         let rename = || sys::rename(self.directory.fd.as_fd(), &self.name, to, name);
         for _ in 1..MAX_RENAMES {
             match rename() {
-                // A signal ends the pause; the commit sees it later.
-                Err(Errno::TXTBSY) => drop(signals::pause(RENAME_PAUSE)),
+                Err(Errno::TXTBSY) => {}
+                Err(Errno::ACCESS) if !filesystem.is_local() => {}
                 renamed => return renamed,
             }
+            // A signal ends the pause; the commit sees it later.
+            let _ = signals::pause(RENAME_PAUSE);
         }
         rename()
     }

@@ -270,13 +270,14 @@ pub(super) fn rename(
     } else if was_missing {
         match name.rename_noreplace(directory, to, filesystem) {
             // The filesystem has neither RENAME_NOREPLACE nor links. DEST was missing a moment ago.
-            Err(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS | Errno::MLINK) => {
-                name.rename(directory, to).map(|()| Moved::Renamed)
-            }
+            Err(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS | Errno::MLINK) => name
+                .rename(directory, to, filesystem)
+                .map(|()| Moved::Renamed),
             moved => moved,
         }
     } else {
-        name.rename(directory, to).map(|()| Moved::Renamed)
+        name.rename(directory, to, filesystem)
+            .map(|()| Moved::Renamed)
     };
     match moved {
         Ok(Moved::Renamed) => name.disarm(),

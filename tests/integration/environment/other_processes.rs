@@ -11,8 +11,8 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use rustix::process::Signal;
 
 use crate::harness::{
-    Call, Mount, NOBODY, Running, Sandbox, Strace, lock_name, needs_mounts, needs_root, needs_tool,
-    program_of, skip, terminal, wait_until, wait_until_gone, wait_until_it_sleeps,
+    Call, Mount, NOBODY, Running, Sandbox, Strace, lock_name, needs_fuse, needs_mounts, needs_root,
+    needs_tool, program_of, skip, terminal, wait_until, wait_until_gone, wait_until_it_sleeps,
 };
 
 /// A validator that waits until [`let_go`].
@@ -498,18 +498,28 @@ fn space_for_a_hole_in_dest_is_allocated_before_any_write() {
 }
 
 #[test]
-fn a_rename_that_an_nfs_client_refuses_with_etxtbsy_is_retried() {
+fn a_rename_that_a_server_refuses_for_a_moment_is_retried() {
+    needs_fuse!();
     needs_tool!("strace");
-    let sandbox = Sandbox::new();
-    sandbox.write("out", "old");
-    let strace = Strace::new()
-        .only("rename,renameat,renameat2")
-        .inject("rename,renameat,renameat2:error=ETXTBSY");
-    sandbox
-        .atomwrite(["out"])
-        .stdin("new")
-        .through(strace.command())
-        .says("cannot write 'out': text file busy; 'out' is unchanged")
-        .fails(1);
-    assert!(strace.injected() > 1);
+    let mount = Mount::new_bindfs();
+    let local = Sandbox::new();
+    let served = Sandbox::in_dir(mount.path());
+    for (sandbox, error, message, is_repeated) in [
+        (&local, "ETXTBSY", "text file busy", true),
+        (&served, "ETXTBSY", "text file busy", true),
+        (&served, "EACCES", "permission denied", true),
+        (&local, "EACCES", "permission denied", false),
+    ] {
+        sandbox.write("out", "old");
+        let strace = Strace::new()
+            .only("rename,renameat,renameat2")
+            .inject(&format!("rename,renameat,renameat2:error={error}"));
+        sandbox
+            .atomwrite(["out"])
+            .stdin("new")
+            .through(strace.command())
+            .says(format!("cannot write 'out': {message}; 'out' is unchanged"))
+            .fails(1);
+        assert_eq!(strace.injected() > 1, is_repeated, "{error}");
+    }
 }
