@@ -70,12 +70,28 @@ nothing_is_left() { # CHECK
         left=$((left + 1))
         rm -rf .atomwrite.*.tmp
     fi
+    # An NFS client removes what it has renamed away a moment after the last process has closed it.
+    if [ -n "$(renamed_away)" ] && ! soon no_file_is_renamed_away; then
+        cell left broken "renamed away after: $1" "$(renamed_away)"
+        rm -f "$server"/.nfs*
+    fi
+}
+
+# The files that an NFS client has renamed away, because it has them open, as the server has them.
+renamed_away() {
+    for name in "$server"/.nfs*; do
+        [ ! -e "$name" ] || printf '%s ' "${name##*/}"
+    done
+}
+
+no_file_is_renamed_away() {
+    [ -z "$(renamed_away)" ]
 }
 
 # Sets $names.
 temporary() {
     names=
-    for name in .atomwrite.*.tmp .nfs* .fuse_hidden*; do
+    for name in .atomwrite.*.tmp .fuse_hidden*; do
         if [ -e "$name" ] || [ -L "$name" ]; then
             names="$names$name "
         fi

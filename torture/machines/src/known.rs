@@ -22,12 +22,27 @@ const KNOWN: &[Known] = &[
     Known {
         rows: &["NFS"],
         checks: &[
-            "no ESTALE with readers elsewhere: other",
-            "no ESTALE with readers here, too: other",
+            "no ESTALE for readers elsewhere: other",
+            "no ESTALE for readers here, too: other",
+            "no ESTALE for readers here, too: here",
         ],
         tolerated: Tolerated::Loss,
-        reason: "A process on another client that has the old file open can get the error ESTALE, because the server has \
-                 removed that file.",
+        reason: "A process on another client that has the old file open, and one on this client that is opening it, can \
+                 get the error ESTALE, because the server has removed that file.",
+    },
+    Known {
+        rows: &["NFS"],
+        checks: &["never missing for readers here, too"],
+        tolerated: Tolerated::Loss,
+        reason: "If a process on the client that replaces DEST has it open, the client first renames DEST to `.nfs…`, and \
+                 for a moment there is no DEST. mv does the same.",
+    },
+    Known {
+        rows: &["NFS"],
+        checks: &["renamed away after: eight", "renamed away after: of eight"],
+        tolerated: Tolerated::Loss,
+        reason: "If two clients replace one file at the same time, a `.nfs…` file of the client can stay. mv leaves it, \
+                 too.",
     },
     Known {
         rows: &["vfat", "exfat", "SMB"],
@@ -52,8 +67,8 @@ const KNOWN: &[Known] = &[
         checks: &[
             "the caller holds DEST",
             "another process holds DEST",
-            "with readers here, too",
-            "readers here, too",
+            "every write succeeds with readers here, too",
+            "never missing for readers here, too",
         ],
         tolerated: Tolerated::Loss,
         reason: "The client (cifs) deletes a file that a process on this machine has open when another file is renamed to \
@@ -75,13 +90,6 @@ const KNOWN: &[Known] = &[
         checks: &["-o ", "-g "],
         tolerated: Tolerated::Refusal,
         reason: "The server makes root an ordinary user, who cannot give a file away.",
-    },
-    Known {
-        rows: &["SMB"],
-        checks: &["-p, SOURCE of another filesystem", "-t -p"],
-        tolerated: Tolerated::Loss,
-        reason: "samba sets the time of the last write anew when the file is flushed, after `-p` has set it; with \
-                 `--sync=none` it stays.",
     },
 ];
 
