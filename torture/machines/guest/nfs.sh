@@ -1,14 +1,14 @@
 #!/bin/sh
 # NFS: takes versions, or a version and an option of mount or exports, as in 3,nolock; or 4.2,restarted for a server that
-# is restarted. The server exports the disk /dev/vda; /mnt/one is one client, /mnt/two another one, which has a
-# network namespace and a name of its own.
+# is restarted, 4.2,quota for one on which ann may have no more. The server exports the disk /dev/vda; /mnt/one is one
+# client, /mnt/two another one, which has a network namespace and a name of its own.
 . /machines/check.sh
 . /machines/promises.sh
 
 locks=stay
-modprobe -a ext4 nfsd nfs nfsv3 nfsv4 veth
-mkfs.ext4 -q -F /dev/vda >&2
-mount -t ext4 /dev/vda /srv || exit
+modprobe -a ext4 quota_v2 nfsd nfs nfsv3 nfsv4 veth
+mkfs.ext4 -q -F -O quota /dev/vda >&2
+mount -t ext4 -o usrquota /dev/vda /srv || exit
 mkdir -p /mnt/one /mnt/two /proc/fs/nfsd /var/lib/nfs/rpc_pipefs /run/rpcbind /run/sendsigs.omit.d \
     /var/lib/nfs/sm /var/lib/nfs/sm.bak /var/lib/nfs/v4recovery
 mount -t nfsd nfsd /proc/fs/nfsd
@@ -70,6 +70,7 @@ for what in "$@"; do
             echo '/srv *(rw,no_root_squash,insecure,no_subtree_check,sync,fsid=1)' >/etc/exports
             options=${what#"$version"}
             options=${options%,restarted}
+            options=${options%,quota}
             ;;
     esac
     exportfs -ra || exit
@@ -91,6 +92,15 @@ for what in "$@"; do
         *,restarted)
             restarted
             finish
+            ;;
+        *,quota)
+            setquota -u ann 1000 1000 0 0 /srv
+            chown ann:ann .
+            as_ann sh -c '. /machines/check.sh
+                . /machines/promises.sh
+                begin "$1" "$2" "$3" "$3"
+                full "$PWD"
+                finish' sh "$filesystem" "$other_top" "$server_top" || exit
             ;;
         *)
             [ -n "${only-}" ] || full /srv

@@ -136,7 +136,7 @@ impl Part {
     }
 }
 
-const PARTS: [Part; 19] = [
+const PARTS: [Part; 20] = [
     Part::checks("nfs-4.2", &["NFS 4.2"], &["nfs", "4.2"])
         .old_kernel()
         .short(),
@@ -193,6 +193,13 @@ const PARTS: [Part; 19] = [
         &["nfs", "4.2,root_squash", "3,nolock"],
     )
     .old_kernel(),
+    Part::checks(
+        "nfs-quota",
+        &["NFS 4.2, quota", "NFS 3, quota"],
+        &["nfs", "4.2,quota", "3,quota"],
+    )
+    .old_kernel()
+    .promises(QUOTA),
     Part::cuts("power-ext4", "ext4").short(),
     Part::cuts("power-xfs", "xfs").short(),
     Part::cuts("power-btrfs", "btrfs"),
