@@ -155,11 +155,11 @@ read_at() { # WHERE NAME:DIRECTORY...
     touch /tmp/stop
     wait
     check readers "every write succeeds with readers $where" 0 'cat /tmp/writer' 'equal messages "$said" ""'
-    missing='No such file\|Permission denied'
+    refused='No such file\|Permission denied\|Invalid argument'
     for place in "$@"; do
         place=${place%%:*}
-        check readers "whole for readers $where: $place" 0 ':' "read_well $place -v '$missing\|Stale file handle'"
-        check readers "never missing for readers $where: $place" 0 ':' "read_well $place '$missing'"
+        check readers "whole for readers $where: $place" 0 ':' "read_well $place -v '$refused\|Stale file handle'"
+        check readers "can be opened by readers $where: $place" 0 ':' "read_well $place '$refused'"
         check readers "no ESTALE for readers $where: $place" 0 ':' "read_well $place 'Stale file handle'"
     done
 }

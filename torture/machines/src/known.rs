@@ -32,7 +32,7 @@ const KNOWN: &[Known] = &[
     },
     Known {
         rows: &["NFS"],
-        checks: &["never missing for readers here, too"],
+        checks: &["can be opened by readers here, too"],
         tolerated: Tolerated::Loss,
         reason: "If a process on the client that replaces DEST has it open, the client first renames DEST to `.nfs…`, and \
                  for a moment there is no DEST. mv does the same.",
@@ -68,7 +68,7 @@ const KNOWN: &[Known] = &[
             "the caller holds DEST",
             "another process holds DEST",
             "every write succeeds with readers here, too",
-            "never missing for readers here, too",
+            "can be opened by readers here, too",
         ],
         tolerated: Tolerated::Loss,
         reason: "The client (cifs) deletes a file that a process on this machine has open when another file is renamed to \
