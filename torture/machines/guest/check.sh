@@ -71,7 +71,7 @@ nothing_is_left() { # CHECK
         rm -rf .atomwrite.*.tmp
     fi
     # An NFS client removes what it has renamed away a moment after the last process has closed it.
-    if [ -n "$(renamed_away)" ] && ! soon no_file_is_renamed_away; then
+    if [ -n "$(renamed_away)" ] && ! within 10 no_file_is_renamed_away; then
         cell left broken "renamed away after: $1" "$(renamed_away)"
         rm -f "$server"/.nfs*
     fi
@@ -131,8 +131,13 @@ absent() { # FILE
 }
 
 # Waits until a command succeeds, for as long as a client may take to notice what another one has done.
-soon() {
-    tries=90
+soon() { # COMMAND...
+    within 90 "$@"
+}
+
+within() { # SECONDS COMMAND...
+    tries=$1
+    shift
     until "$@" >/dev/null 2>&1; do
         tries=$((tries - 1))
         if [ "$tries" -eq 0 ]; then
