@@ -39,7 +39,11 @@ const KNOWN: &[Known] = &[
     },
     Known {
         rows: &["NFS"],
-        checks: &["renamed away after: eight", "renamed away after: of eight"],
+        checks: &[
+            "renamed away after: eight",
+            "renamed away after: all of eight",
+            "renamed away after: of eight",
+        ],
         tolerated: Tolerated::Loss,
         reason: "If two clients replace one file at the same time, a `.nfs…` file of the client can stay. mv leaves it, \
                  too.",
@@ -67,13 +71,14 @@ const KNOWN: &[Known] = &[
         checks: &[
             "the caller holds DEST",
             "another process holds DEST",
+            "all of eight",
             "every write succeeds with readers here, too",
             "can be opened by readers here, too",
         ],
         tolerated: Tolerated::Loss,
         reason: "The client (cifs) deletes a file that a process on this machine has open when another file is renamed to \
-                 it, and then refuses the rename. The program fails, and when the file is closed, DEST is gone. mv does \
-                 the same.",
+                 it, and then refuses the rename. The program fails if that lasts for half a second, and when the file is \
+                 closed, DEST is gone. mv does the same at once.",
     },
     Known {
         rows: &["SMB"],
