@@ -140,7 +140,8 @@ const PARTS: [Part; 20] = [
     Part::checks("nfs-4.2", &["NFS 4.2"], &["nfs", "4.2"])
         .old_kernel()
         .short(),
-    Part::checks("smb", &["SMB 3.1.1"], &["smb"]).short(),
+    // Not in the short run: the client (cifs) sometimes hangs, when two mounts create one file.
+    Part::checks("smb", &["SMB 3.1.1"], &["smb"]),
     Part::checks("nfs-3", &["NFS 3"], &["nfs", "3"])
         .old_kernel()
         .short(),
