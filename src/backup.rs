@@ -79,7 +79,9 @@ pub(crate) fn check_source(
         return Ok(());
     };
     let name = names::choose(destination, backups, numbers)?.path(destination, backups);
-    let older = sys::metadata_at(destination.directory().fd.as_fd(), &name);
+    let directory = destination.directory().fd.as_fd();
+    // A link to the input counts, as for cp.
+    let older = sys::metadata_through_links(directory, &name);
     let older = older.map(|older| older.identity);
     // DEST itself may be the input, even if its backup is a hard link to it.
     if older.is_ok_and(|older| older != existing.identity && is_source(older)) {

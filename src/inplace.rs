@@ -29,7 +29,7 @@ const PAUSE: Duration = Duration::from_millis(10);
 
 /// Opens DEST, which is of this kind, for writing. Waits for the reader of a FIFO, and while
 /// another process has a lease on DEST.
-fn open(destination: &Destination, kind: Kind) -> Result<OwnedFd> {
+pub(crate) fn open(destination: &Destination, kind: Kind) -> Result<OwnedFd> {
     loop {
         match sys::open_in_place(destination.directory().fd.as_fd(), destination.name()) {
             Err(Errno::NXIO) if kind == Kind::Fifo => signals::pause(PAUSE)?,
@@ -215,9 +215,9 @@ impl Spool<'_> {
         let done = sys::preallocate(file, 0, self.size);
         let after = sys::metadata(file).with_context(cannot)?;
         let change = TimeChange { before, after };
-        if done.is_err() {
-            // The failed call may have preallocated some of the space, and a failed run must not
-            // fill the disk. The first error is the one to report.
+        if done.is_err() && after.allocated > before.allocated {
+            // The failed call has preallocated some of the space, and a failed run must not fill the
+            // disk. The first error is the one to report.
             let _ = sys::set_size(file.as_fd(), after.size);
             let after = sys::metadata(file).unwrap_or(after);
             TimeChange { before, after }.undo(file);

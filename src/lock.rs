@@ -118,15 +118,15 @@ impl Lock {
             }
             Attempt::Unavailable(_) => None,
         };
-        let Some(regular) = regular.filter(|regular| {
-            file.is_none() || checks::is_in_place(destination, Some(regular), in_place)
-        }) else {
+        let is_overwritten =
+            |regular| file.is_none() || checks::is_in_place(destination, Some(&regular), in_place);
+        if !regular.is_some_and(is_overwritten) {
             return Ok(Attempt::Held(Self {
                 _file: file,
                 _in_place: None,
                 directories: Vec::new(),
             }));
-        };
+        }
         let directory = destination.directory().fd.as_fd();
         let dest = match sys::open_in_place(directory, destination.name()) {
             // Another process has just replaced DEST, or has a lease on it (EAGAIN).
@@ -138,7 +138,7 @@ impl Lock {
             locked => locked?,
         }
         let locked = sys::metadata(&dest)?.identity;
-        if locked != regular.identity || !has_name(directory, destination.name(), locked) {
+        if !has_name(directory, destination.name(), locked) {
             return Ok(Attempt::Busy);
         }
         Ok(Attempt::Held(Self {

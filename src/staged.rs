@@ -31,6 +31,7 @@ use crate::checks::{self, Rules};
 use crate::command;
 use crate::copy_error::CopyError;
 use crate::destination::{Destination, Opened};
+use crate::inplace;
 use crate::inspector::{Content, ContentInspector};
 use crate::message::{Chain, Quoted};
 use crate::outcome::Failure;
@@ -162,7 +163,12 @@ impl<'d> Staged<'d, Open> {
         attributes: &Attributes,
         directory: &StagingDir,
     ) -> Result<Self> {
-        let initial = attributes.initial_mode(existing);
+        let initial = if destination.filesystem().is_local() {
+            attributes.initial_mode(existing)
+        } else {
+            // The owner of its parent can exchange the staging directory for another one.
+            InitialMode::Private
+        };
         let created = directory.create(destination.name(), initial.bits());
         let (name, file) =
             created.with_context(|| destination.cannot("create a file in the directory of"))?;
@@ -172,9 +178,9 @@ impl<'d> Staged<'d, Open> {
 
     /// Creates a spool, from which `commit` overwrites DEST in place.
     fn spool(destination: &'d Destination, existing: Option<Metadata>) -> Result<Self> {
-        if existing.is_some_and(|existing| existing.kind == Kind::Regular) {
-            sys::may_write(destination.directory().fd.as_fd(), destination.name())
-                .with_context(|| destination.cannot("write"))?;
+        // Opening a device or a FIFO would have side effects.
+        if let Some(Kind::Regular) = existing.map(|existing| existing.kind) {
+            inplace::open(destination, Kind::Regular).map(drop)?;
         }
         // Without O_TMPFILE, the spool has a name for a moment.
         signals::guard()?;

@@ -198,10 +198,8 @@ impl<'f, 'o> Transfer<'f, 'o> {
 
     /// Reads once and appends the bytes, without checking for signals.
     pub(crate) fn read_available(&mut self, from: &Reader<'_>) -> Result<Available, CopyError> {
-        // A large buffer costs more than it saves if the input is small. A message of a socket must
-        // fit, because the kernel drops the rest.
-        let is_socket = from.metadata.kind == Kind::Socket;
-        let size = if self.buffer.len() < FIRST_READ && !is_socket {
+        // A large buffer costs more than it saves if the input is small.
+        let size = if self.buffer.len() < FIRST_READ {
             FIRST_READ
         } else {
             CHUNK

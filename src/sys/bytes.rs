@@ -17,6 +17,11 @@ pub(crate) fn read(file: BorrowedFd<'_>, buffer: &mut Vec<u8>) -> Result<()> {
     retry_on_intr(|| rustix::io::read(file, spare_capacity(buffer))).map(|_| ())
 }
 
+/// Returns true if a socket is a stream, without boundaries of messages.
+pub(crate) fn is_stream(socket: BorrowedFd<'_>) -> Result<bool> {
+    Ok(rustix::net::sockopt::socket_type(socket)? == rustix::net::SocketType::STREAM)
+}
+
 /// Receives available bytes from a socket, as [`read`] does, but never waits. Errors: EAGAIN.
 pub(crate) fn receive(socket: BorrowedFd<'_>, buffer: &mut Vec<u8>) -> Result<()> {
     buffer.clear();

@@ -248,7 +248,7 @@ pub(crate) enum FileSystem {
     Xfs,
     Btrfs,
     F2fs,
-    /// tmpfs.
+    /// tmpfs and ramfs.
     Memory,
     Overlay,
     Udf,
@@ -329,16 +329,20 @@ pub(crate) fn available_space(file: impl AsFd, beyond: u64) -> Option<u64> {
 
 /// Returns the type of the filesystem that an open file is on, from statfs(2).
 ///
-/// 9p reports the type of its server's filesystem. It has no block device, as btrfs, tmpfs and
-/// overlayfs have none (major number 0), but these report whether a file is append-only (measured,
-/// Linux 6.12).
+/// 9p reports the type of its server's filesystem. It has no block device (major number 0). btrfs
+/// has none either, but reports whether a file is append-only (measured, Linux 6.12). What has no
+/// disk is not worth a difference.
 pub(crate) fn filesystem(file: impl AsFd) -> Result<FileSystem> {
     let found = filesystem_by_magic(file.as_fd())?;
     let now = metadata(file)?;
-    if found.is_local() && now.identity.device.0 == 0 && !now.knows_append_only {
-        return Ok(FileSystem::Other);
-    }
-    Ok(found)
+    let is_9p = match found {
+        FileSystem::Ext | FileSystem::Xfs | FileSystem::F2fs | FileSystem::Udf => {
+            now.identity.device.0 == 0
+        }
+        FileSystem::Btrfs => !now.knows_append_only,
+        _ => false,
+    };
+    Ok(if is_9p { FileSystem::Other } else { found })
 }
 
 fn filesystem_by_magic(file: BorrowedFd<'_>) -> Result<FileSystem> {
@@ -350,7 +354,8 @@ fn filesystem_by_magic(file: BorrowedFd<'_>) -> Result<FileSystem> {
         0x5846_5342 => FileSystem::Xfs,
         0x9123_683e => FileSystem::Btrfs,
         0xf2f5_2010 => FileSystem::F2fs,
-        0x0102_1994 => FileSystem::Memory,
+        // tmpfs and ramfs.
+        0x0102_1994 | 0x8584_58f6 => FileSystem::Memory,
         0x794c_7630 => FileSystem::Overlay,
         0x1501_3346 => FileSystem::Udf,
         0x9fa0 => FileSystem::Proc,

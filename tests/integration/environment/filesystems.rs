@@ -225,17 +225,15 @@ fn ramfs_keeps_the_promise() {
     needs_mounts!();
     needs_tool!("strace", "setfacl");
     let mount = Mount::ramfs();
-    let able = Able {
-        attributes: false,
-        // It counts no blocks.
-        holes: false,
-        ..FULLY
-    };
-    // Not the removal of a stale file: it could be a 9p share of a ramfs, which has no locks.
-    makes_and_replaces(mount.path());
-    keeps_attributes(mount.path(), able);
-    keeps_holes(mount.path(), able);
-    serves_every_user(mount.path());
+    keeps_the_promise(
+        mount.path(),
+        Able {
+            attributes: false,
+            // It counts no blocks.
+            holes: false,
+            ..FULLY
+        },
+    );
 }
 
 #[test]

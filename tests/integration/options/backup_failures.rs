@@ -8,7 +8,7 @@ fn a_source_that_the_backup_would_replace_is_refused() {
     let sandbox = Sandbox::with("out", "old");
     sandbox.sh(
         "mkdir far; echo old >far/target; for name in out~ out.orig far/target~; do echo older >$name; done
-        ln -s out~ to-backup; ln -s to-backup far-to-backup; ln -s far/target to-target",
+        ln -s far/target out.link; ln -s out~ to-backup; ln -s to-backup far-to-backup; ln -s far/target to-target",
     );
     let root = sandbox.root().display();
     let lines = [
@@ -19,6 +19,7 @@ fn a_source_that_the_backup_would_replace_is_refused() {
         "-b to-backup out",
         "-b far-to-backup out",
         "-b ./out~ out",
+        "-S .link far/target out",
         "-b far/../out~ ./out",
         &format!("-b {root}/out~ out"),
         &format!("-b out~ {root}/out"),
