@@ -192,12 +192,14 @@ where
         let cannot = || format!("cannot write {}", staging.first.display());
         match sys::sync_filesystem(&directory.directory().fd) {
             // A seccomp filter forbids the call.
-            Err(Errno::NOSYS | Errno::PERM | Errno::ACCESS | Errno::INVAL) => files()
-                .filter(|(destination, _)| staging.is_for(destination))
-                .try_for_each(|(destination, new)| match new {
-                    Some(new) => new.sync(),
-                    None => sync_equal(destination),
-                })?,
+            Err(Errno::NOSYS | Errno::OPNOTSUPP | Errno::PERM | Errno::ACCESS | Errno::INVAL) => {
+                files()
+                    .filter(|(destination, _)| staging.is_for(destination))
+                    .try_for_each(|(destination, new)| match new {
+                        Some(new) => new.sync(),
+                        None => sync_equal(destination),
+                    })?
+            }
             synced => synced.with_context(cannot)?,
         }
     }

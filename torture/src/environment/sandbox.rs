@@ -272,9 +272,12 @@ impl Fault for Sandbox {
     }
 
     fn keeps_names(&self) -> bool {
-        // What has a name, and may not be removed, stays.
+        // What has a name, and may not be removed, stays. So does a lock file that was made by an
+        // open(2) that failed: it may be another run's by now.
         match self.walls {
-            Walls::Rules { here, .. } => !here.contains(AccessFs::RemoveFile),
+            Walls::Rules { here, .. } => {
+                !here.contains(AccessFs::RemoveFile) || !here.contains(AccessFs::WriteFile)
+            }
             Walls::Limit(..) | Walls::Missing(_) | Walls::Filter(..) => false,
         }
     }
