@@ -4,25 +4,23 @@
 //! applied before the file is visible as DEST. If one cannot be preserved, the file still is not
 //! accessible to more users than the old file was.
 
-mod acl;
 mod apply;
 mod names;
 
 use std::collections::BTreeMap;
-use std::ffi::{CStr, CString};
+use std::ffi::CString;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use self::acl::Acl;
 use self::apply::Applier;
 use self::names::Database;
 use crate::destination::{Destination, Opened, Seen};
 use crate::mode::ModeChange;
 use crate::request::{AttributeOptions, Group, Keep};
 use crate::signals;
-use crate::sys::{self, Errno, Kind, Metadata, Times};
+use crate::sys::{self, Acl, Errno, Kind, Metadata, Times};
 
 const SET_ID: u32 = 0o6000;
 
@@ -31,13 +29,6 @@ const SET_ID: u32 = 0o6000;
 const MAX_READS: usize = 100;
 
 const READ_PAUSE: Duration = Duration::from_millis(20);
-
-/// Never preserved, because these attributes vouch for the old content or give it privileges.
-const NEVER_KEPT: [&CStr; 3] = [c"security.capability", c"security.ima", c"security.evm"];
-
-/// Not preserved either: the attributes by which overlayfs describes the old file, such as that its
-/// content is in another layer.
-const OF_OVERLAYFS: [&[u8]; 2] = [b"trusted.overlay.", b"user.overlay."];
 
 /// The attributes that the new file gets from the old file and from the user's options.
 #[derive(Debug, Clone)]
@@ -414,23 +405,17 @@ impl Old {
         // An ACL changes the meaning of the mode. Without the list of attributes we cannot know
         // whether there is one, and no guess is safe.
         for name in sys::list_attributes(file).with_context(cannot_read)? {
-            let is_of_overlayfs = OF_OVERLAYFS
-                .iter()
-                .any(|prefix| name.as_bytes().starts_with(prefix));
-            if NEVER_KEPT.contains(&name.as_c_str()) || is_of_overlayfs || acl::is_copy(&name) {
-                continue;
-            }
             match sys::read_attribute(file, &name) {
-                Ok(value) if name.as_c_str() == acl::ACCESS => {
+                Ok(Some(value)) if sys::is_acl(&name) => {
                     let acl = Acl::parse(value).with_context(|| {
                         format!("cannot parse the ACL of {}", destination.display())
                     })?;
                     old.acl = Some(acl);
                 }
-                Ok(value) => drop(old.others.insert(name, value)),
+                Ok(Some(value)) => drop(old.others.insert(name, value)),
                 // The attribute was removed after the listing.
-                Err(Errno::NODATA) => {}
-                Err(errno) if is_grave(errno) || name.as_c_str() == acl::ACCESS => {
+                Ok(None) => {}
+                Err(errno) if is_grave(errno) || sys::is_acl(&name) => {
                     return Err(errno).with_context(cannot_read);
                 }
                 Err(errno) => old.unreadable.push((name, errno)),

@@ -5,6 +5,7 @@
 //! system. It imports nothing of the crate, so it can be read alone, beside the manual pages. It
 //! decides what an errno means. The modules above decide what a name means.
 
+mod acl;
 mod attribute;
 mod bytes;
 mod directory;
@@ -17,6 +18,7 @@ mod status;
 pub(crate) use rustix::fs::CWD;
 pub(crate) use rustix::io::Errno;
 
+pub(crate) use self::acl::Acl;
 pub(crate) use self::attribute::*;
 pub(crate) use self::bytes::*;
 pub(crate) use self::directory::*;

@@ -65,7 +65,7 @@ impl TempName {
             .suffix(SUFFIX)
             .rand_bytes(LETTERS)
             // Only the last component is used, relative to the descriptor.
-            .make_in(sys::proc_path(&directory.fd), |path| {
+            .make_in("/", |path| {
                 let name = Path::new(path.file_name().unwrap_or_default());
                 Ok(make(name).inspect_err(|errno| {
                     if *errno != Errno::EXIST {

@@ -6,11 +6,10 @@
 
 use std::ffi::CStr;
 use std::fmt::Write;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 
 use anyhow::{Context, Result, anyhow};
 
-use super::acl::{self, Acl};
 use super::{Attributes, InitialMode, Old, SET_ID, is_grave};
 use crate::destination::Destination;
 use crate::message::{Chain, Quoted};
@@ -135,7 +134,7 @@ impl<'a> Applier<'a> {
         let mode = self.changed(old_mode & !0o007 | acl.others());
         // The ACL must not allow more than the final mode.
         acl.set_mode(mode);
-        match sys::set_attribute(self.file, acl::ACCESS, acl.as_bytes()) {
+        match sys::set_acl(self.file, &acl) {
             // The group bits of the mode are the ACL's mask; chmod sets both.
             Ok(()) => {
                 self.add_mode_to_warning(old.mode, mode);
@@ -231,8 +230,8 @@ impl<'a> Applier<'a> {
             Ok(()) => Ok(()),
             // A security module may refuse to set even the value that is there already.
             Err(_)
-                if sys::read_attribute(sys::Readable::File(self.file), name).as_deref()
-                    == Ok(value) =>
+                if sys::read_attribute(sys::Readable::File(self.file), name)
+                    .is_ok_and(|now| now.as_deref() == Some(value)) =>
             {
                 Ok(())
             }
@@ -248,16 +247,7 @@ impl<'a> Applier<'a> {
 
     /// Removes the ACL that the file inherited from the directory.
     fn remove_acl(&mut self) -> Result<()> {
-        // Asking first is cheaper: a removal is a filesystem transaction even if nothing is
-        // removed.
-        sys::has_attribute(self.file, acl::ACCESS)
-            .and_then(|inherited| {
-                if inherited {
-                    sys::remove_attribute(self.file, acl::ACCESS)
-                } else {
-                    Ok(())
-                }
-            })
+        sys::remove_acl(self.file)
             .with_context(|| self.destination.cannot("remove the inherited ACL of"))
     }
 
@@ -312,23 +302,14 @@ impl<'a> Applier<'a> {
     /// 0600.
     fn mode_of_new(&self) -> Result<u32> {
         let mode = self.attributes.mode_of_new;
-        let directory = self.destination.directory();
-        let readable = if directory.readable {
-            sys::Readable::File(directory.fd.as_fd())
-        } else {
-            sys::Readable::Handle(directory.fd.as_fd())
-        };
-        match sys::read_attribute(readable, acl::DEFAULT) {
-            Ok(value) => Ok(match Acl::parse(value) {
-                Some(default) => default.mode_of_new(mode),
-                None => mode & !sys::umask(),
-            }),
-            Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::NOSYS) => Ok(mode & !sys::umask()),
-            Err(errno) => Err(errno).with_context(|| {
-                self.destination
-                    .cannot("read the default ACL of the directory of")
-            }),
-        }
+        let default = sys::default_acl(self.destination.directory()).with_context(|| {
+            self.destination
+                .cannot("read the default ACL of the directory of")
+        })?;
+        Ok(match default {
+            Some(default) => default.mode_of_new(mode),
+            None => mode & !sys::umask(),
+        })
     }
 
     /// Adds a warning that `what` cannot be preserved. Fails with `--keep=all`, and if the error is

@@ -7,7 +7,15 @@ use rustix::buffer::spare_capacity;
 use rustix::fs::{self, Gid, IFlags, Mode, Uid, XattrFlags};
 use rustix::io::retry_on_intr;
 
-use super::{Errno, Result, proc_path};
+use super::acl::{self, Acl};
+use super::{Errno, OpenDirectory, Result, proc_path};
+
+/// Never listed, because these attributes vouch for the old content or give it privileges.
+const NEVER_KEPT: [&CStr; 3] = [c"security.capability", c"security.ima", c"security.evm"];
+
+/// Not listed either: the attributes by which overlayfs describes the old file, such as that its
+/// content is in another layer.
+const OF_OVERLAYFS: [&[u8]; 2] = [b"trusted.overlay.", b"user.overlay."];
 
 /// An open file whose attributes can be read.
 #[derive(Debug, Clone, Copy)]
@@ -18,7 +26,8 @@ pub(crate) enum Readable<'f> {
     Handle(BorrowedFd<'f>),
 }
 
-/// Returns the names of a file's extended attributes; none if the filesystem has none (EOPNOTSUPP).
+/// Returns the names of the extended attributes that a new file may have too; none if the filesystem
+/// has none (EOPNOTSUPP).
 pub(crate) fn list_attributes(file: Readable<'_>) -> Result<Vec<CString>> {
     let names = match grow(|buffer| match file {
         Readable::File(fd) => fs::flistxattr(fd, spare_capacity(buffer)),
@@ -30,15 +39,29 @@ pub(crate) fn list_attributes(file: Readable<'_>) -> Result<Vec<CString>> {
     Ok(names
         .split_inclusive(|byte| *byte == 0)
         .filter_map(|name| CString::from_vec_with_nul(name.to_vec()).ok())
+        .filter(|name| !NEVER_KEPT.contains(&name.as_c_str()) && !acl::is_copy(name))
+        .filter(|name| {
+            !OF_OVERLAYFS
+                .iter()
+                .any(|prefix| name.as_bytes().starts_with(prefix))
+        })
         .collect())
 }
 
-/// Reads an extended attribute. Errors: ENODATA if there is none by that name.
-pub(crate) fn read_attribute(file: Readable<'_>, name: &CStr) -> Result<Vec<u8>> {
-    grow(|buffer| match file {
+/// Returns true if the attribute is the file's ACL, whose value [`Acl::parse`] takes.
+pub(crate) fn is_acl(name: &CStr) -> bool {
+    name == acl::ACCESS
+}
+
+/// Reads an extended attribute. `None` if the file has none by that name.
+pub(crate) fn read_attribute(file: Readable<'_>, name: &CStr) -> Result<Option<Vec<u8>>> {
+    match grow(|buffer| match file {
         Readable::File(fd) => fs::fgetxattr(fd, name, spare_capacity(buffer)),
         Readable::Handle(fd) => fs::getxattr(proc_path(fd), name, spare_capacity(buffer)),
-    })
+    }) {
+        Err(Errno::NODATA) => Ok(None),
+        value => value.map(Some),
+    }
 }
 
 /// Calls with a small buffer, then with one of the maximum size of an attribute or a list (64 KiB,
@@ -75,11 +98,32 @@ pub(crate) fn chattr_flags(file: impl AsFd) -> String {
     set.map(|(_, letter)| letter).collect()
 }
 
-/// Returns true if a file has an extended attribute by that name.
-pub(crate) fn has_attribute(file: impl AsFd, name: &CStr) -> Result<bool> {
-    match fs::fgetxattr_query(file, name) {
-        Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::NOSYS) => Ok(false),
-        found => found.map(|_| true),
+/// Sets the ACL, and with it the permission bits.
+pub(crate) fn set_acl(file: impl AsFd, acl: &Acl) -> Result<()> {
+    set_attribute(file, acl::ACCESS, acl.as_bytes())
+}
+
+/// Removes the ACL, if the file has one.
+pub(crate) fn remove_acl(file: impl AsFd) -> Result<()> {
+    // Asking first is cheaper: a removal is a filesystem transaction even if nothing is removed.
+    match fs::fgetxattr_query(&file, acl::ACCESS) {
+        Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
+        found => found.and_then(|_| remove_attribute(file, acl::ACCESS)),
+    }
+}
+
+/// Returns the ACL from which a new file in a directory gets its own. `None` if there is none, or
+/// if its format is unknown.
+pub(crate) fn default_acl(directory: &OpenDirectory) -> Result<Option<Acl>> {
+    let fd = directory.fd.as_fd();
+    let readable = if directory.readable {
+        Readable::File(fd)
+    } else {
+        Readable::Handle(fd)
+    };
+    match read_attribute(readable, acl::DEFAULT) {
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(None),
+        value => Ok(value?.and_then(Acl::parse)),
     }
 }
 

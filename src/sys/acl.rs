@@ -29,11 +29,11 @@ const OTHERS: u16 = 0x20;
 
 /// An ACL of version 2, little endian on every machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Acl(Vec<u8>);
+pub(crate) struct Acl(Vec<u8>);
 
 impl Acl {
     /// Parses the attribute's value. `None` if the format is unknown.
-    pub(super) fn parse(value: Vec<u8>) -> Option<Self> {
+    pub(crate) fn parse(value: Vec<u8>) -> Option<Self> {
         let version = u32::from_le_bytes(value.get(..HEADER)?.try_into().ok()?);
         let whole = (value.len() - HEADER) % ENTRY == 0;
         (version == VERSION && whole).then_some(Self(value))
@@ -50,13 +50,13 @@ impl Acl {
     }
 
     /// Returns the permissions of others, three bits.
-    pub(super) fn others(&self) -> u32 {
+    pub(crate) fn others(&self) -> u32 {
         self.entry(OTHERS).unwrap_or(0)
     }
 
     /// Returns the group and other bits of a mode that, without the ACL, grants no user more than
     /// the ACL did. A named user or group may belong to the group or to others.
-    pub(super) fn most_restrictive_mode(&self) -> u32 {
+    pub(crate) fn most_restrictive_mode(&self) -> u32 {
         let mask = self.entry(MASK).unwrap_or(7);
         let named = self
             .entries()
@@ -73,7 +73,7 @@ impl Acl {
     }
 
     /// Changes the ACL as chmod(2) does.
-    pub(super) fn set_mode(&mut self, mode: u32) {
+    pub(crate) fn set_mode(&mut self, mode: u32) {
         let group = if self.entry(MASK).is_some() {
             MASK
         } else {
@@ -89,7 +89,7 @@ impl Acl {
 
     /// Returns the mode of a new file that is created with `mode`, if this is the directory's
     /// default ACL.
-    pub(super) fn mode_of_new(&self, mode: u32) -> u32 {
+    pub(crate) fn mode_of_new(&self, mode: u32) -> u32 {
         let share = |tag| self.entry(tag).unwrap_or(0);
         let group = self.entry(MASK).unwrap_or_else(|| share(GROUP));
         mode & (share(OWNER) << 6 | group << 3 | share(OTHERS))
@@ -99,7 +99,7 @@ impl Acl {
     /// more than others and each named group have, because a member of several groups has what any
     /// of them has. Others, who now include the old group's members, get no more than that group
     /// had.
-    pub(super) fn revoke_group(&mut self) {
+    pub(crate) fn revoke_group(&mut self) {
         let mask = self.entry(MASK).unwrap_or(7);
         let both = self.entry(GROUP).unwrap_or(0) & mask & self.others();
         let group = self
