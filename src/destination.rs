@@ -67,8 +67,8 @@ pub(crate) enum Seen {
 #[derive(Debug)]
 enum Handle {
     Readable(OwnedFd),
-    /// Opened with O_PATH, because its mode or another process's lease forbids reading it.
-    NotReadable(OwnedFd),
+    /// Its mode or another process's lease forbids reading it.
+    NotReadable(sys::Handle),
 }
 
 impl Destination {
@@ -274,8 +274,11 @@ impl Destination {
             }
             opened => opened.with_context(|| self.cannot("open"))?,
         };
-        let (Handle::Readable(fd) | Handle::NotReadable(fd)) = &handle;
-        match sys::metadata(fd) {
+        let seen = match &handle {
+            Handle::Readable(fd) => sys::metadata(fd),
+            Handle::NotReadable(handle) => handle.metadata(),
+        };
+        match seen {
             Err(Errno::STALE) => Ok(None),
             seen => {
                 let metadata = seen.with_context(|| self.cannot("stat"))?;
@@ -351,7 +354,7 @@ impl Opened {
     pub(crate) fn readable(&self) -> sys::Readable<'_> {
         match &self.handle {
             Handle::Readable(fd) => sys::Readable::File(fd.as_fd()),
-            Handle::NotReadable(fd) => sys::Readable::Handle(fd.as_fd()),
+            Handle::NotReadable(handle) => sys::Readable::Handle(handle),
         }
     }
 }

@@ -196,9 +196,9 @@ impl Walk<'_> {
         let cannot_follow = || cannot("follow", self.typed);
         let at = destination.directory().fd.as_fd();
         let directory = destination.directory_metadata();
-        // Through one descriptor, because the name could lead to another link by now.
+        // Through one handle, because the name could lead to another link by now.
         let handle = sys::open_handle(at, &destination.name).with_context(cannot_follow)?;
-        let link = sys::metadata(&handle).with_context(cannot_follow)?;
+        let link = handle.metadata().with_context(cannot_follow)?;
         // The kernel's rule for fs.protected_symlinks (proc_sys_fs(5)), even if it is switched off.
         if directory.mode & STICKY_AND_WRITABLE_BY_ALL == STICKY_AND_WRITABLE_BY_ALL
             && link.uid != sys::effective_uid()
@@ -210,7 +210,7 @@ impl Walk<'_> {
                 cannot("follow", self.typed)
             );
         }
-        sys::read_link(handle.as_fd(), Path::new("")).with_context(cannot_follow)
+        handle.read_link().with_context(cannot_follow)
     }
 
     fn magic(&self) -> anyhow::Error {

@@ -118,13 +118,13 @@ fn open(name: &TempName, identity: Identity) -> Result<OwnedFd, Errno> {
     let file = match sys::open_existing(directory, name.name()) {
         Err(Errno::ACCESS) => {
             let handle = sys::open_handle(directory, name.name())?;
-            let seen = sys::metadata(&handle)?;
+            let seen = handle.metadata()?;
             if seen.identity != identity {
                 return Err(Errno::STALE);
             }
-            sys::set_mode_of_handle(&handle, seen.mode | 0o400)?;
+            handle.set_mode(seen.mode | 0o400)?;
             let file = sys::open_existing(directory, name.name());
-            sys::set_mode_of_handle(&handle, seen.mode)?;
+            handle.set_mode(seen.mode)?;
             file?
         }
         opened => opened?,

@@ -2,13 +2,15 @@
 
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
 
 use rustix::buffer::spare_capacity;
 use rustix::fs::{self, Gid, IFlags, Mode, Uid, XattrFlags};
 use rustix::io::retry_on_intr;
 
 use super::acl::{self, Acl};
-use super::{Errno, OpenDirectory, Result, proc_path};
+use super::directory::proc_path;
+use super::{Errno, Handle, OpenDirectory, Result};
 
 /// Never listed, because these attributes vouch for the old content or give it privileges.
 const NEVER_KEPT: [&CStr; 3] = [c"security.capability", c"security.ima", c"security.evm"];
@@ -22,8 +24,8 @@ const OF_OVERLAYFS: [&[u8]; 2] = [b"trusted.overlay.", b"user.overlay."];
 pub(crate) enum Readable<'f> {
     /// Opened for reading.
     File(BorrowedFd<'f>),
-    /// Opened with O_PATH, because we may not read the file. Its attributes are read through /proc.
-    Handle(BorrowedFd<'f>),
+    /// We may not read the file.
+    Handle(&'f Handle),
 }
 
 /// Returns the names of the extended attributes that a new file may have too; none if the filesystem
@@ -31,7 +33,7 @@ pub(crate) enum Readable<'f> {
 pub(crate) fn list_attributes(file: Readable<'_>) -> Result<Vec<CString>> {
     let names = match grow(|buffer| match file {
         Readable::File(fd) => fs::flistxattr(fd, spare_capacity(buffer)),
-        Readable::Handle(fd) => fs::listxattr(proc_path(fd), spare_capacity(buffer)),
+        Readable::Handle(handle) => fs::listxattr(handle.proc_path(), spare_capacity(buffer)),
     }) {
         Err(Errno::OPNOTSUPP | Errno::NOSYS) => return Ok(Vec::new()),
         names => names?,
@@ -55,10 +57,18 @@ pub(crate) fn is_acl(name: &CStr) -> bool {
 
 /// Reads an extended attribute. `None` if the file has none by that name.
 pub(crate) fn read_attribute(file: Readable<'_>, name: &CStr) -> Result<Option<Vec<u8>>> {
-    match grow(|buffer| match file {
-        Readable::File(fd) => fs::fgetxattr(fd, name, spare_capacity(buffer)),
-        Readable::Handle(fd) => fs::getxattr(proc_path(fd), name, spare_capacity(buffer)),
-    }) {
+    match file {
+        Readable::File(fd) => read(|buffer| fs::fgetxattr(fd, name, spare_capacity(buffer))),
+        Readable::Handle(handle) => read_by_path(&handle.proc_path(), name),
+    }
+}
+
+fn read_by_path(path: &Path, name: &CStr) -> Result<Option<Vec<u8>>> {
+    read(|buffer| fs::getxattr(path, name, spare_capacity(buffer)))
+}
+
+fn read(call: impl Fn(&mut Vec<u8>) -> Result<usize>) -> Result<Option<Vec<u8>>> {
+    match grow(call) {
         Err(Errno::NODATA) => Ok(None),
         value => value.map(Some),
     }
@@ -115,13 +125,12 @@ pub(crate) fn remove_acl(file: impl AsFd) -> Result<()> {
 /// Returns the ACL from which a new file in a directory gets its own. `None` if there is none, or
 /// if its format is unknown.
 pub(crate) fn default_acl(directory: &OpenDirectory) -> Result<Option<Acl>> {
-    let fd = directory.fd.as_fd();
-    let readable = if directory.readable {
-        Readable::File(fd)
+    let value = if directory.readable {
+        read_attribute(Readable::File(directory.fd.as_fd()), acl::DEFAULT)
     } else {
-        Readable::Handle(fd)
+        read_by_path(&proc_path(&directory.fd), acl::DEFAULT)
     };
-    match read_attribute(readable, acl::DEFAULT) {
+    match value {
         Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(None),
         value => Ok(value?.and_then(Acl::parse)),
     }
@@ -146,11 +155,6 @@ pub(crate) fn set_owner(file: impl AsFd, uid: Option<u32>, gid: Option<u32>) -> 
 /// Changes the permission bits, 07777. In the presence of an ACL, the group bits are its mask.
 pub(crate) fn set_mode(file: impl AsFd, mode: u32) -> Result<()> {
     retry_on_intr(|| fs::fchmod(&file, Mode::from_raw_mode(mode)))
-}
-
-/// Changes the permission bits of a file that was opened with O_PATH.
-pub(crate) fn set_mode_of_handle(handle: impl AsFd, mode: u32) -> Result<()> {
-    fs::chmod(proc_path(handle), Mode::from_raw_mode(mode))
 }
 
 /// Returns the umask. Only for a process with one thread, because reading the umask sets it for a

@@ -11,7 +11,7 @@ use rustix::fs::{
 };
 use rustix::io::retry_on_intr;
 
-use super::{CWD, Errno, Result};
+use super::{CWD, Errno, Metadata, Result};
 
 /// An open directory.
 #[derive(Debug)]
@@ -83,10 +83,35 @@ pub(crate) fn open_existing(directory: BorrowedFd<'_>, name: &Path) -> Result<Ow
     retry_on_intr(|| fs::openat(directory, name, flags, Mode::empty()))
 }
 
-/// Opens a file with O_PATH: for its status, but neither for reading nor for writing.
-pub(crate) fn open_handle(directory: BorrowedFd<'_>, name: &Path) -> Result<OwnedFd> {
+/// A file that need not be readable, or a symbolic link: opened with O_PATH.
+#[derive(Debug)]
+pub(crate) struct Handle(OwnedFd);
+
+/// Opens a file for its status, but neither for reading nor for writing.
+pub(crate) fn open_handle(directory: BorrowedFd<'_>, name: &Path) -> Result<Handle> {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    retry_on_intr(|| fs::openat(directory, name, flags, Mode::empty()))
+    retry_on_intr(|| fs::openat(directory, name, flags, Mode::empty())).map(Handle)
+}
+
+impl Handle {
+    pub(crate) fn metadata(&self) -> Result<Metadata> {
+        super::metadata(&self.0)
+    }
+
+    /// Changes the permission bits.
+    pub(crate) fn set_mode(&self, mode: u32) -> Result<()> {
+        fs::chmod(self.proc_path(), Mode::from_raw_mode(mode))
+    }
+
+    /// Returns the target of a symbolic link.
+    pub(crate) fn read_link(&self) -> Result<PathBuf> {
+        read_link(self.0.as_fd(), Path::new(""))
+    }
+
+    /// Returns the path by which the file's attributes can be read.
+    pub(super) fn proc_path(&self) -> PathBuf {
+        proc_path(&self.0)
+    }
 }
 
 /// Opens SOURCE for reading with O_NONBLOCK, so that opening a FIFO does not wait for a writer.
@@ -195,7 +220,7 @@ pub(crate) fn link_open_file(
 }
 
 /// Returns the path in /proc of an open file of this process.
-pub(crate) fn proc_path(file: impl AsFd) -> PathBuf {
+pub(super) fn proc_path(file: impl AsFd) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", file.as_fd().as_raw_fd()))
 }
 
@@ -308,7 +333,7 @@ pub(crate) fn for_each_name(
     Ok(())
 }
 
-/// Returns the target of a symbolic link. `name` is empty if the link was opened with O_PATH.
+/// Returns the target of a symbolic link.
 pub(crate) fn read_link(directory: BorrowedFd<'_>, name: &Path) -> Result<PathBuf> {
     let target = fs::readlinkat(directory, name, Vec::new())?;
     Ok(PathBuf::from(OsString::from_vec(target.into_bytes())))
