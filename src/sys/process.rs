@@ -1,8 +1,8 @@
-//! The process, its children and its terminal.
+//! The process and its terminal.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 
-use rustix::process::{Pid, PidfdFlags, Resource, getrlimit, pidfd_open};
+use rustix::process::{Resource, getrlimit};
 
 /// Standard input.
 pub(crate) fn stdin() -> BorrowedFd<'static> {
@@ -18,13 +18,6 @@ pub(crate) fn is_terminal(file: impl AsFd) -> bool {
 pub(crate) fn terminal_columns(file: impl AsFd) -> Option<u16> {
     let size = rustix::termios::tcgetwinsize(file).ok()?;
     Some(size.ws_col).filter(|columns| *columns > 0)
-}
-
-/// Opens a pidfd, which becomes readable when the child process ends. `None` before Linux 5.3, and
-/// if a seccomp filter forbids the call.
-pub(crate) fn open_process(child: u32) -> Option<OwnedFd> {
-    let child = i32::try_from(child).ok().and_then(Pid::from_raw)?;
-    pidfd_open(child, PidfdFlags::empty()).ok()
 }
 
 /// Returns true if the process has a file size limit.

@@ -1,4 +1,4 @@
-//! Signals and waiting: masks, dispositions, the one handler, and ppoll.
+//! Signals and waiting: masks, dispositions, and the one handler.
 //!
 //! Invariant: the handler only stores which signal came first, and counts. It runs only in [`poll`]
 //! and while a program is started, because the signals are blocked everywhere else.
@@ -177,7 +177,7 @@ pub(crate) fn keep_child_status() {
 
 /// Returns true if the kernel sent the first signal, as for keys of a terminal (SI_KERNEL).
 pub(crate) fn first_signal_is_from_kernel() -> bool {
-    FIRST_CODE.load(SeqCst) == libc::SI_KERNEL
+    super::is_from_kernel(FIRST_CODE.load(SeqCst))
 }
 
 /// Returns true if a child process is in this process's group.
@@ -247,25 +247,7 @@ pub(crate) fn poll<const N: usize>(
         },
         revents: 0,
     });
-    let timeout = timeout.map(|time| libc::timespec {
-        tv_sec: time.as_secs().try_into().unwrap_or(libc::time_t::MAX),
-        // The type is 32 bits wide on some machines, and the value is below 10⁹.
-        tv_nsec: i32::try_from(time.subsec_nanos()).unwrap_or(0).into(),
-    });
-    let count = libc::nfds_t::try_from(N).unwrap_or(0);
-    // SAFETY: `files` has N entries. The pointers to the timeout and the mask are null or live
-    // until the call returns.
-    let done = unsafe {
-        libc::ppoll(
-            files.as_mut_ptr(),
-            count,
-            timeout.as_ref().map_or(ptr::null(), ptr::from_ref),
-            ORIGINAL_MASK.get().map_or(ptr::null(), ptr::from_ref),
-        )
-    };
-    if done < 0 {
-        return Err(last_errno());
-    }
+    super::wait(&mut files, timeout, ORIGINAL_MASK.get())?;
     Ok(files.map(|file| Ready(file.revents)))
 }
 
@@ -307,6 +289,6 @@ fn set_mask(mask: &Mask) {
     unsafe { libc::sigprocmask(libc::SIG_SETMASK, mask, ptr::null_mut()) };
 }
 
-fn last_errno() -> Errno {
+pub(super) fn last_errno() -> Errno {
     Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::INVAL)
 }

@@ -13,6 +13,8 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags, open};
 
+use super::NO_ACCESS;
+
 static STDIN_WAS_CLOSED: AtomicBool = AtomicBool::new(false);
 
 /// Returns true if descriptor 0 was closed when the process started.
@@ -38,7 +40,7 @@ pub(crate) fn occupy_standard_streams() {
     for _ in closed.iter().filter(|closed| **closed) {
         let null = open("/dev/null", OFlags::RDWR, Mode::empty())
             // Without /dev, use a descriptor that can be neither read nor written.
-            .or_else(|_| open("/", OFlags::PATH, Mode::empty()));
+            .or_else(|_| open("/", NO_ACCESS, Mode::empty()));
         // If nothing can be opened, no file of ours can either.
         let _ = null.map(IntoRawFd::into_raw_fd);
     }

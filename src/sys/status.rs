@@ -1,13 +1,10 @@
-//! The status of a file: statx, or fstatat if statx is not available.
+//! The status of a file, and of its filesystem.
 
 use std::os::fd::{AsFd, BorrowedFd};
-use std::path::Path;
 
-use rustix::fs::{
-    self, AtFlags, FileType, StatxAttributes, StatxFlags, Timespec, Timestamps, UTIME_OMIT,
-};
+use rustix::fs::{self, FileType, Mode, RawMode, Timespec, Timestamps, UTIME_OMIT};
 
-use super::{Errno, Result};
+use super::{Result, metadata};
 
 /// The type of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,15 +21,15 @@ pub(crate) enum Kind {
 /// Identifies a file: no two files that exist at the same time have the same identity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Identity {
-    device: (u32, u32),
-    inode: u64,
+    pub(super) device: (u32, u32),
+    pub(super) inode: u64,
 }
 
 /// A point in time, since 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Time {
-    seconds: i64,
-    nanoseconds: i64,
+    pub(super) seconds: i64,
+    pub(super) nanoseconds: i64,
 }
 
 impl From<Time> for Timespec {
@@ -74,7 +71,7 @@ pub(crate) fn set_times(file: impl AsFd, times: Times) -> Result<()> {
 }
 
 /// The unit in which statx(2) and stat(2) count blocks on any filesystem, in bytes.
-const BLOCK: u64 = 512;
+pub(super) const BLOCK: u64 = 512;
 
 /// The status of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,7 +89,7 @@ pub(crate) struct Metadata {
     pub(crate) allocated: u64,
     pub(crate) identity: Identity,
     /// The access time, which the kernel may not have updated.
-    accessed: Time,
+    pub(super) accessed: Time,
     /// The modification time.
     pub(crate) modified: Time,
     /// The time of the last change of content, attributes or links (ctime).
@@ -104,7 +101,7 @@ pub(crate) struct Metadata {
     /// The file is a mount point: renaming over it fails with EBUSY. Always false before Linux 5.8.
     pub(crate) mount_root: bool,
     /// The filesystem reports whether the file is append-only.
-    knows_append_only: bool,
+    pub(super) knows_append_only: bool,
 }
 
 impl Metadata {
@@ -137,67 +134,11 @@ impl Metadata {
     }
 }
 
-/// Returns the status of `name` in `directory`, without following a symbolic link.
-pub(crate) fn metadata_at(directory: BorrowedFd<'_>, name: &Path) -> Result<Metadata> {
-    stat(directory, name, AtFlags::SYMLINK_NOFOLLOW)
-}
-
-/// Returns the status of an open file.
-pub(crate) fn metadata(file: impl AsFd) -> Result<Metadata> {
-    stat(file.as_fd(), Path::new(""), AtFlags::EMPTY_PATH)
-}
-
-/// Returns the status of the file that `path` leads to, following symbolic links.
-pub(crate) fn metadata_through_links(at: BorrowedFd<'_>, path: &Path) -> Result<Metadata> {
-    stat(at, path, AtFlags::empty())
-}
-
-/// Asks the server, if there is one (AT_STATX_FORCE_SYNC). Otherwise cifs trusts its cache for one
-/// second, and a file that another client has just replaced is read up to the old size.
-fn stat(directory: BorrowedFd<'_>, name: &Path, flags: AtFlags) -> Result<Metadata> {
-    let asking = flags | AtFlags::STATX_FORCE_SYNC;
-    let seen = match fs::statx(directory, name, asking, StatxFlags::BASIC_STATS) {
-        Ok(seen) => seen,
-        // ENOSYS before Linux 4.11; EPERM from seccomp filters that are older than the call.
-        Err(Errno::NOSYS | Errno::PERM) => return fstatat_fallback(directory, name, flags),
-        Err(errno) => return Err(errno),
-    };
-    Ok(Metadata {
-        kind: kind(u32::from(seen.stx_mode)),
-        mode: u32::from(seen.stx_mode) & 0o7777,
-        uid: seen.stx_uid,
-        gid: seen.stx_gid,
-        links: seen.stx_nlink,
-        size: seen.stx_size,
-        allocated: seen.stx_blocks.saturating_mul(BLOCK),
-        identity: Identity {
-            device: (seen.stx_dev_major, seen.stx_dev_minor),
-            inode: seen.stx_ino,
-        },
-        accessed: Time {
-            seconds: seen.stx_atime.tv_sec,
-            nanoseconds: seen.stx_atime.tv_nsec.into(),
-        },
-        modified: Time {
-            seconds: seen.stx_mtime.tv_sec,
-            nanoseconds: seen.stx_mtime.tv_nsec.into(),
-        },
-        changed: Time {
-            seconds: seen.stx_ctime.tv_sec,
-            nanoseconds: seen.stx_ctime.tv_nsec.into(),
-        },
-        is_immutable: seen.stx_attributes.contains(StatxAttributes::IMMUTABLE),
-        is_append_only: seen.stx_attributes.contains(StatxAttributes::APPEND),
-        mount_root: seen.stx_attributes.contains(StatxAttributes::MOUNT_ROOT),
-        knows_append_only: seen.stx_attributes_mask.contains(StatxAttributes::APPEND),
-    })
-}
-
-fn fstatat_fallback(directory: BorrowedFd<'_>, name: &Path, flags: AtFlags) -> Result<Metadata> {
-    let seen = fs::statat(directory, name, flags)?;
-    Ok(Metadata {
+/// Returns what fstatat(2) and fstat(2) tell.
+pub(super) fn from_stat(seen: &fs::Stat) -> Metadata {
+    Metadata {
         kind: kind(seen.st_mode),
-        mode: seen.st_mode & 0o7777,
+        mode: bits(seen.st_mode),
         uid: seen.st_uid,
         gid: seen.st_gid,
         links: u32::try_from(seen.st_nlink).unwrap_or(u32::MAX),
@@ -225,10 +166,23 @@ fn fstatat_fallback(directory: BorrowedFd<'_>, name: &Path, flags: AtFlags) -> R
         is_append_only: false,
         mount_root: false,
         knows_append_only: false,
-    })
+    }
 }
 
-fn kind(mode: u32) -> Kind {
+/// Returns the permission bits of a mode, which is 16 bits wide on some systems.
+fn bits(mode: impl Into<u32>) -> u32 {
+    mode.into() & 0o7777
+}
+
+/// Returns the permission bits as rustix takes them.
+pub(super) fn permissions(bits: u32) -> Mode {
+    fn narrow<T: TryFrom<u32> + Default>(bits: u32) -> T {
+        bits.try_into().unwrap_or_default()
+    }
+    Mode::from_raw_mode(narrow(bits & 0o7777))
+}
+
+pub(super) fn kind(mode: RawMode) -> Kind {
     match FileType::from_raw_mode(mode) {
         FileType::Directory => Kind::Directory,
         FileType::Symlink => Kind::Symlink,
@@ -283,21 +237,11 @@ impl FileSystem {
     /// Returns true if one syncfs is as safe as an fsync of each file and directory, and reports
     /// every error.
     ///
-    /// syncfs reports errors since Linux 5.8 (syncfs(2)). On FUSE it may do nothing at all.
+    /// On FUSE, syncfs may do nothing at all.
     pub(crate) fn syncs_all_at_once(self) -> bool {
         matches!(self, Self::Ext | Self::Xfs | Self::Btrfs | Self::Memory)
-            && syncfs_reports_errors()
+            && super::syncs_filesystems()
     }
-}
-
-fn syncfs_reports_errors() -> bool {
-    let name = rustix::system::uname();
-    let mut numbers = name
-        .release()
-        .to_bytes()
-        .split(|byte| !byte.is_ascii_digit());
-    let mut number = || -> Option<u32> { std::str::from_utf8(numbers.next()?).ok()?.parse().ok() };
-    (number(), number()) >= (Some(5), Some(8))
 }
 
 /// Returns how many bytes this process can write to an open file without `beyond` bytes at its end:
