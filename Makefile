@@ -70,6 +70,8 @@ lint:
 	tests/setup.sh lint
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	RUSTFLAGS='--cfg atomwrite_posix' CARGO_TARGET_DIR='$(CARGO_TARGET_DIR)/posix' \
+	    $(CARGO) clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps --document-private-items
 	mandoc -T lint man/atomwrite.1
 	shellcheck $(SCRIPTS)

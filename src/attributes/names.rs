@@ -1,11 +1,11 @@
 //! User and group names.
 //!
 //! A name means the same as everywhere on this machine. getent(1) asks every source of the machine
-//! (files, LDAP, systemd). atomwrite runs getent, because a static binary that asked them itself
-//! would load the C library's modules and could crash. Without getent, only the files are read. A
-//! number needs no lookup.
+//! (files, LDAP, systemd). On Linux, atomwrite runs getent, because a static binary that asked them
+//! itself would load the C library's modules and could crash. Without getent, only the files are
+//! read. A number needs no lookup.
 
-use std::ffi::OsStr;
+use std::ffi::{CString, OsStr};
 use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
@@ -15,6 +15,7 @@ use anyhow::{Context, Result, anyhow, bail};
 
 use crate::message::Quoted;
 use crate::program;
+use crate::sys::{self, Errno};
 
 /// The fields of a line: the ID of the user or group, and the ID of the user's login group.
 const ID: usize = 2;
@@ -92,6 +93,9 @@ impl Database {
     }
 
     fn ask(self, name: &OsStr, field: usize) -> Result<Option<u32>> {
+        if let Some(answer) = self.ask_library(name, field) {
+            return Ok(answer?);
+        }
         // getent would take the name for an option or a number, so only the file is searched.
         if !name.as_bytes()[0].is_ascii_alphabetic() && name.as_bytes()[0] != b'_' {
             return Ok(find(&fs::read(self.file())?, name, field));
@@ -110,6 +114,17 @@ impl Database {
                 Ok(find(&fs::read(self.file())?, name, field))
             }
             Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Asks the C library, on a system where that is safe.
+    fn ask_library(self, name: &OsStr, field: usize) -> Option<Result<Option<u32>, Errno>> {
+        // A word of the command line has no NUL.
+        let name = CString::new(name.as_bytes()).ok()?;
+        match (self, field) {
+            (Self::User, LOGIN_GROUP) => Some(sys::user(&name)?.map(|ids| Some(ids?.1))),
+            (Self::User, _) => Some(sys::user(&name)?.map(|ids| Some(ids?.0))),
+            (Self::Group, _) => sys::group(&name),
         }
     }
 }

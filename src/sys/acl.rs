@@ -4,18 +4,6 @@
 //! Only what must be known is parsed. An ACL is preserved as it is, except for the entries that a
 //! mode sets, and those that are restricted if the owning group cannot be preserved.
 
-use std::ffi::CStr;
-
-/// A file's ACL.
-pub(super) const ACCESS: &CStr = c"system.posix_acl_access";
-/// A directory's default ACL, from which new files get theirs.
-pub(super) const DEFAULT: &CStr = c"system.posix_acl_default";
-
-/// Returns true for the second representation of the ACL that xfs shows to root.
-pub(super) fn is_copy(name: &CStr) -> bool {
-    name.to_bytes().starts_with(b"trusted.SGI_ACL_")
-}
-
 const VERSION: u32 = 2;
 const HEADER: usize = 4;
 const ENTRY: usize = 8;
@@ -39,6 +27,7 @@ impl Acl {
         (version == VERSION && whole).then_some(Self(value))
     }
 
+    #[cfg(target_os = "linux")]
     pub(super) fn as_bytes(&self) -> &[u8] {
         &self.0
     }

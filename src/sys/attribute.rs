@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use rustix::fs::{self, Gid, Mode, Uid};
 use rustix::io::retry_on_intr;
 
-use super::status::permissions;
+use super::status::{bits, permissions};
 use super::{Handle, Result};
 
 /// An open file whose attributes can be read.
@@ -33,7 +33,7 @@ pub(crate) fn set_mode(file: impl AsFd, mode: u32) -> Result<()> {
 pub(crate) fn umask() -> u32 {
     let mask = rustix::process::umask(Mode::empty());
     rustix::process::umask(mask);
-    mask.as_raw_mode()
+    bits(mask.as_raw_mode())
 }
 
 /// Returns the effective group ID.

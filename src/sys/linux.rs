@@ -13,6 +13,9 @@ mod status;
 
 use rustix::fs::OFlags;
 
+pub(crate) use super::acl_attribute::{is_acl, remove_acl, set_acl};
+pub(crate) use super::xattr::{remove_attribute, set_attribute};
+
 pub(crate) use self::attribute::*;
 pub(crate) use self::bytes::*;
 pub(crate) use self::directory::*;

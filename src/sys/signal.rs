@@ -140,17 +140,26 @@ pub(crate) fn raise_default(signal: i32) {
 /// (rust-lang/rust#101077). A signal that is delivered then is stored as usual.
 pub(crate) fn with_empty_mask<T>(start: impl FnOnce() -> T) -> T {
     let mut empty = MaybeUninit::<Mask>::uninit();
+    // SAFETY: sigemptyset initialises `empty`.
+    let empty = unsafe {
+        libc::sigemptyset(empty.as_mut_ptr());
+        empty.assume_init()
+    };
+    with_mask(&empty, start)
+}
+
+/// Runs `work` with a signal mask.
+pub(super) fn with_mask<T>(mask: &Mask, work: impl FnOnce() -> T) -> T {
     let mut before = MaybeUninit::<Mask>::uninit();
-    // SAFETY: sigemptyset initialises `empty`. sigprocmask with valid arguments cannot fail (POSIX:
+    // SAFETY: `mask` is an initialised set. sigprocmask with valid arguments cannot fail (POSIX:
     // EINVAL only), and initialises `before`.
     let before = unsafe {
-        libc::sigemptyset(empty.as_mut_ptr());
-        libc::sigprocmask(libc::SIG_SETMASK, empty.as_ptr(), before.as_mut_ptr());
+        libc::sigprocmask(libc::SIG_SETMASK, mask, before.as_mut_ptr());
         before.assume_init()
     };
-    let started = start();
+    let done = work();
     set_mask(&before);
-    started
+    done
 }
 
 /// Makes a write beyond the file size limit (`ulimit -f`) fail with EFBIG instead of killing this

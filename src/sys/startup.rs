@@ -10,7 +10,6 @@ use std::os::fd::IntoRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags, open};
 
 use super::NO_ACCESS;
@@ -25,16 +24,7 @@ pub(crate) fn stdin_was_closed() -> bool {
 /// Opens /dev/null for each of the descriptors 0, 1 and 2 that is closed. Otherwise a file of ours
 /// could get that number, and a message would be written to it.
 pub(crate) fn occupy_standard_streams() {
-    let (stdin, stdout, stderr) = (
-        rustix::stdio::stdin(),
-        rustix::stdio::stdout(),
-        rustix::stdio::stderr(),
-    );
-    let mut streams =
-        [stdin, stdout, stderr].map(|stream| PollFd::from_borrowed_fd(stream, PollFlags::empty()));
-    // An error means ENOMEM, and then a later call fails too.
-    let _ = poll(&mut streams, Some(&Timespec::default()));
-    let closed = streams.map(|stream| stream.revents().contains(PollFlags::NVAL));
+    let closed = super::closed_streams();
     STDIN_WAS_CLOSED.store(closed[0], Relaxed);
     // The kernel assigns the lowest free number. The descriptor stays open to the end.
     for _ in closed.iter().filter(|closed| **closed) {

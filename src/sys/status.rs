@@ -1,6 +1,8 @@
 //! The status of a file, and of its filesystem.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd;
+#[cfg(target_os = "linux")]
+use std::os::fd::BorrowedFd;
 
 use rustix::fs::{self, FileType, Mode, RawMode, Timespec, Timestamps, UTIME_OMIT};
 
@@ -170,7 +172,7 @@ pub(super) fn from_stat(seen: &fs::Stat) -> Metadata {
 }
 
 /// Returns the permission bits of a mode, which is 16 bits wide on some systems.
-fn bits(mode: impl Into<u32>) -> u32 {
+pub(super) fn bits(mode: impl Into<u32>) -> u32 {
     mode.into() & 0o7777
 }
 
@@ -196,6 +198,10 @@ pub(super) fn kind(mode: RawMode) -> Kind {
 
 /// The filesystem types that differ for the promise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(
+    not(target_os = "linux"),
+    expect(dead_code, reason = "these are Linux's")
+)]
 pub(crate) enum FileSystem {
     /// ext2, ext3 and ext4.
     Ext,
@@ -208,6 +214,9 @@ pub(crate) enum FileSystem {
     Udf,
     /// /proc.
     Proc,
+    /// Local, as another system says it.
+    #[cfg(not(target_os = "linux"))]
+    Local,
     /// NFS, SMB, 9p, FUSE, FAT and all others.
     Other,
 }
@@ -259,6 +268,8 @@ pub(crate) fn available_space(file: impl AsFd, beyond: u64) -> Option<u64> {
     let copies_on_write = match filesystem {
         FileSystem::Btrfs => !super::chattr_flags(file.as_fd()).contains('C'),
         FileSystem::Overlay => true,
+        #[cfg(not(target_os = "linux"))]
+        FileSystem::Local => true,
         _ => false,
     };
     // Blocks beyond the end do not count, and a hole has none.
@@ -271,11 +282,26 @@ pub(crate) fn available_space(file: impl AsFd, beyond: u64) -> Option<u64> {
     (seen.f_blocks > 0).then(|| blocks.saturating_mul(seen.f_frsize).saturating_add(reused))
 }
 
+/// Returns the type of the filesystem that an open file is on: whether it is local (statfs(2) of
+/// macOS and FreeBSD).
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn filesystem(file: impl AsFd) -> Result<FileSystem> {
+    // In the width of FreeBSD's field.
+    #[expect(clippy::cast_sign_loss, reason = "a flag")]
+    let is_local = u64::from(fs::fstatfs(file)?.f_flags) & libc::MNT_LOCAL as u64 != 0;
+    Ok(if is_local {
+        FileSystem::Local
+    } else {
+        FileSystem::Other
+    })
+}
+
 /// Returns the type of the filesystem that an open file is on, from statfs(2).
 ///
 /// 9p reports the type of its server's filesystem. It has no block device (major number 0). btrfs
 /// has none either, but reports whether a file is append-only (measured, Linux 6.12). What has no
 /// disk is not worth a difference.
+#[cfg(target_os = "linux")]
 pub(crate) fn filesystem(file: impl AsFd) -> Result<FileSystem> {
     let found = filesystem_by_magic(file.as_fd())?;
     let now = metadata(file)?;
@@ -289,6 +315,7 @@ pub(crate) fn filesystem(file: impl AsFd) -> Result<FileSystem> {
     Ok(if is_9p { FileSystem::Other } else { found })
 }
 
+#[cfg(target_os = "linux")]
 fn filesystem_by_magic(file: BorrowedFd<'_>) -> Result<FileSystem> {
     // The field's type differs between architectures; the magic numbers are 32 bits wide on all.
     #[expect(clippy::cast_sign_loss, reason = "compared as the 32 bits that it is")]
