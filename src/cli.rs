@@ -23,6 +23,7 @@ use crate::message::{self, Chain};
 use crate::mode::ModeChange;
 use crate::outcome::Failure;
 use crate::request::{InPlace, Keep, Sha256Digest, Sync};
+use crate::sys;
 
 const USAGE: &str = "\
 atomwrite [OPTIONS] [SOURCE] DEST
@@ -92,7 +93,7 @@ const MESSAGES: &str = "Messages";
 #[derive(Debug, Default, Parser)]
 #[command(
     name = "atomwrite",
-    version,
+    version = sys::VERSION,
     override_usage = USAGE,
     help_template = TEMPLATE,
     before_help = OPERANDS,

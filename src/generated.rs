@@ -32,7 +32,7 @@ fn completions_are_what_the_table_says() {
 fn manual_is_what_the_table_says() {
     let table = cli::command();
     let manual = MANUAL
-        .replace("{version}", table.get_version().unwrap_or_default())
+        .replace("{version}", env!("CARGO_PKG_VERSION"))
         .replace("{options}\n", &options(&table));
     check("man/atomwrite.1", &manual);
 }

@@ -26,3 +26,6 @@ pub(crate) use self::status::*;
 
 /// Opens what can be neither read nor written.
 pub(super) const NO_ACCESS: OFlags = OFlags::PATH;
+
+/// What `--version` says of this build.
+pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");

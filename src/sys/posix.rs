@@ -40,3 +40,12 @@ pub(crate) use self::status::*;
 
 /// Opens what can be neither read nor written: a directory.
 pub(super) const NO_ACCESS: OFlags = OFlags::DIRECTORY;
+
+/// What `--version` says of this build.
+pub(crate) const VERSION: &str = concat!(
+    env!("CARGO_PKG_VERSION"),
+    "\n",
+    "Experimental here: it builds, and its logic is tested on Linux. It was never",
+    "\n",
+    "run on macOS or FreeBSD."
+);
