@@ -36,7 +36,11 @@ impl OpenDirectory {
 /// writer.
 pub(crate) fn open_existing(directory: BorrowedFd<'_>, name: &Path) -> Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    retry_on_intr(|| fs::openat(directory, name, flags, Mode::empty()))
+    match retry_on_intr(|| fs::openat(directory, name, flags, Mode::empty())) {
+        // FreeBSD (open(2)).
+        Err(Errno::MLINK) => Err(Errno::LOOP),
+        opened => opened,
+    }
 }
 
 /// Opens SOURCE for reading with O_NONBLOCK, so that opening a FIFO does not wait for a writer.
@@ -86,7 +90,11 @@ pub(crate) fn create_new(directory: BorrowedFd<'_>, name: &Path, mode: u32) -> R
 /// replaces the old name at this moment; EPERM, EMLINK, EXDEV and EOPNOTSUPP if the link is not
 /// possible.
 pub(crate) fn link(from: BorrowedFd<'_>, old: &Path, to: BorrowedFd<'_>, new: &Path) -> Result<()> {
-    retry_on_intr(|| fs::linkat(from, old, to, new, AtFlags::empty()))
+    match retry_on_intr(|| fs::linkat(from, old, to, new, AtFlags::empty())) {
+        // macOS, where it is a number of its own (link(2)).
+        Err(errno) if errno == Errno::NOTSUP => Err(Errno::OPNOTSUPP),
+        linked => linked,
+    }
 }
 
 /// Creates a symbolic link. Errors: EEXIST if the name exists.

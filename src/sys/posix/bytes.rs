@@ -53,7 +53,10 @@ pub(crate) fn sync_file(file: impl AsFd) -> Result<()> {
 pub(crate) fn sync_file(file: impl AsFd) -> Result<()> {
     match retry_on_intr(|| rustix::fs::fcntl_fullfsync(&file)) {
         Err(Errno::NOTSUP | Errno::OPNOTSUPP | Errno::NOTTY | Errno::INVAL | Errno::NOSYS) => {
-            retry_on_intr(|| rustix::fs::fsync(&file))
+            match retry_on_intr(|| rustix::fs::fsync(&file)) {
+                Err(Errno::NOTSUP) => Err(Errno::OPNOTSUPP),
+                synced => synced,
+            }
         }
         synced => synced,
     }
