@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The tests in two settings that `make test` as root does not show: as an ordinary user, and as root in a chroot, where
-# the kernel allows neither user namespaces nor mounts. They are built once. Needs root.
+# The tests in three settings that `make test` as root does not show: as an ordinary user, as root in a chroot, where
+# the kernel allows neither user namespaces nor mounts, and over the POSIX backend (src/sys/posix.rs). Needs root.
 #
 #   tests/settings.sh [ARGUMENT]...    what the test runner gets, to run less than all
 set -euo pipefail
@@ -9,8 +9,11 @@ cd "$(dirname "$0")/.."
 user=games
 arguments=("$@")
 tests/setup.sh
-programs=$(cargo test --locked --no-run --message-format=json |
-    jq -r 'select(.profile.test and .executable) | .executable')
+
+build() {
+    programs=$(cargo test --locked --no-run --message-format=json |
+        jq -r 'select(.profile.test and .executable) | .executable')
+}
 
 scratch=$(mktemp -d)
 trap 'rm -rf --one-file-system "$scratch"' EXIT
@@ -67,5 +70,11 @@ in_chroot() {
     ' sh "$scratch/root" "$@"
 }
 
+build
 setting 'as an ordinary user' 170 as_user
 setting 'without user namespaces and mounts' 78 in_chroot
+
+# Here a test is skipped only where it says itself that it is about what only Linux has.
+export RUSTFLAGS="${RUSTFLAGS-} --cfg atomwrite_posix" CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target}/posix
+build
+setting 'over the POSIX backend' 120 env ATOMWRITE_TESTS=all

@@ -4,7 +4,7 @@
 //! that is so. The torture suite tries every error at every system call, and checks what is there
 //! afterwards.
 
-use crate::harness::{Sandbox, Strace, derived_name, each, needs_tool, rows};
+use crate::harness::{Sandbox, Strace, derived_name, each, linux_only, needs_tool, rows};
 
 /// The command line; the call that fails, with which path, and how; the exit status and the
 /// message. The path is that of a file, `.`, or `temporary`: the name that the new file has between
@@ -33,6 +33,7 @@ in out | fsync | . | ENOSPC | 4 | cannot sync the directory of 'out', which is n
 
 #[test]
 fn a_kernel_error_is_reported_with_the_path_and_the_reason() {
+    linux_only!("calls that can fail so");
     needs_tool!("strace");
     each(
         rows(FAULTS),
@@ -60,6 +61,7 @@ fn a_kernel_error_is_reported_with_the_path_and_the_reason() {
 /// removed by the next write.
 #[test]
 fn a_clean_up_that_fails_does_not_hide_the_error() {
+    linux_only!("a derived name for an unnamed file");
     needs_tool!("strace");
     for named in [None, Some("linkat:error=EOPNOTSUPP")] {
         let sandbox = Sandbox::with("out", "old");

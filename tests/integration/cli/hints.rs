@@ -10,7 +10,7 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use crate::harness::{
-    Cover, Done, Mount, NOBODY, Sandbox, needs_mounts, needs_root, needs_tool, tool,
+    Cover, Done, Mount, NOBODY, Sandbox, linux_only, needs_mounts, needs_root, needs_tool, tool,
 };
 
 pub(crate) struct Case {
@@ -363,6 +363,7 @@ fn no_hint_is_given_on_a_read_only_filesystem() {
 
 #[test]
 fn an_immutable_file_is_replaced_after_the_hint_to_use_chattr() {
+    linux_only!("the flags of chattr(1)");
     needs_mounts!();
     needs_tool!("chattr");
     let mount = Mount::ext4(16, &[]);
@@ -419,6 +420,7 @@ fn an_immutable_file_is_replaced_after_the_hint_to_use_chattr() {
 
 #[test]
 fn both_hints_for_a_mounted_file_work() {
+    linux_only!("a call that shows a mount point");
     needs_mounts!();
     let sandbox = Sandbox::new();
     sandbox.mkdir("d");

@@ -246,6 +246,10 @@ fn waits_to_write(id: u32) -> bool {
     match (number, &words[1..]) {
         (Some(libc::SYS_write), ["0x2", ..]) => true,
         (Some(libc::SYS_ppoll), [_, count, timeout, ..]) => *count == "0x1" && *timeout == "0x0",
+        // Over the POSIX backend. The first is the highest descriptor and one.
+        (Some(libc::SYS_pselect6), [count, _, _, _, timeout, ..]) => {
+            *count == "0x3" && *timeout == "0x0"
+        }
         _ => false,
     }
 }

@@ -6,7 +6,7 @@
 
 use std::fs;
 
-use crate::harness::{Sandbox, each, needs_root, needs_tool, rows};
+use crate::harness::{Sandbox, each, linux_only, needs_root, needs_tool, rows};
 
 /// A sandbox with a file to be replaced, one to replace it, and a directory.
 pub(crate) fn sandbox(set_up: &str) -> Sandbox {
@@ -89,6 +89,7 @@ fn a_refusal_says_why_and_what_to_do() {
 
 #[test]
 fn a_refusal_for_lack_of_permission_says_what_would_help() {
+    linux_only!("ways to what may not be read");
     needs_root!();
     each(
         rows(REFUSALS_OF_USERS),
@@ -112,6 +113,7 @@ fn two_dashes_before_the_files_of_a_directory_only_end_the_options() {
 
 #[test]
 fn a_getent_that_cannot_be_run_is_an_error() {
+    linux_only!("getent(1)");
     let sandbox = sandbox("mkdir path; touch path/getent");
     let done = sandbox
         .run("-o no-such-user in out")

@@ -7,8 +7,8 @@ use rustix::process::{Signal, kill_process};
 
 use crate::cli::wording::sandbox;
 use crate::harness::{
-    Feeder, NOBODY, Running, Strace, can_be_others, each, lock_name, needs_tool, open, program_of,
-    rows, terminal, wait_until, wait_until_it_sleeps,
+    Feeder, NOBODY, Running, Strace, can_be_others, each, linux_only, lock_name, needs_tool, open,
+    program_of, rows, terminal, wait_until, wait_until_it_sleeps,
 };
 
 /// Calls that fail: the set-up; the command line; the path whose calls fail, if only its; how they
@@ -52,6 +52,7 @@ cp in out | -C out | out | fsync:error=EIO | cannot sync 'out': input/output err
 
 #[test]
 fn a_failed_call_is_reported_by_what_it_did() {
+    linux_only!("calls that can fail so");
     needs_tool!("strace", "setfacl");
     each(rows(FAULTS), |[set_up, line, path, injections, message]| {
         let sandbox = sandbox(set_up);
@@ -168,6 +169,7 @@ fn a_validator_without_a_shell_cannot_be_run() {
 
 #[test]
 fn two_names_that_differ_only_in_case_are_reported_on_a_case_insensitive_filesystem() {
+    linux_only!("statx");
     needs_tool!("strace");
     let sandbox = sandbox("cp in IN");
     // So looks a directory that ignores case: the name of the first subdirectory is there in upper
@@ -195,6 +197,7 @@ fn stopped(strace: &Strace, run: crate::harness::Run<'_>, then: impl FnOnce()) -
 
 #[test]
 fn a_private_directory_that_another_process_replaces_is_an_error() {
+    linux_only!("a directory that needs no other name");
     needs_tool!("strace");
     let sandbox = sandbox("rmdir dir");
     let strace = Strace::new().alone().inject("mkdirat:signal=SIGSTOP");

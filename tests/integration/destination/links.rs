@@ -9,7 +9,7 @@ use std::fs;
 
 use rustix::fs::inotify::{ReadFlags, WatchFlags};
 
-use crate::harness::{Sandbox, Watch, each, needs_root};
+use crate::harness::{Sandbox, Watch, each, linux_only, needs_root};
 
 // ---- Links ----
 
@@ -142,6 +142,7 @@ fn follows_links_in_the_middle_of_a_path_without_dereference() {
 
 #[test]
 fn has_its_temporary_file_beside_the_target_and_moves_it_into_place() {
+    linux_only!("unnamed files");
     let sandbox = Sandbox::new();
     sandbox.mkdir("links");
     sandbox.mkdir("files");
@@ -178,6 +179,7 @@ fn has_its_temporary_file_beside_the_target_and_moves_it_into_place() {
 
 #[test]
 fn refuses_magic_links() {
+    linux_only!("openat2");
     let sandbox = Sandbox::new();
     let log = sandbox.write("log", "old");
     sandbox.write("in", "new");

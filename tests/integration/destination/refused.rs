@@ -3,12 +3,13 @@
 
 use std::os::unix::fs::MetadataExt;
 
-use crate::harness::{NOBODY, Sandbox, needs_root, needs_tool};
+use crate::harness::{NOBODY, Sandbox, linux_only, needs_root, needs_tool};
 
 // ---- What may not be written ----
 
 #[test]
 fn refuses_a_file_that_the_user_may_not_write_and_names_the_option() {
+    linux_only!("ways to what may not be read");
     needs_root!();
     let sandbox = Sandbox::new();
     sandbox.give_to(NOBODY, NOBODY);

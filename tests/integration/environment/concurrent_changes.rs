@@ -15,8 +15,8 @@ use std::path::Path;
 use rustix::process::{Signal, kill_process};
 
 use crate::harness::{
-    Done, Running, Sandbox, Stepped, Strace, check_message, each, needs_tool, program_of, rows,
-    wait_until,
+    Done, Running, Sandbox, Stepped, Strace, check_message, each, linux_only, needs_tool,
+    program_of, rows, wait_until,
 };
 
 /// What is there; the command line; what another process does while the run waits for more than
@@ -51,6 +51,7 @@ mkdir evil | -D a/b/out | ln -s evil a | 1 | 'a/b/out' | a->evil evil/
 
 #[test]
 fn changes_by_another_process_are_noticed_and_planted_names_not_followed() {
+    linux_only!("unnamed files");
     each(
         rows(CHANGES),
         |[set_up, line, change, status, part, left]| {
@@ -123,6 +124,7 @@ fn the_mode_is_the_last_one_even_if_it_changes_at_each_sync() {
 
 #[test]
 fn empty_stdin_does_not_replace_a_dest_that_got_content_during_the_run() {
+    linux_only!("unnamed files");
     for empty_before in [false, true] {
         let sandbox = Sandbox::new();
         if empty_before {
@@ -248,6 +250,7 @@ fn a_source_that_grows_while_it_is_copied_gets_no_zeros() {
 
 #[test]
 fn a_source_that_grows_after_it_was_copied_gets_no_zeros() {
+    linux_only!("copies by the kernel");
     needs_tool!("strace");
     // A stop would make the kernel begin this call again. On a machine that is slow the moment may
     // be over; not always.
@@ -283,6 +286,7 @@ fn a_source_that_grows_after_it_was_copied_gets_no_zeros() {
 
 #[test]
 fn a_source_that_shrinks_while_it_is_copied_leaves_no_tail_of_zeros() {
+    linux_only!("copies by the kernel");
     needs_tool!("strace");
     let sandbox = Sandbox::new();
     let path = sandbox.write("in", vec![b'x'; 100_000]);
@@ -328,6 +332,7 @@ fn a_run_that_fails_at_its_rename_removes_no_backup_of_another_run() {
 
 #[test]
 fn a_directory_that_gets_the_name_of_dest_or_of_its_backup_is_left_alone() {
+    linux_only!("unnamed files");
     needs_tool!("strace");
     for name in ["out", "out~"] {
         let sandbox = Sandbox::with("out", "old");
@@ -358,6 +363,7 @@ fn a_numbered_backup_takes_no_number_that_was_taken_concurrently() {
 
 #[test]
 fn what_another_run_has_written_and_backed_up_becomes_the_backup() {
+    linux_only!("unnamed files");
     needs_tool!("strace");
     let sandbox = Sandbox::with("out", "old");
     let halted = Halted::at(&sandbox, "--sync=file -b out", AT_SYNC);

@@ -6,7 +6,7 @@
 
 use std::fs::{self, File};
 
-use crate::harness::{Mount, Sandbox, each, needs_mounts, needs_tool};
+use crate::harness::{Mount, Sandbox, each, linux_only, needs_mounts, needs_tool};
 
 /// More than fits on the filesystem.
 const LARGE: usize = 4 << 20;
@@ -38,6 +38,7 @@ fn every_form_fails(sandbox: &Sandbox, why: &str) {
 
 #[test]
 fn a_full_disk_leaves_the_destination_unchanged() {
+    linux_only!("fallocate");
     needs_mounts!();
     needs_tool!("strace");
     let mount = Mount::tmpfs("size=64k");
@@ -98,6 +99,7 @@ fn a_read_only_filesystem_leaves_the_destination_unchanged() {
 
 #[test]
 fn an_immutable_file_or_directory_is_unchanged() {
+    linux_only!("the flags of chattr(1)");
     needs_mounts!();
     needs_tool!("mkfs.ext4", "chattr");
     let mount = Mount::ext4(16, &[]);

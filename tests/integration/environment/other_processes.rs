@@ -11,8 +11,9 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use rustix::process::Signal;
 
 use crate::harness::{
-    Call, Mount, NOBODY, Running, Sandbox, Strace, lock_name, needs_fuse, needs_mounts, needs_root,
-    needs_tool, program_of, skip, terminal, wait_until, wait_until_gone, wait_until_it_sleeps,
+    Call, Mount, NOBODY, Running, Sandbox, Strace, linux_only, lock_name, needs_fuse, needs_mounts,
+    needs_root, needs_tool, program_of, skip, terminal, wait_until, wait_until_gone,
+    wait_until_it_sleeps,
 };
 
 /// A validator that waits until [`let_go`].
@@ -89,6 +90,7 @@ fn a_full_disk_is_found_before_dest_is_touched_in_place() {
 
 #[test]
 fn a_preallocation_that_fails_undoes_nothing_that_another_process_does() {
+    linux_only!("fallocate");
     needs_tool!("strace");
     let sandbox = Sandbox::new();
     let out = sandbox.write("out", "old\n");
@@ -174,6 +176,7 @@ fn wait_until_command_is_gone(sandbox: &Sandbox) {
 
 #[test]
 fn no_signal_is_sent_to_a_command_that_has_ended() {
+    linux_only!("pidfd_open");
     needs_tool!("strace");
     let sandbox = Sandbox::new();
     sandbox.write("out", "old");
@@ -252,6 +255,7 @@ fn another_users_file_passes_no_attributes_on_if_the_owner_changes() {
 
 #[test]
 fn a_lock_that_does_not_wait_does_not_wait_for_a_refused_lock_file_either() {
+    linux_only!("ppoll");
     needs_root!();
     needs_tool!("strace");
     let sandbox = Sandbox::new();
@@ -331,6 +335,7 @@ fn attributes_of_overlayfs_are_not_handed_on() {
 
 #[test]
 fn a_lock_file_that_changes_with_each_look_ends_with_the_timeout() {
+    linux_only!("locks of an open file description");
     needs_tool!("strace");
     let sandbox = Sandbox::with("out", "old");
     let run = sandbox.run("--lock=0.2 out -- echo new");

@@ -16,7 +16,8 @@ use rustix::fs::inotify::WatchFlags;
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use crate::harness::{
-    Call, NOBODY, Sandbox, Stepped, Strace, Watch, needs_root, needs_tool, open, wait_until,
+    Call, NOBODY, Sandbox, Stepped, Strace, Watch, linux_only, needs_root, needs_tool, open,
+    wait_until,
 };
 
 /// The calls that rename, for an injection.
@@ -385,6 +386,7 @@ fn a_dest_that_cannot_be_compared_is_replaced() {
 
 #[test]
 fn a_name_that_is_taken_but_invisible_causes_no_endless_loop() {
+    linux_only!("renameat2");
     needs_tool!("strace");
     for words in ["new", "-t . d/new"] {
         let sandbox = Sandbox::new();

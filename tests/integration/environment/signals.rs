@@ -20,8 +20,8 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::harness::{
-    Done, Mount, Running, Sandbox, needs_fuse, needs_tool, open, program_of, terminal, wait_until,
-    wait_until_it_sleeps,
+    Done, Mount, Running, Sandbox, linux_only, needs_fuse, needs_tool, open, program_of, terminal,
+    wait_until, wait_until_it_sleeps,
 };
 
 const ENDING: [Signal; 4] = [Signal::TERM, Signal::INT, Signal::HUP, Signal::QUIT];
@@ -160,6 +160,7 @@ fn a_signal_ends_a_run_that_waits_for_the_writer_of_a_fifo() {
 
 #[test]
 fn a_signal_ends_a_run_whose_input_never_blocks() {
+    linux_only!("unnamed files");
     for &place in Place::all() {
         for option in ["--lock", "-a"] {
             let sandbox = Sandbox::with("out", "old");

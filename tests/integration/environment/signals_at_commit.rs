@@ -5,7 +5,8 @@ use rustix::process::{Signal, kill_process};
 use crate::environment::signals::{Place, wait_until_stopped};
 use crate::environment::signals_to_command::open_fifo;
 use crate::harness::{
-    Sandbox, Strace, derived_name, needs_root, needs_tool, skip, wait_until, wait_until_it_sleeps,
+    Sandbox, Strace, derived_name, linux_only, needs_root, needs_tool, skip, wait_until,
+    wait_until_it_sleeps,
 };
 
 // ---- Between the input and the commit ----
@@ -72,6 +73,7 @@ fn a_signal_during_the_fsync_of_the_new_file_leaves_the_old_one() {
 
 #[test]
 fn a_signal_during_the_commit_takes_effect_after_it() {
+    linux_only!("a derived name for an unnamed file");
     needs_tool!("strace");
     let temporary = derived_name("out");
     for signal in ["SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT"] {
@@ -103,6 +105,7 @@ fn a_signal_during_the_commit_takes_effect_after_it() {
 
 #[test]
 fn a_signal_during_a_commit_that_fails_leaves_the_old_file() {
+    linux_only!("a derived name for an unnamed file");
     needs_tool!("strace");
     let sandbox = Sandbox::with("out", "old");
     let strace = Strace::new()

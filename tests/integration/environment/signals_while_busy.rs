@@ -9,7 +9,8 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use crate::environment::signals::{Place, wait_until_stopped};
 use crate::harness::{
-    Run, Running, Sandbox, terminal, tool, wait_until, wait_until_gone, wait_until_it_sleeps,
+    Run, Running, Sandbox, linux_only, terminal, tool, wait_until, wait_until_gone,
+    wait_until_it_sleeps,
 };
 
 // ---- A signal during a long step ----
@@ -105,6 +106,7 @@ fn a_signal_ends_a_run_that_waits_for_the_list_of_files() {
 
 #[test]
 fn a_signal_ends_a_run_that_waits_for_getent() {
+    linux_only!("getent(1)");
     for &place in Place::all() {
         for words in ["-o somename out", "-g somename -t . d/in"] {
             let sandbox = Sandbox::new();
@@ -168,7 +170,7 @@ fn waits_to_write(id: u32) -> bool {
     let call = fs::read_to_string(format!("/proc/{id}/syscall")).unwrap_or_default();
     let mut words = call.split_whitespace();
     let number = words.next().and_then(|word| word.parse().ok());
-    number == Some(libc::SYS_ppoll)
+    matches!(number, Some(libc::SYS_ppoll | libc::SYS_pselect6))
         || number == Some(libc::SYS_write) && words.next() == Some("0x2")
 }
 

@@ -13,8 +13,8 @@ use std::os::fd::OwnedFd;
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use crate::harness::{
-    NOBODY, Run, Sandbox, Strace, can_be_others, each, needs_tool, report_skipped, terminal,
-    wait_until,
+    NOBODY, Run, Sandbox, Strace, can_be_others, each, linux_only, needs_tool, report_skipped,
+    terminal, wait_until,
 };
 
 /// By what standard input cannot be opened anew, so that it is read from a descriptor that others
@@ -73,6 +73,7 @@ enum Failing {
 
 #[test]
 fn a_pipe_that_cannot_be_spliced_is_read_whole() {
+    linux_only!("splice");
     needs_tool!("strace");
     let kinds = Shared::all();
     let mut cases = Vec::new();

@@ -39,13 +39,23 @@ macro_rules! needs_tool {
     };
 }
 
-pub(crate) use {needs_root, needs_tool, skip};
+/// Skips the test over the POSIX backend (src/sys/posix.rs): it is about what only Linux has.
+macro_rules! linux_only {
+    ($what:literal) => {
+        if cfg!(atomwrite_posix) {
+            $crate::harness::report_linux_only($what);
+            return;
+        }
+    };
+}
+
+pub(crate) use {linux_only, needs_root, needs_tool, skip};
 
 /// How often each reason was given.
 static SKIPPED: Mutex<BTreeMap<String, usize>> = Mutex::new(BTreeMap::new());
 
-/// Says on the real stderr that the test, or a part of it, does not run here, and counts it for the
-/// summary.
+/// Says that the test, or a part of it, does not run here. Fails where ATOMWRITE_TESTS=all asks for
+/// it.
 pub(crate) fn report_skipped(reason: &str) {
     let thread = thread::current();
     let name = thread.name().unwrap_or("?");
@@ -53,6 +63,18 @@ pub(crate) fn report_skipped(reason: &str) {
         std::env::var_os("ATOMWRITE_TESTS").is_none_or(|which| which != "all"),
         "{name} cannot run, and ATOMWRITE_TESTS=all asks for every test: {reason}"
     );
+    report(reason);
+}
+
+/// Says that the test, or a part of it, does not run over the POSIX backend, whatever is asked for.
+pub(crate) fn report_linux_only(what: &str) {
+    report(&format!("only Linux has {what}"));
+}
+
+/// Says it on the real stderr, and counts it for the summary.
+fn report(reason: &str) {
+    let thread = thread::current();
+    let name = thread.name().unwrap_or("?");
     // Not eprintln!, which the test runner captures.
     let line = format!("SKIPPED {name}: {reason}\n");
     drop(io::stderr().write_all(line.as_bytes()));
@@ -78,7 +100,8 @@ extern "C" fn sum_up_skipped() {
         .map(|(reason, times)| format!("{times} {reason}"))
         .collect();
     let text = format!(
-        "{all} tests, or parts of them, were skipped (with ATOMWRITE_TESTS=all they fail):\n{}\n",
+        "{all} tests, or parts of them, were skipped (with ATOMWRITE_TESTS=all they fail, unless only Linux has what they \
+         are about):\n{}\n",
         reasons.join("; ")
     );
     drop(io::stderr().write_all(text.as_bytes()));

@@ -202,8 +202,13 @@ impl<'a> Run<'a> {
     /// Makes every linkat fail: an unnamed file could get no name, so the temporary file has one
     /// from the start.
     ///
-    /// Needs strace.
+    /// Needs strace. Over the POSIX backend there is no unnamed file, and linkat has other uses.
     pub(crate) fn without_linkat(self) -> Self {
+        let inject = if cfg!(atomwrite_posix) {
+            "inject=linkat:error=ENOENT:when=65535"
+        } else {
+            "inject=linkat:error=ENOENT"
+        };
         self.through([
             "strace",
             "-qq",
@@ -212,7 +217,7 @@ impl<'a> Run<'a> {
             "-e",
             "trace=linkat",
             "-e",
-            "inject=linkat:error=ENOENT",
+            inject,
         ])
     }
 

@@ -269,7 +269,15 @@ impl Trace {
         // `main` begins by checking the standard streams; the calls before that are the loader's.
         let start = 1 + calls
             .iter()
-            .position(|call| call.name.ends_with("poll") && call.args.contains("events=0}], 3"))
+            .position(|call| {
+                if cfg!(atomwrite_posix) {
+                    call.name == "fcntl"
+                        && call.args.starts_with('2')
+                        && call.args.ends_with("F_GETFD")
+                } else {
+                    call.name.ends_with("poll") && call.args.contains("events=0}], 3")
+                }
+            })
             .unwrap_or_else(|| panic!("no sign of `main` in the trace:\n{text}"));
         Self { calls, start }
     }

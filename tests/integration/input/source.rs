@@ -5,7 +5,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::thread;
 
-use crate::harness::{NOBODY, Sandbox, each, needs_root, needs_tool, open, skip, tool};
+use crate::harness::{NOBODY, Sandbox, each, linux_only, needs_root, needs_tool, open, skip, tool};
 use crate::input::stdin::noise;
 
 #[test]
@@ -92,6 +92,7 @@ fn keeps_holes() {
 
 #[test]
 fn keeps_holes_where_the_kernel_copies_nothing() {
+    linux_only!("copies by the kernel");
     // From one filesystem to another of a different kind copy_file_range gives EXDEV (since Linux
     // 5.19).
     needs_tool!("strace");

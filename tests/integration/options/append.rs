@@ -8,7 +8,9 @@ use std::fs::File;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
-use crate::harness::{Mount, NOBODY, Sandbox, Strace, needs_mounts, needs_root, needs_tool};
+use crate::harness::{
+    Mount, NOBODY, Sandbox, Strace, linux_only, needs_mounts, needs_root, needs_tool,
+};
 
 // ---- The content ----
 
@@ -142,6 +144,7 @@ fn appends_through_a_link_and_keeps_the_attributes() {
 
 #[test]
 fn an_unreadable_file_is_refused_before_any_input_is_read() {
+    linux_only!("ways to what may not be read");
     needs_root!();
     let sandbox = Sandbox::new();
     sandbox.give_to(NOBODY, NOBODY);
@@ -173,6 +176,7 @@ fn spread(path: &Path) {
 
 #[test]
 fn the_kernel_copies_the_old_content() {
+    linux_only!("copies by the kernel");
     needs_tool!("strace");
     let sandbox = Sandbox::new();
     copies_without_reading(&sandbox, "copy_file_range");
@@ -180,6 +184,7 @@ fn the_kernel_copies_the_old_content() {
 
 #[test]
 fn btrfs_and_xfs_share_the_blocks_of_the_old_content() {
+    linux_only!("copies by the kernel");
     needs_mounts!();
     needs_tool!("strace", "mkfs.btrfs", "mkfs.xfs");
     for mount in [Mount::btrfs(), Mount::xfs()] {

@@ -13,7 +13,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::{fs, thread};
 
 use crate::harness::{
-    Call, Done, Mount, NOBODY, Sandbox, Strace, each, needs_mounts, needs_root, needs_tool, skip,
+    Call, Done, Mount, NOBODY, Sandbox, Strace, each, linux_only, needs_mounts, needs_root,
+    needs_tool, skip,
 };
 
 // ---- The file ----
@@ -75,6 +76,7 @@ fn the_backups_own_link_is_not_reported_as_a_hard_link() {
 
 #[test]
 fn another_users_file_is_copied_if_links_to_it_are_forbidden() {
+    linux_only!("ways to what may not be read");
     needs_root!();
     if fs::read_to_string("/proc/sys/fs/protected_hardlinks").unwrap() != "1\n" {
         skip!("fs.protected_hardlinks is off");
@@ -207,6 +209,7 @@ fn each_of_three_backups_is_the_previous_file_even_without_rename_exchange() {
 
 #[test]
 fn the_backup_is_synced_before_the_file_is_overwritten_in_an_unreadable_directory() {
+    linux_only!("ways to what may not be read");
     needs_root!();
     needs_tool!("strace");
     let sandbox = Sandbox::with("out", "old");

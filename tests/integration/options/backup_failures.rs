@@ -1,6 +1,6 @@
 //! A run with `--backup` that fails changes no backup, except as the manual says.
 
-use crate::harness::{NOBODY, Sandbox, Strace, each, needs_root, needs_tool, open};
+use crate::harness::{NOBODY, Sandbox, Strace, each, linux_only, needs_root, needs_tool, open};
 use crate::options::backup::without_the_rename_to_dest;
 
 #[test]
@@ -107,6 +107,7 @@ fn a_failed_last_rename_removes_a_new_backup_but_cannot_restore_a_replaced_one()
 
 #[test]
 fn a_kill_at_the_rename_loses_nothing_and_the_next_run_succeeds() {
+    linux_only!("a derived name for an unnamed file");
     needs_tool!("strace");
     for (control, backups) in [
         ("simple", &["out~"][..]),

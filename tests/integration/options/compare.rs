@@ -7,7 +7,7 @@
 //! is not read twice.
 
 use crate::harness::{
-    Call, NOBODY, Run, Sandbox, Strace, Trace, needs_root, needs_tool, open, skip,
+    Call, NOBODY, Run, Sandbox, Strace, Trace, linux_only, needs_root, needs_tool, open, skip,
 };
 
 /// 3 MiB that are not all the same: more than any buffer.
@@ -193,6 +193,7 @@ fn an_unchanged_dest_gets_no_backup() {
 
 #[test]
 fn a_dest_that_cannot_be_read_is_replaced() {
+    linux_only!("ways to what may not be read");
     needs_root!();
     let sandbox = Sandbox::new();
     sandbox.give_to(NOBODY, NOBODY);

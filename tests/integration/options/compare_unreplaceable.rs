@@ -7,7 +7,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use crate::harness::{
-    Cover, Mount, Sandbox, Strace, each, is_temporary, needs_mounts, needs_root, needs_tool, tool,
+    Cover, Mount, Sandbox, Strace, each, is_temporary, linux_only, needs_mounts, needs_root,
+    needs_tool, tool,
 };
 
 /// Why DEST cannot be replaced; undone when dropped.
@@ -87,6 +88,7 @@ fn obstructed_for_us() -> (Sandbox, Obstacle, &'static str) {
 
 #[test]
 fn equal_content_succeeds_and_different_content_fails() {
+    linux_only!("the flags of chattr(1)");
     needs_mounts!();
     needs_tool!("chattr", "setpriv");
     for which in [
@@ -138,6 +140,7 @@ fn the_guards_are_checked_although_nothing_is_stored() {
 
 #[test]
 fn the_refusal_follows_the_first_difference() {
+    linux_only!("the flags of chattr(1)");
     let (sandbox, _obstacle, reason) = obstructed_for_us();
     let mut run = sandbox.run("-C out").stdin_held().start();
     run.feed("oh");
@@ -150,12 +153,14 @@ fn the_refusal_follows_the_first_difference() {
 
 #[test]
 fn without_compare_it_is_refused_before_any_input_is_read() {
+    linux_only!("the flags of chattr(1)");
     let (sandbox, _obstacle, reason) = obstructed_for_us();
     sandbox.refuse_each(&[("out", 1, reason)]);
 }
 
 #[test]
 fn appending_nothing_changes_nothing() {
+    linux_only!("the flags of chattr(1)");
     needs_root!();
     needs_tool!("chattr");
     let (sandbox, _obstacle, reason) = obstructed("immutable");
@@ -229,6 +234,7 @@ fn inplace_writes_where_the_filesystem_refuses_to_rename() {
 
 #[test]
 fn a_new_file_to_which_nothing_could_be_written_is_removed() {
+    linux_only!("fallocate");
     needs_tool!("strace");
     let sandbox = Sandbox::new();
     let strace = without_renames("ENOSYS").inject("fallocate:error=ENOSPC");
@@ -303,6 +309,7 @@ fn a_failed_sync_is_not_a_success() {
 
 #[test]
 fn an_append_only_directory_keeps_no_file_and_no_clobber_is_checked_first() {
+    linux_only!("the flags of chattr(1)");
     needs_mounts!();
     needs_tool!("mkfs.ext4", "chattr");
     let mount = Mount::ext4(16, &[]);

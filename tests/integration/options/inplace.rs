@@ -13,7 +13,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use rustix::process::Signal;
 
 use crate::harness::{
-    Cover, Mount, NOBODY, Run, Sandbox, each, needs_mounts, needs_root, needs_tool,
+    Cover, Mount, NOBODY, Run, Sandbox, each, linux_only, needs_mounts, needs_root, needs_tool,
 };
 
 pub(crate) const WARNING: &str = "overwriting 'out' in place: readers may see partial content, and an interruption will leave it";
@@ -29,6 +29,7 @@ fn closed_to_others() -> Sandbox {
 
 #[test]
 fn a_file_that_is_mounted_by_itself_is_overwritten_if_that_is_allowed() {
+    linux_only!("a call that shows a mount point");
     needs_mounts!();
     let sandbox = Sandbox::new();
     let elsewhere = Sandbox::with("shown", "old content");
@@ -340,6 +341,7 @@ fn attributes_that_were_asked_for_are_set() {
 
 #[test]
 fn dest_is_synced_except_with_sync_none() {
+    linux_only!("fallocate");
     needs_tool!("strace");
     for (sync, wanted) in [("none", 0), ("file", 1), ("full", 1)] {
         let sandbox = Sandbox::with("out", "old content");

@@ -6,8 +6,8 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use rustix::process::{Resource, Rlimit, prlimit};
 
 use crate::harness::{
-    Done, Mount, Sandbox, Stepped, Strace, check_message, needs_mounts, needs_root, needs_tool,
-    program_of,
+    Done, Mount, Sandbox, Stepped, Strace, check_message, linux_only, needs_mounts, needs_root,
+    needs_tool, program_of,
 };
 use crate::options::inplace::always;
 
@@ -41,6 +41,7 @@ fn space_that_cannot_be_preallocated_leaves_the_file_untouched() {
 
 #[test]
 fn only_an_error_of_the_disk_stops_the_preallocation() {
+    linux_only!("fallocate");
     needs_tool!("strace");
     for (error, stops) in [
         ("ENOSPC", true),

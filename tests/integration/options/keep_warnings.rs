@@ -1,9 +1,12 @@
 //! The warnings about attributes that cannot be kept.
 
-use crate::harness::{Mount, NOBODY, Sandbox, needs_mounts, needs_root, needs_tool, tool};
+use crate::harness::{
+    Mount, NOBODY, Sandbox, linux_only, needs_mounts, needs_root, needs_tool, tool,
+};
 
 #[test]
 fn keep_all_warns_about_the_flags_of_chattr() {
+    linux_only!("the flags of chattr(1)");
     needs_mounts!();
     needs_tool!("mkfs.ext4", "chattr");
     let mount = Mount::ext4(16, &[]);

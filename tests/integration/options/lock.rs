@@ -16,7 +16,8 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::Signal;
 
 use crate::harness::{
-    Call, Done, Run, Running, Sandbox, Witness, kill, lock_name, needs_tool, open, wait_until,
+    Call, Done, Run, Running, Sandbox, Witness, kill, linux_only, lock_name, needs_tool, open,
+    wait_until,
 };
 
 pub(crate) const ENDING: [Signal; 4] = [Signal::TERM, Signal::INT, Signal::HUP, Signal::QUIT];
@@ -204,6 +205,7 @@ fn locks_in_one_directory_do_not_wait_for_each_other() {
 
 #[test]
 fn the_lock_is_of_the_file_that_will_be_replaced_however_its_path_is_typed() {
+    linux_only!("unnamed files");
     let sandbox = Sandbox::new();
     sandbox.mkdir("far");
     sandbox.symlink("far/out", "link");
@@ -245,6 +247,7 @@ fn the_lock_is_held_until_the_commit_and_not_by_what_command_leaves_running() {
 
 #[test]
 fn the_lock_file_goes_after_the_commit() {
+    linux_only!("locks of an open file description");
     needs_tool!("strace");
     let sandbox = Sandbox::with("out", "old\n");
     sandbox.write("src", "new\n");

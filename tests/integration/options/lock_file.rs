@@ -10,8 +10,8 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::Signal;
 
 use crate::harness::{
-    Call, NOBODY, Run, Sandbox, Stepped, Strace, Witness, can_be_others, lock_name, needs_root,
-    needs_tool, open,
+    Call, NOBODY, Run, Sandbox, Stepped, Strace, Witness, can_be_others, linux_only, lock_name,
+    needs_root, needs_tool, open,
 };
 use crate::options::lock::{
     ENDING, Waiter, check_lines, check_succeeded, start_holder, wait_until_locked,
@@ -21,6 +21,7 @@ use crate::options::lock::{
 
 #[test]
 fn the_lock_file_is_hidden_empty_and_locked_for_writing() {
+    linux_only!("unnamed files");
     let sandbox = Sandbox::new();
     for option in ["--lock", "-a"] {
         let holder = start_holder(&sandbox, option);
@@ -116,6 +117,7 @@ fn a_signal_to_a_waiter_leaves_no_file_of_it() {
 
 #[test]
 fn a_signal_to_a_holder_leaves_nothing_and_releases_the_lock() {
+    linux_only!("unnamed files");
     for old in ["old\n", ""] {
         for signal in ENDING.into_iter().chain([Signal::KILL]) {
             let sandbox = Sandbox::holding(old);
@@ -137,6 +139,7 @@ fn a_signal_to_a_holder_leaves_nothing_and_releases_the_lock() {
 
 #[test]
 fn waiters_go_on_when_the_holder_is_killed() {
+    linux_only!("unnamed files");
     for old in ["old\n", ""] {
         let sandbox = Sandbox::holding(old);
         let holder = start_holder(&sandbox, "-a");
@@ -215,6 +218,7 @@ fn only_a_lock_file_that_this_run_has_created_gets_another_mode() {
 
 #[test]
 fn a_lock_file_of_another_user_is_opened_and_not_made() {
+    linux_only!("unnamed files");
     // fs.protected_regular refuses O_CREAT on another user's file in a sticky directory, even to
     // root.
     needs_root!();
@@ -255,6 +259,7 @@ fn a_lock_file_of_another_user_is_opened_and_not_made() {
 
 #[test]
 fn a_filesystem_without_locks_is_reported_before_anything_is_done() {
+    linux_only!("locks of an open file description");
     needs_tool!("strace");
     // EACCES: a security module forbids it.
     for error in ["ENOLCK", "EOPNOTSUPP", "EINVAL", "EACCES"] {

@@ -2,13 +2,16 @@
 
 use rustix::process::Signal;
 
-use crate::harness::{Mount, NOBODY, Sandbox, local_sandboxes, lock_name, needs_fuse, needs_root};
+use crate::harness::{
+    Mount, NOBODY, Sandbox, linux_only, local_sandboxes, lock_name, needs_fuse, needs_root,
+};
 use crate::options::lock::{check_lines, check_succeeded, wait_until_locked};
 
 // ---- In place ----
 
 #[test]
 fn a_file_that_is_overwritten_in_place_is_locked_itself_too() {
+    linux_only!("locks of an open file description");
     let sandbox = Sandbox::with("out", "old\n");
     let words = ["-q", "--lock", "--inplace=always", "out"];
     let mut holder = sandbox.atomwrite(words).stdin_held().start();
@@ -147,6 +150,7 @@ fn append_as(sandbox: &Sandbox, users: &[u32], dests: &[&str], killed: impl Fn(u
 
 #[test]
 fn users_with_any_umask_lose_nothing_of_each_other() {
+    linux_only!("unnamed files");
     needs_root!();
     for existing in [true, false] {
         for kills in [false, true] {
@@ -167,6 +171,7 @@ fn users_with_any_umask_lose_nothing_of_each_other() {
 
 #[test]
 fn users_of_a_sticky_directory_share_a_lock_file() {
+    linux_only!("unnamed files");
     needs_root!();
     for kills in [false, true] {
         let sandbox = Sandbox::new();

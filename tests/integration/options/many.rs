@@ -8,7 +8,7 @@ use std::ffi::OsString;
 use std::fs;
 
 use crate::harness::{
-    Call, NOBODY, Run, Sandbox, Strace, can_be_others, needs_root, needs_tool, os, skip,
+    Call, NOBODY, Run, Sandbox, Strace, can_be_others, linux_only, needs_root, needs_tool, os, skip,
 };
 
 pub(crate) const NAMES: [&str; 3] = ["a", "b", "c"];
@@ -158,6 +158,7 @@ fn new_files_inherit_from_their_directory() {
 
 #[test]
 fn chosen_attributes_apply_to_each_file_and_names_are_resolved_once() {
+    linux_only!("getent(1)");
     needs_root!();
     needs_tool!("strace", "getent");
     let asked = |sources: &[&str]| {
@@ -239,6 +240,7 @@ fn equal_files_are_synced_with_the_others() {
             .leaves_alone(0);
         strace.trace()
     };
+    linux_only!("syncfs");
     let once = trace(&[]);
     if once.count(|call| call.is("syncfs")) == 0 {
         skip!("needs a filesystem that is flushed at once");
@@ -275,6 +277,7 @@ fn each_old_file_has_its_backup() {
 
 #[test]
 fn numbered_backups_of_any_number_of_files_read_the_directory_twice() {
+    linux_only!("syncfs");
     needs_tool!("strace");
     let sandbox = ground();
     sandbox.write("d/b.~7~", "older b");
@@ -404,6 +407,7 @@ fn a_missing_directory_is_created_with_create_dirs() {
 
 #[test]
 fn a_created_directory_is_removed_again_if_no_file_is_committed() {
+    linux_only!("renameat2");
     needs_tool!("strace");
     let sandbox = ground();
     let strace = Strace::new().inject("renameat2:error=EIO");

@@ -9,7 +9,7 @@ use std::fs;
 
 use rustix::process::Signal;
 
-use crate::harness::{Feeder, NOBODY, Sandbox, Strace, needs_root, needs_tool};
+use crate::harness::{Feeder, NOBODY, Sandbox, Strace, linux_only, needs_root, needs_tool};
 use crate::options::many::{NAMES, and, check_new, ground, leaves_dir, words};
 
 /// The temporary names in DIR; not what is in a directory of such a name.
@@ -40,6 +40,7 @@ fn is_new(sandbox: &Sandbox, case: &str) -> [bool; 3] {
 
 #[test]
 fn a_failure_among_the_renames_lists_the_new_and_the_old_files() {
+    linux_only!("renameat2");
     needs_tool!("strace");
     // The second replaces a file, the third is a new one.
     for (failed, new) in [("b", &["a"][..]), ("c", &["a", "b"])] {
@@ -72,6 +73,7 @@ fn a_failure_among_the_renames_lists_the_new_and_the_old_files() {
 
 #[test]
 fn a_file_that_was_equal_already_counts_as_new() {
+    linux_only!("renameat2");
     needs_tool!("strace");
     let sandbox = ground();
     sandbox.write("d/b", "new b");
@@ -94,6 +96,7 @@ fn a_file_that_was_equal_already_counts_as_new() {
 
 #[test]
 fn a_name_that_was_taken_among_the_renames_is_not_replaced() {
+    linux_only!("renameat2");
     needs_tool!("strace");
     let sandbox = ground();
     for name in ["d/a", "d/b"] {

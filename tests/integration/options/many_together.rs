@@ -11,8 +11,8 @@ use std::time::{Duration, SystemTime};
 use std::{fs, thread};
 
 use crate::harness::{
-    Call, Feeder, Mount, NOBODY, Sandbox, Strace, Trace, needs_mounts, needs_root, needs_tool,
-    terminal, wait_until,
+    Call, Feeder, Mount, NOBODY, Sandbox, Strace, Trace, linux_only, needs_mounts, needs_root,
+    needs_tool, terminal, wait_until,
 };
 use crate::options::many::{and, check_new, furnish, ground, leaves_dir, words};
 
@@ -213,6 +213,7 @@ fn a_file_that_was_validated_has_the_time_of_its_last_write() {
 
 #[test]
 fn a_link_is_followed_and_the_new_file_is_staged_beside_its_target() {
+    linux_only!("renameat2");
     needs_tool!("strace");
     let sandbox = ground();
     sandbox.mkdir("far");
@@ -376,6 +377,7 @@ impl Order {
 
 #[test]
 fn the_disk_is_flushed_once_before_the_first_rename_and_the_directory_after_the_last() {
+    linux_only!("syncfs");
     needs_mounts!();
     needs_tool!("strace", "mkfs.ext4");
     let mount = Mount::ext4(32, &[]);
@@ -405,6 +407,7 @@ fn every_file_is_synced_on_an_overlay() {
 
 #[test]
 fn every_filesystem_that_a_link_leads_to_is_synced() {
+    linux_only!("syncfs");
     needs_mounts!();
     needs_tool!("strace", "mkfs.ext4");
     let (here, far) = (Mount::ext4(32, &[]), Mount::ext4(32, &[]));

@@ -4,7 +4,7 @@
 use rustix::process::{Signal, kill_process};
 
 use crate::harness::{
-    Sandbox, Strace, Way, derived_name, each, needs_tool, program_of, wait_until,
+    Sandbox, Strace, Way, derived_name, each, linux_only, needs_tool, program_of, wait_until,
 };
 
 #[test]
@@ -57,6 +57,7 @@ fn no_clobber_is_decided_at_the_commit() {
 
 #[test]
 fn no_clobber_is_decided_by_the_rename() {
+    linux_only!("a derived name for an unnamed file");
     needs_tool!("strace");
     let sandbox = Sandbox::new();
     let name = derived_name("out");

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::harness::{NOBODY, Sandbox, each, needs_root, needs_tool, skip, tool};
+use crate::harness::{NOBODY, Sandbox, each, linux_only, needs_root, needs_tool, skip, tool};
 use crate::options::keep::another_users_file;
 
 /// The first user and group of the machine that are not root, by name and number.
@@ -168,6 +168,7 @@ fn with_getent(sandbox: &Sandbox, script: &str) -> std::path::PathBuf {
 
 #[test]
 fn a_name_that_comes_back_in_another_spelling_is_the_one_that_was_asked_for() {
+    linux_only!("getent(1)");
     needs_root!();
     let sandbox = Sandbox::new();
     // As sssd answers for DOMAIN\Name.
@@ -185,6 +186,7 @@ fn a_name_that_comes_back_in_another_spelling_is_the_one_that_was_asked_for() {
 
 #[test]
 fn a_getent_that_fails_is_replaced_by_the_files() {
+    linux_only!("getent(1)");
     needs_root!();
     let sandbox = Sandbox::new();
     let ((user, uid), (group, gid)) = ordinary_user_and_group();
@@ -207,6 +209,7 @@ fn a_getent_that_fails_is_replaced_by_the_files() {
 
 #[test]
 fn a_user_whom_getent_does_not_know_is_an_error() {
+    linux_only!("getent(1)");
     needs_root!();
     let sandbox = Sandbox::new();
     let ((user, _), _) = ordinary_user_and_group();
@@ -220,6 +223,7 @@ fn a_user_whom_getent_does_not_know_is_an_error() {
 
 #[test]
 fn a_getent_that_answers_nonsense_is_not_believed() {
+    linux_only!("getent(1)");
     needs_root!();
     let sandbox = Sandbox::new();
     for script in [

@@ -13,7 +13,9 @@ use std::thread::{self, JoinHandle};
 use rustix::process::Signal;
 use rustix::termios::{Winsize, tcsetwinsize};
 
-use crate::harness::{Running, Sandbox, Strace, has_tool, needs_tool, terminal, wait_until};
+use crate::harness::{
+    Running, Sandbox, Strace, has_tool, linux_only, needs_tool, terminal, wait_until,
+};
 
 const COLUMNS: u16 = 80;
 
@@ -198,6 +200,7 @@ fn large_source(sandbox: &Sandbox) {
 
 #[test]
 fn a_bar_and_the_time_left_are_shown_where_the_size_is_known() {
+    linux_only!("copies by the kernel");
     needs_tool!("strace");
     let sandbox = Sandbox::new();
     large_source(&sandbox);

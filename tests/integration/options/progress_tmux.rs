@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::harness::{Sandbox, binary, needs_tool, tool, wait_until};
+use crate::harness::{Sandbox, binary, linux_only, needs_tool, tool, wait_until};
 
 const WIDTHS: [usize; 4] = [30, 50, 80, 200];
 
@@ -124,6 +124,7 @@ fn a_pipe_is_one_row_of_bytes_and_rate() {
 
 #[test]
 fn a_file_is_one_row_with_a_bar_where_it_fits() {
+    linux_only!("copies by the kernel");
     needs_tool!("tmux", "strace", "head");
     let sandbox = Sandbox::new();
     let source = sandbox.path("src");

@@ -6,7 +6,8 @@ use std::os::unix::fs::MetadataExt;
 use rustix::process::{Signal, geteuid};
 
 use crate::harness::{
-    Mount, NOBODY, Running, Sandbox, can_be_others, kill, needs_mounts, needs_tool, tool,
+    Mount, NOBODY, Running, Sandbox, can_be_others, kill, linux_only, needs_mounts, needs_tool,
+    tool,
 };
 use crate::options::validate::{WAYS, let_go, seen, validated, wait_for};
 
@@ -261,6 +262,7 @@ fn a_signal_is_forwarded_to_the_validator_and_leaves_nothing() {
 
 #[test]
 fn a_kill_while_the_validator_runs_leaves_a_private_preview_that_stays() {
+    linux_only!("unnamed files");
     let sandbox = Sandbox::new();
     sandbox.write("out", "old");
     let running = start_waiting(&sandbox, false, ": >\"$1.junk\"");

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::harness::{
-    Mount, NOBODY, Sandbox, Strace, needs_mounts, needs_root, needs_tool, os, tool,
+    Mount, NOBODY, Sandbox, Strace, linux_only, needs_mounts, needs_root, needs_tool, os, tool,
 };
 use crate::options::validate::{WAYS, is_empty, open_aside, seen, temporary_directory, validated};
 
@@ -238,6 +238,7 @@ fn the_validator_starts_with_default_dispositions_and_no_descriptor_of_ours() {
 
 #[test]
 fn the_copy_is_a_clone_where_the_filesystem_can_clone() {
+    linux_only!("copies by the kernel");
     needs_mounts!();
     needs_tool!("strace", "mkfs.xfs");
     let mount = Mount::xfs();
@@ -437,6 +438,7 @@ fn of_more_than_1024_entries_some_are_left_out_and_a_refusal_says_so() {
 
 #[test]
 fn the_entries_of_a_directory_that_cannot_be_read_are_left_out_and_a_refusal_says_so() {
+    linux_only!("ways to what may not be read");
     needs_root!();
     needs_tool!("ls");
     let sandbox = Sandbox::new();
@@ -456,6 +458,7 @@ fn the_entries_of_a_directory_that_cannot_be_read_are_left_out_and_a_refusal_say
 
 #[test]
 fn what_a_validator_has_mounted_in_the_preview_is_not_emptied() {
+    linux_only!("mounts of one filesystem in itself");
     needs_mounts!();
     let sandbox = Sandbox::new();
     sandbox.write("out", "old");

@@ -8,7 +8,8 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 
 use crate::harness::{
-    NOBODY, Sandbox, Way, needs_root, needs_tool, skip, wait_until, wait_until_it_sleeps,
+    NOBODY, Sandbox, Way, linux_only, needs_root, needs_tool, skip, wait_until,
+    wait_until_it_sleeps,
 };
 
 // ---- New ----
@@ -210,6 +211,7 @@ fn extended_attributes_are_kept() {
 
 #[test]
 fn a_file_that_will_be_private_is_private_from_its_first_byte() {
+    linux_only!("unnamed files");
     let sandbox = Sandbox::new();
     sandbox.write_with_mode("out", "old", 0o600);
     let mut run = sandbox.run("out").umask(0).stdin_held().start();
@@ -259,6 +261,7 @@ fn extended_attributes_are_those_of_dest_and_not_of_source() {
 
 #[test]
 fn extended_attributes_of_an_unwritable_file_are_kept_for_its_owner() {
+    linux_only!("ways to what may not be read");
     // They must be set while the new file is still open for writing by its mode.
     needs_root!();
     let modes = [0o444, 0o400, 0o000];

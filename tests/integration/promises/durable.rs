@@ -8,7 +8,7 @@
 //! durable.
 
 use crate::harness::{
-    Call, Mount, NOBODY, Sandbox, Strace, Trace, needs_mounts, needs_root, needs_tool,
+    Call, Mount, NOBODY, Sandbox, Strace, Trace, linux_only, needs_mounts, needs_root, needs_tool,
 };
 
 /// Runs it on `out`, expects success, and returns the trace.
@@ -51,6 +51,7 @@ fn in_order(trace: &Trace, places: &[(&str, usize)]) {
 
 #[test]
 fn writes_seals_syncs_links_renames_and_syncs_the_directory_in_that_order() {
+    linux_only!("unnamed files");
     needs_tool!("strace");
     let sandbox = Sandbox::new();
     sandbox.write_with_mode("out", "old", 0o640);
@@ -111,6 +112,7 @@ fn changes_the_owner_before_the_mode_and_the_attributes() {
 
 #[test]
 fn a_new_file_gets_its_name_by_rename_too() {
+    linux_only!("renameat2");
     needs_tool!("strace");
     let sandbox = Sandbox::new();
     let trace = trace_of(&sandbox, &[]);
@@ -172,6 +174,7 @@ fn sync_none_syncs_nothing() {
 
 #[test]
 fn a_named_file_is_synced_before_the_rename_as_well() {
+    linux_only!("unnamed files");
     needs_tool!("strace");
     let sandbox = Sandbox::with("out", "old");
     let run = sandbox.run("out").stdin("new");
@@ -204,6 +207,7 @@ fn a_named_file_is_synced_before_the_rename_as_well() {
 // https://github.com/andreacorbellini/rust-atomic-write-file/issues/6
 #[test]
 fn btrfs_syncs_the_file_again_once_it_has_a_name() {
+    linux_only!("unnamed files");
     needs_mounts!();
     needs_tool!("strace", "mkfs.btrfs");
     let mount = Mount::btrfs();
@@ -275,6 +279,7 @@ fn fail_directory(sandbox: &Sandbox, errno: &str) -> Strace {
 
 #[test]
 fn a_directory_that_may_not_be_read_is_made_durable_with_syncfs() {
+    linux_only!("syncfs");
     needs_root!();
     needs_tool!("strace");
     let sandbox = Sandbox::new();

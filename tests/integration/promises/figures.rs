@@ -6,7 +6,7 @@ use std::iter;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::harness::{Sandbox, needs_tool, open, skip};
+use crate::harness::{Sandbox, linux_only, needs_tool, open, skip};
 
 const MIB: u64 = 1 << 20;
 
@@ -53,6 +53,7 @@ fn compile(sandbox: &Sandbox, name: &str, source: &str) -> Option<PathBuf> {
 
 #[test]
 fn memory_stays_within_6_mib_for_any_size_of_input() {
+    linux_only!("copies by the kernel");
     let sandbox = Sandbox::new();
     let Some(measure) = compile(&sandbox, "measure", MEASURE) else {
         skip!("needs rustc");
@@ -138,6 +139,7 @@ fn calls(trace: &Path) -> Vec<String> {
 
 #[test]
 fn a_small_write_takes_few_system_calls() {
+    linux_only!("so few system calls");
     needs_tool!("strace");
     let sandbox = Sandbox::new();
     let Some(empty) = compile(&sandbox, "empty", "fn main() {}") else {

@@ -7,7 +7,7 @@ use rustix::fs::statfs;
 use rustix::process::Signal;
 
 use crate::harness::{
-    Call, Sandbox, Strace, derived_name, each, local_sandboxes, needs_tool, open,
+    Call, Sandbox, Strace, derived_name, each, linux_only, local_sandboxes, needs_tool, open,
 };
 
 // ---- Many writers and kills ----
@@ -63,6 +63,7 @@ fn write_and_kill(sandbox: &Sandbox) {
 
 #[test]
 fn many_writers_with_kills_leave_nothing_after_the_next_write() {
+    linux_only!("unnamed files");
     for (sandbox, _mount) in local_sandboxes() {
         write_and_kill(&sandbox);
     }
@@ -104,6 +105,7 @@ const FORMS: [&str; 11] = [
 #[test]
 fn nothing_but_a_sync_on_btrfs_stands_between_link_and_rename() {
     const BTRFS: i64 = 0x9123_683e;
+    linux_only!("unnamed files");
     needs_tool!("strace");
     for (sandbox, mount) in local_sandboxes() {
         sandbox.sh("mkdir new; printf new >src; printf old >out");
@@ -121,6 +123,7 @@ fn nothing_but_a_sync_on_btrfs_stands_between_link_and_rename() {
 
 #[test]
 fn if_a_security_profile_refuses_linkat_the_file_has_a_name() {
+    linux_only!("unnamed files");
     // AppArmor, with attach_disconnected and without mediate_deleted: the probe passes, and the
     // link is refused.
     needs_tool!("strace");

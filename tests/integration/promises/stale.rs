@@ -13,8 +13,8 @@ use std::process::Command;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::harness::{
-    NOBODY, Running, Sandbox, Strace, derived_name, is_temporary, needs_root, needs_tool,
-    program_of, tool, wait_until,
+    NOBODY, Running, Sandbox, Strace, derived_name, is_temporary, linux_only, needs_root,
+    needs_tool, program_of, tool, wait_until,
 };
 
 const DEADLY: [Signal; 4] = [Signal::INT, Signal::TERM, Signal::HUP, Signal::QUIT];
@@ -60,6 +60,7 @@ fn kill_before_rename(sandbox: &Sandbox, options: &[&str], user: Option<u32>) {
 
 #[test]
 fn a_kill_between_link_and_rename_leaves_one_file_that_the_next_write_removes() {
+    linux_only!("a derived name for an unnamed file");
     needs_tool!("strace");
     let stale = derived_name("out");
     for next in ["out", "src out", "-b out", "-a out", "out -- echo new"] {
@@ -83,6 +84,7 @@ fn a_kill_between_link_and_rename_leaves_one_file_that_the_next_write_removes() 
 
 #[test]
 fn a_stale_file_is_removed_whatever_its_mode() {
+    linux_only!("a derived name for an unnamed file");
     needs_root!();
     needs_tool!("strace");
     for mode in ["0444", "0200", "0000"] {
@@ -109,6 +111,7 @@ fn a_stale_file_is_removed_whatever_its_mode() {
 
 #[test]
 fn a_stale_file_that_had_its_owner_already_is_removed() {
+    linux_only!("a derived name for an unnamed file");
     needs_root!();
     needs_tool!("strace");
     let sandbox = Sandbox::with("out", "old");
@@ -127,6 +130,7 @@ fn a_stale_file_that_had_its_owner_already_is_removed() {
 
 #[test]
 fn a_file_under_that_name_that_cannot_be_locked_is_not_touched() {
+    linux_only!("a derived name for an unnamed file");
     needs_tool!("strace");
     for error in ["EAGAIN", "EIO", "ENOLCK"] {
         let sandbox = Sandbox::with("out", "old");
@@ -145,6 +149,7 @@ fn a_file_under_that_name_that_cannot_be_locked_is_not_touched() {
 
 #[test]
 fn the_file_of_a_writer_in_its_commit_is_not_touched() {
+    linux_only!("a derived name for an unnamed file");
     needs_tool!("strace");
     let sandbox = Sandbox::with("out", "old");
     let name = derived_name("out");
@@ -203,6 +208,7 @@ fn the_file_of_a_live_writer_is_not_touched() {
 
 #[test]
 fn the_find_command_of_the_manual_lists_what_killed_runs_left_and_nothing_else() {
+    linux_only!("unnamed files");
     needs_tool!("find", "strace", "touch");
     let manual = include_str!("../../../man/atomwrite.1");
     let line = manual.lines().find(|line| line.contains("\"find conf.d "));

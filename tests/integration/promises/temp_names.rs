@@ -16,8 +16,8 @@ use std::process::Command;
 use rustix::process::Signal;
 
 use crate::harness::{
-    Feeder, Mount, NOBODY, Running, Sandbox, derived_name, is_temporary, lock_name, needs_fuse,
-    needs_root, needs_tool, skip, wait_until,
+    Feeder, Mount, NOBODY, Running, Sandbox, derived_name, is_temporary, linux_only, lock_name,
+    needs_fuse, needs_root, needs_tool, skip, wait_until,
 };
 
 fn temporary_names(sandbox: &Sandbox) -> Vec<OsString> {
@@ -362,6 +362,7 @@ impl Drop for Flagged {
 
 #[test]
 fn an_append_only_directory_is_refused_before_any_input_is_read() {
+    linux_only!("the flags of chattr(1)");
     needs_root!();
     needs_tool!("chattr");
     for old in [true, false] {

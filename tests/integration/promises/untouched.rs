@@ -6,8 +6,8 @@ use std::os::unix::fs::PermissionsExt;
 
 use crate::environment::races::RENAME;
 use crate::harness::{
-    Call, Mount, NOBODY, Sandbox, Strace, can_be_others, derived_name, needs_mounts, needs_tool,
-    os, tool,
+    Call, Mount, NOBODY, Sandbox, Strace, can_be_others, derived_name, linux_only, needs_mounts,
+    needs_tool, os, tool,
 };
 
 #[test]
@@ -37,6 +37,7 @@ fn a_first_write_in_place_that_fails_leaves_mode_and_content() {
 
 #[test]
 fn a_rename_that_fails_leaves_none_of_the_directories_that_were_made() {
+    linux_only!("renameat2");
     needs_tool!("strace");
     for (words, at) in [
         ("-D a/b/c/out", derived_name("out")),
@@ -56,6 +57,7 @@ fn a_rename_that_fails_leaves_none_of_the_directories_that_were_made() {
 
 #[test]
 fn only_the_link_of_the_backup_stands_before_the_rename_to_dest() {
+    linux_only!("unnamed files");
     needs_tool!("strace");
     for (options, backups) in [
         ("--backup=numbered", "out.~1~ out.~2~ out.~7~"),
@@ -96,6 +98,7 @@ fn only_the_link_of_the_backup_stands_before_the_rename_to_dest() {
 
 #[test]
 fn no_lock_file_stays_in_an_append_only_directory() {
+    linux_only!("the flags of chattr(1)");
     needs_mounts!();
     needs_tool!("mkfs.ext4", "chattr");
     let mount = Mount::ext4(16, &[]);

@@ -17,7 +17,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::harness::{BOUND, Run, Sandbox, Watch, needs_tool, skip};
+use crate::harness::{BOUND, Run, Sandbox, Watch, linux_only, needs_tool, skip};
 
 /// All that changes anything.
 const CHANGES: WatchFlags = WatchFlags::MODIFY
@@ -80,6 +80,7 @@ fn events_of(watch: &Watch) -> Vec<(ReadFlags, String)> {
 
 #[test]
 fn a_watched_directory_reports_one_event_for_dest() {
+    linux_only!("unnamed files");
     if !has_unnamed_files(ground(None).root()) {
         skip!("needs a filesystem that has O_TMPFILE");
     }
@@ -119,6 +120,7 @@ fn a_named_temporary_file_is_complete_when_it_is_renamed() {
 
 #[test]
 fn a_watched_directory_reports_a_backup_before_dest() {
+    linux_only!("unnamed files");
     let sandbox = ground(Some("old\n"));
     let watch = Watch::of(sandbox.path("d"), CHANGES);
     let names = ["d", "d/out", "d/out~"];
@@ -134,6 +136,7 @@ fn a_watched_directory_reports_a_backup_before_dest() {
 
 #[test]
 fn a_watched_directory_reports_one_event_for_each_of_many_files() {
+    linux_only!("renameat2");
     let sandbox = ground(Some("old"));
     let sources = ["out", "b", "c"].map(|name| sandbox.aside(name));
     for source in &sources {
@@ -151,6 +154,7 @@ fn a_watched_directory_reports_one_event_for_each_of_many_files() {
 #[test]
 fn after_each_event_the_file_is_complete() {
     const WRITES: usize = 40;
+    linux_only!("unnamed files");
     let content = |number: usize| format!("{number}\n").repeat(20_000);
     let sandbox = ground(Some(&content(0)));
     let watch = Watch::of(sandbox.path("d"), CHANGES);
