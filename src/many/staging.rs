@@ -198,7 +198,7 @@ where
                     .try_for_each(|(destination, new)| match new {
                         Some(new) => new.sync(),
                         None => sync_equal(destination),
-                    })?
+                    })?;
             }
             synced => synced.with_context(cannot)?,
         }
