@@ -216,8 +216,8 @@ impl Spool<'_> {
         let after = sys::metadata(file).with_context(cannot)?;
         let change = TimeChange { before, after };
         if done.is_err() && after.allocated > before.allocated {
-            // The failed call has preallocated some of the space, and a failed run must not fill the
-            // disk. The first error is the one to report.
+            // The failed call has preallocated some of the space, and a failed run must not fill
+            // the disk. The first error is the one to report.
             let _ = sys::set_size(file.as_fd(), after.size);
             let after = sys::metadata(file).unwrap_or(after);
             TimeChange { before, after }.undo(file);
