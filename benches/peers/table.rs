@@ -59,7 +59,7 @@ fn limits(results: &Results) -> String {
         let peak = bold_unless(peak <= MEMORY, memory(peak));
         let most = memory(MEMORY);
         let what = "peak memory of one file, any work of this page";
-        table += &join(&[what, "memory", "", "", "", &most, &peak, ""]);
+        table += &join::<&str>(&[what, "memory", "", "", "", &most, &peak, ""]);
     }
     if !reasons.is_empty() {
         table += "\nWhat sets the limit of a row above it:\n\n";
@@ -159,7 +159,7 @@ fn growth(results: &Results) -> String {
                     Cost::Memory => ("memory", mebibytes),
                 };
                 let rise = bold_unless(step.rise <= STEEPEST, format!("{:.2}", step.rise));
-                table += &join(&[
+                table += &join::<&str>(&[
                     &format!("{word} of {}", program.label()),
                     growth.with,
                     &format!("{}: {}", first.1, format(first.2)),
