@@ -48,7 +48,7 @@ pub(crate) fn speed(results: &Results) -> String {
     let explained = [
         "0.5: atomwrite takes half the time. Dot: median of all",
         "rounds, hollow where atomwrite is slower. Bar: the middle",
-        "half of the rounds. Line across it: the limit.",
+        "half of the rounds.",
     ];
     let mut y = 28.0;
     for words in explained {
@@ -133,8 +133,6 @@ fn draw_ratios(body: &mut String, top: f64, results: &Results) -> f64 {
             &format!("spread {class}"),
             &format!("M{low:.1} {middle:.1}H{high:.1}"),
         );
-        let most = at(limit.most);
-        rows += &path("axis", &format!("M{most:.1} {:.1}v12", middle - 6.0));
         rows += &circle(x, middle, 5.0, shape);
         rows += &text(
             WIDTH - MARGIN,
