@@ -300,25 +300,6 @@ fn a_failed_first_rename_is_reported_together_with_the_backup() {
 }
 
 #[test]
-fn a_group_that_is_not_kept_gives_nothing_to_a_member_of_a_named_group() {
-    needs_root!();
-    let sandbox = Sandbox::new();
-    sandbox.mkdir("d");
-    sandbox.chmod("d", 0o777);
-    sandbox.write("d/out", "old");
-    if !sandbox.setfacl("d/out", &["-m", "g:3999:---,o::rw"]) {
-        skip!("needs ACLs");
-    }
-    sandbox.sh("chown 2000:2000 d/out");
-    let program = env!("CARGO_BIN_EXE_atomwrite");
-    sandbox.sh(&format!(
-        "setpriv --reuid 3001 --regid 3000 --clear-groups sh -c 'echo secret | {program} -q d/out'"
-    ));
-    assert_eq!(sandbox.text("d/out"), "secret\n");
-    sandbox.sh("! setpriv --reuid 3002 --regid 3000 --groups 3000,3999 cat d/out 2>/dev/null");
-}
-
-#[test]
 fn attributes_of_overlayfs_are_not_handed_on() {
     let sandbox = Sandbox::with("out", "old");
     if !sandbox.set_xattr("out", "user.overlay.metacopy", b"") {
