@@ -241,11 +241,16 @@ impl Form {
         }
     }
 
+    /// Returns whether the filesystem is known to be local.
+    pub(crate) fn is_local(&self) -> bool {
+        self.lacks != Lacks::Type
+    }
+
     /// Returns the names that are new and are not among those that may be there. Where the
     /// filesystem is not known to be local, a lock file stays.
     pub(crate) fn unexpected(&self, before: &Seen, after: &Seen, may: &[&str]) -> Vec<PathBuf> {
         let mut names = after.beyond(before, may);
-        if self.lacks == Lacks::Type && self.locks() {
+        if !self.is_local() && self.locks() {
             names.retain(|name| self.kind_of(name) != NewName::Lock);
         }
         names
