@@ -1,5 +1,7 @@
 //! Many concurrent runs with `--lock`, also in place: no update is lost.
 
+use std::os::unix::ffi::OsStrExt;
+
 use rustix::process::Signal;
 
 use crate::harness::{
@@ -87,7 +89,10 @@ fn count_with_kills(sandbox: &Sandbox, options: &[&str], lock_file_stays: bool) 
         assert_eq!(sandbox.text(&lock), "");
         assert!(sandbox.path(&lock).is_file());
     } else {
-        assert_eq!(sandbox.names(), ["n"]);
+        let mut names = sandbox.names();
+        // Without unnamed files, a killed run leaves a file with a random name.
+        names.retain(|name| !cfg!(atomwrite_posix) || !name.as_bytes().ends_with(b".tmp"));
+        assert_eq!(names, ["n"]);
     }
 }
 
