@@ -55,7 +55,7 @@ impl Effort {
             (_, Input::Foreign, _) => (15, 7, 25),
             (_, _, LARGE) => (55, 7, 25),
             (_, _, ..GIB) => (15, 5, 25),
-            _ => (60, 2, 3),
+            _ => (120, 3, 7),
         };
         (Duration::from_secs(seconds), least, most)
     }

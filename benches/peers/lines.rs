@@ -5,7 +5,7 @@
 //! blocks and the single call that a careful user would choose, if it has them.
 
 use crate::ground::Place;
-use crate::work::{GIB, Input, KIB, Old, PACE, SMALL, Sync, Work};
+use crate::work::{GIB, Input, KIB, MANY, Old, PACE, SMALL, Sync, Work};
 
 /// A way to do the work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub(crate) enum Program {
     AtomwriteOne,
     /// benches/floor.c.
     Floor,
+    /// Many files, one run of it.
+    FloorTogether,
     /// The producer writes to the file itself. No program that waits for the producer can be
     /// faster.
     Straight,
@@ -39,7 +41,7 @@ pub(crate) enum Program {
 }
 
 impl Program {
-    pub(crate) const ALL: [Self; 16] = [
+    pub(crate) const ALL: [Self; 17] = [
         Self::Atomwrite,
         Self::AtomwriteCommand,
         Self::AtomwriteTogether,
@@ -48,6 +50,7 @@ impl Program {
         Self::AtomwriteBackup,
         Self::AtomwriteOne,
         Self::Floor,
+        Self::FloorTogether,
         Self::Straight,
         Self::Sponge,
         Self::CatMv,
@@ -73,6 +76,7 @@ impl Program {
             Self::AtomwriteBackup => "`atomwrite --backup=numbered`",
             Self::AtomwriteOne => "`atomwrite`, all one DEST",
             Self::Floor => "the C floor",
+            Self::FloorTogether => "the C floor, `-t`",
             Self::Straight => "producer straight into a file",
             Self::Sponge => "`sponge`",
             Self::CatMv => "`cat >t && mv t o`",
@@ -222,7 +226,7 @@ fn from_file(work: Work) -> Vec<Line> {
 }
 
 /// The words of more files than these would not fit on a command line.
-const ON_A_LINE: usize = 2000;
+const ON_A_LINE: usize = MANY;
 /// A loop over more files than these takes long, and as long for each as over these.
 const IN_A_LOOP: usize = 100;
 
@@ -233,13 +237,17 @@ fn many(work: Work, count: usize) -> Vec<Line> {
             Sync::None => "",
             Sync::Full => " && sync -f d",
         };
-        return vec![
-            (
-                Program::AtomwriteTogether,
-                format!("find s -type f -print0 | atomwrite --sync={level} -t d --files0-from=-"),
-            ),
+        let find = "find s -type f -print0";
+        let together = format!("{find} | atomwrite --sync={level} -t d --files0-from=-");
+        let mut all = vec![
+            (Program::AtomwriteTogether, together),
             (Program::CpTogether, format!("cp -rT s d{after}")),
         ];
+        if work.sync == Sync::None {
+            let floor = format!("{find} | floor {level} -t d");
+            all.push((Program::FloorTogether, floor));
+        }
+        return all;
     }
     let each = |line: &dyn Fn(usize) -> String, between: &str| {
         (1..=count).map(line).collect::<Vec<_>>().join(between)
@@ -257,6 +265,10 @@ fn many(work: Work, count: usize) -> Vec<Line> {
         (Program::AtomwriteTogether, together),
         (Program::CpTogether, cp),
     ];
+    if count == MANY {
+        let floor = format!("floor {level} -t d {sources}");
+        all.push((Program::FloorTogether, floor));
+    }
     if count <= IN_A_LOOP {
         let one = |n| format!("atomwrite --sync={level} s/{n} d/{n}");
         all.push((Program::AtomwriteLoop, each(&one, " && ")));

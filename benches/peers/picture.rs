@@ -202,7 +202,7 @@ pub(crate) fn class(program: Program) -> &'static str {
         Program::Atomwrite | Program::AtomwriteLoop => "ours",
         Program::AtomwriteCommand | Program::AtomwriteBackup | Program::AtomwriteOne => "command",
         Program::AtomwriteTogether => "together",
-        Program::AtomwriteAlone | Program::Floor => "floor",
+        Program::AtomwriteAlone | Program::Floor | Program::FloorTogether => "floor",
         Program::Straight => "straight",
         Program::Sponge => "sponge",
         Program::CatMv | Program::Sh => "cat",

@@ -49,10 +49,10 @@ fn limits(results: &Results) -> String {
         };
         table += &row(limit, ratio, results).unwrap_or_default();
         if !limit.is_kept(ratio) && !limit.why.is_empty() {
-            let Limit {
-                what, against, why, ..
-            } = limit;
-            reasons.push(format!("* {what}, against {against}: {why}\n"));
+            let reason = format!("* Against {}: {}\n", limit.against, limit.why);
+            if !reasons.contains(&reason) {
+                reasons.push(reason);
+            }
         }
     }
     if let Some(peak) = results.peak() {
