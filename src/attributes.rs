@@ -159,34 +159,28 @@ impl Attributes {
         destination: &Destination,
         seen: Option<Metadata>,
     ) -> Result<(Self, Option<Metadata>)> {
-        for _ in 1..MAX_READS {
-            match self.try_read_from(destination, seen) {
-                Err(error) if is_gone(&error) => signals::pause(READ_PAUSE)?,
-                read => return read,
-            }
-        }
-        self.try_read_from(destination, seen)
-    }
-
-    fn try_read_from(
-        &self,
-        destination: &Destination,
-        seen: Option<Metadata>,
-    ) -> Result<(Self, Option<Metadata>)> {
         let none = || Self {
             old: None,
             ..self.clone()
         };
-        Ok(match self.keep {
-            Keep::None => (none(), destination.snapshot()?),
-            Keep::Try | Keep::All => match (destination.open_or_see(seen)?, seen) {
+        if self.keep == Keep::None {
+            return Ok((none(), destination.snapshot()?));
+        }
+        let mut reads = 1;
+        loop {
+            return Ok(match (destination.open_or_see(seen)?, seen) {
                 // The user who planted the file chose its mode and ACL.
                 (Seen::Regular(opened), _) if destination.is_shared_trap(&opened.metadata) => {
                     (none(), Some(opened.metadata))
                 }
-                (Seen::Regular(opened), _) => {
-                    (self.of(destination, &opened)?, Some(opened.metadata))
-                }
+                (Seen::Regular(opened), _) => match self.of(destination, &opened) {
+                    Err(error) if reads < MAX_READS && is_gone(&error, destination) => {
+                        reads += 1;
+                        signals::pause(READ_PAUSE)?;
+                        continue;
+                    }
+                    attributes => (attributes?, Some(opened.metadata)),
+                },
                 // DEST was there a moment ago, and other users may not be able to read it.
                 (Seen::Other(now), Some(seen))
                     if seen.kind == Kind::Regular && !destination.is_shared_trap(&seen) =>
@@ -198,8 +192,8 @@ impl Attributes {
                     (Self { old, ..none() }, now)
                 }
                 (Seen::Other(now), _) => (none(), now),
-            },
-        })
+            });
+        }
     }
 
     /// Returns what this run would set. `None` if nothing comes from an old file.
@@ -434,7 +428,7 @@ fn is_grave(errno: Errno) -> bool {
 }
 
 /// Returns whether an open file is gone from its server (NFS, SMB).
-fn is_gone(error: &anyhow::Error) -> bool {
+fn is_gone(error: &anyhow::Error, destination: &Destination) -> bool {
     let errno = error.downcast_ref().copied();
-    matches!(errno, Some(Errno::NOENT | Errno::STALE))
+    !destination.filesystem().is_local() && matches!(errno, Some(Errno::NOENT | Errno::STALE))
 }

@@ -39,6 +39,8 @@ pub(crate) struct NewBackup {
     destination: Destination,
     name: PathBuf,
     identity: Identity,
+    /// DEST when the backup was made. A link may have another inode number than its file (FUSE,
+    /// overlayfs).
     of: Identity,
     /// DEST's link count when the backup was made.
     links: u32,
@@ -131,12 +133,12 @@ pub(crate) fn make(
             }
             Made::NothingThere => break,
         };
-        let of = new.of;
+        let is_replaced = identity_of(destination).is_some_and(|now| !new.is_of(now));
         // A backup of a DEST that has been replaced may be the only name of its content.
         if let Some(before) = made.replace(new) {
             before.confirm();
         }
-        if identity_of(destination).is_none_or(|now| now == of) {
+        if !is_replaced {
             break;
         }
     }
@@ -312,9 +314,7 @@ fn new_link(destination: &Destination, name: PathBuf, seen: Identity, stays: boo
         destination: destination.clone(),
         name,
         identity,
-        // DEST is this file, and not the one that was seen: a link can give it another inode number
-        // on overlayfs.
-        of: identity,
+        of: seen,
         links,
         stays,
     })
@@ -353,6 +353,12 @@ fn identity_of(destination: &Destination) -> Option<Identity> {
 }
 
 impl NewBackup {
+    /// Returns whether this is a backup of the DEST that is there `now`. That can be the file of
+    /// the link rather than the one that was seen before.
+    fn is_of(&self, now: Identity) -> bool {
+        now == self.of || now == self.identity
+    }
+
     /// Keeps the backup, because DEST is new. Returns its path.
     pub(crate) fn confirm(mut self) -> PathBuf {
         self.stays = true;
@@ -365,7 +371,7 @@ impl Drop for NewBackup {
         let directory = self.destination.directory().fd.as_fd();
         // cifs deletes a DEST that this machine has open, and then the rename fails. Its name is
         // still visible, but its link count is lower.
-        let is_there = |now: Metadata| now.identity == self.of && now.links >= self.links;
+        let is_there = |now: Metadata| self.is_of(now.identity) && now.links >= self.links;
         let now = self.destination.snapshot_errno();
         if !self.stays
             && now.is_ok_and(|now| now.is_some_and(is_there))

@@ -102,14 +102,21 @@ impl Mount {
     /// Mounts an overlay whose lower and upper directories are on `below`; `lower` fills the lower
     /// one first.
     pub(crate) fn overlay(below: Self, lower: impl FnOnce(&Path)) -> Self {
-        let [low, up, work] = ["lower", "upper", "work"].map(|name| below.path().join(name));
-        for dir in [&low, &up, &work] {
+        let low = below.path().join("lower");
+        fs::create_dir(&low).unwrap();
+        lower(&low);
+        Self::overlay_over(&low, below)
+    }
+
+    /// Mounts an overlay of a lower directory whose upper directory is on `below`.
+    pub(crate) fn overlay_over(lower: &Path, below: Self) -> Self {
+        let [up, work] = ["upper", "work"].map(|name| below.path().join(name));
+        for dir in [&up, &work] {
             fs::create_dir(dir).unwrap();
         }
-        lower(&low);
         let options = format!(
             "lowerdir={},upperdir={},workdir={}",
-            low.display(),
+            lower.display(),
             up.display(),
             work.display()
         );
