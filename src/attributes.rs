@@ -223,11 +223,8 @@ impl Attributes {
         let others = |of: &Self| of.old.as_ref().map(|old| old.others.clone());
         let (now, before) = (others(self), others(before));
         for name in before.unwrap_or_default().into_keys() {
-            let is_gone = now.as_ref().is_none_or(|now| !now.contains_key(&name));
-            if is_gone && sys::remove_attribute(file, &name) == Err(Errno::ACCESS) {
-                // The mode forbids the removal; it is applied again later. Any other error means
-                // that the attribute could not be set.
-                let _ = sys::set_mode(file, InitialMode::Private.bits());
+            if now.as_ref().is_none_or(|now| !now.contains_key(&name)) {
+                // An error means that the attribute could not be set.
                 let _ = sys::remove_attribute(file, &name);
             }
         }
@@ -259,30 +256,51 @@ impl Attributes {
         }
     }
 
-    /// Removes the permissions that `--mode` does not grant from a file that is overwritten in
-    /// place. Added permissions come after the new content, because the old content is not for
-    /// those users. Returns the mode before.
-    pub(crate) fn restrict_mode(
+    /// Prepares a file that is overwritten in place: removes the permissions that `--mode` or a new
+    /// group does not grant, and sets the owner and the group. Added permissions come after the new
+    /// content, because the old content is not for those users. Returns the status before. An error
+    /// leaves the file as it was.
+    pub(crate) fn restrict(
         &self,
         file: BorrowedFd<'_>,
         destination: &Destination,
-    ) -> Result<u32> {
-        let cannot = || destination.cannot("set the mode of");
-        let now = sys::metadata(file).with_context(cannot)?.mode;
-        let restricted = now & self.changed(now);
-        if restricted != now {
-            sys::set_mode(file, restricted).with_context(cannot)?;
+    ) -> Result<Metadata> {
+        let before = sys::metadata(file).with_context(|| destination.cannot("stat"))?;
+        let restricted = self.restricted(&before);
+        if restricted != before.mode {
+            sys::set_mode(file, restricted)
+                .with_context(|| destination.cannot("set the mode of"))?;
         }
-        Ok(now)
+        let mut applier = Applier::new(self, file, destination);
+        applier
+            .chown(&before, before.uid, before.gid)
+            .and_then(|_| applier.verify())
+            .inspect_err(|_| self.release(file, &before))?;
+        Ok(before)
     }
 
-    /// Restores the mode from before [`Self::restrict_mode`], unless another process has set it.
-    pub(crate) fn release_mode(&self, file: BorrowedFd<'_>, before: u32) {
-        let restricted = before & self.changed(before);
-        let is_restricted = |now: Metadata| now.mode == restricted;
-        if restricted != before && sys::metadata(file).is_ok_and(is_restricted) {
-            // The first error is the one to report.
-            let _ = sys::set_mode(file, before);
+    /// Returns the mode of a file while it is overwritten in place.
+    fn restricted(&self, before: &Metadata) -> u32 {
+        let mode = before.mode & self.changed(before.mode);
+        match self.group {
+            Some(gid) if gid != before.gid => mode & !0o070,
+            _ => mode,
+        }
+    }
+
+    /// Undoes [`Self::restrict`], unless another process has set the mode since.
+    pub(crate) fn release(&self, file: BorrowedFd<'_>, before: &Metadata) {
+        let Ok(now) = sys::metadata(file) else {
+            return;
+        };
+        // The first error is the one to report.
+        let has_owner = (now.uid, now.gid) == (before.uid, before.gid);
+        if !has_owner {
+            let _ = sys::set_owner(file, Some(before.uid), Some(before.gid));
+        }
+        let is_restricted = now.mode & !SET_ID == self.restricted(before) & !SET_ID;
+        if is_restricted && !(has_owner && now.mode == before.mode) {
+            let _ = sys::set_mode(file, before.mode);
         }
     }
 
@@ -291,24 +309,19 @@ impl Attributes {
         self.change.is_some() || self.owner.is_some() || self.group.is_some()
     }
 
-    /// Applies only what the user asked for, to a file that was overwritten in place and had the
-    /// mode `before`.
+    /// Gives a file that was overwritten in place the mode that the user asked for, or the one from
+    /// `before` [`Self::restrict`].
     pub(crate) fn apply_requested(
         &self,
         file: BorrowedFd<'_>,
         destination: &Destination,
-        mode: u32,
+        before: &Metadata,
     ) -> Result<()> {
-        if !self.asks_for_any() {
-            return self.set_times(file, destination);
+        if self.asks_for_any() {
+            let mut applier = Applier::new(self, file, destination);
+            applier.change_mode(before)?;
+            applier.verify()?;
         }
-        let mut applier = Applier::new(self, file, destination);
-        let now = applier.metadata()?;
-        applier.chown(&now, now.uid, now.gid)?;
-        if self.change.is_some() {
-            applier.change_mode(mode)?;
-        }
-        applier.verify()?;
         self.set_times(file, destination)
     }
 

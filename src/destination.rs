@@ -232,14 +232,19 @@ impl Destination {
     /// Opens DEST for reading. `seen` is what had its name a moment ago. Returns `None` if DEST is
     /// not a regular file, because opening anything else can have side effects.
     pub(crate) fn open(&self, seen: Option<Metadata>) -> Result<Option<Opened>> {
-        Ok(match self.open_or_see(seen)? {
+        Ok(match self.look(seen, true)? {
             Seen::Regular(opened) => Some(opened),
             Seen::Other(_) => None,
         })
     }
 
-    /// As [`open`](Self::open), but also returns the status of what is not a regular file.
+    /// As [`open`](Self::open), but also returns the status of what is not a regular file, and does
+    /// not wait for a lease: the file is then open for its attributes only.
     pub(crate) fn open_or_see(&self, seen: Option<Metadata>) -> Result<Seen> {
+        self.look(seen, false)
+    }
+
+    fn look(&self, seen: Option<Metadata>, needs_content: bool) -> Result<Seen> {
         let mut seen = match seen {
             Some(seen) if seen.kind == Kind::Regular => Some(seen),
             _ => self.snapshot()?,
@@ -248,7 +253,7 @@ impl Destination {
             if seen.is_none_or(|seen| seen.kind != Kind::Regular) {
                 return Ok(Seen::Other(seen));
             }
-            if let Some(opened) = self.try_open()? {
+            if let Some(opened) = self.try_open(needs_content)? {
                 return Ok(Seen::Regular(opened));
             }
             signals::pause(LOOKUP_PAUSE)?;
@@ -258,14 +263,20 @@ impl Destination {
     }
 
     /// Returns `None` if DEST has vanished or is not a regular file any more.
-    fn try_open(&self) -> Result<Option<Opened>> {
+    fn try_open(&self, needs_content: bool) -> Result<Option<Opened>> {
         let directory = self.directory().fd.as_fd();
-        let opened = match sys::open_existing(directory, &self.name) {
-            // EAGAIN: another process has a lease on it.
-            Err(Errno::ACCESS | Errno::PERM | Errno::AGAIN) => {
-                sys::open_handle(directory, &self.name).map(Handle::NotReadable)
-            }
-            opened => opened.map(Handle::Readable),
+        let opened = loop {
+            break match sys::open_existing(directory, &self.name) {
+                // Another process has a lease on it, which the kernel ends after 45 s.
+                Err(Errno::AGAIN) if needs_content => {
+                    signals::pause(LOOKUP_PAUSE)?;
+                    continue;
+                }
+                Err(Errno::ACCESS | Errno::PERM | Errno::AGAIN) => {
+                    sys::open_handle(directory, &self.name).map(Handle::NotReadable)
+                }
+                opened => opened.map(Handle::Readable),
+            };
         };
         let handle = match opened {
             // EINVAL: another client has replaced it on SMB.

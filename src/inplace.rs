@@ -29,7 +29,7 @@ const PAUSE: Duration = Duration::from_millis(10);
 
 /// Opens DEST, which is of this kind, for writing. Waits for the reader of a FIFO, and while
 /// another process has a lease on DEST.
-pub(crate) fn open(destination: &Destination, kind: Kind) -> Result<OwnedFd> {
+fn open(destination: &Destination, kind: Kind) -> Result<OwnedFd> {
     loop {
         match sys::open_in_place(destination.directory().fd.as_fd(), destination.name()) {
             Err(Errno::NXIO) if kind == Kind::Fifo => signals::pause(PAUSE)?,
@@ -75,14 +75,19 @@ pub(crate) fn overwrite(
     } else {
         None
     };
-    let mode = attributes.restrict_mode(file.as_fd(), destination)?;
-    let finish = || attributes.apply_requested(file.as_fd(), destination, mode);
+    let restricted = attributes.restrict(file.as_fd(), destination);
+    let before = restricted.inspect_err(|_| {
+        if let Some(change) = &preallocated {
+            change.undo(&file);
+        }
+    })?;
+    let finish = || attributes.apply_requested(file.as_fd(), destination, &before);
     let (written, finished) = spool.write_to(&file, is_regular, destination, finish, context);
     let Written { bytes, state } = written;
     if let Err(error) = finished {
         // If the first write failed, as on a device that accepts no data, DEST is untouched.
         if bytes == 0 && state == State::Broken {
-            attributes.release_mode(file.as_fd(), mode);
+            attributes.release(file.as_fd(), &before);
             if let Some(change) = preallocated {
                 change.undo(&file);
             }
@@ -156,7 +161,8 @@ pub(crate) fn create(
     };
     let prepared = attributes
         .may_be_set(file.as_fd(), destination)
-        .and_then(|()| spool.find_space(&file, destination))
+        .and_then(|()| attributes.restrict(file.as_fd(), destination))
+        .and_then(|_| spool.find_space(&file, destination))
         .and_then(|()| spool.preallocate(&file, destination))
         // Printing the warning may have waited for its reader.
         .and_then(|_| Ok(signals::check()?));

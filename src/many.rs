@@ -19,7 +19,7 @@ use self::staging::Staging;
 use crate::attributes::OwnerGroup;
 use crate::backup::{self, Numbers};
 use crate::destination::{Destination, ParentDir};
-use crate::message::{Messages, Progress, Quoted};
+use crate::message::{Messages, Progress};
 use crate::outcome::{Failure, Outcome};
 use crate::parents::Parents;
 use crate::request::{Request, Source, Sources, Sync};
@@ -47,13 +47,8 @@ pub(crate) fn write_all(
     };
     let parent = Destination::resolve_directory(directory, request.create_dirs)?;
     replace(directory, &parent, &files, &context).map_err(|failure| {
-        if signals::are_held() && request.backups.is_some() {
-            // The first rename failed, and its backup may have replaced an older one.
-            let directory = Quoted::new(directory);
-            failure.adding(&format!(
-                "the files to be written in {directory} are unchanged"
-            ))
-        } else if parent.exists() {
+        // After a failed rename, the failure says what its file is.
+        if parent.exists() && !signals::are_held() {
             failure.leaving(directory.as_os_str())
         } else {
             failure
@@ -191,14 +186,16 @@ fn stage<'d>(
     for (file, destination) in files.iter().zip(destinations) {
         signals::check()?;
         let staging = &all[Staging::index(all, destination)];
+        let before = destination.snapshot()?;
         let context = RunContext {
             sync_unchanged: match staging.flush {
                 Flush::Each => Sync::File,
+                // It can be on another filesystem than the directory.
+                Flush::Once if before.is_some_and(|seen| seen.mount_root) => Sync::File,
                 Flush::Never | Flush::Once => Sync::None,
             },
             ..*context
         };
-        let before = destination.snapshot()?;
         let create = |attributes: &_| match &staging.directory {
             Ok(directory) => Staged::create_in(destination, before, attributes, directory)
                 .map_err(|error| staging::explain(error, destination, directory)),
@@ -279,13 +276,15 @@ fn commit(
         let destination = file.destination();
         let warnings_of_file = file.warnings().to_vec();
         let parents = &mut made.0[Staging::index(all, destination)];
-        match file.commit(&within(destination, parents), context) {
+        let (own, before) = (within(destination, parents), file.seen());
+        match file.commit(&own, context) {
             Ok(mut outcome) => {
                 outcome.directories = parents.disarm();
                 outcomes.push(outcome);
                 warnings.extend(warnings_of_file);
             }
             Err(failure) => {
+                let failure = own.left_by(failure, before);
                 return Err(partial(failure, outcomes, warnings, destination, steps));
             }
         }

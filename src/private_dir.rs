@@ -93,10 +93,16 @@ fn open_own(parent: BorrowedFd<'_>, name: &Path, filesystem: FileSystem) -> Resu
     let opened = sys::open_child(parent, name)?;
     let seen = sys::metadata(&opened.fd)?;
     // Other filesystems may map owners and modes (NFS with root_squash, SMB, FAT).
-    let is_private = seen.mode & 0o777 == 0o700;
-    let is_ours = seen.uid == sys::effective_uid() && is_private;
+    let of_others = seen.mode & 0o077;
+    let is_ours = seen.uid == sys::effective_uid() && of_others == 0;
     if filesystem.is_local() && !is_ours {
         bail!("another process has replaced a directory that was just made");
+    }
+    if filesystem.is_local() && seen.mode & 0o700 != 0o700 {
+        bail!(
+            "a new directory there has mode {:04o}, by a default ACL",
+            seen.mode & 0o777
+        );
     }
     let mut is_empty = true;
     sys::for_each_name(opened.fd.as_fd(), |_| {

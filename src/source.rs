@@ -51,8 +51,13 @@ impl<'d> Input<'d> {
                 let readable = old.and_then(|old| Some((old.content()?, old.metadata)));
                 let Some((file, metadata)) = readable else {
                     bail!(
-                        "cannot append to {}: it cannot be read",
-                        destination.display()
+                        "cannot append to {}: {}",
+                        destination.display(),
+                        if old.is_some() {
+                            "it cannot be read"
+                        } else {
+                            "it is not a regular file"
+                        }
                     );
                 };
                 Some(Reader {

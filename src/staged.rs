@@ -31,7 +31,6 @@ use crate::checks::{self, Rules};
 use crate::command;
 use crate::copy_error::CopyError;
 use crate::destination::{Destination, Opened};
-use crate::inplace;
 use crate::inspector::{Content, ContentInspector};
 use crate::message::{Chain, Quoted};
 use crate::outcome::Failure;
@@ -178,9 +177,10 @@ impl<'d> Staged<'d, Open> {
 
     /// Creates a spool, from which `commit` overwrites DEST in place.
     fn spool(destination: &'d Destination, existing: Option<Metadata>) -> Result<Self> {
-        // Opening a device or a FIFO would have side effects.
-        if let Some(Kind::Regular) = existing.map(|existing| existing.kind) {
-            inplace::open(destination, Kind::Regular).map(drop)?;
+        // Without opening DEST, because a watcher would take the close for a change.
+        if existing.is_some_and(|existing| existing.kind == Kind::Regular) {
+            sys::may_write(destination.directory().fd.as_fd(), destination.name())
+                .with_context(|| destination.cannot("write"))?;
         }
         // Without O_TMPFILE, the spool has a name for a moment.
         signals::guard()?;

@@ -253,12 +253,12 @@ impl<'a> Applier<'a> {
 
     /// Applies `--mode` to the mode that the file had `before` it was written to. The kernel may
     /// have cleared the set-id bits since.
-    pub(super) fn change_mode(&mut self, before: u32) -> Result<()> {
+    pub(super) fn change_mode(&mut self, before: &Metadata) -> Result<()> {
         let now = self.metadata()?.mode;
-        let restricted = before & self.attributes.changed(before);
+        let restricted = self.attributes.restricted(before);
         // A different mode was set by another process.
         let base = if now & !SET_ID == restricted & !SET_ID {
-            before & !SET_ID | now & SET_ID
+            before.mode & !SET_ID | now & SET_ID
         } else {
             now
         };

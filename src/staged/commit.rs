@@ -22,8 +22,8 @@ use crate::parents::Parents;
 use crate::request::{InPlace, Overwrite, Sync};
 use crate::run_context::RunContext;
 use crate::signals;
-use crate::sys::{self, Errno, Metadata};
-use crate::temp_name::{Moved, TempName};
+use crate::sys::{self, Errno, Identity, Metadata};
+use crate::temp_name::{Moved, TempName, has_name};
 
 /// How often changed attributes are applied and synced again before the rename. If they change
 /// once more, they are applied without a sync.
@@ -225,7 +225,7 @@ impl Staged<'_, Synced> {
             }
         };
         let file = &self.file;
-        let new = || sys::metadata(file).ok();
+        let new = || Some(sys::metadata(file).ok()?.identity);
         rename(name, new, destination, self.phase.seal.seen, context)
     }
 }
@@ -243,11 +243,11 @@ pub(super) enum Renaming {
     Impossible,
 }
 
-/// Makes the backup, and renames a file to DEST, which was `seen` a moment ago. `new` returns the
-/// status of the file.
+/// Makes the backup, and renames a file to DEST, which was `seen` a moment ago. `new` identifies
+/// the file.
 pub(super) fn rename(
     name: &mut TempName,
-    new: impl FnOnce() -> Option<Metadata>,
+    new: impl FnOnce() -> Option<Identity>,
     destination: &Destination,
     seen: Option<Metadata>,
     context: &RunContext<'_>,
@@ -260,11 +260,7 @@ pub(super) fn rename(
     let was_missing = seen.is_none() || (context.backups().is_some() && backup.is_none());
     let (directory, to) = (destination.directory().fd.as_fd(), destination.name());
     let filesystem = destination.filesystem();
-    // Not by the identity alone, because some FUSE filesystems give all files the inode number 0.
-    let is_done = || {
-        let now = sys::metadata_at(directory, to);
-        new().is_some_and(|new| now.is_ok_and(|now| now.is_same_content(&new)))
-    };
+    let is_done = || new().is_some_and(|new| new.is_unique() && has_name(directory, to, new));
     let moved = if context.request.overwrite == Overwrite::Never {
         name.rename_noreplace(directory, to, filesystem)
     } else if was_missing {

@@ -30,7 +30,7 @@ pub(crate) enum Flush {
 pub(crate) struct Pending<'d> {
     destination: &'d Destination,
     name: TempName,
-    metadata: Metadata,
+    identity: Identity,
     size: u64,
     seal: Seal,
 }
@@ -43,7 +43,9 @@ impl<'d> Staged<'d, Sealed> {
         if flush == Flush::Each {
             self.sync_file()?;
         }
-        let metadata = sys::metadata(&self.file).with_context(cannot_write)?;
+        let identity = sys::metadata(&self.file)
+            .with_context(cannot_write)?
+            .identity;
         let (staged, Sealed { content, seal }) = self.split();
         let CommitMethod::Rename(Backing::Named(name)) = staged.method else {
             return Err(anyhow!("{}: it has no name", cannot_write()));
@@ -52,7 +54,7 @@ impl<'d> Staged<'d, Sealed> {
         Ok(Pending {
             destination,
             name,
-            metadata,
+            identity,
             size: content.size,
             seal,
         })
@@ -64,6 +66,11 @@ impl<'d> Pending<'d> {
         self.destination
     }
 
+    /// Returns what had DEST's name a moment ago.
+    pub(crate) fn seen(&self) -> Option<Metadata> {
+        self.seal.seen
+    }
+
     /// Returns warnings about the attributes that could not be preserved.
     pub(crate) fn warnings(&self) -> &[String] {
         &self.seal.warnings
@@ -71,7 +78,7 @@ impl<'d> Pending<'d> {
 
     /// Opens the file again and syncs it.
     pub(crate) fn sync(&self) -> Result<()> {
-        open(&self.name, self.metadata.identity)
+        open(&self.name, self.identity)
             .and_then(|file| sys::sync_file(&file))
             .with_context(|| self.destination.cannot("write"))
     }
@@ -83,7 +90,7 @@ impl<'d> Pending<'d> {
         destination: &Destination,
         context: &RunContext<'_>,
     ) -> Result<(), Failure> {
-        let (name, identity) = (&self.name, self.metadata.identity);
+        let (name, identity) = (&self.name, self.identity);
         let opened = || open(name, identity).with_context(|| destination.cannot("write"));
         if let Some(file) = self.seal.renew(destination, context, opened)? {
             if context.sync() != Sync::None {
@@ -100,7 +107,7 @@ impl<'d> Pending<'d> {
         context: &RunContext<'_>,
     ) -> Result<Outcome, Failure> {
         for _ in 0..MAX_RENAMES {
-            let (new, seen) = (self.metadata, self.seal.seen);
+            let (new, seen) = (self.identity, self.seal.seen);
             let renamed = rename(&mut self.name, || Some(new), destination, seen, context)?;
             if let Renaming::Done { backup } = renamed {
                 return Ok(outcome(destination, seen, self.size, backup));

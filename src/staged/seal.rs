@@ -13,7 +13,7 @@ use crate::destination::Destination;
 use crate::outcome::Failure;
 use crate::request::{InPlace, Start};
 use crate::run_context::RunContext;
-use crate::sys::{Kind, Metadata};
+use crate::sys::{self, Kind, Metadata};
 
 /// The attributes of a new file.
 #[derive(Debug)]
@@ -70,11 +70,13 @@ impl Seal {
             return Ok(None);
         }
         let file = open()?;
+        // The file may have a name, and its mode grants rights to whatever group it gets. If this
+        // fails, the modes are fixed (vfat), or setting the final one fails as well.
+        let initial = InitialMode::Private;
+        let _ = sys::set_mode(&file, initial.bits());
         self.attributes.remove_gone(&before, file.as_fd());
         // The file has all that a new DEST would have. What is read from DEST is added.
-        self.warnings = self
-            .attributes
-            .apply(file.as_fd(), destination, InitialMode::Private)?;
+        self.warnings = self.attributes.apply(file.as_fd(), destination, initial)?;
         Ok(Some(file))
     }
 }

@@ -27,6 +27,13 @@ pub(crate) struct Identity {
     pub(super) inode: u64,
 }
 
+impl Identity {
+    /// Returns false if the file has the inode number 0, which some FUSE filesystems give to all.
+    pub(crate) fn is_unique(self) -> bool {
+        self.inode != 0
+    }
+}
+
 /// A point in time, since 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Time {

@@ -196,6 +196,16 @@ fn stopped(strace: &Strace, run: crate::harness::Run<'_>, then: impl FnOnce()) -
 }
 
 #[test]
+fn a_private_directory_that_its_owner_may_not_write_to_is_an_error() {
+    needs_tool!("setfacl");
+    let sandbox = sandbox("setfacl -d -m u::rx,g::rx,o::rx .");
+    sandbox.run("--validate true in out").fails_with(
+        1,
+        "cannot make a directory in '.': a new directory there has mode 0500, by a default ACL",
+    );
+}
+
+#[test]
 fn a_private_directory_that_another_process_replaces_is_an_error() {
     linux_only!("a directory that needs no other name");
     needs_tool!("strace");

@@ -5,8 +5,10 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 use crate::harness::{
     Mount, NOBODY, Sandbox, Strace, linux_only, needs_mounts, needs_root, needs_tool,
@@ -25,6 +27,37 @@ fn puts_the_input_after_the_old_content() {
     copied.says(said).succeeds();
     let made = sandbox.run("-a out -- echo 'from a command'");
     made.writes("old\nfrom a pipe\nfrom a file\nfrom a command\n");
+}
+
+#[test]
+fn what_is_not_a_regular_file_gets_nothing() {
+    let sandbox = Sandbox::with("out", "old\n");
+    sandbox.symlink("out", "link");
+    let run = sandbox.run("-a --no-dereference link").stdin("new\n");
+    run.fails_with(1, "cannot append to 'link': it is not a regular file");
+}
+
+#[test]
+fn waits_while_another_process_has_a_lease() {
+    linux_only!("leases");
+    needs_tool!("perl");
+    let sandbox = Sandbox::with("out", "old\n");
+    // F_SETLEASE, F_WRLCK; F_UNLCK when the kernel asks for the lease.
+    let script = "open F, '+<', 'out'; $SIG{IO} = sub { fcntl(F, 1024, 2); exit };
+        fcntl(F, 1024, 1) or die; $| = 1; print \"leased\\n\"; sleep 600";
+    let mut holder = Command::new("perl")
+        .args(["-e", script])
+        .current_dir(sandbox.root())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    let stdout = holder.stdout.take().unwrap();
+    BufReader::new(stdout).read_line(&mut line).unwrap();
+    assert_eq!(line, "leased\n");
+    sandbox.run("-a out").stdin("new\n").succeeds();
+    assert!(holder.wait().unwrap().success());
+    assert_eq!(sandbox.text("out"), "old\nnew\n");
 }
 
 #[test]

@@ -254,15 +254,15 @@ fn a_new_file_that_was_written_stays_after_a_later_failure() {
     needs_tool!("strace");
     let sandbox = Sandbox::new();
     let strace = without_renames("ENOSYS")
-        .inject("fchown:error=EPERM")
+        .inject("fchmod:error=EPERM:when=2")
         .at(sandbox.path("new"))
         .at(sandbox.root());
     sandbox
-        .run("--inplace -o 1 new")
+        .run("--inplace -m 640 new")
         .stdin("secret")
         .under(&strace)
         .warns("writing 'new' in place")
-        .says("cannot set the owner of 'new'")
+        .says("cannot set the mode of 'new'")
         .fails_with(4, "; 6 of 6 bytes are written");
     assert_eq!(sandbox.text("new"), "secret");
     assert_eq!(

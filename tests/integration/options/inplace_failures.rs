@@ -6,8 +6,8 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use rustix::process::{Resource, Rlimit, prlimit};
 
 use crate::harness::{
-    Done, Mount, Sandbox, Stepped, Strace, check_message, linux_only, needs_mounts, needs_root,
-    needs_tool, program_of,
+    Done, Mount, NOBODY, Sandbox, Stepped, Strace, check_message, linux_only, needs_mounts,
+    needs_root, needs_tool, program_of,
 };
 use crate::options::inplace::always;
 
@@ -165,21 +165,60 @@ fn appenders_and_counters_in_place_lose_nothing() {
 }
 
 #[test]
-fn a_failure_after_the_last_byte_is_reported_precisely() {
+fn an_owner_that_cannot_be_set_leaves_the_file_untouched() {
+    needs_root!();
+    let sandbox = Sandbox::new();
+    sandbox.write_with_mode("out", "old content", 0o664);
+    sandbox.chown("out", NOBODY, NOBODY);
+    let modified = || sandbox.stat("out").modified().unwrap();
+    let before = modified();
+    let run = sandbox.run("--inplace=always -q -o 0 -g 65534 -m 600 out");
+    let done = run.stdin("new").by_nobody().output();
+    assert_eq!(done.code(), Some(1), "{done:?}");
+    assert_eq!(
+        done.stderr,
+        "atomwrite: cannot set the owner of 'out': operation not permitted; 'out' is unchanged\n"
+    );
+    assert_eq!(sandbox.text("out"), "old content");
+    assert_eq!((sandbox.mode("out"), modified()), (0o664, before));
+}
+
+#[test]
+fn the_old_group_cannot_read_the_new_content_while_it_is_written() {
     needs_root!();
     needs_tool!("strace");
     let sandbox = Sandbox::new();
-    sandbox.write_with_mode("out", "old content", 0o666);
-    sandbox.chmod(".", 0o755);
-    let done = sandbox
-        .run("--inplace=always -q -o 65534 out")
-        .by_nobody()
-        .stdin("new")
-        .output();
+    let run = |name| {
+        sandbox.write_with_mode(name, "old content", 0o640);
+        let line = format!("--inplace=always -q -g 1 {name}");
+        sandbox.run(&line).stdin("new")
+    };
+    let what = |name| {
+        (
+            sandbox.text(name),
+            sandbox.owner(name).1,
+            sandbox.mode(name),
+        )
+    };
+    run("done").succeeds();
+    assert_eq!(what("done"), ("new".to_owned(), 1, 0o640));
+    let done = run("killed").inject("ftruncate:signal=SIGKILL").output();
+    assert_eq!(done.signal(), Some(libc::SIGKILL), "{done:?}");
+    // Before the end of the old content was cut off.
+    assert_eq!(what("killed"), ("new content".to_owned(), 1, 0o600));
+}
+
+#[test]
+fn a_failure_after_the_last_byte_is_reported_precisely() {
+    needs_tool!("strace");
+    let sandbox = Sandbox::new();
+    sandbox.write_with_mode("out", "old content", 0o644);
+    let run = sandbox.run("--inplace=always -q -m 646 out").stdin("new");
+    let done = run.inject("fchmod:error=EPERM:when=2").output();
     assert_eq!(done.code(), Some(4), "{done:?}");
     assert_eq!(
         done.stderr,
-        "atomwrite: cannot set the owner of 'out': operation not permitted; the content is new\n"
+        "atomwrite: cannot set the mode of 'out': operation not permitted; the content is new\n"
     );
     assert_eq!(sandbox.text("out"), "new");
 

@@ -9,8 +9,10 @@ use std::fs;
 
 use rustix::process::Signal;
 
-use crate::harness::{Feeder, NOBODY, Sandbox, Strace, linux_only, needs_root, needs_tool};
-use crate::options::many::{NAMES, and, check_new, ground, leaves_dir, words};
+use crate::harness::{
+    Cover, Feeder, Mount, NOBODY, Sandbox, Strace, linux_only, needs_mounts, needs_root, needs_tool,
+};
+use crate::options::many::{NAMES, and, check_new, ground, words};
 
 /// The temporary names in DIR; not what is in a directory of such a name.
 fn temporary_names(sandbox: &Sandbox) -> Vec<OsString> {
@@ -84,7 +86,10 @@ fn a_file_that_was_equal_already_counts_as_new() {
     });
     let run = |strace: &Strace| sandbox.atomwrite(words(&["-C"])).through(strace.command());
     // The first rename: nothing has changed yet.
-    leaves_dir(run(&first), "d", 1);
+    run(&first)
+        .refuses_the_way()
+        .says("input/output error; 'd/a' is unchanged")
+        .fails(1);
     let reports = ["new: 'd/a'", "new: 'd/b'", "old: 'd/c'"];
     let run = run(&last).says("'d/c'").leaves(sandbox.names());
     reports
@@ -224,6 +229,24 @@ fn an_equal_file_is_synced_by_itself_where_syncfs_is_refused() {
     let trace = strace.trace();
     trace.only("fsync of the equal file", |call| {
         call.is("fsync") && call.args.ends_with("/d/a>")
+    });
+}
+
+#[test]
+fn an_equal_file_on_another_filesystem_is_synced_by_itself() {
+    linux_only!("a call that shows a mount point");
+    needs_mounts!();
+    needs_tool!("strace");
+    let sandbox = ground();
+    sandbox.write("d/a", "");
+    let disk = Mount::tmpfs("size=1m");
+    fs::copy(sandbox.path("s/a"), disk.path().join("a")).unwrap();
+    let _cover = Cover::bind(&disk.path().join("a"), &sandbox.path("d/a"));
+    let strace = Strace::new();
+    let run = sandbox.atomwrite(["-C", "-t", "d", "s/a"]);
+    run.through(strace.command()).succeeds();
+    strace.trace().only("fsync of the equal file", |call| {
+        call.is("fsync") && call.args.ends_with("/a>")
     });
 }
 

@@ -213,6 +213,9 @@ fn equal_runs(sandbox: &Sandbox) -> Vec<Run<'_>> {
     vec![
         sandbox.run("-C d/out").stdin("old\n"),
         sandbox.run("-C --sync=none d/out").stdin("old\n"),
+        sandbox
+            .run("-C --sync=none --inplace=always d/out")
+            .stdin("old\n"),
         sandbox.run("-C --lock d/out -- echo old"),
         sandbox.run("-C -a d/out -- true"),
     ]
