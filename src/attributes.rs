@@ -89,6 +89,8 @@ struct Old {
     flags: String,
     /// The attributes that exist but that we may not read.
     unreadable: Vec<(CString, Errno)>,
+    /// The file has vanished, and what is not known of it may matter.
+    is_gone: bool,
 }
 
 /// The mode that the new file is created with.
@@ -185,10 +187,13 @@ impl Attributes {
                 (Seen::Other(now), Some(seen))
                     if seen.kind == Kind::Regular && !destination.is_shared_trap(&seen) =>
                 {
-                    let mut old = Old::of(&seen);
                     // With an ACL, the bits of the group are the mask.
-                    old.mode = apply::revoke_group(old.mode);
-                    let old = Some(old);
+                    let mode = apply::revoke_group(seen.mode);
+                    let old = Some(Old {
+                        mode,
+                        is_gone: mode != seen.mode || self.keep == Keep::All,
+                        ..Old::of(&seen)
+                    });
                     (Self { old, ..none() }, now)
                 }
                 (Seen::Other(now), _) => (none(), now),
@@ -399,6 +404,7 @@ impl Old {
             others: BTreeMap::new(),
             flags: String::new(),
             unreadable: Vec::new(),
+            is_gone: false,
         }
     }
 

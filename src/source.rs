@@ -74,7 +74,7 @@ impl<'d> Input<'d> {
                 return Self::open(&Source::Stdin, start, destination, existing, old);
             }
             Source::Stdin if sys::stdin_was_closed() => bail!("{STDIN}: it is closed"),
-            Source::Stdin => Origin::Stdin(stdin()?),
+            Source::Stdin => Origin::Stdin(check_stdin()?),
             Source::File(path) => {
                 let file = open(path)?;
                 let metadata = sys::metadata(&file).with_context(|| cannot("read", path))?;
@@ -244,7 +244,7 @@ impl Origin<'_> {
 
 /// Returns the status of standard input. Refuses a socket of messages: it has no end, and a message
 /// that does not fit into the buffer loses its rest.
-fn stdin() -> Result<Metadata> {
+pub(crate) fn check_stdin() -> Result<Metadata> {
     let metadata = sys::metadata(sys::stdin()).context(STDIN)?;
     if metadata.kind == Kind::Socket && !sys::is_stream(sys::stdin()).context(STDIN)? {
         bail!("{STDIN}: it is a datagram socket, and only a stream has an end");

@@ -101,6 +101,9 @@ impl<'a> Applier<'a> {
     pub(super) fn make_like(&mut self, old: &Old, now: &Metadata) -> Result<()> {
         let wanted = self.attributes;
         let (owner, group) = self.chown(now, old.uid, old.gid)?;
+        if old.is_gone {
+            self.not_preserved("attributes", Errno::NOENT)?;
+        }
         for (name, value) in &old.others {
             self.set_attribute(name, value)?;
         }

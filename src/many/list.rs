@@ -17,6 +17,7 @@ use crate::message::{Chain, Quoted};
 use crate::outcome::Failure;
 use crate::request::{EmptyInput, Separator, Sources, is_stdin};
 use crate::signals;
+use crate::source;
 use crate::sys::{self, Errno, Event, Kind};
 
 /// A file to write, and its source.
@@ -97,6 +98,7 @@ fn content(list: Option<&Path>) -> Result<Vec<u8>> {
             if sys::stdin_was_closed() {
                 return Err(anyhow!("{cannot}: it is closed"));
             }
+            source::check_stdin()?;
             read_to_end(sys::stdin(), &mut content).context(cannot)?;
         }
         Some(path) => {

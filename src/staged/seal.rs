@@ -37,11 +37,13 @@ impl Seal {
         open: impl FnOnce() -> anyhow::Result<OwnedFd>,
     ) -> Result<Option<OwnedFd>, Failure> {
         let latest = destination.snapshot()?;
-        if Metadata::are_same(self.seen.as_ref(), latest.as_ref()) {
-            return Ok(None);
-        }
         if context.request.start == Start::Old {
             checks::append_base(destination, self.seen, latest)?;
+        }
+        // A change within the same second may be invisible.
+        let is_certain = latest.is_none_or(|latest| !latest.counts_seconds());
+        if is_certain && Metadata::are_same(self.seen.as_ref(), latest.as_ref()) {
+            return Ok(None);
         }
         self.seen = latest;
         if latest.is_none() {

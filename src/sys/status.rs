@@ -131,6 +131,12 @@ impl Metadata {
         key(self) == key(other)
     }
 
+    /// Returns true if the filesystem keeps times in whole seconds, as ext4 with inodes of 128
+    /// bytes.
+    pub(crate) fn counts_seconds(&self) -> bool {
+        self.changed.nanoseconds == 0
+    }
+
     /// Returns true if both are of one file, which did not change in any way in between, or if both
     /// are `None`. The inode number alone is not enough, because a new file can get the number of a
     /// removed one.

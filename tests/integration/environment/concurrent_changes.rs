@@ -78,7 +78,6 @@ fn the_mode_is_that_of_dest_at_the_end_of_the_input() {
         (None, "umask 077; echo theirs >out", 0o600),
         // A file that was removed may have been private.
         (Some(0o600), "rm out", 0o600),
-        (Some(0o640), "rm out", 0o600),
     ];
     each(changes, |(before, change, after)| {
         let sandbox = Sandbox::new();
@@ -93,6 +92,22 @@ fn the_mode_is_that_of_dest_at_the_end_of_the_input() {
             ("out=new", after)
         );
     });
+}
+
+#[test]
+fn what_cannot_be_kept_of_a_file_that_was_removed_is_reported() {
+    for (option, status) in [("--keep=try", 0), ("--keep=all", 1)] {
+        let sandbox = Sandbox::new();
+        sandbox.write_with_mode("out", "old", 0o640);
+        let run = sandbox.run(&format!("{option} out"));
+        let done = run.while_it_reads("new", || sandbox.sh("mv out out.1"));
+        assert_eq!(done.code(), Some(status), "{done:?}");
+        let message = "cannot keep the attributes of 'out': no such file or directory";
+        assert!(done.stderr.contains(message), "{done:?}");
+        if status == 0 {
+            assert_eq!(sandbox.mode("out"), 0o600);
+        }
+    }
 }
 
 #[test]

@@ -321,3 +321,26 @@ fn a_destination_that_can_be_written_but_not_read_is_replaced() {
     assert_eq!(sandbox.mode("out"), 0o200);
     assert_eq!(sandbox.names(), ["out"]);
 }
+
+#[test]
+fn changes_within_a_second_are_noticed_where_times_are_whole_seconds() {
+    needs_mounts!();
+    needs_tool!("mkfs.ext4", "setfacl", "getfacl");
+    let mount = Mount::ext4(8, &["-I", "128"]);
+    let sandbox = Sandbox::in_dir(mount.path());
+    sandbox.write("out", "old\n");
+    let during = |change: &str, line: &str| {
+        let line = format!("--sync=none {line} out");
+        let words = line.split(' ').map(String::from);
+        let words = ["--validate".to_owned(), change.to_owned()]
+            .into_iter()
+            .chain(words);
+        sandbox.atomwrite(words).stdin("new\n").output()
+    };
+    let done = during(r#"setfacl -m u:1:- "$2""#, "-q");
+    assert_eq!(done.code(), Some(0), "{done:?}");
+    sandbox.sh("getfacl -c out | grep -q '^user:daemon:---'");
+    let done = during(r#"echo theirs >>"$2""#, "-a");
+    assert_eq!(done.code(), Some(1), "{done:?}");
+    assert_eq!(sandbox.text("out"), "new\ntheirs\n");
+}
