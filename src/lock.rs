@@ -22,7 +22,7 @@ use crate::outcome::Failure;
 use crate::parents::Parents;
 use crate::request::{InPlace, Locking, Request};
 use crate::signals;
-use crate::sys::{self, Errno, Identity, Kind, OpenDirectory};
+use crate::sys::{self, Errno, FileSystem, Identity, Kind, OpenDirectory};
 use crate::temp_name::{has_name, jitter, lock_name};
 
 /// After this time the user learns what atomwrite waits for. A permission error counts only after
@@ -193,11 +193,11 @@ impl LockFile {
     }
 }
 
-/// Returns whether another process holds the lock. cifs reports that as EACCES. On a local
-/// filesystem EACCES means that a security module forbids the lock, such as an AppArmor profile
-/// without the permission k.
+/// Returns whether another process holds the lock. cifs reports that as EACCES. Elsewhere EACCES
+/// means that a security module forbids the lock, such as an AppArmor profile without the
+/// permission k.
 fn is_busy(errno: Errno, destination: &Destination) -> bool {
-    errno == Errno::AGAIN || (errno == Errno::ACCESS && !destination.filesystem().is_local())
+    errno == Errno::AGAIN || (errno == Errno::ACCESS && destination.filesystem() == FileSystem::Smb)
 }
 
 impl Drop for LockFile {

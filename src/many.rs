@@ -284,8 +284,11 @@ fn commit(
                 warnings.extend(warnings_of_file);
             }
             Err(failure) => {
-                let failure = own.left_by(failure, before);
-                return Err(partial(failure, outcomes, warnings, destination, steps));
+                return if outcomes.iter().all(Outcome::is_unchanged) {
+                    Err(own.left_by(failure, before))
+                } else {
+                    Err(partial(failure, outcomes, warnings, destination, steps))
+                };
             }
         }
     }
@@ -320,9 +323,6 @@ fn partial<'d>(
     failed: &Destination,
     behind: impl Iterator<Item = Step<'d>>,
 ) -> Failure {
-    if before.iter().all(Outcome::is_unchanged) {
-        return failure;
-    }
     let mut new: Vec<PathBuf> = before.into_iter().map(|done| done.destination).collect();
     let mut old = vec![failed.path().to_owned()];
     for step in behind {

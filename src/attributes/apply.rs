@@ -102,7 +102,8 @@ impl<'a> Applier<'a> {
         let wanted = self.attributes;
         let (owner, group) = self.chown(now, old.uid, old.gid)?;
         if old.is_gone {
-            self.not_preserved("attributes", Errno::NOENT)?;
+            let warning = self.destination.cannot("keep the attributes of");
+            self.warnings.push(format!("{warning}: it has vanished"));
         }
         for (name, value) in &old.others {
             self.set_attribute(name, value)?;

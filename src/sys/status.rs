@@ -230,7 +230,9 @@ pub(crate) enum FileSystem {
     /// Local, as another system says it.
     #[cfg(not(target_os = "linux"))]
     Local,
-    /// NFS, SMB, 9p, FUSE, FAT and all others.
+    /// cifs and smb3.
+    Smb,
+    /// NFS, 9p, FUSE, FAT and all others.
     Other,
 }
 
@@ -240,7 +242,7 @@ impl FileSystem {
     ///
     /// FUSE and newer cifs have O_TMPFILE too, but two mounts of one directory do not share locks.
     pub(crate) fn is_local(self) -> bool {
-        !matches!(self, Self::Proc | Self::Other)
+        !matches!(self, Self::Proc | Self::Smb | Self::Other)
     }
 
     /// Returns true if fsync makes the content of an unnamed file durable. On btrfs it does not,
@@ -343,6 +345,7 @@ fn filesystem_by_magic(file: BorrowedFd<'_>) -> Result<FileSystem> {
         0x794c_7630 => FileSystem::Overlay,
         0x1501_3346 => FileSystem::Udf,
         0x9fa0 => FileSystem::Proc,
+        0xff53_4d42 | 0xfe53_4d42 => FileSystem::Smb,
         _ => FileSystem::Other,
     })
 }
