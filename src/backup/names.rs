@@ -155,9 +155,14 @@ fn read_numbers(directory: BorrowedFd<'_>) -> Result<BTreeMap<OsString, u64>, Er
 /// Returns the names whose backup could have this name.
 pub(crate) fn originals<'n>(name: &'n Path, backups: &Backups) -> impl Iterator<Item = &'n Path> {
     let bytes = name.as_os_str().as_bytes();
-    let simple = bytes.strip_suffix(backups.suffix.as_bytes());
-    let numbered = number_of(bytes).map(|(base, _)| base);
-    [simple, numbered]
+    let simple = || bytes.strip_suffix(backups.suffix.as_bytes());
+    let numbered = || number_of(bytes).map(|(base, _)| base);
+    let bases = match backups.naming {
+        Naming::Simple => [simple(), None],
+        Naming::Numbered => [None, numbered()],
+        Naming::Existing => [simple(), numbered()],
+    };
+    bases
         .into_iter()
         .flatten()
         .map(|base| Path::new(OsStr::from_bytes(base)))

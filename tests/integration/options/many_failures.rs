@@ -297,3 +297,26 @@ fn two_runs_that_wait_at_once_do_not_disturb_each_other() {
     assert_eq!(sandbox.text("d/one"), "begun\n");
     assert_eq!(sandbox.text("d/two"), "begun\n");
 }
+
+#[test]
+fn only_a_backup_name_of_the_chosen_kind_is_taken() {
+    for (option, names, is_taken) in [
+        ("-b", ["a", "a~"], true),
+        ("--backup=numbered", ["a", "a~"], false),
+        ("--backup=numbered", ["a", "a.~1~"], true),
+        ("--backup=simple", ["a", "a.~1~"], false),
+        ("--backup=existing", ["a", "a.~1~"], true),
+    ] {
+        let sandbox = Sandbox::new();
+        sandbox.mkdir("d");
+        for name in names {
+            sandbox.write(name, "new");
+        }
+        let done = sandbox
+            .atomwrite([option, "-t", "d", names[0], names[1]])
+            .output();
+        let is_refused = done.stderr.contains("its name is the backup name of 'd/a'");
+        assert_eq!(is_refused, is_taken, "{option}: {done:?}");
+        assert_eq!(done.code(), Some(i32::from(is_taken)), "{done:?}");
+    }
+}
