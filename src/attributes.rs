@@ -276,10 +276,10 @@ impl Attributes {
             sys::set_mode(file, restricted)
                 .with_context(|| destination.cannot("set the mode of"))?;
         }
-        let mut applier = Applier::new(self, file, destination);
+        let applier = Applier::new(self, file, destination);
         applier
-            .chown(&before, before.uid, before.gid)
-            .and_then(|_| applier.verify())
+            .chown_as_asked(&before)
+            .and_then(|()| applier.verify())
             .inspect_err(|_| self.release(file, &before))?;
         Ok(before)
     }
@@ -287,8 +287,9 @@ impl Attributes {
     /// Returns the mode of a file while it is overwritten in place.
     fn restricted(&self, before: &Metadata) -> u32 {
         let mode = before.mode & self.changed(before.mode);
-        match self.group {
-            Some(gid) if gid != before.gid => mode & !0o070,
+        match (self.owner, self.group) {
+            (_, Some(gid)) if gid != before.gid => mode & !(SET_ID | 0o070),
+            (Some(uid), _) if uid != before.uid => mode & !SET_ID,
             _ => mode,
         }
     }

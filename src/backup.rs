@@ -77,7 +77,7 @@ pub(crate) fn check_source(
     numbers: &Numbers,
     is_source: impl FnOnce(Identity) -> bool,
 ) -> Result<()> {
-    let Some(backups) = backups else {
+    let (Some(backups), Some(existing)) = (backups, existing) else {
         return Ok(());
     };
     let name = names::choose(destination, backups, numbers)?.path(destination, backups);
@@ -85,10 +85,8 @@ pub(crate) fn check_source(
     // A link to the input counts, as for cp.
     let older = sys::metadata_through_links(directory, &name);
     let older = older.map(|older| older.identity);
-    // DEST itself may be the input, even if its backup is a hard link to it. A DEST that is missing
-    // may appear.
-    let is_dest = |file| existing.is_some_and(|existing| existing.identity == file);
-    if older.is_ok_and(|older| !is_dest(older) && is_source(older)) {
+    // DEST itself may be the input, even if its backup is a hard link to it.
+    if older.is_ok_and(|older| older != existing.identity && is_source(older)) {
         return Err(
             anyhow!("the backup {} would destroy SOURCE", Quoted::new(&name))
                 .context(destination.cannot("back up")),

@@ -256,7 +256,9 @@ pub(crate) struct Args {
     /// extended attributes. Changes that another process makes to them during the run are kept,
     /// too. Timestamps, security.capability, security.ima and security.evm are never kept. The
     /// set-user-ID and set-group-ID bits are kept only with the owner and the group. Flags of
-    /// chattr(1) are not kept; --keep=all gives a warning for them.
+    /// chattr(1) are not kept; --keep=all gives a warning for them. A DEST that another process
+    /// removes during the run leaves its owner, group and mode, without rights that only its group
+    /// had; there is a warning if that may lose something.
     #[arg(
         long,
         value_name = "WHAT",

@@ -47,13 +47,13 @@ impl<'d> Input<'d> {
         old: Option<&'d Opened>,
     ) -> Result<Self> {
         let first = match (start, existing) {
-            (Start::Old, Some(_)) => {
+            (Start::Old, Some(existing)) => {
                 let readable = old.and_then(|old| Some((old.content()?, old.metadata)));
                 let Some((file, metadata)) = readable else {
                     bail!(
                         "cannot append to {}: {}",
                         destination.display(),
-                        if old.is_some() {
+                        if existing.kind == Kind::Regular {
                             "it cannot be read"
                         } else {
                             "it is not a regular file"

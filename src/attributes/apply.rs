@@ -194,6 +194,20 @@ impl<'a> Applier<'a> {
         mode
     }
 
+    /// Sets the owner and the group that the user asked for, both or neither.
+    pub(super) fn chown_as_asked(&self, now: &Metadata) -> Result<()> {
+        let Attributes { owner, group, .. } = *self.attributes;
+        let uid = owner.filter(|uid| *uid != now.uid);
+        let gid = group.filter(|gid| *gid != now.gid);
+        if uid.is_none() && gid.is_none() {
+            return Ok(());
+        }
+        let what = if uid.is_some() { "owner" } else { "group" };
+        sys::set_owner(self.file, uid, gid).map_err(|errno| {
+            reason(errno, what).context(self.destination.cannot(&format!("set the {what} of")))
+        })
+    }
+
     /// Changes owner and group. Fails if one that the user asked for cannot be set.
     pub(super) fn chown(
         &mut self,
@@ -267,7 +281,11 @@ impl<'a> Applier<'a> {
             now
         };
         let mode = self.changed(base);
-        self.chmod(now, mode)
+        self.chmod(now, mode)?;
+        match self.warnings.pop() {
+            Some(warning) => Err(anyhow!(warning)),
+            None => Ok(()),
+        }
     }
 
     fn chmod(&mut self, now: u32, mode: u32) -> Result<()> {

@@ -189,7 +189,7 @@ fn the_old_group_cannot_read_the_new_content_while_it_is_written() {
     needs_tool!("strace");
     let sandbox = Sandbox::new();
     let run = |name| {
-        sandbox.write_with_mode(name, "old content", 0o640);
+        sandbox.write_with_mode(name, "old content", 0o2750);
         let line = format!("--inplace=always -q -g 1 {name}");
         sandbox.run(&line).stdin("new")
     };
@@ -201,11 +201,11 @@ fn the_old_group_cannot_read_the_new_content_while_it_is_written() {
         )
     };
     run("done").succeeds();
-    assert_eq!(what("done"), ("new".to_owned(), 1, 0o640));
+    assert_eq!(what("done"), ("new".to_owned(), 1, 0o750));
     let done = run("killed").inject("ftruncate:signal=SIGKILL").output();
     assert_eq!(done.signal(), Some(libc::SIGKILL), "{done:?}");
     // Before the end of the old content was cut off.
-    assert_eq!(what("killed"), ("new content".to_owned(), 1, 0o600));
+    assert_eq!(what("killed"), ("new content".to_owned(), 1, 0o700));
 }
 
 #[test]
