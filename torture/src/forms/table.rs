@@ -596,7 +596,7 @@ const ATOMWRITE: &[Form] = &[
         name: "-t --validate-all",
         words: &[
             "--validate-all",
-            "cd \"$1\" && cat src two three >/dev/null",
+            "cd \"$1\" && exec cat src two three >/dev/null",
             "-t",
             "d",
             "src",
