@@ -273,8 +273,15 @@ impl Attributes {
         let before = sys::metadata(file).with_context(|| destination.cannot("stat"))?;
         let restricted = self.restricted(&before);
         if restricted != before.mode {
+            let what = if self.change.is_some() {
+                "mode"
+            } else if before.mode & !SET_ID == restricted {
+                "owner"
+            } else {
+                "group"
+            };
             sys::set_mode(file, restricted)
-                .with_context(|| destination.cannot("set the mode of"))?;
+                .with_context(|| destination.cannot(&format!("set the {what} of")))?;
         }
         let applier = Applier::new(self, file, destination);
         applier

@@ -314,7 +314,11 @@ fn new_link(destination: &Destination, name: PathBuf, seen: Identity, stays: boo
         destination: destination.clone(),
         name,
         identity,
-        of: seen,
+        of: if destination.filesystem().numbers_links_anew() {
+            seen
+        } else {
+            identity
+        },
         links,
         stays,
     })

@@ -11,7 +11,7 @@ use std::ffi::OsString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
@@ -24,6 +24,8 @@ use crate::sys::{self, Errno, FileSystem, Kind, Metadata, OpenDirectory};
 
 /// How often to retry the lookup of a name that another client is replacing.
 const MAX_LOOKUPS: usize = 100;
+
+const LONGEST_LEASE: Duration = Duration::from_secs(60);
 
 /// The pause between lookups. Clients cache attributes for a second.
 const LOOKUP_PAUSE: Duration = Duration::from_millis(20);
@@ -265,10 +267,11 @@ impl Destination {
     /// Returns `None` if DEST has vanished or is not a regular file any more.
     fn try_open(&self, needs_content: bool) -> Result<Option<Opened>> {
         let directory = self.directory().fd.as_fd();
+        let since = Instant::now();
         let opened = loop {
             break match sys::open_existing(directory, &self.name) {
                 // Another process has a lease on it, which the kernel ends after 45 s.
-                Err(Errno::AGAIN) if needs_content => {
+                Err(Errno::AGAIN) if needs_content && since.elapsed() < LONGEST_LEASE => {
                     signals::pause(LOOKUP_PAUSE)?;
                     continue;
                 }

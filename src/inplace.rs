@@ -70,17 +70,13 @@ pub(crate) fn overwrite(
     // The backup may have taken its time, and the warning may have waited for its reader.
     signals::check()?;
     check_target(&file, spool, destination, seen, context.request.start)?;
+    let before = attributes.restrict(file.as_fd(), destination)?;
     let preallocated = if is_regular {
-        Some(spool.preallocate(&file, destination)?)
+        let preallocated = spool.preallocate(&file, destination);
+        Some(preallocated.inspect_err(|_| attributes.release(file.as_fd(), &before))?)
     } else {
         None
     };
-    let restricted = attributes.restrict(file.as_fd(), destination);
-    let before = restricted.inspect_err(|_| {
-        if let Some(change) = &preallocated {
-            change.undo(&file);
-        }
-    })?;
     let finish = || attributes.apply_requested(file.as_fd(), destination, &before);
     let (written, finished) = spool.write_to(&file, is_regular, destination, finish, context);
     let Written { bytes, state } = written;

@@ -195,9 +195,8 @@ impl Walk<'_> {
         }
         let cannot_follow = || cannot("follow", self.typed);
         let at = destination.directory().fd.as_fd();
-        // The mount may forbid it (nosymfollow).
-        if let Err(errno @ Errno::LOOP) = sys::metadata_through_links(at, &destination.name) {
-            return Err(errno).with_context(cannot_follow);
+        if sys::forbids_following_links(at) {
+            return Err(Errno::LOOP).with_context(cannot_follow);
         }
         let directory = destination.directory_metadata();
         // Through one handle, because the name could lead to another link by now.

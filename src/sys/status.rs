@@ -258,6 +258,11 @@ impl FileSystem {
         matches!(self, Self::Ext | Self::Xfs)
     }
 
+    /// Returns true if a hard link may have another inode number than its file.
+    pub(crate) fn numbers_links_anew(self) -> bool {
+        self == Self::Overlay || !self.is_local()
+    }
+
     /// Returns true if one syncfs is as safe as an fsync of each file and directory, and reports
     /// every error.
     ///

@@ -76,3 +76,10 @@ pub(crate) fn syncs_filesystems() -> bool {
     let mut number = || -> Option<u32> { std::str::from_utf8(numbers.next()?).ok()?.parse().ok() };
     (number(), number()) >= (Some(5), Some(8))
 }
+
+/// Returns true if the directory's mount has the option nosymfollow.
+pub(crate) fn forbids_following_links(directory: BorrowedFd<'_>) -> bool {
+    const ST_NOSYMFOLLOW: u64 = 0x2000;
+    let flags = rustix::fs::fstatvfs(directory).map(|seen| seen.f_flag.bits());
+    flags.is_ok_and(|flags| flags & ST_NOSYMFOLLOW != 0)
+}

@@ -48,3 +48,8 @@ fn with_flags(seen: &Stat) -> Metadata {
 pub(crate) fn syncs_filesystems() -> bool {
     false
 }
+
+/// Returns false: mount options such as FreeBSD's nosymfollow are not asked for.
+pub(crate) fn forbids_following_links(_directory: BorrowedFd<'_>) -> bool {
+    false
+}

@@ -167,20 +167,29 @@ fn appenders_and_counters_in_place_lose_nothing() {
 #[test]
 fn an_owner_that_cannot_be_set_leaves_the_file_untouched() {
     needs_root!();
-    let sandbox = Sandbox::new();
-    sandbox.write_with_mode("out", "old content", 0o664);
-    sandbox.chown("out", NOBODY, NOBODY);
-    let modified = || sandbox.stat("out").modified().unwrap();
-    let before = modified();
-    let run = sandbox.run("--inplace=always -q -o 0 -g 65534 -m 600 out");
-    let done = run.stdin("new").by_nobody().output();
-    assert_eq!(done.code(), Some(1), "{done:?}");
-    assert_eq!(
-        done.stderr,
-        "atomwrite: cannot set the owner of 'out': operation not permitted; 'out' is unchanged\n"
-    );
-    assert_eq!(sandbox.text("out"), "old content");
-    assert_eq!((sandbox.mode("out"), modified()), (0o664, before));
+    for (owner, options, what) in [
+        (NOBODY, "-o 0 -g 65534 -m 600", "owner"),
+        (0, "-o 1", "owner"),
+        (0, "-g 1", "group"),
+    ] {
+        let sandbox = Sandbox::new();
+        sandbox.write_with_mode("out", "old content", 0o664);
+        sandbox.chown("out", owner, NOBODY);
+        let modified = || sandbox.stat("out").modified().unwrap();
+        let before = modified();
+        let run = sandbox.run(&format!("--inplace=always -q {options} out"));
+        let done = run.stdin("new").by_nobody().output();
+        assert_eq!(done.code(), Some(1), "{done:?}");
+        assert_eq!(
+            done.stderr,
+            format!(
+                "atomwrite: cannot set the {what} of 'out': operation not permitted; 'out' is unchanged\n"
+            )
+        );
+        assert_eq!(sandbox.text("out"), "old content");
+        assert_eq!((sandbox.mode("out"), modified()), (0o664, before));
+        assert_eq!(sandbox.owner("out"), (owner, NOBODY));
+    }
 }
 
 #[test]
