@@ -11,8 +11,8 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use rustix::process::Signal;
 
 use crate::harness::{
-    Call, Mount, NOBODY, Running, Sandbox, Strace, linux_only, lock_name, needs_fuse, needs_mounts,
-    needs_root, needs_tool, program_of, skip, terminal, wait_until, wait_until_gone,
+    Call, LOCK, Mount, NOBODY, Running, Sandbox, Strace, linux_only, lock_name, needs_fuse,
+    needs_mounts, needs_root, needs_tool, program_of, skip, terminal, wait_until, wait_until_gone,
     wait_until_it_sleeps,
 };
 
@@ -176,11 +176,10 @@ fn wait_until_command_is_gone(sandbox: &Sandbox) {
 
 #[test]
 fn no_signal_is_sent_to_a_command_that_has_ended() {
-    linux_only!("pidfd_open");
     needs_tool!("strace");
     let sandbox = Sandbox::new();
     sandbox.write("out", "old");
-    let strace = Strace::new().alone().only("kill,ppoll");
+    let strace = Strace::new().alone().only("kill,ppoll,fcntl");
     let id = sandbox.aside("id");
     let command = format!(
         "echo $$ >'{}'; sleep 100 2>/dev/null & exit 0",
@@ -255,13 +254,12 @@ fn another_users_file_passes_no_attributes_on_if_the_owner_changes() {
 
 #[test]
 fn a_lock_that_does_not_wait_does_not_wait_for_a_refused_lock_file_either() {
-    linux_only!("ppoll");
     needs_root!();
     needs_tool!("strace");
     let sandbox = Sandbox::new();
     sandbox.chmod("", 0o777);
     sandbox.write_with_mode(lock_name("out"), "", 0o600);
-    let strace = Strace::new().only("ppoll");
+    let strace = Strace::new().only("ppoll,pselect6,fcntl");
     sandbox
         .atomwrite(["--lock=0", "-q", "out"])
         .stdin("new")
@@ -269,7 +267,10 @@ fn a_lock_that_does_not_wait_does_not_wait_for_a_refused_lock_file_either() {
         .through(strace.command())
         .says("cannot use a lock file beside it")
         .fails(1);
-    let is_pause = |call: &Call| call.is("ppoll") && call.args.starts_with("NULL");
+    let is_pause = |call: &Call| {
+        call.is("ppoll") && call.args.starts_with("NULL")
+            || call.is("pselect6") && call.args.starts_with("0, ")
+    };
     assert_eq!(strace.trace().count(is_pause), 0);
 }
 
@@ -315,11 +316,10 @@ fn attributes_of_overlayfs_are_not_handed_on() {
 
 #[test]
 fn a_lock_file_that_changes_with_each_look_ends_with_the_timeout() {
-    linux_only!("locks of an open file description");
     needs_tool!("strace");
     let sandbox = Sandbox::with("out", "old");
     let run = sandbox.run("--lock=0.2 out -- echo new");
-    let run = run.inject("fcntl:error=ESTALE");
+    let run = run.inject(&format!("{LOCK}:error=ESTALE"));
     let done = run.output();
     assert_eq!(done.code(), Some(125), "{done:?}");
     assert!(done.stderr.contains("it is locked by another process"));

@@ -16,12 +16,9 @@ use rustix::fs::inotify::WatchFlags;
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use crate::harness::{
-    Call, NOBODY, Sandbox, Stepped, Strace, Watch, linux_only, needs_root, needs_tool, open,
+    COMMIT_NEW, Call, NOBODY, Sandbox, Stepped, Strace, Watch, needs_root, needs_tool, open,
     wait_until,
 };
-
-/// The calls that rename, for an injection.
-pub(crate) const RENAME: &str = "rename,renameat,renameat2";
 
 // ---- A directory that was just made ----
 
@@ -386,13 +383,12 @@ fn a_dest_that_cannot_be_compared_is_replaced() {
 
 #[test]
 fn a_name_that_is_taken_but_invisible_causes_no_endless_loop() {
-    linux_only!("renameat2");
     needs_tool!("strace");
     for words in ["new", "-t . d/new"] {
         let sandbox = Sandbox::new();
         sandbox.mkdir("d");
         sandbox.write("d/new", "content");
-        let strace = Strace::new().inject("renameat2:error=EEXIST");
+        let strace = Strace::new().inject(&format!("{COMMIT_NEW}:error=EEXIST"));
         let run = sandbox.run(words).stdin("content");
         let done = run.under(&strace).output();
         assert_eq!(done.code(), Some(1), "{done:?}");

@@ -17,6 +17,28 @@ use crate::harness::{Running, binary, wait_until};
 /// All that touches files, names, descriptors or the signal mask.
 const TRACED: &str = "trace=%file,%desc,rt_sigprocmask";
 
+/// The calls that give the new file DEST's name, for an injection. The POSIX backend links a DEST
+/// that is new.
+pub(crate) const COMMIT: &str = if cfg!(atomwrite_posix) {
+    "linkat,rename,renameat,renameat2"
+} else {
+    "rename,renameat,renameat2"
+};
+
+/// The call that gives the new file the name of a DEST that is new.
+pub(crate) const COMMIT_NEW: &str = if cfg!(atomwrite_posix) {
+    "linkat"
+} else {
+    "renameat2"
+};
+
+/// The call that takes the lock of `--lock`, for an injection.
+pub(crate) const LOCK: &str = if cfg!(atomwrite_posix) {
+    "flock"
+} else {
+    "fcntl"
+};
+
 /// strace(1) put before the program, with a place for its trace outside of the sandbox.
 pub(crate) struct Strace {
     pub(crate) dir: TempDir,

@@ -10,7 +10,8 @@ use std::fs;
 use rustix::process::Signal;
 
 use crate::harness::{
-    Cover, Feeder, Mount, NOBODY, Sandbox, Strace, linux_only, needs_mounts, needs_root, needs_tool,
+    COMMIT, COMMIT_NEW, Cover, Feeder, Mount, NOBODY, Sandbox, Strace, linux_only, needs_mounts,
+    needs_root, needs_tool,
 };
 use crate::options::many::{NAMES, and, check_new, ground, words};
 
@@ -42,14 +43,13 @@ fn is_new(sandbox: &Sandbox, case: &str) -> [bool; 3] {
 
 #[test]
 fn a_failure_among_the_renames_lists_the_new_and_the_old_files() {
-    linux_only!("renameat2");
     needs_tool!("strace");
     // The second replaces a file, the third is a new one.
     for (failed, new) in [("b", &["a"][..]), ("c", &["a", "b"])] {
         let sandbox = ground();
         let strace = Strace::new()
             .at(failed)
-            .inject("rename,renameat,renameat2:error=EIO");
+            .inject(&format!("{COMMIT}:error=EIO"));
         let mut run = sandbox
             .atomwrite(words(&["-v"]))
             .through(strace.command())
@@ -75,14 +75,13 @@ fn a_failure_among_the_renames_lists_the_new_and_the_old_files() {
 
 #[test]
 fn a_file_that_was_equal_already_counts_as_new() {
-    linux_only!("renameat2");
     needs_tool!("strace");
     let sandbox = ground();
     sandbox.write("d/b", "new b");
     let [first, last] = ["a", "c"].map(|name| {
         Strace::new()
             .at(name)
-            .inject("rename,renameat,renameat2:error=EIO")
+            .inject(&format!("{COMMIT}:error=EIO"))
     });
     let run = |strace: &Strace| sandbox.atomwrite(words(&["-C"])).through(strace.command());
     // The first rename: nothing has changed yet.
@@ -101,13 +100,14 @@ fn a_file_that_was_equal_already_counts_as_new() {
 
 #[test]
 fn a_name_that_was_taken_among_the_renames_is_not_replaced() {
-    linux_only!("renameat2");
     needs_tool!("strace");
     let sandbox = ground();
     for name in ["d/a", "d/b"] {
         fs::remove_file(sandbox.path(name)).unwrap();
     }
-    let strace = Strace::new().at("b").inject("renameat2:error=EEXIST");
+    let strace = Strace::new()
+        .at("b")
+        .inject(&format!("{COMMIT_NEW}:error=EEXIST"));
     sandbox
         .atomwrite(words(&["-n"]))
         .through(strace.command())

@@ -4,9 +4,8 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 
-use crate::environment::races::RENAME;
 use crate::harness::{
-    Call, Mount, NOBODY, Sandbox, Strace, can_be_others, derived_name, linux_only, needs_mounts,
+    COMMIT, Call, Mount, NOBODY, Sandbox, Strace, can_be_others, linux_only, needs_mounts,
     needs_tool, os, tool,
 };
 
@@ -37,17 +36,16 @@ fn a_first_write_in_place_that_fails_leaves_mode_and_content() {
 
 #[test]
 fn a_rename_that_fails_leaves_none_of_the_directories_that_were_made() {
-    linux_only!("renameat2");
     needs_tool!("strace");
     for (words, at) in [
-        ("-D a/b/c/out", derived_name("out")),
-        ("-D --lock -q out", derived_name("out")),
-        ("-D -t a/b/c in", "d0/in".to_owned()),
+        ("-D a/b/c/out", "out"),
+        ("-D --lock -q out", "out"),
+        ("-D -t a/b/c in", "d0/in"),
     ] {
         let sandbox = Sandbox::with("in", "new");
         sandbox.mkdir("kept");
         let names = sandbox.names();
-        let strace = Strace::new().at(at).inject(&format!("{RENAME}:error=EIO"));
+        let strace = Strace::new().at(at).inject(&format!("{COMMIT}:error=EIO"));
         let done = sandbox.run(words).stdin("new").under(&strace).output();
         assert!(strace.has_injected(), "{words:?} {done:?}");
         assert_eq!(done.code(), Some(1), "{done:?}");
