@@ -20,7 +20,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::harness::{
-    Done, Mount, Running, Sandbox, linux_only, needs_fuse, needs_tool, open, program_of, terminal,
+    Done, Mount, Running, Sandbox, draft_of, needs_fuse, needs_tool, open, program_of, terminal,
     wait_until, wait_until_it_sleeps,
 };
 
@@ -160,7 +160,6 @@ fn a_signal_ends_a_run_that_waits_for_the_writer_of_a_fifo() {
 
 #[test]
 fn a_signal_ends_a_run_whose_input_never_blocks() {
-    linux_only!("unnamed files");
     for &place in Place::all() {
         for option in ["--lock", "-a"] {
             let sandbox = Sandbox::with("out", "old");
@@ -170,14 +169,7 @@ fn a_signal_ends_a_run_whose_input_never_blocks() {
                 .through(place.prefix())
                 .start();
             let program = place.program(&running);
-            let io = format!("/proc/{}/fd", program.as_raw_nonzero());
-            wait_until("it has its new file", || {
-                fs::read_dir(&io).is_ok_and(|descriptors| {
-                    descriptors
-                        .filter_map(|entry| fs::read_link(entry.ok()?.path()).ok())
-                        .any(|target| target.to_string_lossy().ends_with(" (deleted)"))
-                })
-            });
+            wait_until("it has its new file", || draft_of(program).is_some());
             kill_process(program, Signal::TERM).unwrap();
             place.check_died_by(&running.wait(), Signal::TERM);
             assert_eq!(sandbox.names(), ["out"], "{place:?} {option}");

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ExitStatus, Output};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -182,6 +183,19 @@ pub(crate) fn wait_until_it_sleeps(program: Pid) {
             .next()
             .is_some_and(|state| state.starts_with('S'))
     });
+}
+
+/// Finds a run's new file, unnamed or under its temporary name, among the descriptors in /proc.
+pub(crate) fn draft_of(program: Pid) -> Option<PathBuf> {
+    let descriptors = format!("/proc/{}/fd", program.as_raw_nonzero());
+    let mut descriptors = fs::read_dir(descriptors).ok()?.flatten();
+    let draft = descriptors.find(|descriptor| {
+        fs::read_link(descriptor.path()).is_ok_and(|path| {
+            let path = path.to_string_lossy();
+            path.ends_with(" (deleted)") || path.contains("/.atomwrite.") && path.ends_with(".tmp")
+        })
+    });
+    draft.map(|descriptor| descriptor.path())
 }
 
 /// Waits until a process has ended.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, Permissions};
 use std::io;
-use std::os::unix::ffi::OsStringExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, lchown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,7 +12,7 @@ use std::sync::OnceLock;
 
 use tempfile::TempDir;
 
-use crate::harness::{Run, each, tool, words};
+use crate::harness::{Run, each, is_temporary, tool, words};
 
 /// A user and a group that own nothing.
 pub(crate) const NOBODY: u32 = 65534;
@@ -255,6 +255,18 @@ impl Sandbox {
     /// root.
     pub(crate) fn names(&self) -> Vec<OsString> {
         self.census().into_keys().collect()
+    }
+
+    /// The same, but for the new file of a run that waits or was killed, which has a name over the
+    /// POSIX backend.
+    pub(crate) fn names_besides_drafts(&self) -> Vec<OsString> {
+        let mut census = self.census();
+        census.retain(|name, entry| {
+            let is_draft =
+                entry.kind.is_file() && is_temporary(name) && name.as_bytes().ends_with(b".tmp");
+            !(cfg!(atomwrite_posix) && is_draft)
+        });
+        census.into_keys().collect()
     }
 
     pub(crate) fn census(&self) -> BTreeMap<OsString, Entry> {
