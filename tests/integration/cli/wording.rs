@@ -69,12 +69,16 @@ const REFUSALS_OF_USERS: &str = "
 nobody | chown 65534 . out; chmod 400 out | in out | 1 | cannot write 'out': permission denied; use --force to replace it; 'out' is unchanged
 nobody | chown 65534 . out; chmod 200 out | -a in out | 1 | cannot append to 'out': it cannot be read; 'out' is unchanged
 nobody | chown 65534 out; chmod 666 out | in out | 1 | cannot create a file in the directory of 'out': permission denied; use --inplace to overwrite the file; 'out' is unchanged
-nobody | chown 65534 . out; chmod 200 out | -q -b --inplace=always in out | 1 | cannot back up 'out': it cannot be read; 'out' is unchanged
 nobody | chown 65534 out | --lock in out | 1 | cannot lock 'out': cannot use a lock file beside it: permission denied; 'out' is unchanged
-nobody | chown 65534 . in out; chmod 300 . | --validate 'exit 7' in out | 3 | cannot write 'out': the validator exited with status 7; the directory's other files were left out of the preview; 'out' is unchanged
 nobody | chmod 1777 .; chmod 666 out | in out | 1 | cannot replace 'out': it is another user's, in a directory where only its owner may replace it (the sticky bit); use --inplace to overwrite it; 'out' is unchanged
 nobody | chmod 1777 .; chown 0 .; ln -s out link; chown -h 1 link | in link | 1 | cannot follow 'link': the link is another user's, in a world-writable directory; name the file that it points to; 'link' is unchanged
 root | mkdir sticky; chmod 1777 sticky; cp out sticky; chown 1 sticky/out | in sticky/out | 1 | cannot replace 'sticky/out': it is another user's, in a world-writable directory, and that user would get the content; use --keep=none or -o to replace it; 'sticky/out' is unchanged
+";
+
+/// The same if something is not readable that the POSIX backend has to open.
+const REFUSALS_OF_THE_UNREADABLE: &str = "
+nobody | chown 65534 . out; chmod 200 out | -q -b --inplace=always in out | 1 | cannot back up 'out': it cannot be read; 'out' is unchanged
+nobody | chown 65534 . in out; chmod 300 . | --validate 'exit 7' in out | 3 | cannot write 'out': the validator exited with status 7; the directory's other files were left out of the preview; 'out' is unchanged
 ";
 
 #[test]
@@ -89,19 +93,18 @@ fn a_refusal_says_why_and_what_to_do() {
 
 #[test]
 fn a_refusal_for_lack_of_permission_says_what_would_help() {
-    linux_only!("ways to what may not be read");
     needs_root!();
-    each(
-        rows(REFUSALS_OF_USERS),
-        |[who, set_up, line, status, message]| {
-            let sandbox = sandbox(set_up);
-            let run = sandbox.run(line);
-            let run = if who == "root" { run } else { run.by_nobody() };
-            let done = run.output();
-            assert_eq!(done.stderr, format!("atomwrite: {message}\n"));
-            assert_eq!(done.code(), status.parse().ok());
-        },
-    );
+    let check = |[who, set_up, line, status, message]: [&str; 5]| {
+        let sandbox = sandbox(set_up);
+        let run = sandbox.run(line);
+        let run = if who == "root" { run } else { run.by_nobody() };
+        let done = run.output();
+        assert_eq!(done.stderr, format!("atomwrite: {message}\n"));
+        assert_eq!(done.code(), status.parse().ok());
+    };
+    each(rows(REFUSALS_OF_USERS), check);
+    linux_only!("ways to what may not be read");
+    each(rows(REFUSALS_OF_THE_UNREADABLE), check);
 }
 
 #[test]

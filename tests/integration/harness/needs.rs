@@ -39,7 +39,7 @@ macro_rules! needs_tool {
     };
 }
 
-/// Skips the test over the POSIX backend (src/sys/posix.rs): it is about what only Linux has.
+/// Ends the test over the POSIX backend (src/sys/posix.rs): the rest is about what only Linux has.
 macro_rules! linux_only {
     ($what:literal) => {
         if cfg!(atomwrite_posix) {

@@ -78,7 +78,11 @@ fn obstructed(which: &str) -> (Sandbox, Obstacle, &'static str) {
 /// The first obstacle that this user can set up.
 fn obstructed_for_us() -> (Sandbox, Obstacle, &'static str) {
     if rustix::process::geteuid().is_root() {
-        return obstructed("immutable");
+        return obstructed(if cfg!(atomwrite_posix) {
+            "read-only mount"
+        } else {
+            "immutable"
+        });
     }
     let sandbox = Sandbox::with("out", "old");
     sandbox.chmod(".", 0o555);
@@ -88,17 +92,9 @@ fn obstructed_for_us() -> (Sandbox, Obstacle, &'static str) {
 
 #[test]
 fn equal_content_succeeds_and_different_content_fails() {
-    linux_only!("the flags of chattr(1)");
     needs_mounts!();
     needs_tool!("chattr", "setpriv");
-    for which in [
-        "immutable",
-        "append-only",
-        "bind mount",
-        "read-only mount",
-        "another user's directory",
-        "mode 444",
-    ] {
+    let check = |which| {
         let (sandbox, obstacle, reason) = obstructed(which);
         let run = |line: &str| {
             let run = sandbox.run(line);
@@ -118,7 +114,14 @@ fn equal_content_succeeds_and_different_content_fails() {
         }
         run("-C -m 1600 out").stdin("old").fails_with(1, reason);
         run("-C out").stdin("").fails_with(3, "empty");
-    }
+    };
+    ["read-only mount", "another user's directory", "mode 444"]
+        .into_iter()
+        .for_each(check);
+    linux_only!("the flags of chattr(1)");
+    ["immutable", "append-only", "bind mount"]
+        .into_iter()
+        .for_each(check);
 }
 
 #[test]
@@ -140,7 +143,6 @@ fn the_guards_are_checked_although_nothing_is_stored() {
 
 #[test]
 fn the_refusal_follows_the_first_difference() {
-    linux_only!("the flags of chattr(1)");
     let (sandbox, _obstacle, reason) = obstructed_for_us();
     let mut run = sandbox.run("-C out").stdin_held().start();
     run.feed("oh");
@@ -153,7 +155,6 @@ fn the_refusal_follows_the_first_difference() {
 
 #[test]
 fn without_compare_it_is_refused_before_any_input_is_read() {
-    linux_only!("the flags of chattr(1)");
     let (sandbox, _obstacle, reason) = obstructed_for_us();
     sandbox.refuse_each(&[("out", 1, reason)]);
 }
@@ -234,10 +235,12 @@ fn inplace_writes_where_the_filesystem_refuses_to_rename() {
 
 #[test]
 fn a_new_file_to_which_nothing_could_be_written_is_removed() {
-    linux_only!("fallocate");
     needs_tool!("strace");
     let sandbox = Sandbox::new();
-    let strace = without_renames("ENOSYS").inject("fallocate:error=ENOSPC");
+    let strace = without_renames("ENOSYS")
+        .inject("fallocate,write:error=ENOSPC")
+        .at(sandbox.path("new"))
+        .at(sandbox.root());
     sandbox
         .run("--inplace new")
         .stdin("new")

@@ -13,9 +13,7 @@ use std::thread::{self, JoinHandle};
 use rustix::process::Signal;
 use rustix::termios::{Winsize, tcsetwinsize};
 
-use crate::harness::{
-    Running, Sandbox, Strace, has_tool, linux_only, needs_tool, terminal, wait_until,
-};
+use crate::harness::{Running, Sandbox, Strace, has_tool, needs_tool, terminal, wait_until};
 
 const COLUMNS: u16 = 80;
 
@@ -188,9 +186,16 @@ fn progress_of_a_command_is_shown_too() {
     }
 }
 
-/// Makes each copy take long enough for the progress line to appear (in microseconds).
+/// Delays each copy, in microseconds, so that 32 MiB take longer than a second.
+pub(crate) const SLOW_COPIES: &str = if cfg!(atomwrite_posix) {
+    "pread64:delay_enter=20000"
+} else {
+    "copy_file_range:delay_enter=300000"
+};
+
+/// strace(1) with these delays.
 pub(crate) fn slow_copies() -> Strace {
-    Strace::new().inject("copy_file_range:delay_enter=300000")
+    Strace::new().inject(SLOW_COPIES)
 }
 
 fn large_source(sandbox: &Sandbox) {
@@ -200,7 +205,6 @@ fn large_source(sandbox: &Sandbox) {
 
 #[test]
 fn a_bar_and_the_time_left_are_shown_where_the_size_is_known() {
-    linux_only!("copies by the kernel");
     needs_tool!("strace");
     let sandbox = Sandbox::new();
     large_source(&sandbox);

@@ -5,7 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::harness::{Sandbox, binary, linux_only, needs_tool, tool, wait_until};
+use super::progress::SLOW_COPIES;
+use crate::harness::{Sandbox, binary, needs_tool, tool, wait_until};
 
 const WIDTHS: [usize; 4] = [30, 50, 80, 200];
 
@@ -74,7 +75,7 @@ impl Tmux {
         });
         assert_eq!(rows.len(), 1, "{width} columns: {rows:#?}");
         let row = rows.remove(0);
-        // 64 MiB, slowed down: a higher rate would be false.
+        // 96 MiB, slowed down: a higher rate would be false.
         assert!(
             !row.contains("TiB/s") && !row.contains("GiB/s"),
             "{width} columns: {row}"
@@ -124,22 +125,22 @@ fn a_pipe_is_one_row_of_bytes_and_rate() {
 
 #[test]
 fn a_file_is_one_row_with_a_bar_where_it_fits() {
-    linux_only!("copies by the kernel");
     needs_tool!("tmux", "strace", "head");
     let sandbox = Sandbox::new();
     let source = sandbox.path("src");
-    let zeros = format!("head -c 64M /dev/zero >{}", source.display());
+    let zeros = format!("head -c 96M /dev/zero >{}", source.display());
     tool("sh", ["-c", &zeros]);
-    // Eight copies of 8 MiB.
-    let slow = "strace -qq -o /dev/null -e trace=copy_file_range -e inject=copy_file_range:delay_enter=400000 \
-                $ATOMWRITE --progress --sync=none ../src out";
-    let tmux = Tmux::start(&sandbox, slow);
+    let slow = format!(
+        "strace -qq -o /dev/null -e trace=copy_file_range,pread64 -e inject={SLOW_COPIES} \
+         $ATOMWRITE --progress --sync=none ../src out"
+    );
+    let tmux = Tmux::start(&sandbox, &slow);
     for width in WIDTHS {
         let row = tmux.row(width);
         let parts: &[&str] = match width {
             30 => &["%, "],
-            50 => &["% of 64.00 MiB, ", "iB/s, "],
-            _ => &[" of 64.00 MiB [", "] ", "iB/s, "],
+            50 => &["% of 96.00 MiB, ", "iB/s, "],
+            _ => &[" of 96.00 MiB [", "] ", "iB/s, "],
         };
         for part in parts.iter().chain(&[" left"]) {
             assert!(row.contains(part), "no {part:?} at {width} columns: {row}");

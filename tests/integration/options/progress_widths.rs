@@ -1,7 +1,7 @@
 //! `--progress` in terminals of any width: one row, whose figures are true from the first line on.
 
 use super::progress::{Screen, slow_copies};
-use crate::harness::{Sandbox, linux_only, needs_tool};
+use crate::harness::{Sandbox, needs_tool};
 
 /// The lines that were drawn, without what moves the cursor.
 fn drawn(text: &str) -> Vec<String> {
@@ -46,7 +46,6 @@ fn lines(columns: u16, arguments: &[&str]) -> Vec<String> {
 
 #[test]
 fn every_line_fits_the_terminal() {
-    linux_only!("copies by the kernel");
     needs_tool!("strace");
     let one = ["--progress", "a", "out"];
     let many = ["--progress", "-t", "d", "a", "b"];
@@ -70,7 +69,6 @@ fn every_line_fits_the_terminal() {
 
 #[test]
 fn the_rate_counts_the_time_before_the_line_was_shown() {
-    linux_only!("copies by the kernel");
     needs_tool!("strace");
     let lines = lines(80, &["--progress", "a", "out"]);
     // 32 MiB took more than a third of a second.
