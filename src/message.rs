@@ -103,11 +103,15 @@ fn say(text: fmt::Arguments<'_>) {
 /// Waits until standard error is writable. Returns false if a signal came.
 fn is_writable() -> bool {
     let stderr = io::stderr();
-    // After a signal, do not wait.
-    let timeout = sys::first_signal().map(|_| Duration::ZERO);
-    match sys::poll([(stderr.as_fd(), sys::Event::Writable)], timeout) {
-        Ok([ready]) => ready.is_any(),
-        Err(errno) => errno != sys::Errno::INTR,
+    loop {
+        // After a signal, do not wait.
+        let timeout = sys::first_signal().map(|_| Duration::ZERO);
+        match sys::poll([(stderr.as_fd(), sys::Event::Writable)], timeout) {
+            Ok([ready]) => return ready.is_any(),
+            // With a signal mask, a system may deliver a signal before it finds out what is ready.
+            Err(sys::Errno::INTR) if timeout.is_none() => {}
+            Err(errno) => return errno != sys::Errno::INTR,
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use rustix::process::{Signal, kill_process};
 use crate::environment::signals::{Place, wait_until_stopped};
 use crate::environment::signals_to_command::open_fifo;
 use crate::harness::{
-    Sandbox, Strace, derived_name, linux_only, needs_root, needs_tool, skip, wait_until,
+    COMMIT, Sandbox, Strace, derived_name, needs_root, needs_tool, skip, wait_until,
     wait_until_it_sleeps,
 };
 
@@ -73,15 +73,17 @@ fn a_signal_during_the_fsync_of_the_new_file_leaves_the_old_one() {
 
 #[test]
 fn a_signal_during_the_commit_takes_effect_after_it() {
-    linux_only!("a derived name for an unnamed file");
     needs_tool!("strace");
     let temporary = derived_name("out");
+    let calls = [
+        // Only of an unnamed file.
+        ("linkat", temporary.as_str()),
+        (COMMIT, "out"),
+        ("fsync", "."),
+    ];
+    let calls = &calls[usize::from(cfg!(atomwrite_posix))..];
     for signal in ["SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT"] {
-        for (call, at) in [
-            ("linkat", temporary.as_str()),
-            ("rename,renameat,renameat2", &temporary),
-            ("fsync", "."),
-        ] {
+        for &(call, at) in calls {
             for old in ["old", ""] {
                 let sandbox = Sandbox::holding(old);
                 let strace = Strace::new()
@@ -105,11 +107,10 @@ fn a_signal_during_the_commit_takes_effect_after_it() {
 
 #[test]
 fn a_signal_during_a_commit_that_fails_leaves_the_old_file() {
-    linux_only!("a derived name for an unnamed file");
     needs_tool!("strace");
     let sandbox = Sandbox::with("out", "old");
     let strace = Strace::new()
-        .at(derived_name("out"))
+        .at("out")
         .inject("rename,renameat,renameat2:error=EIO:signal=SIGTERM");
     let done = sandbox.run("out").stdin("new").under(&strace).output();
     assert_eq!(done.signal(), Some(libc::SIGTERM), "{done:?}");
