@@ -4,8 +4,8 @@
 //! apart what Linux can: a link of /proc that is followed, a file that another is mounted on. What
 //! they cannot do at all, they refuse.
 //!
-//! The tests run over this module on Linux. What only macOS or FreeBSD has is compiled, and was
-//! never run: it says where it is documented.
+//! The tests run over this module on Linux. What only macOS or FreeBSD has is compiled and linked,
+//! and was never run: it says where it is documented.
 
 mod account;
 mod attribute;
