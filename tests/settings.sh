@@ -74,7 +74,7 @@ build
 setting 'as an ordinary user' 170 as_user
 setting 'without user namespaces and mounts' 78 in_chroot
 
-# Here a test is skipped only where it says itself that it is about what only Linux has.
+# Here a test, or the rest of one, is skipped only where it says itself that it is about what only Linux has.
 export RUSTFLAGS="${RUSTFLAGS-} --cfg atomwrite_posix" CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target}/posix
 build
-setting 'over the POSIX backend' 120 env ATOMWRITE_TESTS=all
+setting 'over the POSIX backend' 64 env ATOMWRITE_TESTS=all
