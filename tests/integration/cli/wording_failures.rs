@@ -107,6 +107,7 @@ fn an_output_that_cannot_be_read_is_reported_with_its_command() {
     let sandbox = sandbox("mkfifo go");
     let run = sandbox.run("-a out -- cat go").start();
     let go = Feeder::open(&sandbox.path("go"));
+    wait_until_it_sleeps(run.pid());
     // From here on the reads are those of the output.
     let strace = Strace::new()
         .inject("splice:error=EINVAL")
