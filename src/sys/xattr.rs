@@ -59,18 +59,22 @@ pub(super) fn is_for_none(errno: Errno) -> bool {
     errno.raw_os_error() == NONE
 }
 
-/// Calls with a small buffer, then with one of the maximum size of an attribute or a list (64 KiB,
-/// xattr(7)).
+/// Calls with a small buffer, and then with one of the maximum size of an attribute or a list (64
+/// KiB, xattr(7)).
+///
+/// Linux 6.1 translates the IDs in an ACL to those of an ID-mapped mount only if the buffer could
+/// be full of entries: 4 bytes, and 8 for each (measured).
 fn grow(call: impl Fn(&mut Vec<u8>) -> Result<usize>) -> Result<Vec<u8>> {
-    let mut buffer = Vec::with_capacity(256);
-    match call(&mut buffer) {
-        Err(Errno::RANGE) => {
-            let mut buffer = Vec::with_capacity(64 * 1024);
-            call(&mut buffer)?;
-            Ok(buffer)
+    for size in [4 + 8 * 32, 4 + 8 * 8191] {
+        let mut buffer = Vec::with_capacity(size);
+        match call(&mut buffer) {
+            Err(Errno::RANGE) => {}
+            called => return called.map(|_| buffer),
         }
-        read => read.map(|_| buffer),
     }
+    let mut buffer = Vec::with_capacity(64 * 1024);
+    call(&mut buffer)?;
+    Ok(buffer)
 }
 
 /// Sets an extended attribute.
