@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::machine::MEMORY;
-use crate::plan::{Device, Part};
+use crate::plan::Device;
 
 /// Where Debian has the server of virtiofs.
 const VIRTIOFSD: [&str; 2] = ["/usr/lib/qemu/virtiofsd", "/usr/libexec/virtiofsd"];
@@ -25,18 +25,18 @@ pub(crate) struct Devices {
 }
 
 impl Devices {
-    pub(crate) fn prepare(work: &Path, part: &Part) -> Result<Self> {
-        let path = work.join(format!("device-{}", part.name));
+    pub(crate) fn prepare(work: &Path, machine: &str, device: Device) -> Result<Self> {
+        let path = work.join(format!("device-{machine}"));
         let mut devices = Self {
             words: Vec::new(),
             path,
             server: None,
         };
         devices.remove();
-        match part.device {
+        match device {
             Device::Disk(size) => devices.disk(size)?,
             Device::NineP => devices.nine_p()?,
-            Device::Virtiofs => devices.virtiofs(work)?,
+            Device::Virtiofs => devices.virtiofs()?,
         }
         Ok(devices)
     }
@@ -68,16 +68,16 @@ impl Devices {
         Ok(())
     }
 
-    fn virtiofs(&mut self, work: &Path) -> Result<()> {
+    fn virtiofs(&mut self) -> Result<()> {
         self.directory()?;
         let Some(program) = VIRTIOFSD.iter().find(|path| Path::new(path).exists()) else {
             bail!("there is no virtiofsd; Debian has it in qemu-system-common, or in virtiofsd");
         };
-        let socket = work.join("virtiofs.socket");
+        let socket = PathBuf::from(format!("{}.socket", self.path.display()));
         if socket.exists() {
             fs::remove_file(&socket)?;
         }
-        let log = File::create(work.join("virtiofsd"))?;
+        let log = File::create(format!("{}.log", self.path.display()))?;
         let server = Command::new("setpriv")
             .args(["--pdeathsig", "KILL", program])
             .arg(format!("--socket-path={}", socket.display()))

@@ -1,6 +1,6 @@
 //! Tries atomwrite where this machine's own kernel cannot: on network filesystems with a server and
 //! two clients, on other disks, and with a power switch. Virtual machines (QEMU without KVM) boot
-//! Debian's kernels, the guest's scripts say how each check ends, and it all becomes one table.
+//! Debian's kernels, the guest's scripts say how each check ends, and it all becomes one page.
 //!
 //! A promise that is broken fails the run, and so does one that was not tried.
 
@@ -8,6 +8,7 @@ mod archive;
 mod devices;
 mod known;
 mod machine;
+mod page;
 mod plan;
 mod power;
 mod report;
@@ -18,9 +19,8 @@ use std::fs;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
-use crate::report::Report;
 use crate::run::Run;
 
 const USAGE: &str =
@@ -37,28 +37,46 @@ fn main() -> ExitCode {
     }
 }
 
+/// What the command line asks for.
+#[derive(Debug, Default)]
+struct Options {
+    short: bool,
+    publish: bool,
+    cuts: Option<u64>,
+    seed: Option<u64>,
+    only: String,
+    names: Vec<String>,
+}
+
+impl Options {
+    fn parse(mut words: impl Iterator<Item = String>) -> Result<Self> {
+        let mut options = Self::default();
+        while let Some(word) = words.next() {
+            match word.as_str() {
+                "--short" => options.short = true,
+                "--publish" => options.publish = true,
+                "--only" => options.only = words.next().unwrap_or_default(),
+                "--cuts" => options.cuts = Some(number(words.next())?),
+                "--seed" => options.seed = Some(number(words.next())?),
+                name if name.starts_with('-') => bail!("what is '{name}'? usage: {USAGE}"),
+                name => options.names.push(name.to_owned()),
+            }
+        }
+        // A part that was tried in part would lose the rest of its results.
+        ensure!(
+            options.only.is_empty() || !options.publish,
+            "--only cannot be published"
+        );
+        let long = !options.short && options.names.is_empty() && options.only.is_empty();
+        options.publish |= long;
+        Ok(options)
+    }
+}
+
 /// Returns whether every promise is kept.
 fn machines() -> Result<bool> {
-    let mut short = false;
-    let mut publish = false;
-    let mut cuts = None;
-    let mut seed = 1;
-    let mut only = String::new();
-    let mut names = Vec::new();
-    let mut words = std::env::args().skip(1);
-    while let Some(word) = words.next() {
-        match word.as_str() {
-            "--short" => short = true,
-            "--publish" => publish = true,
-            "--only" => only = words.next().unwrap_or_default(),
-            "--cuts" => cuts = Some(number(words.next())?),
-            "--seed" => seed = number(words.next())?,
-            name if name.starts_with('-') => bail!("what is '{name}'? usage: {USAGE}"),
-            name => names.push(name.to_owned()),
-        }
-    }
-    publish |= !short && names.is_empty() && only.is_empty();
-    let parts = plan::parts(short, &names)?;
+    let options = Options::parse(std::env::args().skip(1))?;
+    let parts = plan::parts(options.short, &options.names)?;
     let program = std::env::var_os("MACHINES_PROGRAM")
         .context("MACHINES_PROGRAM is not set: use 'make machines'")?;
     let program = fs::canonicalize(program).context("cannot find the program to be tested")?;
@@ -67,7 +85,7 @@ fn machines() -> Result<bool> {
     let began = Instant::now();
     let kernels = match root::prepare(&work, &program) {
         Ok(kernels) => kernels,
-        Err(error) if short => {
+        Err(error) if options.short => {
             eprintln!(
                 "SKIPPED make machines: {error:#}; so nothing was tried on NFS and vfat, and no power was cut"
             );
@@ -78,19 +96,26 @@ fn machines() -> Result<bool> {
     println!("machines: ready to boot ({} s)", began.elapsed().as_secs());
     let run = Run {
         work,
-        kernels,
-        cuts: cuts.unwrap_or(if short { 1 } else { 50 }),
-        seed,
-        only,
-        report: Report::default(),
+        cuts: options.cuts.unwrap_or(if options.short { 1 } else { 50 }),
+        seed: options.seed.unwrap_or(1),
+        only: options.only,
     };
-    run.all(&parts);
-    let table = run.report.table();
-    println!("\n{table}");
-    let is_good = run.report.is_good();
+    let mut cells = Vec::new();
+    let mut checks = 0;
+    let mut is_good = true;
+    run.all(&parts, &kernels, &mut |report| {
+        let found = report.cells()?;
+        if options.publish {
+            page::publish(report.part, &report.kernel, &found)?;
+        }
+        cells.extend(found);
+        checks += report.count();
+        is_good &= report.is_good();
+        Ok(())
+    })?;
+    println!("\n{}", page::draw(&cells));
     println!(
-        "machines: {} checks in {} s: {}",
-        run.report.count(),
+        "machines: {checks} checks in {} s: {}",
         began.elapsed().as_secs(),
         if is_good {
             "every promise is kept that can be"
@@ -98,10 +123,6 @@ fn machines() -> Result<bool> {
             "NOT every promise is kept"
         }
     );
-    if publish {
-        fs::create_dir_all("torture/machines/results")?;
-        fs::write("torture/machines/results/table.md", &table)?;
-    }
     Ok(is_good)
 }
 

@@ -2,8 +2,6 @@
 
 use anyhow::{Result, bail};
 
-use crate::root::Kernel;
-
 /// The promises that a script of checks has to try.
 const ALL: &[&str] = &[
     "replaces",
@@ -44,20 +42,21 @@ pub(crate) enum Device {
 /// What is done in a machine.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Work {
-    /// A script of checks: the rows of the table that it has to fill, and the promises.
-    Checks(&'static [&'static str], &'static [&'static str]),
+    /// A script of checks, and the promises that it has to try.
+    Checks(&'static [&'static str]),
     /// Power cuts of a filesystem.
     Cuts(&'static str),
 }
 
-/// One machine.
+/// What is tried in one machine.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Part {
     pub(crate) name: &'static str,
+    /// The rows of a table that it has to fill.
+    pub(crate) rows: &'static [&'static str],
     pub(crate) work: Work,
     pub(crate) script: &'static [&'static str],
     pub(crate) device: Device,
-    old_kernel: bool,
     /// Whether it is in the short run.
     short: bool,
 }
@@ -70,21 +69,26 @@ impl Part {
     ) -> Self {
         Self {
             name,
-            work: Work::Checks(rows, ALL),
+            rows,
+            work: Work::Checks(ALL),
             script,
             device: Device::Disk(64),
-            old_kernel: false,
             short: false,
         }
     }
 
-    const fn cuts(name: &'static str, filesystem: &'static str) -> Self {
+    /// The rows are the disk with a cache, and the one without.
+    const fn cuts(
+        name: &'static str,
+        filesystem: &'static str,
+        rows: &'static [&'static str; 2],
+    ) -> Self {
         Self {
             name,
+            rows,
             work: Work::Cuts(filesystem),
             script: &[],
             device: Device::Disk(0),
-            old_kernel: false,
             short: false,
         }
     }
@@ -99,21 +103,13 @@ impl Part {
     const fn shared(self, device: Device) -> Self {
         Self {
             device,
-            ..self.promises(SHARED)
+            ..self.only(SHARED)
         }
     }
 
-    const fn promises(self, promises: &'static [&'static str]) -> Self {
-        let work = match self.work {
-            Work::Checks(rows, _) => Work::Checks(rows, promises),
-            work @ Work::Cuts(_) => work,
-        };
-        Self { work, ..self }
-    }
-
-    const fn old_kernel(self) -> Self {
+    const fn only(self, promises: &'static [&'static str]) -> Self {
         Self {
-            old_kernel: true,
+            work: Work::Checks(promises),
             ..self
         }
     }
@@ -125,26 +121,20 @@ impl Part {
         }
     }
 
-    /// The kernel that it boots: the newest, or the oldest.
-    pub(crate) fn kernel<'a>(&self, kernels: &'a [Kernel]) -> &'a Kernel {
-        let at = if self.old_kernel {
-            0
-        } else {
-            kernels.len() - 1
-        };
-        &kernels[at]
+    /// The promises that it has to try.
+    pub(crate) fn promises(&self) -> &'static [&'static str] {
+        match self.work {
+            Work::Checks(promises) => promises,
+            Work::Cuts(_) => &["power"],
+        }
     }
 }
 
 const PARTS: [Part; 20] = [
-    Part::checks("nfs-4.2", &["NFS 4.2"], &["nfs", "4.2"])
-        .old_kernel()
-        .short(),
+    Part::checks("nfs-4.2", &["NFS 4.2"], &["nfs", "4.2"]).short(),
     // Not in the short run: the client (cifs) sometimes hangs, when two mounts create one file.
     Part::checks("smb", &["SMB 3.1.1"], &["smb"]),
-    Part::checks("nfs-3", &["NFS 3"], &["nfs", "3"])
-        .old_kernel()
-        .short(),
+    Part::checks("nfs-3", &["NFS 3"], &["nfs", "3"]).short(),
     Part::checks("nfs-4.0", &["NFS 4.0"], &["nfs", "4.0"]),
     Part::checks("vfat", &["vfat"], &["disk", "vfat"]).short(),
     Part::checks("exfat", &["exfat"], &["disk", "exfat"]),
@@ -163,7 +153,7 @@ const PARTS: [Part; 20] = [
         &["quota", "ext4", "user", "xfs", "user", "xfs", "project"],
     )
     .disk(320)
-    .promises(QUOTA),
+    .only(QUOTA),
     Part::checks(
         "apparmor",
         &[
@@ -180,31 +170,46 @@ const PARTS: [Part; 20] = [
             "without-k",
         ],
     )
-    .promises(CONFINED),
+    .only(CONFINED),
     Part::checks(
         "nfs-restart",
         &["NFS 4.2, restarted", "NFS 3, restarted"],
         &["nfs", "4.2,restarted", "3,restarted"],
     )
-    .old_kernel()
-    .promises(RESTARTED),
+    .only(RESTARTED),
     Part::checks(
         "nfs-options",
         &["NFS 4.2, root_squash", "NFS 3, nolock"],
         &["nfs", "4.2,root_squash", "3,nolock"],
-    )
-    .old_kernel(),
+    ),
     Part::checks(
         "nfs-quota",
         &["NFS 4.2, quota", "NFS 3, quota"],
         &["nfs", "4.2,quota", "3,quota"],
     )
-    .old_kernel()
-    .promises(QUOTA),
-    Part::cuts("power-ext4", "ext4").short(),
-    Part::cuts("power-xfs", "xfs").short(),
-    Part::cuts("power-btrfs", "btrfs"),
-    Part::cuts("power-f2fs", "f2fs"),
+    .only(QUOTA),
+    Part::cuts(
+        "power-ext4",
+        "ext4",
+        &["ext4, disk with a cache", "ext4, disk without a cache"],
+    )
+    .short(),
+    Part::cuts(
+        "power-xfs",
+        "xfs",
+        &["xfs, disk with a cache", "xfs, disk without a cache"],
+    )
+    .short(),
+    Part::cuts(
+        "power-btrfs",
+        "btrfs",
+        &["btrfs, disk with a cache", "btrfs, disk without a cache"],
+    ),
+    Part::cuts(
+        "power-f2fs",
+        "f2fs",
+        &["f2fs, disk with a cache", "f2fs, disk without a cache"],
+    ),
 ];
 
 /// Those that were asked for: by name, all of the short run, or all.
@@ -222,4 +227,11 @@ pub(crate) fn parts(short: bool, names: &[String]) -> Result<Vec<Part>> {
         parts.extend(PARTS.iter().filter(|part| !short || part.short));
     }
     Ok(parts)
+}
+
+/// Where a row has its place in the tables: those that no part fills any more are the last.
+pub(crate) fn position(row: &str) -> usize {
+    let mut rows = PARTS.iter().flat_map(|part| part.rows);
+    let position = rows.position(|known| *known == row);
+    position.unwrap_or(usize::MAX)
 }

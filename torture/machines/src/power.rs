@@ -10,7 +10,6 @@
 //!   memory is lost.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -23,8 +22,12 @@ use crate::machine::{Machine, Plan, Said};
 use crate::report::{Report, Verdict};
 use crate::root::{self, Kernel};
 
-/// The programs that write, as power.sh knows them, and as they are shown.
-const PROGRAMS: [(&str, &str); 4] = [
+/// The programs that write, as power.sh knows them.
+const PROGRAMS: [&str; 4] = ["atomwrite", "sponge", "mv", "redirect"];
+/// The second table.
+pub(crate) const HEADING: &str = "torn, missing or lost after exit status 0";
+pub(crate) const COLUMNS: [(&str, &str); 5] = [
+    ("power", "power cut"),
     ("atomwrite", "`atomwrite`"),
     ("sponge", "`sponge`"),
     ("mv", "`cat >t && mv t o`"),
@@ -35,7 +38,7 @@ const SIZE: u64 = 300 << 20;
 /// Each cut begins with a number that no earlier one has reached.
 const STEP: u64 = 100_000;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Cache {
     On,
     Off,
@@ -45,7 +48,8 @@ enum Cache {
 #[derive(Debug)]
 struct Disk {
     name: String,
-    program: usize,
+    program: &'static str,
+    row: &'static str,
     cache: Cache,
     image: PathBuf,
     /// What DEST was before the last cut.
@@ -53,9 +57,6 @@ struct Disk {
     /// The last number that was reported as written since then.
     reported: Option<u64>,
 }
-
-/// How often each program, with each cache, has lost or torn a file that it had reported.
-type Harms = BTreeMap<(&'static str, Cache), (u64, u64)>;
 
 impl Disk {
     /// What QEMU gets for it.
@@ -111,134 +112,105 @@ impl Disk {
     }
 }
 
-pub(crate) const HEADING: &str = "\
-| Power cuts: torn, missing or lost after exit status 0 | `atomwrite` | `sponge` | `cat >t && mv t o` | `cat >o` |
-|---|---|---|---|---|
-";
-
-/// Two rows of the second table.
-fn row(filesystem: &str, harms: &Harms) -> String {
-    let mut rows = String::new();
-    for (cache, shown) in [
-        (Cache::On, "disk with a cache"),
-        (Cache::Off, "disk without a cache"),
-    ] {
-        let _ = write!(rows, "| {filesystem}, {shown} |");
-        for (_, program) in PROGRAMS {
-            let (harmed, tried) = harms.get(&(program, cache)).copied().unwrap_or_default();
-            let _ = write!(rows, " {harmed} of {tried} |");
-        }
-        rows.push('\n');
-    }
-    rows
-}
-
 fn image_tool(words: &[&str]) -> Result<()> {
     root::run(Command::new("qemu-img").args(words).stdout(Stdio::null()))
 }
 
-/// Cuts the power of a filesystem so often.
-pub(crate) fn run(
-    work: &Path,
-    kernel: &Kernel,
-    filesystem: &str,
-    cuts: u64,
-    random: &mut StdRng,
-    report: &Report,
-) -> Result<()> {
-    let mut disks = disks(work, filesystem)?;
-    start(work, kernel, filesystem, "make", 0, &disks)?.end()?;
-    settle(&disks)?;
-    let mut harms = Harms::new();
-    // The last round only reads.
-    for cut in 0..=cuts {
-        let machine = start(work, kernel, filesystem, "write", cut + 1, &disks)?;
-        let found = read_back(&machine)?;
-        for disk in &mut disks {
-            let found = found
-                .get(&disk.name)
-                .with_context(|| format!("nothing was said about {}", disk.name))?;
-            if cut > 0 {
-                count_harm(disk, found, cut, filesystem, &mut harms, report);
-            }
-            found.clone_into(&mut disk.before);
-            disk.reported = None;
-        }
-        if cut == cuts {
-            drop(machine);
-        } else {
-            write_until_cut(machine, &mut disks, random)?;
-        }
-        settle(&disks)?;
-    }
-    for disk in &disks {
-        fs::remove_file(&disk.image)?;
-    }
-    let lost: u64 = PROGRAMS
-        .iter()
-        .filter(|(word, _)| *word == "redirect")
-        .flat_map(|(_, shown)| [Cache::On, Cache::Off].map(|cache| (*shown, cache)))
-        .filter_map(|key| harms.get(&key))
-        .map(|(harmed, _)| harmed)
-        .sum();
-    if lost == 0 {
-        let why = "cat >o has lost nothing, so these cuts show nothing";
-        report.add(filesystem, "power", Verdict::Broken, "the control", why);
-    }
-    report.add_cuts(filesystem, row(filesystem, &harms));
-    Ok(())
+/// A machine whose power is cut.
+#[derive(Debug)]
+pub(crate) struct Power<'a> {
+    pub(crate) work: &'a Path,
+    pub(crate) name: &'a str,
+    pub(crate) kernel: &'a Kernel,
+    pub(crate) filesystem: &'a str,
+    /// Of the table: the disk with a cache, and the one without.
+    pub(crate) rows: &'static [&'static str],
 }
 
-fn disks(work: &Path, filesystem: &str) -> Result<Vec<Disk>> {
-    let mut disks = Vec::new();
-    for cache in [Cache::On, Cache::Off] {
-        for program in 0..PROGRAMS.len() {
-            let name = format!("vd{}", char::from(b'a' + u8::try_from(disks.len())?));
-            let image = work.join(format!("power-{filesystem}-{name}"));
-            File::create(&image)?.set_len(SIZE)?;
-            disks.push(Disk {
-                name,
-                program,
-                cache,
-                image,
-                before: "missing".to_owned(),
-                reported: None,
-            });
+impl Power<'_> {
+    /// Cuts the power so often.
+    pub(crate) fn cut(&self, cuts: u64, random: &mut StdRng, report: &mut Report) -> Result<()> {
+        let mut disks = self.disks()?;
+        self.start("make", 0, &disks)?.end()?;
+        settle(&disks)?;
+        // The last round only reads.
+        for cut in 0..=cuts {
+            let machine = self.start("write", cut + 1, &disks)?;
+            let found = read_back(&machine)?;
+            for disk in &mut disks {
+                let found = found
+                    .get(&disk.name)
+                    .with_context(|| format!("nothing was said about {}", disk.name))?;
+                if cut > 0 {
+                    count_harm(disk, found, cut, report);
+                }
+                found.clone_into(&mut disk.before);
+                disk.reported = None;
+            }
+            if cut == cuts {
+                drop(machine);
+            } else {
+                write_until_cut(machine, &mut disks, random)?;
+            }
+            settle(&disks)?;
         }
+        for disk in &disks {
+            fs::remove_file(&disk.image)?;
+        }
+        let lost = self.rows.iter().map(|row| report.harmed(row, "redirect"));
+        if lost.sum::<u64>() == 0 {
+            let why = "cat >o has lost nothing, so these cuts show nothing";
+            for row in self.rows {
+                report.add(row, "power", Verdict::Broken, "the control", why);
+            }
+        }
+        Ok(())
     }
-    Ok(disks)
+
+    fn disks(&self) -> Result<Vec<Disk>> {
+        let mut disks = Vec::new();
+        for (row, cache) in self.rows.iter().zip([Cache::On, Cache::Off]) {
+            for program in PROGRAMS {
+                let name = format!("vd{}", char::from(b'a' + u8::try_from(disks.len())?));
+                let image = self.work.join(format!("{}-{name}", self.name));
+                File::create(&image)?.set_len(SIZE)?;
+                disks.push(Disk {
+                    name,
+                    program,
+                    row,
+                    cache,
+                    image,
+                    before: "missing".to_owned(),
+                    reported: None,
+                });
+            }
+        }
+        Ok(disks)
+    }
+
+    fn start(&self, what: &str, cut: u64, disks: &[Disk]) -> Result<Machine> {
+        let mut script = ["power", what, self.filesystem].map(str::to_owned).to_vec();
+        let mut devices = Vec::new();
+        for disk in disks {
+            disk.switch_on()?;
+            script.push(format!("{}:{}:{}", disk.name, disk.program, cut * STEP));
+            devices.extend(["-drive".to_owned(), disk.device()]);
+        }
+        Machine::boot(
+            self.work,
+            &Plan {
+                kernel: self.kernel,
+                name: self.name,
+                script: &script,
+                only: "",
+                devices: &devices,
+            },
+        )
+    }
 }
 
 fn settle(disks: &[Disk]) -> Result<()> {
     disks.iter().try_for_each(Disk::settle)
-}
-
-fn start(
-    work: &Path,
-    kernel: &Kernel,
-    filesystem: &str,
-    what: &str,
-    cut: u64,
-    disks: &[Disk],
-) -> Result<Machine> {
-    let mut script = vec!["power".to_owned(), what.to_owned(), filesystem.to_owned()];
-    let mut devices = Vec::new();
-    for disk in disks {
-        disk.switch_on()?;
-        let (program, _) = PROGRAMS[disk.program];
-        script.push(format!("{}:{program}:{}", disk.name, cut * STEP));
-        devices.extend(["-drive".to_owned(), disk.device()]);
-    }
-    Machine::boot(
-        work,
-        &Plan {
-            kernel,
-            name: &format!("power-{filesystem}"),
-            script: &script,
-            only: "",
-            devices: &devices,
-        },
-    )
 }
 
 /// What each disk has after a cut.
@@ -260,21 +232,11 @@ fn read_back(machine: &Machine) -> Result<BTreeMap<String, String>> {
     }
 }
 
-fn count_harm(
-    disk: &Disk,
-    found: &str,
-    cut: u64,
-    filesystem: &str,
-    harms: &mut Harms,
-    report: &Report,
-) {
-    let whole = disk.is_whole(found, cut);
-    let (word, shown) = PROGRAMS[disk.program];
-    let (harmed, tried) = harms.entry((shown, disk.cache)).or_default();
-    *tried += 1;
-    *harmed += u64::from(!whole);
-    if word == "atomwrite" {
-        let verdict = if whole {
+fn count_harm(disk: &Disk, found: &str, cut: u64, report: &mut Report) {
+    let is_whole = disk.is_whole(found, cut);
+    report.add_cut(disk.row, disk.program, is_whole);
+    if disk.program == "atomwrite" {
+        let verdict = if is_whole {
             Verdict::Kept
         } else {
             Verdict::Broken
@@ -286,8 +248,8 @@ fn count_harm(
             "{reported} was reported, and DEST is {found}; it was {}",
             disk.before
         );
-        let check = format!("cut {cut}, cache {:?}", disk.cache);
-        report.add(filesystem, "power", verdict, &check, &detail);
+        let check = format!("cut {cut}");
+        report.add(disk.row, "power", verdict, &check, &detail);
     }
 }
 
@@ -307,7 +269,7 @@ fn write_until_cut(machine: Machine, disks: &mut [Disk], random: &mut StdRng) ->
         *written.entry(name).or_insert(0_u32) += 1;
         let waiting = disks
             .iter()
-            .filter(|disk| PROGRAMS[disk.program].0 == "atomwrite")
+            .filter(|disk| disk.program == "atomwrite")
             .any(|disk| written.get(&disk.name).is_none_or(|count| *count < enough));
         if waiting {
             continue;

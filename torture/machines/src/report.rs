@@ -1,14 +1,15 @@
-//! What was found: for each filesystem and promise, whether it is kept.
+//! What one machine has found: for each row and promise, whether it is kept.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::process::Command;
+
+use anyhow::{Context, Result};
 
 use crate::known::{self, Tolerated};
-use crate::power;
+use crate::page::Cell;
 
 /// What the columns of the table are: the word of the guest's scripts, and the heading.
-pub(crate) const PROMISES: [(&str, &str); 18] = [
+pub(crate) const PROMISES: [(&str, &str); 17] = [
     ("replaces", "every input"),
     ("fails", "unchanged after an error"),
     ("killed", "SIGKILL"),
@@ -26,7 +27,6 @@ pub(crate) const PROMISES: [(&str, &str); 18] = [
     ("opened", "DEST is open"),
     ("full", "no space"),
     ("left", "nothing is left"),
-    ("power", "power cut"),
 ];
 
 /// How one check ended.
@@ -65,137 +65,126 @@ struct Check {
     reason: Option<&'static str>,
 }
 
-/// What is found, by machines that run at the same time.
+/// How often the power was cut, and how often a file was harmed.
 #[derive(Debug, Default)]
-pub(crate) struct Report(Mutex<Found>);
+struct Cuts {
+    harmed: u64,
+    tried: u64,
+}
 
-#[derive(Debug, Default)]
-struct Found {
-    /// In the order in which they were begun.
-    rows: Vec<String>,
+/// What is found by one part, on one kernel.
+#[derive(Debug)]
+pub(crate) struct Report {
+    pub(crate) part: &'static str,
+    /// The kernel's series.
+    pub(crate) kernel: String,
     /// By row and promise.
     checks: BTreeMap<(String, String), Vec<Check>>,
-    /// The rows of the second table.
-    cuts: BTreeMap<String, String>,
+    /// By row and program.
+    cuts: BTreeMap<(String, &'static str), Cuts>,
 }
 
 impl Report {
-    /// Begins a row, in which the promises must be found in the end.
-    pub(crate) fn begin(&self, row: &str, promises: &[&str]) {
-        let mut found = self.lock();
-        if !found.rows.iter().any(|known| known == row) {
-            found.rows.push(row.to_owned());
-        }
-        for promise in promises {
-            let cell = (row.to_owned(), (*promise).to_owned());
-            found.checks.entry(cell).or_default();
+    pub(crate) fn new(part: &'static str, kernel: &str) -> Self {
+        Self {
+            part,
+            kernel: kernel.to_owned(),
+            checks: BTreeMap::new(),
+            cuts: BTreeMap::new(),
         }
     }
 
-    /// Adds what a check has found.
-    pub(crate) fn add(&self, row: &str, promise: &str, found: Verdict, check: &str, detail: &str) {
-        let (verdict, reason) = match (found, known::find(row, check)) {
-            (Verdict::SaidNo, Some((_, reason))) => (Verdict::SaidNo, Some(reason)),
+    /// Begins a row, in which the promises must be found in the end.
+    pub(crate) fn begin(&mut self, row: &str, promises: &[&str]) {
+        for promise in promises {
+            let cell = (row.to_owned(), (*promise).to_owned());
+            self.checks.entry(cell).or_default();
+        }
+    }
+
+    /// Adds how a check ended.
+    pub(crate) fn add(
+        &mut self,
+        row: &str,
+        promise: &str,
+        verdict: Verdict,
+        check: &str,
+        detail: &str,
+    ) {
+        let (verdict, reason) = match (verdict, known::find(row, check)) {
+            (Verdict::SaidNo, Some((_, reason))) => (verdict, Some(reason)),
             (Verdict::Broken, Some((Tolerated::Loss, reason))) => (Verdict::Limit, Some(reason)),
             // A new refusal counts as broken until it has a reason.
             (Verdict::SaidNo, None) => (Verdict::Broken, None),
             (verdict, _) => (verdict, None),
         };
         if verdict != Verdict::Kept {
-            println!("machines: {row}: {check}: {}: {detail}", verdict.shown());
+            println!(
+                "machines: {row}, Linux {}: {check}: {}: {detail}",
+                self.kernel,
+                verdict.shown()
+            );
         }
         let cell = (row.to_owned(), promise.to_owned());
-        let check = Check { verdict, reason };
-        self.lock().checks.entry(cell).or_default().push(check);
+        self.checks
+            .entry(cell)
+            .or_default()
+            .push(Check { verdict, reason });
     }
 
-    /// Adds rows to the second table.
-    pub(crate) fn add_cuts(&self, filesystem: &str, rows: String) {
-        self.lock().cuts.insert(filesystem.to_owned(), rows);
+    /// Counts a power cut.
+    pub(crate) fn add_cut(&mut self, row: &str, program: &'static str, is_whole: bool) {
+        let cuts = self.cuts.entry((row.to_owned(), program)).or_default();
+        cuts.tried += 1;
+        cuts.harmed += u64::from(!is_whole);
+    }
+
+    /// How often a program's file was harmed in a row.
+    pub(crate) fn harmed(&self, row: &str, program: &'static str) -> u64 {
+        self.cuts
+            .get(&(row.to_owned(), program))
+            .map_or(0, |cuts| cuts.harmed)
     }
 
     /// Whether all is kept that can be.
     pub(crate) fn is_good(&self) -> bool {
-        let found = self.lock();
-        !found.checks.keys().any(|cell| found.verdict(cell).is_bad())
+        !self.checks.values().any(|checks| worst(checks).is_bad())
     }
 
     pub(crate) fn count(&self) -> usize {
-        self.lock().checks.values().map(Vec::len).sum()
+        self.checks.values().map(Vec::len).sum()
     }
 
-    /// The tables, in Markdown, with the reasons below the first one.
-    pub(crate) fn table(&self) -> String {
-        let found = self.lock();
-        let mut table = found.table();
-        if !found.cuts.is_empty() {
-            table.push('\n');
-            table.push_str(power::HEADING);
-            table.extend(found.cuts.values().map(String::as_str));
-        }
-        table
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Found> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The cells of the tables, with today's date.
+    pub(crate) fn cells(&self) -> Result<Vec<Cell>> {
+        let date = Command::new("date")
+            .arg("+%F")
+            .output()
+            .context("cannot run date")?;
+        let date = String::from_utf8(date.stdout)?.trim().to_owned();
+        let cell = |row: &str, column: &str, result: String| Cell {
+            row: row.to_owned(),
+            kernel: self.kernel.clone(),
+            date: date.clone(),
+            column: column.to_owned(),
+            result,
+            notes: Vec::new(),
+        };
+        let promises = self.checks.iter().map(|((row, promise), checks)| {
+            let notes: BTreeSet<&str> = checks.iter().filter_map(|check| check.reason).collect();
+            Cell {
+                notes: notes.into_iter().map(str::to_owned).collect(),
+                ..cell(row, promise, worst(checks).shown().to_owned())
+            }
+        });
+        let cuts = self.cuts.iter().map(|((row, program), cuts)| {
+            cell(row, program, format!("{} of {}", cuts.harmed, cuts.tried))
+        });
+        Ok(promises.chain(cuts).collect())
     }
 }
 
-impl Found {
-    fn verdict(&self, cell: &(String, String)) -> Verdict {
-        let checks = self.checks.get(cell).map(Vec::as_slice).unwrap_or_default();
-        let worst = checks.iter().map(|check| check.verdict).max();
-        worst.unwrap_or(Verdict::Missing)
-    }
-
-    fn table(&self) -> String {
-        // Without the columns that nothing was tried for.
-        let tried = |promise: &str| self.checks.keys().any(|(_, known)| known == promise);
-        let columns: Vec<_> = PROMISES
-            .iter()
-            .filter(|(promise, _)| tried(promise))
-            .collect();
-        let mut table = String::from("| |");
-        for (_, heading) in &columns {
-            let _ = write!(table, " {heading} |");
-        }
-        table.push_str("\n|---|");
-        table.push_str(&"---|".repeat(columns.len()));
-        table.push('\n');
-        let mut reasons: Vec<&'static str> = Vec::new();
-        for row in &self.rows {
-            let _ = write!(table, "| {row} |");
-            for (promise, _) in &columns {
-                table.push_str(&self.cell(row, promise, &mut reasons));
-            }
-            table.push('\n');
-        }
-        table.push('\n');
-        for (at, reason) in reasons.iter().enumerate() {
-            let _ = writeln!(table, "{}. {reason}", at + 1);
-        }
-        table
-    }
-
-    /// A cell, and the numbers of its reasons, which are added to those that are there.
-    fn cell(&self, row: &str, promise: &str, reasons: &mut Vec<&'static str>) -> String {
-        let cell = (row.to_owned(), promise.to_owned());
-        let Some(checks) = self.checks.get(&cell) else {
-            return " |".to_owned();
-        };
-        let mut shown = format!(" {}", self.verdict(&cell).shown());
-        let mut notes = BTreeSet::new();
-        for reason in checks.iter().filter_map(|check| check.reason) {
-            let at = reasons.iter().position(|known| *known == reason);
-            notes.insert(at.unwrap_or(reasons.len()));
-            if at.is_none() {
-                reasons.push(reason);
-            }
-        }
-        for note in notes {
-            let _ = write!(shown, " [{}]", note + 1);
-        }
-        shown.push_str(" |");
-        shown
-    }
+fn worst(checks: &[Check]) -> Verdict {
+    let worst = checks.iter().map(|check| check.verdict).max();
+    worst.unwrap_or(Verdict::Missing)
 }

@@ -88,7 +88,8 @@ pub(crate) fn prepare(work: &Path, program: &Path) -> Result<Vec<Kernel>> {
     Ok(kernels)
 }
 
-fn version(series: &str) -> Vec<u32> {
+/// A version, to be compared as numbers.
+pub(crate) fn version(series: &str) -> Vec<u32> {
     series
         .split('.')
         .map(|number| number.parse().unwrap_or(0))

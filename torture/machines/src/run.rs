@@ -1,7 +1,7 @@
 //! Boots the machines, two at a time, and takes down what they say.
 
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError, mpsc};
 use std::thread;
 
 use anyhow::{Result, ensure};
@@ -23,91 +23,102 @@ const AT_ONCE: usize = 2;
 pub(crate) struct Run {
     /// Where images and logs are.
     pub(crate) work: PathBuf,
-    /// The oldest first.
-    pub(crate) kernels: Vec<Kernel>,
     /// Of each filesystem.
     pub(crate) cuts: u64,
     pub(crate) seed: u64,
     /// The only promises that are tried, unless it is empty.
     pub(crate) only: String,
-    pub(crate) report: Report,
 }
 
 impl Run {
-    /// Runs all parts to their end.
-    pub(crate) fn all(&self, parts: &[Part]) {
-        for part in parts {
-            self.begin(part);
-        }
-        let queue = Mutex::new(parts.iter());
-        let work = || {
+    /// Runs all parts on all kernels to their end, and hands over each report as soon as it is
+    /// there.
+    pub(crate) fn all(
+        &self,
+        parts: &[Part],
+        kernels: &[Kernel],
+        take: &mut dyn FnMut(Report) -> Result<()>,
+    ) -> Result<()> {
+        let machines = parts
+            .iter()
+            .flat_map(|part| kernels.iter().map(move |kernel| (part, kernel)));
+        let queue = Mutex::new(machines);
+        let (sender, reports) = mpsc::channel();
+        let work = |sender: mpsc::Sender<Report>| {
             loop {
                 let next = queue.lock().unwrap_or_else(PoisonError::into_inner).next();
-                let Some(part) = next else {
+                let Some((part, kernel)) = next else {
                     break;
                 };
-                self.part(part);
+                // Reports are taken until one cannot be published.
+                if sender.send(self.part(part, kernel)).is_err() {
+                    break;
+                }
             }
         };
         thread::scope(|scope| {
             for _ in 0..AT_ONCE {
-                scope.spawn(work);
+                let sender = sender.clone();
+                scope.spawn(|| work(sender));
             }
-        });
+            drop(sender);
+            reports.into_iter().try_for_each(take)
+        })
     }
 
-    /// Begins the rows of a part: what is not found for them in the end was not tried.
-    fn begin(&self, part: &Part) {
-        match part.work {
-            Work::Checks(rows, promises) => {
-                let tried = |promise: &&str| {
-                    self.only.is_empty() || self.only.split(',').any(|only| only == *promise)
-                };
-                let promises: Vec<&str> = promises.iter().copied().filter(tried).collect();
-                for row in rows {
-                    self.report.begin(row, &promises);
-                }
-            }
-            Work::Cuts(filesystem) => self.report.begin(filesystem, &["power"]),
+    fn part(&self, part: &Part, kernel: &Kernel) -> Report {
+        let name = format!("{}-{}", part.name, kernel.series());
+        println!("machines: {} with Linux {}", part.name, kernel.release);
+        let mut report = Report::new(part.name, kernel.series());
+        let promises: Vec<&str> = part
+            .promises()
+            .iter()
+            .copied()
+            .filter(|promise| self.is_tried(promise))
+            .collect();
+        // What is not found for a row in the end was not tried.
+        for row in part.rows {
+            report.begin(row, &promises);
         }
-    }
-
-    fn part(&self, part: &Part) {
-        let kernel = part.kernel(&self.kernels);
-        println!("machines: {} with Linux {}", part.name, kernel.series());
-        let (row, promise, ended) = match part.work {
-            Work::Checks(rows, promises) => (rows[0], promises[0], self.check(kernel, part)),
-            Work::Cuts(filesystem) => (filesystem, "power", self.cut(kernel, filesystem)),
+        let ended = match part.work {
+            Work::Checks(_) => self.check(&name, kernel, part, &mut report),
+            Work::Cuts(filesystem) => {
+                let power = power::Power {
+                    work: &self.work,
+                    name: &name,
+                    kernel,
+                    filesystem,
+                    rows: part.rows,
+                };
+                let mut random = StdRng::seed_from_u64(self.seed);
+                power.cut(self.cuts, &mut random, &mut report)
+            }
         };
         if let Err(error) = ended {
             let why = format!("{error:#}");
-            self.report
-                .add(row, promise, Verdict::Missing, part.name, &why);
+            let row = part.rows[0];
+            report.add(row, part.promises()[0], Verdict::Missing, part.name, &why);
         }
-        println!("machines: {} has ended", part.name);
+        println!(
+            "machines: {} with Linux {} has ended",
+            part.name, kernel.release
+        );
+        report
     }
 
-    fn cut(&self, kernel: &Kernel, filesystem: &str) -> Result<()> {
-        let mut random = StdRng::seed_from_u64(self.seed);
-        power::run(
-            &self.work,
-            kernel,
-            filesystem,
-            self.cuts,
-            &mut random,
-            &self.report,
-        )
+    fn is_tried(&self, promise: &str) -> bool {
+        self.only.is_empty() || self.only.split(',').any(|only| only == promise)
     }
 
     /// Runs a script of checks.
-    fn check(&self, kernel: &Kernel, part: &Part) -> Result<()> {
-        let devices = Devices::prepare(&self.work, part)?;
+    fn check(&self, name: &str, kernel: &Kernel, part: &Part, report: &mut Report) -> Result<()> {
+        let devices = Devices::prepare(&self.work, name, part.device)?;
         let script: Vec<String> = part.script.iter().map(|&word| word.to_owned()).collect();
         let machine = Machine::boot(
             &self.work,
             &Plan {
                 kernel,
-                name: part.name,
+                name,
                 script: &script,
                 only: &self.only,
                 devices: devices.words(),
@@ -123,7 +134,7 @@ impl Run {
                         "cannot" => Verdict::SaidNo,
                         _ => Verdict::Broken,
                     };
-                    self.report.add(row, promise, verdict, check, detail);
+                    report.add(row, promise, verdict, check, detail);
                 }
                 _ => ended |= line.starts_with("END "),
             }
