@@ -21,10 +21,11 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::root::Boot;
 use crate::run::Run;
 
-const USAGE: &str =
-    "machines [--short] [--publish] [--cuts N] [--seed N] [--only PROMISE,...] [NAME]...";
+const USAGE: &str = "machines [--short] [--publish] [--kernel old|new] [--cuts N] [--seed N] [--only PROMISE,...] \
+    [NAME]...";
 
 fn main() -> ExitCode {
     match machines() {
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
 struct Options {
     short: bool,
     publish: bool,
+    boot: Option<Boot>,
     cuts: Option<u64>,
     seed: Option<u64>,
     only: String,
@@ -55,6 +57,13 @@ impl Options {
             match word.as_str() {
                 "--short" => options.short = true,
                 "--publish" => options.publish = true,
+                "--kernel" => {
+                    options.boot = Some(match words.next().as_deref() {
+                        Some("old") => Boot::Oldest,
+                        Some("new") => Boot::Newest,
+                        _ => bail!("--kernel is old or new; usage: {USAGE}"),
+                    });
+                }
                 "--only" => options.only = words.next().unwrap_or_default(),
                 "--cuts" => options.cuts = Some(number(words.next())?),
                 "--seed" => options.seed = Some(number(words.next())?),
@@ -83,7 +92,12 @@ fn machines() -> Result<bool> {
     let work = program.with_file_name("machines");
     fs::create_dir_all(&work)?;
     let began = Instant::now();
-    let kernels = match root::prepare(&work, &program) {
+    let boot = options.boot.unwrap_or(if options.short {
+        Boot::Newest
+    } else {
+        Boot::Each
+    });
+    let kernels = match root::prepare(&work, &program, boot) {
         Ok(kernels) => kernels,
         Err(error) if options.short => {
             eprintln!(

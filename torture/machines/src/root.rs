@@ -51,9 +51,17 @@ impl Kernel {
     }
 }
 
+/// Which of the kernels are booted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Boot {
+    Oldest,
+    Newest,
+    Each,
+}
+
 /// Unpacks the packages, unless that was done before, and makes the archives; returns the kernels,
 /// the oldest first.
-pub(crate) fn prepare(work: &Path, program: &Path) -> Result<Vec<Kernel>> {
+pub(crate) fn prepare(work: &Path, program: &Path, boot: Boot) -> Result<Vec<Kernel>> {
     for needed in ["qemu-system-x86_64", "qemu-img", "mmdebstrap"] {
         run(Command::new(needed).arg("--version").stdout(Stdio::null()))?;
     }
@@ -80,11 +88,18 @@ pub(crate) fn prepare(work: &Path, program: &Path) -> Result<Vec<Kernel>> {
             archive: work.join(format!("archive-{release}.cpio")),
             release,
         };
-        archive(&root, &kernel, program)?;
         kernels.push(kernel);
     }
     kernels.sort_by_key(|kernel| version(kernel.series()));
     ensure!(!kernels.is_empty(), "the packages have no kernel");
+    match boot {
+        Boot::Oldest => kernels.truncate(1),
+        Boot::Newest => drop(kernels.drain(..kernels.len() - 1)),
+        Boot::Each => {}
+    }
+    for kernel in &kernels {
+        archive(&root, kernel, program)?;
+    }
     Ok(kernels)
 }
 
