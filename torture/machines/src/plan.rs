@@ -22,7 +22,7 @@ const ALL: &[&str] = &[
     "left",
     "full",
 ];
-/// The host's disk is not filled.
+/// All but the one that fills a disk.
 const SHARED: &[&str] = ALL.split_at(ALL.len() - 1).0;
 const CONFINED: &[&str] = &["replaces", "lock", "backup", "many", "left"];
 const RESTARTED: &[&str] = &["replaces", "lock", "left"];
@@ -130,7 +130,7 @@ impl Part {
     }
 }
 
-const PARTS: [Part; 20] = [
+const PARTS: [Part; 21] = [
     Part::checks("nfs-4.2", &["NFS 4.2"], &["nfs", "4.2"]).short(),
     // Not in the short run: the client (cifs) sometimes hangs, when two mounts create one file.
     Part::checks("smb", &["SMB 3.1.1"], &["smb"]),
@@ -147,6 +147,12 @@ const PARTS: [Part; 20] = [
     Part::checks("big", &["xfs", "btrfs"], &["disk", "xfs", "btrfs"]).disk(320),
     Part::checks("9p", &["9p"], &["shared", "9p"]).shared(Device::NineP),
     Part::checks("virtiofs", &["virtiofs"], &["shared", "virtiofs"]).shared(Device::Virtiofs),
+    Part::checks(
+        "idmapped",
+        &["ext4, ID-mapped, root", "ext4, ID-mapped, user"],
+        &["idmapped"],
+    )
+    .only(SHARED),
     Part::checks(
         "quota",
         &["ext4, user quota", "xfs, user quota", "xfs, project quota"],

@@ -12,7 +12,7 @@ use crate::archive::Archive;
 /// Debian's packages; what they depend on comes with them.
 const PACKAGES: &str = "acl apparmor attr bash bsdextrautils btrfs-progs cifs-utils coreutils dash diffutils dosfstools \
     e2fsprogs exfatprogs f2fs-tools findutils grep iproute2 kmod linux-image-amd64 moreutils mount nfs-common \
-    nfs-kernel-server procps quota rpcbind samba sed strace util-linux xfsprogs";
+    nfs-kernel-server perl-base procps quota rpcbind samba sed strace util-linux xfsprogs";
 
 /// A second kernel, where apt knows it.
 const SECOND_KERNEL: &str = "linux-image-6.12-amd64";
