@@ -108,6 +108,14 @@ const KNOWN: &[Known] = &[
         tolerated: Tolerated::Refusal,
         reason: "The server makes root an ordinary user, who cannot give a file away.",
     },
+    Known {
+        rows: &["SELinux"],
+        checks: &["label of a new DEST, a rule for its name"],
+        tolerated: Tolerated::Loss,
+        reason: "If the policy has a rule for the name of a new file, the kernel applies it when it creates the file. The \
+                 new file does not have that name yet, so DEST gets the label of other new files there. restorecon(8) \
+                 corrects it.",
+    },
 ];
 
 /// Looks up what is known of a check.

@@ -30,6 +30,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) name: &'a str,
     /// A script of the guest, and its arguments.
     pub(crate) script: &'a [String],
+    /// More of the kernel's command line.
+    pub(crate) words: &'a str,
     /// The only promises to try, for the guest's environment; empty for all.
     pub(crate) only: &'a str,
     /// What QEMU gets besides: disks, and shared directories.
@@ -80,7 +82,8 @@ impl Machine {
             .arg(&plan.kernel.archive)
             .arg("-append")
             .arg(format!(
-                "console=ttyS0 panic=-1 mitigations=off no_timer_check loglevel=5 only={} rdinit=/machines/init -- {}",
+                "console=ttyS0 panic=-1 mitigations=off no_timer_check loglevel=5 {} only={} rdinit=/machines/init -- {}",
+                plan.words,
                 plan.only,
                 plan.script.join(" ")
             ))

@@ -24,6 +24,9 @@ const ALL: &[&str] = &[
 ];
 /// All but the one that fills a disk.
 const SHARED: &[&str] = ALL.split_at(ALL.len() - 1).0;
+const LABELLED: &[&str] = &[
+    "replaces", "lock", "backup", "many", "looks", "inplace", "left",
+];
 const CONFINED: &[&str] = &["replaces", "lock", "backup", "many", "left"];
 const RESTARTED: &[&str] = &["replaces", "lock", "left"];
 const QUOTA: &[&str] = &["full", "left"];
@@ -57,6 +60,8 @@ pub(crate) struct Part {
     pub(crate) work: Work,
     pub(crate) script: &'static [&'static str],
     pub(crate) device: Device,
+    /// For the kernel's command line.
+    pub(crate) words: &'static str,
     /// Whether it is in the short run.
     short: bool,
 }
@@ -73,6 +78,7 @@ impl Part {
             work: Work::Checks(ALL),
             script,
             device: Device::Disk(64),
+            words: "",
             short: false,
         }
     }
@@ -89,6 +95,7 @@ impl Part {
             work: Work::Cuts(filesystem),
             script: &[],
             device: Device::Disk(0),
+            words: "",
             short: false,
         }
     }
@@ -98,6 +105,10 @@ impl Part {
             device: Device::Disk(size),
             ..self
         }
+    }
+
+    const fn words(self, words: &'static str) -> Self {
+        Self { words, ..self }
     }
 
     const fn shared(self, device: Device) -> Self {
@@ -130,7 +141,7 @@ impl Part {
     }
 }
 
-const PARTS: [Part; 21] = [
+const PARTS: [Part; 22] = [
     Part::checks("nfs-4.2", &["NFS 4.2"], &["nfs", "4.2"]).short(),
     // Not in the short run: the client (cifs) sometimes hangs, when two mounts create one file.
     Part::checks("smb", &["SMB 3.1.1"], &["smb"]),
@@ -177,6 +188,13 @@ const PARTS: [Part; 21] = [
         ],
     )
     .only(CONFINED),
+    Part::checks(
+        "selinux",
+        &["SELinux", "SELinux, may not relabel"],
+        &["selinux", "bin_t", "writer_exec_t"],
+    )
+    .words("security=selinux selinux=1")
+    .only(LABELLED),
     Part::checks(
         "nfs-restart",
         &["NFS 4.2, restarted", "NFS 3, restarted"],

@@ -202,6 +202,7 @@ impl Power<'_> {
                 kernel: self.kernel,
                 name: self.name,
                 script: &script,
+                words: "",
                 only: "",
                 devices: &devices,
             },

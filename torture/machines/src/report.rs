@@ -20,7 +20,7 @@ pub(crate) const PROMISES: [(&str, &str); 17] = [
     ("backup", "`-b`"),
     ("compare", "`-C`"),
     ("many", "`-t`"),
-    ("looks", "mode, owner, ACL"),
+    ("looks", "mode, owner, ACL, label"),
     ("validated", "`--validate`"),
     ("inplace", "`--inplace`"),
     ("links", "links"),

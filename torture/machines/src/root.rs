@@ -12,10 +12,16 @@ use crate::archive::Archive;
 /// Debian's packages; what they depend on comes with them.
 const PACKAGES: &str = "acl apparmor attr bash bsdextrautils btrfs-progs cifs-utils coreutils dash diffutils dosfstools \
     e2fsprogs exfatprogs f2fs-tools findutils grep iproute2 kmod linux-image-amd64 moreutils mount nfs-common \
-    nfs-kernel-server perl-base procps quota rpcbind samba sed strace util-linux xfsprogs";
+    nfs-kernel-server perl-base policycoreutils procps quota rpcbind samba sed selinux-policy-default selinux-utils \
+    strace util-linux xfsprogs";
 
 /// A second kernel, where apt knows it.
 const SECOND_KERNEL: &str = "linux-image-6.12-amd64";
+
+/// Builds the policy of SELinux, as the package's own script would, with a module of ours.
+const POLICY: &str = "echo SELINUXTYPE=default >/etc/selinux/config && cd /usr/share/selinux/default && \
+    semodule -n -s default -X 100 -i $(sed 's/$/.pp.bz2/' .modules) -X 400 -i /writer.cil";
+const MODULE: &str = include_str!("writer.cil");
 
 /// The guest's scripts.
 const GUEST: &str = "torture/machines/guest";
@@ -67,8 +73,10 @@ pub(crate) fn prepare(work: &Path, program: &Path, boot: Boot) -> Result<Vec<Ker
     }
     let root = work.join("root");
     let mut packages: Vec<&str> = PACKAGES.split_whitespace().collect();
-    let list = work.join("packages");
-    if !root.exists() || fs::read_to_string(&list).unwrap_or_default() != PACKAGES {
+    // What the root was made from.
+    let made_from = [PACKAGES, POLICY, MODULE].join("\n");
+    let list = work.join("made-from");
+    if !root.exists() || fs::read_to_string(&list).unwrap_or_default() != made_from {
         println!(
             "machines: unpacking Debian's packages into {}",
             root.display()
@@ -78,7 +86,7 @@ pub(crate) fn prepare(work: &Path, program: &Path, boot: Boot) -> Result<Vec<Ker
             packages.push(SECOND_KERNEL);
         }
         unpack(work, &root, &packages)?;
-        fs::write(&list, PACKAGES)?;
+        fs::write(&list, made_from)?;
     }
     let mut kernels = Vec::new();
     for entry in fs::read_dir(root.join("lib/modules"))? {
@@ -140,6 +148,8 @@ fn unpack(work: &Path, root: &Path, packages: &[&str]) -> Result<()> {
             .arg("/sbin/depmod")
             .arg(entry?.file_name()))?;
     }
+    fs::write(new.join("writer.cil"), MODULE)?;
+    run(Command::new("chroot").arg(&new).args(["sh", "-c", POLICY]))?;
     fs::rename(&new, root)?;
     Ok(())
 }
@@ -168,8 +178,9 @@ fn archive(root: &Path, kernel: &Kernel, program: &Path) -> Result<()> {
 
 /// Leaves out what no test needs: most of the drivers, and what interpreters and documents take.
 fn is_wanted(path: &Path, release: &str) -> bool {
-    const LEFT_OUT: [&str; 16] = [
+    const LEFT_OUT: [&str; 19] = [
         "boot",
+        "etc/selinux/default/contexts/files",
         "usr/share/doc",
         "usr/share/info",
         "usr/share/locale",
@@ -178,6 +189,7 @@ fn is_wanted(path: &Path, release: &str) -> bool {
         "usr/share/perl5",
         "usr/share/zoneinfo",
         "usr/share/samba",
+        "usr/share/selinux",
         "usr/lib/python3",
         "usr/lib/python3.11",
         "usr/lib/x86_64-linux-gnu/perl",
@@ -185,6 +197,7 @@ fn is_wanted(path: &Path, release: &str) -> bool {
         "usr/lib/udev",
         "lib/udev",
         "var/cache",
+        "var/lib/selinux",
     ];
     const MODULES: [&str; 9] = [
         "drivers/block/virtio_blk",

@@ -120,6 +120,7 @@ impl Run {
                 kernel,
                 name,
                 script: &script,
+                words: part.words,
                 only: &self.only,
                 devices: devices.words(),
             },
