@@ -61,8 +61,8 @@ impl Verdict {
 #[derive(Debug)]
 struct Check {
     verdict: Verdict,
-    /// The note below the table.
-    reason: Option<&'static str>,
+    /// Below the table: why it is no better, or which check is broken.
+    note: Option<String>,
 }
 
 /// How often the power was cut, and how often a file was harmed.
@@ -111,11 +111,15 @@ impl Report {
         check: &str,
         detail: &str,
     ) {
-        let (verdict, reason) = match (verdict, known::find(row, check)) {
-            (Verdict::SaidNo, Some((_, reason))) => (verdict, Some(reason)),
-            (Verdict::Broken, Some((Tolerated::Loss, reason))) => (Verdict::Limit, Some(reason)),
+        let (verdict, note) = match (verdict, known::find(row, check)) {
+            (Verdict::SaidNo, Some((_, reason))) => (verdict, Some(reason.to_owned())),
+            (Verdict::Broken, Some((Tolerated::Loss, reason))) => {
+                (Verdict::Limit, Some(reason.to_owned()))
+            }
             // A new refusal counts as broken until it has a reason.
-            (Verdict::SaidNo, None) => (Verdict::Broken, None),
+            (Verdict::SaidNo | Verdict::Broken, _) => {
+                (Verdict::Broken, Some(format!("Broken: {check}.")))
+            }
             (verdict, _) => (verdict, None),
         };
         if verdict != Verdict::Kept {
@@ -129,7 +133,7 @@ impl Report {
         self.checks
             .entry(cell)
             .or_default()
-            .push(Check { verdict, reason });
+            .push(Check { verdict, note });
     }
 
     /// Counts a power cut.
@@ -171,9 +175,12 @@ impl Report {
             notes: Vec::new(),
         };
         let promises = self.checks.iter().map(|((row, promise), checks)| {
-            let notes: BTreeSet<&str> = checks.iter().filter_map(|check| check.reason).collect();
+            let notes: BTreeSet<_> = checks
+                .iter()
+                .filter_map(|check| check.note.clone())
+                .collect();
             Cell {
-                notes: notes.into_iter().map(str::to_owned).collect(),
+                notes: notes.into_iter().collect(),
                 ..cell(row, promise, worst(checks).shown().to_owned())
             }
         });
