@@ -355,8 +355,8 @@ pub(crate) struct Args {
     /// yours, a device, a FIFO, and for filesystems that cannot rename. Before the first byte is
     /// written, the whole input is buffered, all guards have passed, and the space is preallocated
     /// if the filesystem can do that. But concurrent readers of DEST can see a partial file, and an
-    /// interruption leaves a mix of new and old content. -o and -g come before the content, so a new
-    /// owner can read the old content. Without WHEN, it is auto.
+    /// interruption leaves a mix of new and old content. -o and -g come before the content, so a
+    /// new owner can read the old content. Without WHEN, it is auto.
     #[arg(long, value_name = "WHEN", value_enum, num_args = 0..=1, require_equals = true, default_missing_value = "auto", help_heading = WRITING)]
     inplace: Option<InPlace>,
 
