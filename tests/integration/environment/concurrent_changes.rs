@@ -15,8 +15,8 @@ use std::path::Path;
 use rustix::process::{Signal, kill_process};
 
 use crate::harness::{
-    Done, Running, Sandbox, Stepped, Strace, check_message, draft_of, each, linux_only, needs_root,
-    needs_tool, program_of, rows, wait_until,
+    Done, Running, Sandbox, Stepped, Strace, check_message, draft_of, each, linux_only, needs_tool,
+    program_of, rows, wait_until,
 };
 
 /// What is there; the command line; what another process does while the run waits for more than
@@ -367,20 +367,4 @@ fn what_another_run_has_written_and_backed_up_becomes_the_backup() {
     assert_eq!((another.code(), &*another.stderr), (Some(0), ""));
     halted.goes_on();
     assert_eq!(sandbox.listing(), "out=of the one that halted out~=theirs");
-}
-
-#[test]
-fn a_group_and_a_set_id_bit_that_change_are_kept() {
-    needs_root!();
-    let sandbox = Sandbox::new();
-    sandbox.write_with_mode("out", "old", 0o4755);
-    let change = r#"chgrp 1 "$2"; chmod 4755 "$2""#;
-    sandbox
-        .atomwrite(["--validate", change, "out"])
-        .stdin("new")
-        .succeeds();
-    assert_eq!(
-        (sandbox.owner("out"), sandbox.mode("out")),
-        ((0, 1), 0o4755)
-    );
 }

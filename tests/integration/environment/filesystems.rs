@@ -188,6 +188,26 @@ fn serves_every_user(dir: &Path) {
     }
 }
 
+/// A change within the second of another one is noticed, although the times are the same.
+fn notices_changes_within_a_second(dir: &Path) {
+    let sandbox = Sandbox::in_dir(dir);
+    sandbox.write("out", "old\n");
+    let during = |change: &str, line: &str| {
+        let line = format!("--sync=none {line} out");
+        let words = line.split(' ').map(String::from);
+        let words = ["--validate".to_owned(), change.to_owned()]
+            .into_iter()
+            .chain(words);
+        sandbox.atomwrite(words).stdin("new\n").output()
+    };
+    let done = during(r#"setfacl -m u:1:- "$2""#, "-q");
+    assert_eq!(done.code(), Some(0), "{done:?}");
+    sandbox.sh("getfacl -c out | grep -q '^user:daemon:---'");
+    let done = during(r#"echo theirs >>"$2""#, "-a");
+    assert_eq!(done.code(), Some(1), "{done:?}");
+    assert_eq!(sandbox.text("out"), "new\ntheirs\n");
+}
+
 #[test]
 fn tmpfs_keeps_the_promise() {
     needs_mounts!();
@@ -202,6 +222,8 @@ fn ext4_keeps_the_promise() {
     needs_tool!("strace", "setfacl", "mkfs.ext4");
     let mount = Mount::ext4(64, &[]);
     keeps_the_promise(mount.path(), FULLY);
+    // Inodes of 128 bytes keep times in whole seconds.
+    notices_changes_within_a_second(Mount::ext4(8, &["-I", "128"]).path());
 }
 
 #[test]
@@ -251,9 +273,9 @@ fn overlayfs_keeps_the_promise() {
 }
 
 #[test]
-fn a_file_of_an_overlays_lower_layer_is_replaced() {
+fn a_file_of_an_overlays_lower_layer_is_replaced_and_backed_up() {
     needs_mounts!();
-    needs_tool!("mkfs.ext4");
+    needs_tool!("mkfs.ext4", "strace");
     let mut lower = None;
     let mount = Mount::overlay(Mount::ext4(64, &[]), |dir| {
         fs::create_dir(dir.join("sub")).unwrap();
@@ -270,6 +292,32 @@ fn a_file_of_an_overlays_lower_layer_is_replaced() {
     assert_eq!(fs::metadata(&out).unwrap().mode(), mode);
     assert_eq!(fs::read(lower.join("sub/out")).unwrap(), b"old");
     assert_eq!(fs::read_dir(mount.path().join("sub")).unwrap().count(), 1);
+
+    // overlayfs gives a link to a file of the lower layer a new number, if the upper one cannot
+    // refer to that file.
+    let disk = Mount::ramfs();
+    for directory in ["fails", "succeeds"].map(|name| disk.path().join(name)) {
+        fs::create_dir(&directory).unwrap();
+        fs::write(directory.join("out"), "old").unwrap();
+    }
+    let mount = Mount::overlay_over(disk.path(), Mount::tmpfs("size=32m"));
+    let sandbox = Sandbox::in_dir(mount.path());
+    let run = |directory| {
+        let words = format!("-q --sync=none --backup=numbered ../{directory}/out");
+        sandbox.run(&words).stdin("new").leaves([""; 0])
+    };
+    let names = |directory| {
+        let entries = fs::read_dir(mount.path().join(directory)).unwrap();
+        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    run("succeeds").succeeds();
+    assert_eq!(names("succeeds"), ["out", "out.~1~"]);
+    run("fails")
+        .inject("rename,renameat,renameat2:error=EIO")
+        .fails_with(1, "cannot write '../fails/out'");
+    assert_eq!(names("fails"), ["out"]);
 }
 
 #[test]
@@ -320,27 +368,4 @@ fn a_destination_that_can_be_written_but_not_read_is_replaced() {
     }
     assert_eq!(sandbox.mode("out"), 0o200);
     assert_eq!(sandbox.names(), ["out"]);
-}
-
-#[test]
-fn changes_within_a_second_are_noticed_where_times_are_whole_seconds() {
-    needs_mounts!();
-    needs_tool!("mkfs.ext4", "setfacl", "getfacl");
-    let mount = Mount::ext4(8, &["-I", "128"]);
-    let sandbox = Sandbox::in_dir(mount.path());
-    sandbox.write("out", "old\n");
-    let during = |change: &str, line: &str| {
-        let line = format!("--sync=none {line} out");
-        let words = line.split(' ').map(String::from);
-        let words = ["--validate".to_owned(), change.to_owned()]
-            .into_iter()
-            .chain(words);
-        sandbox.atomwrite(words).stdin("new\n").output()
-    };
-    let done = during(r#"setfacl -m u:1:- "$2""#, "-q");
-    assert_eq!(done.code(), Some(0), "{done:?}");
-    sandbox.sh("getfacl -c out | grep -q '^user:daemon:---'");
-    let done = during(r#"echo theirs >>"$2""#, "-a");
-    assert_eq!(done.code(), Some(1), "{done:?}");
-    assert_eq!(sandbox.text("out"), "new\ntheirs\n");
 }

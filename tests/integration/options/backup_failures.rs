@@ -1,10 +1,6 @@
 //! A run with `--backup` that fails changes no backup, except as the manual says.
 
-use std::fs;
-
-use crate::harness::{
-    Mount, NOBODY, Sandbox, Strace, each, needs_mounts, needs_root, needs_tool, open,
-};
+use crate::harness::{NOBODY, Sandbox, Strace, each, needs_root, needs_tool, open};
 use crate::options::backup::without_the_rename_to_dest;
 
 #[test]
@@ -172,35 +168,4 @@ fn a_backup_that_is_already_a_link_to_dest_stays() {
         assert_eq!(sandbox.text("out"), "new");
         assert_eq!(sandbox.text("out~"), "old");
     }
-}
-
-#[test]
-fn a_link_with_another_inode_number_is_still_a_backup_of_dest() {
-    needs_mounts!();
-    needs_tool!("strace");
-    // overlayfs gives a link to a file of the lower layer a new number, if the upper one cannot
-    // refer to that file.
-    let disk = Mount::ramfs();
-    for directory in ["fails", "succeeds"].map(|name| disk.path().join(name)) {
-        fs::create_dir(&directory).unwrap();
-        fs::write(directory.join("out"), "old").unwrap();
-    }
-    let mount = Mount::overlay_over(disk.path(), Mount::tmpfs("size=32m"));
-    let sandbox = Sandbox::in_dir(mount.path());
-    let run = |directory| {
-        let words = format!("-q --sync=none --backup=numbered ../{directory}/out");
-        sandbox.run(&words).stdin("new").leaves([""; 0])
-    };
-    let names = |directory| {
-        let entries = fs::read_dir(mount.path().join(directory)).unwrap();
-        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
-        names.sort();
-        names
-    };
-    run("succeeds").succeeds();
-    assert_eq!(names("succeeds"), ["out", "out.~1~"]);
-    run("fails")
-        .inject("rename,renameat,renameat2:error=EIO")
-        .fails_with(1, "cannot write '../fails/out'");
-    assert_eq!(names("fails"), ["out"]);
 }

@@ -305,6 +305,7 @@ fn backups_are_copies() {
 #[test]
 fn attributes_that_were_asked_for_are_set() {
     needs_root!();
+    needs_tool!("strace");
     let sandbox = Sandbox::new();
     sandbox.write_with_mode("out", "old content", 0o640);
     let inode = sandbox.inode("out");
@@ -321,6 +322,25 @@ fn attributes_that_were_asked_for_are_set() {
         .succeeds();
     assert_eq!(sandbox.mode("out"), 0o400);
     assert_eq!(sandbox.text("out"), "newer");
+    // Until the end, the old group can read nothing.
+    let run = |name| {
+        sandbox.write_with_mode(name, "old content", 0o2750);
+        let line = format!("-q -g 1 {name}");
+        always(&sandbox, &line).stdin("new")
+    };
+    let what = |name| {
+        (
+            sandbox.text(name),
+            sandbox.owner(name).1,
+            sandbox.mode(name),
+        )
+    };
+    run("done").succeeds();
+    assert_eq!(what("done"), ("new".to_owned(), 1, 0o750));
+    let done = run("killed").inject("ftruncate:signal=SIGKILL").output();
+    assert_eq!(done.signal(), Some(libc::SIGKILL), "{done:?}");
+    // Before the end of the old content was cut off.
+    assert_eq!(what("killed"), ("new content".to_owned(), 1, 0o700));
     // What may not be set fails, before the first byte. The space has been reserved by then, which
     // tells the file's time, and only its owner can put that back.
     let sandbox = closed_to_others();

@@ -10,8 +10,8 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::Signal;
 
 use crate::harness::{
-    Call, LOCK, Mount, NOBODY, Run, Sandbox, Stepped, Strace, Witness, can_be_others, lock_name,
-    needs_fuse, needs_root, needs_tool, open,
+    Call, LOCK, NOBODY, Run, Sandbox, Stepped, Strace, Witness, can_be_others, lock_name,
+    needs_root, needs_tool, open,
 };
 use crate::options::lock::{
     ENDING, Waiter, check_lines, check_succeeded, start_holder, wait_until_locked,
@@ -280,12 +280,12 @@ fn a_filesystem_without_locks_is_reported_before_anything_is_done() {
 }
 
 #[test]
-fn a_lock_that_is_forbidden_on_fuse_is_not_waited_for() {
-    needs_fuse!();
+fn a_lock_that_is_forbidden_on_a_server_is_not_waited_for() {
     needs_tool!("strace");
-    let mount = Mount::new_bindfs();
-    let sandbox = Sandbox::in_dir(mount.path());
-    let strace = Strace::new().inject("fcntl,flock:error=EACCES");
+    let sandbox = Sandbox::new();
+    // Nothing is known of the filesystem.
+    let strace = Strace::new().inject("fstatfs:error=EIO");
+    let strace = strace.inject(&format!("{LOCK}:error=EACCES"));
     let done = sandbox.run("--lock out").under(&strace).output();
     assert_eq!(done.code(), Some(1), "{done:?}");
     assert_eq!(

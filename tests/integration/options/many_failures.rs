@@ -9,10 +9,7 @@ use std::fs;
 
 use rustix::process::Signal;
 
-use crate::harness::{
-    COMMIT, COMMIT_NEW, Cover, Feeder, Mount, NOBODY, Sandbox, Strace, linux_only, needs_mounts,
-    needs_root, needs_tool,
-};
+use crate::harness::{COMMIT, COMMIT_NEW, Feeder, NOBODY, Sandbox, Strace, needs_root, needs_tool};
 use crate::options::many::{NAMES, and, check_new, ground, words};
 
 /// The temporary names in DIR; not what is in a directory of such a name.
@@ -229,24 +226,6 @@ fn an_equal_file_is_synced_by_itself_where_syncfs_is_refused() {
     let trace = strace.trace();
     trace.only("fsync of the equal file", |call| {
         call.is("fsync") && call.args.ends_with("/d/a>")
-    });
-}
-
-#[test]
-fn an_equal_file_on_another_filesystem_is_synced_by_itself() {
-    linux_only!("a call that shows a mount point");
-    needs_mounts!();
-    needs_tool!("strace");
-    let sandbox = ground();
-    sandbox.write("d/a", "");
-    let disk = Mount::tmpfs("size=1m");
-    fs::copy(sandbox.path("s/a"), disk.path().join("a")).unwrap();
-    let _cover = Cover::bind(&disk.path().join("a"), &sandbox.path("d/a"));
-    let strace = Strace::new();
-    let run = sandbox.atomwrite(["-C", "-t", "d", "s/a"]);
-    run.through(strace.command()).succeeds();
-    strace.trace().only("fsync of the equal file", |call| {
-        call.is("fsync") && call.args.ends_with("/a>")
     });
 }
 

@@ -11,8 +11,8 @@ use std::time::{Duration, SystemTime};
 use std::{fs, thread};
 
 use crate::harness::{
-    Call, Feeder, Mount, NOBODY, Sandbox, Strace, Trace, linux_only, needs_mounts, needs_root,
-    needs_tool, terminal, wait_until,
+    Call, Cover, Feeder, Mount, NOBODY, Sandbox, Strace, Trace, linux_only, needs_mounts,
+    needs_root, needs_tool, terminal, wait_until,
 };
 use crate::options::many::{and, check_new, furnish, ground, leaves_dir, words};
 
@@ -430,6 +430,16 @@ fn every_filesystem_that_a_link_leads_to_is_synced() {
     };
     assert_eq!((synced(&here), synced(&far)), (1, 1), "{}", order.trace);
     assert_eq!(fs::read_to_string(far.path().join("c")).unwrap(), "new c");
+    // A mounted file that is equal already is synced by itself.
+    sandbox.write("d/mounted", "");
+    sandbox.write("mounted", "new c");
+    let _cover = Cover::bind(&far.path().join("c"), &sandbox.path("d/mounted"));
+    let strace = Strace::new();
+    let run = sandbox.atomwrite(["-C", "-t", "d", "mounted"]);
+    run.through(strace.command()).succeeds();
+    strace.trace().only("fsync of the equal file", |call| {
+        call.is("fsync") && call.args.ends_with("/mounted>")
+    });
 }
 
 #[test]

@@ -147,6 +147,14 @@ fn all_attributes_are_kept_by_root_and_set_id_bits_with_them() {
                 assert_eq!(look(), expected, "{way:?} {mode:o} {default} {own}");
             }
         }
+        // Also if they change together during the run.
+        let sandbox = Sandbox::new();
+        sandbox.write_with_mode("out", "old", 0o4755);
+        let change = r#"chgrp 1 "$2"; chmod 4755 "$2""#;
+        let run = sandbox.atomwrite(["--validate", change, "out"]);
+        way.take(run).stdin("new").succeeds();
+        let now = (sandbox.owner("out"), sandbox.mode("out"));
+        assert_eq!(now, ((0, 1), 0o4755), "{way:?}");
     }
 }
 
