@@ -9,7 +9,7 @@ use std::fs;
 
 use rustix::fs::inotify::{ReadFlags, WatchFlags};
 
-use crate::harness::{Mount, Sandbox, Watch, each, linux_only, needs_mounts, needs_root};
+use crate::harness::{Sandbox, Watch, each, linux_only, needs_root};
 
 // ---- Links ----
 
@@ -93,20 +93,6 @@ fn fails_on_a_loop_of_links_and_on_a_link_that_ends_in_no_file() {
         ("f", 1, "'f'"),
         ("g", 1, "'g'"),
     ]);
-}
-
-#[test]
-fn follows_no_link_on_a_mount_that_forbids_it() {
-    linux_only!("nosymfollow");
-    needs_mounts!();
-    let elsewhere = Sandbox::with("target", "old");
-    let mount = Mount::tmpfs("size=1m");
-    let sandbox = Sandbox::in_dir(mount.path());
-    sandbox.symlink(elsewhere.path("target"), "link");
-    mount.remount("nosymfollow");
-    let run = sandbox.run("link").stdin("new");
-    run.fails_with(1, "cannot follow 'link': too many levels of symbolic links");
-    assert_eq!(elsewhere.text("target"), "old");
 }
 
 #[test]

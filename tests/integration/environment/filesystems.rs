@@ -188,6 +188,17 @@ fn serves_every_user(dir: &Path) {
     }
 }
 
+/// No link is followed where the mount forbids it.
+fn follows_no_link(mount: &Mount) {
+    let elsewhere = Sandbox::with("target", "old");
+    let sandbox = Sandbox::in_dir(mount.path());
+    sandbox.symlink(elsewhere.path("target"), "link");
+    mount.remount("nosymfollow");
+    let run = sandbox.run("link").stdin("new");
+    run.fails_with(1, "cannot follow 'link': too many levels of symbolic links");
+    assert_eq!(elsewhere.text("target"), "old");
+}
+
 /// A change within the second of another one is noticed, although the times are the same.
 fn notices_changes_within_a_second(dir: &Path) {
     let sandbox = Sandbox::in_dir(dir);
@@ -214,6 +225,8 @@ fn tmpfs_keeps_the_promise() {
     needs_tool!("strace", "setfacl");
     let mount = Mount::tmpfs("size=64m");
     keeps_the_promise(mount.path(), FULLY);
+    linux_only!("nosymfollow");
+    follows_no_link(&mount);
 }
 
 #[test]
