@@ -41,7 +41,7 @@ ids() {
     [ "$user" = root ] || return
     check looks '-o on the disk' 0 'echo ann | atomwrite -o 1000:1000 f' 'is f ann && owned f 11000:11000'
     check looks 'the owner is kept on the disk' 0 'echo kept | atomwrite --keep=all f' 'is f kept && owned f 11000:11000'
-    chown 5000:5000 "/srv/root/$number/f"
+    chown 5000:5000 "/srv/$user/$number/f"
     check looks 'an owner that the map has not' 1 'echo no | atomwrite f' 'is f kept && owned f 5000:5000'
     check looks 'an owner that the map has not, --force' 1 'echo no | atomwrite --force f' 'is f kept && owned f 5000:5000'
     check looks 'an owner that the map has not, --inplace' 1 'echo no | atomwrite --inplace f' 'is f kept && owned f 5000:5000'
