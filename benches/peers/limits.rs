@@ -18,7 +18,7 @@ pub(crate) struct Limit {
     /// Describes `theirs` more exactly than its label.
     pub(crate) against: &'static str,
     pub(crate) most: f64,
-    /// Says what sets the limit if the ratio is above it. Only then it is printed.
+    /// Says why the ratio is above the limit. Only then it is printed.
     pub(crate) why: &'static str,
 }
 
@@ -86,8 +86,8 @@ const TOGETHER: Limit = Limit {
     theirs: Program::CpTogether,
     against: "`cp -t d s/* && sync -f d`, not atomic",
     most: 1.00,
-    why: "`cp` makes each file under its own name, where others can see half of it. A file that is made under another \
-          name and then renamed needs two changes of directories: the C floor is as slow.",
+    why: "`cp` makes each file under its own name, so others can see it before it is complete. A file that is made \
+          under another name and then renamed changes directories twice: the C floor is as slow.",
     ..ROW
 };
 

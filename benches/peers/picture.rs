@@ -4,8 +4,76 @@
 use crate::chart::{Chart, Series};
 use crate::contest::Results;
 use crate::growth::{self, Cost};
-use crate::limits::LIMITS;
 use crate::lines::Program;
+use crate::work::{Input, LARGE, MANY, SMALL, Sync, Work};
+
+/// What is done, by which of our ways, and how else a user would do it.
+type Comparison = (
+    &'static str,
+    Work,
+    Program,
+    &'static [(Program, &'static str)],
+);
+
+const SHOWN: [Comparison; 7] = [
+    (
+        "100 bytes from a pipe",
+        Work::new(Input::Held, SMALL, Sync::None),
+        Program::Atomwrite,
+        &[
+            (Program::Sponge, "sponge"),
+            (Program::CatMv, "cat >t && mv t f"),
+        ],
+    ),
+    (
+        "100 bytes from a pipe, and sync",
+        Work::new(Input::Held, SMALL, Sync::Full),
+        Program::Atomwrite,
+        &[
+            (Program::Sponge, "sponge f && sync f ."),
+            (Program::CatMv, "cat, sync, mv, sync"),
+            (Program::Dd, "dd conv=fsync, not atomic"),
+        ],
+    ),
+    (
+        "100 bytes from a command",
+        Work::new(Input::Produced, SMALL, Sync::None),
+        Program::AtomwriteCommand,
+        &[(Program::Sh, "sh -c 'cmd >t && mv t f'")],
+    ),
+    (
+        "256 MiB from a pipe",
+        Work::new(Input::Produced, LARGE, Sync::None),
+        Program::Atomwrite,
+        &[
+            (Program::Sponge, "sponge"),
+            (Program::CatMv, "cat >t && mv t f"),
+            (Program::Straight, "cmd >f, not atomic"),
+        ],
+    ),
+    (
+        "256 MiB from a file",
+        Work::new(Input::File, LARGE, Sync::None),
+        Program::Atomwrite,
+        &[
+            (Program::Sponge, "sponge"),
+            (Program::CpMv, "cp src t && mv t f"),
+            (Program::Install, "install, not atomic"),
+        ],
+    ),
+    (
+        "2,000 new files, and sync",
+        Work::files(MANY),
+        Program::AtomwriteTogether,
+        &[(Program::CpTogether, "cp, sync; not atomic")],
+    ),
+    (
+        "2,000 files over old ones, and sync",
+        Work::files(MANY).over_an_old_one(),
+        Program::AtomwriteTogether,
+        &[(Program::CpTogether, "cp, sync, mv, sync")],
+    ),
+];
 
 /// A phone shows a page of about 330 pixels: letters of 13 are still legible there.
 const WIDTH: f64 = 400.0;
@@ -98,48 +166,37 @@ fn draw_ratios(body: &mut String, top: f64, results: &Results) -> f64 {
     };
     let mut rows = String::new();
     let mut y = top;
-    let mut work = "";
     // A line through the names would make them hard to read.
     let mut ranges: Vec<(f64, f64)> = Vec::new();
-    for limit in &LIMITS {
-        let Some(ratio) = limit.ratio(results) else {
+    for (what, work, ours, others) in SHOWN {
+        let Some(outcome) = results.of(work) else {
             continue;
         };
-        if limit.what != work {
-            work = limit.what;
-            y += ROW + 6.0;
-            rows += &text(MARGIN, y, "work", work);
-            ranges.push((y + 5.0, y));
+        y += ROW + 6.0;
+        rows += &text(MARGIN, y, "work", what);
+        let begin = y + 5.0;
+        for (theirs, label) in others {
+            let Some(ratio) = outcome.ratio(ours, *theirs) else {
+                continue;
+            };
+            y += ROW;
+            rows += &text(BEGIN - 14.0, y, "small faint end", label);
+            let (class, shape) = if ratio.median < 1.0 {
+                ("faster", "dot faster")
+            } else {
+                ("slower", "hollow slower")
+            };
+            let middle = y - 4.5;
+            let (low, high) = (at(ratio.low), at(ratio.high));
+            rows += &path(
+                &format!("spread {class}"),
+                &format!("M{low:.1} {middle:.1}H{high:.1}"),
+            );
+            rows += &circle(at(ratio.median), middle, 5.0, shape);
+            let number = format!("{:.2}", ratio.median);
+            rows += &text(WIDTH - MARGIN, y, "small end", &number);
         }
-        y += ROW;
-        if let Some(range) = ranges.last_mut() {
-            range.1 = y + 3.0;
-        }
-        let middle = y - 4.5;
-        let theirs = if limit.theirs.is_ours() {
-            limit.against.replace('`', "")
-        } else {
-            limit.theirs.plain()
-        };
-        rows += &text(BEGIN - 14.0, y, "small faint end", &theirs);
-        let (class, shape) = if ratio.median < 1.0 {
-            ("faster", "dot faster")
-        } else {
-            ("slower", "hollow slower")
-        };
-        let (low, high) = (at(ratio.low), at(ratio.high));
-        let x = at(ratio.median);
-        rows += &path(
-            &format!("spread {class}"),
-            &format!("M{low:.1} {middle:.1}H{high:.1}"),
-        );
-        rows += &circle(x, middle, 5.0, shape);
-        rows += &text(
-            WIDTH - MARGIN,
-            y,
-            "small end",
-            &format!("{:.2}", ratio.median),
-        );
+        ranges.push((begin, y + 3.0));
     }
     for tick in [0.05, 0.2, 0.5, 1.0, 2.0] {
         let x = at(tick);

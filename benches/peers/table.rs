@@ -62,7 +62,7 @@ fn limits(results: &Results) -> String {
         table += &join::<&str>(&[what, "memory", "", "", "", &most, &peak, ""]);
     }
     if !reasons.is_empty() {
-        table += "\nWhat sets the limit of a row above it:\n\n";
+        table += "\nWhy these rows are above their limits:\n\n";
         table += &reasons.concat();
     }
     table
@@ -181,8 +181,8 @@ fn crowded(results: &Results) -> Option<String> {
     let ratio = outcome.ratio(Program::Atomwrite, Program::AtomwriteAlone)?;
     let shown = bold_unless(ratio.low <= 1.0, spread(ratio));
     Some(format!(
-        "\nA small write in a directory of {} names takes {shown} of the same in a directory without other names. 1 \
-         must not be below the quartiles.\n",
+        "\nA small write in a directory of {} names takes {shown} of the same in a directory without other names. The \
+         lower quartile must not exceed 1.\n",
         grouped(count)
     ))
 }
