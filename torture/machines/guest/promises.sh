@@ -192,7 +192,9 @@ writers() {
     eight 'replace it' 'atomwrite /tmp/$i n'
     eight 'write it with -t' 'mkdir -p /tmp/$i.d; cp /tmp/$i /tmp/$i.d/n; atomwrite -t . /tmp/$i.d/n'
     fresh
-    check writers 'of eight with -n one creates it' 0 'together "atomwrite -n /tmp/\$i n"' 'ended "1 0 7 3" && whole "$server/n"'
+    check writers 'of eight with -n one creates it' 0 'together "atomwrite -n /tmp/\$i n"' \
+        'equal creators "$(cat /tmp/status.* | grep -cx 0)" 1 && whole "$server/n"'
+    check writers 'all of eight with -n' 0 ':' 'ended "1 0 7 3"'
     echo old >f
     soon is "$other/f" old
     for options in '' -b -C --keep=all --lock; do
@@ -329,8 +331,8 @@ looks() {
     check looks 'the mode is kept, -b' 0 'echo newer | atomwrite -b f' "both f newer && mode f $kept"
     chmod 644 f
     check looks '-m u+x,o=' 0 'echo new | atomwrite -m u+x,o= f' 'mode f 740'
-    (umask 077 && echo touched >touched && echo x | atomwrite untouched)
-    check looks 'the umask, as with >' 0 ':' 'equal mode "$(stat -c %a untouched)" "$(stat -c %a touched)"'
+    (umask 077 && echo touched >touched && echo x | atomwrite unchanged)
+    check looks 'the umask, as with >' 0 ':' 'equal mode "$(stat -c %a unchanged)" "$(stat -c %a touched)"'
     fresh
     echo old >f
     check looks '-o 1000:1000' 0 'echo new | atomwrite -o 1000:1000 f' 'both f new && equal owner "$(stat -c %u:%g "$truth/f")" 1000:1000'

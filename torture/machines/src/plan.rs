@@ -143,8 +143,7 @@ impl Part {
 
 const PARTS: [Part; 22] = [
     Part::checks("nfs-4.2", &["NFS 4.2"], &["nfs", "4.2"]).short(),
-    // Not in the short run: the client (cifs) sometimes hangs, when two mounts create one file.
-    Part::checks("smb", &["SMB 3.1.1"], &["smb"]),
+    Part::checks("smb", &["SMB 3.1.1"], &["smb"]).short(),
     Part::checks("nfs-3", &["NFS 3"], &["nfs", "3"]).short(),
     Part::checks("nfs-4.0", &["NFS 4.0"], &["nfs", "4.0"]),
     Part::checks("vfat", &["vfat"], &["disk", "vfat"]).short(),
