@@ -7,9 +7,9 @@
 # make check-package    tries all of them out, as root; packaging/README.md says how
 # make test       installs what the tests need (Debian packages), and runs them all
 # make lint       the other checks that a commit must pass
-# make torture    tries to break the promise, as root; TORTURE='--short' for a few minutes, and as any user
-#                 TORTURE='--short failure death'
-# make machines   tries it on NFS, SMB and other filesystems, and cuts the power, in virtual machines, as root;
+# make torture    tries to break the promise, as root, for half an hour; TORTURE=--short for eleven minutes, and as any
+#                 user TORTURE='--short failure death'
+# make machines   tests it on NFS, SMB and other filesystems, and cuts the power, in virtual machines, as root;
 #                 MACHINES=--short for ten minutes
 # make bench      measures side by side with other programs; BENCH=quick only tries it, BENCH=draw draws again
 # make recording  records the README's terminal anew

@@ -65,12 +65,14 @@ const EXAMPLES: &str = r#"Examples:
 
 Exit status:
   0  Done
-  1  Failed; DEST is untouched
-  2  Usage; DEST is untouched
-  3  Refused by a guard; DEST is untouched
-  4  DEST was changed, but is not certain, or only some of many files are new
+  1  Failed; DEST is unchanged
+  2  Wrong usage; DEST is unchanged
+  3  Refused by a guard; DEST is unchanged
+  4  DEST has changed, and may not be durable or complete; or only some of many
+     files are new
 
-With COMMAND, the exit status is its own if it fails, 125 for 1 and 3, and 124 for 4."#;
+If COMMAND fails, the exit status is COMMAND's. With COMMAND or -c, 125 replaces
+1 and 3, and 124 replaces 4."#;
 
 const INPUT: &str = "Input";
 const MANY: &str = "Many files";
@@ -85,7 +87,7 @@ const MESSAGES: &str = "Messages";
 /// atomwrite reads standard input, SOURCE, or the output of COMMAND to its end, and writes it to a
 /// new file in DEST's directory. When the input is complete, and COMMAND has exited with 0, the new
 /// file gets the owner, mode and attributes of the old one, is synced to the disk, and is renamed
-/// to DEST. If anything fails before that, DEST is untouched, and no temporary file is left.
+/// to DEST. If anything fails before that, DEST is unchanged, and no temporary file is left.
 #[expect(
     clippy::struct_excessive_bools,
     reason = "options are; they become enums below"
@@ -218,19 +220,19 @@ pub(crate) struct Args {
     /// CMD may be 'jq empty', or 'visudo -cf "$1"'. It gets a copy of the new file on standard
     /// input, and the path of the copy as $1. The copy has DEST's name, and the mode and owner that
     /// DEST will have. It is in a private directory in which the other files of DEST's directory
-    /// are symbolic links, so includes by name resolve. $2 is the absolute path of DEST. What CMD
+    /// are symbolic links, so includes by name work. $2 is the absolute path of DEST. What CMD
     /// writes to the copy is discarded, and its output goes to standard error.
     #[arg(long, value_name = "CMD", value_parser = OsStringValueParser::new().try_map(parse_command), value_hint = ValueHint::CommandString, allow_hyphen_values = true, help_heading = GUARDS)]
     validate: Option<OsString>,
 
     /// With -t, refuse all unless sh -c CMD exits with 0
     ///
-    /// For files that are right only together, such as a configuration and what it includes: 'nginx
+    /// For files that are valid only together, such as a configuration and what it includes: 'nginx
     /// -t -c "$1/nginx.conf"'. CMD runs once, when all new files are complete and each has passed
     /// --validate. $1 is a private directory that shows DIR as it will be: each new file is a copy,
-    /// with its name, mode and owner, and every other entry is a symbolic link. $2 is the absolute
-    /// path of DIR, and standard input is /dev/null. What CMD writes to the copies is discarded,
-    /// and its output goes to standard error.
+    /// with its name, mode and owner, and every other entry is a symbolic link. An absolute path
+    /// leads to the old file. $2 is the absolute path of DIR, and standard input is /dev/null. What
+    /// CMD writes to the copies is discarded, and its output goes to standard error.
     #[arg(long, value_name = "CMD", value_parser = OsStringValueParser::new().try_map(parse_command), value_hint = ValueHint::CommandString, allow_hyphen_values = true, help_heading = GUARDS)]
     validate_all: Option<OsString>,
 
@@ -256,9 +258,9 @@ pub(crate) struct Args {
     /// extended attributes. Changes that another process makes to them during the run are kept,
     /// too. Timestamps, security.capability, security.ima and security.evm are never kept. The
     /// set-user-ID and set-group-ID bits are kept only with the owner and the group. Flags of
-    /// chattr(1) are not kept; --keep=all gives a warning for them. A DEST that another process
-    /// removes during the run leaves its owner, group and mode, without rights that only its group
-    /// had; there is a warning if that may lose something.
+    /// chattr(1) are not kept; --keep=all gives a warning for them. If another process removes
+    /// DEST during the run, the new file still gets its owner, group and mode, but no rights that
+    /// only its group had; there is a warning if that may lose something.
     #[arg(
         long,
         value_name = "WHAT",
@@ -278,7 +280,7 @@ pub(crate) struct Args {
     ///
     /// USER: with nothing after the colon sets USER's login group, and :GROUP the group only, as
     /// with chown(1). If a name is not known, or the owner or the group cannot be set, that is an
-    /// error, and DEST is untouched.
+    /// error, and DEST is unchanged.
     #[arg(short, long, value_name = "USER[:GROUP]", value_parser = OsStringValueParser::new().try_map(parse_owner), value_hint = ValueHint::Username, allow_hyphen_values = true, help_heading = LOOKS)]
     owner: Option<Owner>,
 

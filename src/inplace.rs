@@ -40,7 +40,7 @@ fn open(destination: &Destination, kind: Kind) -> Result<OwnedFd> {
 }
 
 /// Overwrites DEST, which was `seen` before, with the content of `spool`. An error leaves DEST
-/// untouched, unless it is [`Failure::Uncertain`].
+/// unchanged, unless it is [`Failure::Uncertain`].
 pub(crate) fn overwrite(
     spool: &Spool<'_>,
     destination: &Destination,
@@ -81,7 +81,7 @@ pub(crate) fn overwrite(
     let (written, finished) = spool.write_to(&file, is_regular, destination, finish, context);
     let Written { bytes, state } = written;
     if let Err(error) = finished {
-        // If the first write failed, as on a device that accepts no data, DEST is untouched.
+        // If the first write failed, as on a device that accepts no data, DEST is unchanged.
         if bytes == 0 && state == State::Broken {
             attributes.release(file.as_fd(), &before);
             if let Some(change) = preallocated {

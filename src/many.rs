@@ -1,7 +1,7 @@
 //! The pipeline over many files, with one sync for all.
 //!
 //! Invariant: all files are staged, checked and synced before the first name changes. A failure
-//! before that leaves every file untouched. Closed files wait in a staging directory beside the
+//! before that leaves every file unchanged. Closed files wait in a staging directory beside the
 //! files that they replace, so their number is not limited by open descriptors. Signals are blocked
 //! from the first rename on, and a failure lists which files are new and which are old.
 
@@ -240,7 +240,7 @@ fn size(file: &SourceEntry) -> Option<u64> {
     (seen.kind == Kind::Regular).then_some(seen.size)
 }
 
-/// Renames all files. An error before the first rename leaves all of them untouched. A later one
+/// Renames all files. An error before the first rename leaves all of them unchanged. A later one
 /// lists the new files.
 fn commit(
     mut steps: Vec<Step<'_>>,

@@ -1,7 +1,7 @@
 //! The results of a run, and their exit statuses.
 //!
 //! Invariant: a failure says what it means for DEST. Only [`Failure::Uncertain`] and
-//! [`Failure::PartialCommit`] come after the commit has begun. All others leave DEST untouched.
+//! [`Failure::PartialCommit`] come after the commit has begun. All others leave DEST unchanged.
 
 use std::error::Error;
 use std::ffi::OsStr;
@@ -116,13 +116,13 @@ pub(crate) fn without_dots(path: &Path) -> PathBuf {
 /// Why a run failed, and what the failure means for DEST.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// A step failed. DEST is untouched.
+    /// A step failed. DEST is unchanged.
     Failed(anyhow::Error),
-    /// A check refused the write. DEST is untouched.
+    /// A check refused the write. DEST is unchanged.
     Refused(anyhow::Error),
-    /// COMMAND did not exit with 0, or could not be run. DEST is untouched.
+    /// COMMAND did not exit with 0, or could not be run. DEST is unchanged.
     Command { status: u8, error: anyhow::Error },
-    /// A signal came that must end this process. DEST is untouched.
+    /// A signal came that must end this process. DEST is unchanged.
     Interrupted(i32),
     /// A usage error that parsing could not find. Nothing was touched.
     Usage(anyhow::Error),

@@ -22,7 +22,7 @@ use crate::sys::{self, Errno, Event, Ready};
 
 static HELD: AtomicBool = AtomicBool::new(false);
 
-/// A signal came that ends the run. DEST is untouched.
+/// A signal came that ends the run. DEST is unchanged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Interrupted(pub(crate) i32);
 

@@ -4,7 +4,7 @@
 //! create() ─> Staged<Open> ─fill─> Staged<Filled> ─seal─> Staged<Sealed> ─sync─> Staged<Synced>
 //!                   │                     │                      │                  │      │
 //!                   └─────────────────────┴────── dropped ───────┴──────────────────┘   commit
-//!                               nothing is left behind, and DEST is untouched              │
+//!                               nothing is left behind, and DEST is unchanged              │
 //!                                                               Outcome <─make_durable─ Committed
 //! ```
 //!

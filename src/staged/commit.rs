@@ -34,7 +34,7 @@ pub(super) const MAX_RESEALS: usize = 3;
 pub(super) const MAX_RENAMES: usize = 100;
 
 impl Staged<'_, Synced> {
-    /// Makes DEST the new file. An error leaves DEST untouched, unless it is
+    /// Makes DEST the new file. An error leaves DEST unchanged, unless it is
     /// [`Failure::Uncertain`].
     pub(crate) fn commit(mut self, context: &RunContext<'_>) -> Result<Committed, Failure> {
         signals::guard()?;

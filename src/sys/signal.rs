@@ -165,7 +165,7 @@ pub(super) fn with_mask<T>(mask: &Mask, work: impl FnOnce() -> T) -> T {
 /// Makes a write beyond the file size limit (`ulimit -f`) fail with EFBIG instead of killing this
 /// process. Uses an empty handler and not SIG_IGN, which programs started from here would inherit.
 pub(crate) fn survive_file_size_limit() {
-    // If this fails, the signal kills this process. DEST is untouched, and only the message is
+    // If this fails, the signal kills this process. DEST is unchanged, and only the message is
     // lost.
     if handle(libc::SIGXFSZ, do_nothing) == Ok(libc::SIG_IGN) {
         ignore(libc::SIGXFSZ);

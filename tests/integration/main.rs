@@ -3,7 +3,7 @@
 //! `options/` has a file for each option. `input/` is about the content, also from COMMAND, and
 //! `destination/` about DEST. `cli/` is about the command line and the messages, and `docs/` checks
 //! what the documents say. `promises/` has the promises that every run keeps: atomic, durable,
-//! untouched, no temporary files, attributes. `environment/` has filesystems, signals, and other
+//! unchanged, no temporary files, attributes. `environment/` has filesystems, signals, and other
 //! processes that work at the same time. `harness/` has the tools of the tests: a sandbox, runs in
 //! it that are checked completely, strace, mounts.
 
@@ -122,7 +122,7 @@ mod promises {
     mod stale;
     mod temp_names;
     mod textfile;
-    mod untouched;
+    mod unchanged;
     mod watchers;
 }
 

@@ -2,7 +2,7 @@
 //! writes.
 //!
 //! Invariant: the exit status and DEST agree. Status 0 means new, complete and with all attributes.
-//! A failure means untouched, with the same inode and time, or, with a status of its own, new.
+//! A failure means unchanged, with the same inode and time, or, with a status of its own, new.
 //! Nothing stays, and the message has the documented form. What could not be flushed is no success,
 //! even if DEST is new. A short or interrupted read or write is no error.
 //!

@@ -56,7 +56,7 @@ const ALLOWED: [(&str, &str); 8] = [
 const USER_NOBODY: &str = "a user has that name";
 
 /// Words that must not be used, as regular expressions for grep -E, and what to say instead.
-const WORDS: [(&str, &str); 14] = [
+const WORDS: [(&str, &str); 15] = [
     (
         r"\b(no|some|any)body\b|\bwhoever\b",
         "no process, another process, a user who",
@@ -77,7 +77,11 @@ const WORDS: [(&str, &str); 14] = [
     ),
     (r"\bsignals? waits?\b", "signals are blocked"),
     (r"\breserv(e|es|ed|ing) (the )?space\b", "preallocate"),
-    (r"\bhalf a file\b|\bhalf (of it )?is\b", "partial file"),
+    (
+        r"\bhalf a file\b|\bhalf of (it|them)\b|\bhalf is\b",
+        "partial file",
+    ),
+    (r"\buntouched\b", "unchanged"),
     (
         r"\bwhat it (has )?reads?\b|\bhow far it has come\b",
         "the input, progress",
@@ -144,6 +148,7 @@ fn each_word_is_found_in_a_sentence_that_has_it() {
         "signals wait until then",
         "It reserves the space.",
         "Readers see half a file.",
+        "DEST is untouched.",
         "It writes what it reads.",
         "It looks\nat DEST.",
         "the mode is that of DEST, and that of SOURCE",

@@ -339,7 +339,7 @@ fn a_dest_in_place_is_not_open_while_the_input_is_read() {
 }
 
 #[test]
-fn a_size_that_cannot_be_set_leaves_dest_untouched_in_place() {
+fn a_size_that_cannot_be_set_leaves_dest_unchanged_in_place() {
     needs_tool!("strace");
     let sandbox = Sandbox::with("out", "old");
     let run = sandbox.run("-q --inplace=always --allow-empty out");

@@ -1,7 +1,7 @@
 //! Signals that come while a run waits: for input, a lock, COMMAND, a validator, a reader or a
 //! disk.
 //!
-//! A SIGINT, SIGTERM, SIGHUP or SIGQUIT before the commit leaves DEST untouched and no temporary
+//! A SIGINT, SIGTERM, SIGHUP or SIGQUIT before the commit leaves DEST unchanged and no temporary
 //! file, and atomwrite dies by the signal. COMMAND gets the signal too, once; a stopped COMMAND is
 //! continued; it has 2 seconds, or until a second signal. A terminal that goes away is an error,
 //! not the end of input. As PID 1, where the kernel drops a signal with the default disposition,

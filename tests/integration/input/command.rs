@@ -1,7 +1,7 @@
 //! `DEST -- COMMAND`: COMMAND's stdout is the new content, and counts only if COMMAND exits with 0.
 //!
 //! Otherwise the status is COMMAND's own, 126 if it cannot be run, 127 if it is not found, or 128+n
-//! if signal n killed it, and DEST is untouched. 125 is any failure or refusal of atomwrite itself,
+//! if signal n killed it, and DEST is unchanged. 125 is any failure or refusal of atomwrite itself,
 //! and 124 replaces 4. COMMAND has our stdin and our stderr. It starts with an empty signal mask
 //! and the default dispositions, except for signals that were ignored when atomwrite started. It
 //! gets the signals that we get, and after its end we die by them. A process that outlives it can
@@ -166,7 +166,7 @@ fn missing_parents_are_created_after_the_command_has_succeeded() {
 // ---- Statuses ----
 
 #[test]
-fn a_command_that_fails_gives_its_status_and_dest_is_untouched() {
+fn a_command_that_fails_gives_its_status_and_dest_is_unchanged() {
     needs_tool!("strace");
     for way in WAYS {
         for old in ["old", ""] {

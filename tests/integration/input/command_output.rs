@@ -15,7 +15,7 @@ use crate::input::command::{fifo_aside, let_go, script};
 // ---- A full disk ----
 
 #[test]
-fn a_full_disk_leaves_dest_untouched_even_if_the_command_exits_with_0() {
+fn a_full_disk_leaves_dest_unchanged_even_if_the_command_exits_with_0() {
     needs_mounts!();
     needs_tool!("strace", "head");
     let mount = Mount::tmpfs("size=256k");

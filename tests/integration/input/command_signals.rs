@@ -257,7 +257,7 @@ fn a_hangup_is_ignored_by_both_under_nohup() {
 }
 
 #[test]
-fn a_kill_while_the_command_runs_leaves_dest_untouched() {
+fn a_kill_while_the_command_runs_leaves_dest_unchanged() {
     let sandbox = Sandbox::with("out", "old");
     let command = "echo half; printf up >\"$ASIDE/up\"; exec cat";
     let running = script(&sandbox, "", Way::Unnamed, command)

@@ -175,7 +175,7 @@ fn a_connection_that_is_cut_is_refused_by_the_size_that_is_expected() {
         let running = sandbox.atomwrite(words).stdin_from(output).start();
         let feeder = Feeder::open(&fifo);
         // tee has written it into the pipe before.
-        wait_until("half of it has come", || {
+        wait_until("a part of it has come", || {
             fs::read(&seen).is_ok_and(|seen| seen == b"begun\n")
         });
         server.cut();

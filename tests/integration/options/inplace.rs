@@ -212,7 +212,7 @@ fn quiet_silences_the_warning() {
 }
 
 #[test]
-fn whatever_fails_before_it_begins_leaves_the_file_untouched() {
+fn whatever_fails_before_it_begins_leaves_the_file_unchanged() {
     let sandbox = Sandbox::with("out", "old content");
     let line = |rest: &str| format!("--inplace=always {rest}");
     sandbox.fail_each(&[

@@ -12,7 +12,7 @@ use crate::harness::{
 use crate::options::inplace::always;
 
 #[test]
-fn space_that_cannot_be_preallocated_leaves_the_file_untouched() {
+fn space_that_cannot_be_preallocated_leaves_the_file_unchanged() {
     needs_mounts!();
     needs_tool!("mkfs.ext4");
     for mount in [Mount::tmpfs("size=512k"), Mount::ext4(8, &[])] {
@@ -137,7 +137,7 @@ fn a_signal_takes_effect_after_the_write_in_place() {
 }
 
 #[test]
-fn the_file_size_limit_leaves_the_file_untouched() {
+fn the_file_size_limit_leaves_the_file_unchanged() {
     let sandbox = Sandbox::with("out", "old content");
     always(&sandbox, "out")
         .stdin(vec![b'n'; 100_000])
@@ -165,7 +165,7 @@ fn appenders_and_counters_in_place_lose_nothing() {
 }
 
 #[test]
-fn an_owner_that_cannot_be_set_leaves_the_file_untouched() {
+fn an_owner_that_cannot_be_set_leaves_the_file_unchanged() {
     let is_root = can_be_others();
     for (owner, options, what) in [
         (NOBODY, "-o 0 -m 600", "owner"),

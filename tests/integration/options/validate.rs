@@ -1,5 +1,5 @@
 //! Content that is checked before it is committed: `--sha256` and `--validate`. A refusal is status
-//! 3, and DEST is untouched.
+//! 3, and DEST is unchanged.
 //!
 //! `--sha256 HEX` is checked for form before any input is read. `--validate CMD` runs `sh -c CMD`,
 //! which must exit with 0. `$1` is a copy of the new file in a private preview directory, stdin is

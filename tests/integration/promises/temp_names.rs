@@ -62,7 +62,7 @@ impl Precious {
     }
 
     #[track_caller]
-    fn is_untouched(&self, context: &str) {
+    fn is_unchanged(&self, context: &str) {
         for (file, inode, content) in &self.files {
             let path = self.path.join(file);
             let stat = fs::metadata(&path);
@@ -119,7 +119,7 @@ fn a_directory_that_another_user_has_given_a_temporary_name_survives() {
                 let run = sandbox.run(line).stdin("new");
                 let done = run.env("ATOMWRITE_SYNC", "none").output();
                 let context = format!("{line} {files:?}: {done:?}");
-                precious.is_untouched(&context);
+                precious.is_unchanged(&context);
                 // A directory is no lock file.
                 let locks = line.starts_with("--lock") || line.starts_with("-a");
                 let refused = locks && name == lock_name("backup.sql");

@@ -131,7 +131,7 @@ impl Case<'_> {
             if code != failed && code != refused && !by_command {
                 harms.push((Harm::Answer, format!("status {code} is not one of its own")));
             }
-            self.check_untouched(harms);
+            self.check_unchanged(harms);
             self.check_message(form, true, harms);
             Expect::Failure
         };
@@ -155,7 +155,7 @@ impl Case<'_> {
         }
     }
 
-    fn check_untouched(&self, harms: &mut Harms) {
+    fn check_unchanged(&self, harms: &mut Harms) {
         match (self.destination(self.before), self.destination(self.after)) {
             (None, None) => {}
             (None, Some(now)) => {
@@ -183,7 +183,7 @@ impl Case<'_> {
             }
             (Some(_), Some(now)) => harms.push((Harm::Torn, torn(&now))),
         }
-        // The backup is part of what is untouched.
+        // The backup is part of what is unchanged.
         let backup = Path::new("o~");
         let after = self.after.get(backup);
         let is_copy = after.is_some_and(|after| after.content == self.old);
@@ -202,8 +202,8 @@ impl Case<'_> {
         }
     }
 
-    /// One line that names DEST, and says that it is untouched where there was one.
-    fn check_message(&self, form: &Form, untouched: bool, harms: &mut Harms) {
+    /// One line that names DEST, and says that it is unchanged where there was one.
+    fn check_message(&self, form: &Form, unchanged: bool, harms: &mut Harms) {
         let messages = self.ended.messages();
         let lines: Vec<&str> = messages
             .lines()
@@ -231,7 +231,7 @@ impl Case<'_> {
             harms.push((Harm::Answer, "the message does not name DEST".to_owned()));
         }
         let end = format!("; {quoted} is unchanged");
-        if untouched && self.writer.replaces() && !line.ends_with(&end) {
+        if unchanged && self.writer.replaces() && !line.ends_with(&end) {
             harms.push((
                 Harm::Answer,
                 "the message does not say 'unchanged'".to_owned(),

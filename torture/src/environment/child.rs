@@ -17,7 +17,7 @@ use crate::child::{Ended, Running};
 /// Nothing that is right comes near it.
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// Runs a program with this input. When it has read half of it, `midway` is done. What it has
+/// Runs a program with this input. When it has read the first half, `midway` is done. What it has
 /// started ends with it, so that no process has a file open when the filesystem is checked.
 pub(super) fn run(
     mut command: Command,

@@ -15,7 +15,7 @@ use crate::tracer::{Act, Call, End, Run};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Said {
     Done,
-    Untouched,
+    Unchanged,
     /// Changed, and not vouched for.
     Doubtful,
 }
@@ -56,7 +56,7 @@ pub(super) fn check(case: &Case<'_>, kit: &Kit, run: &Run, before: &Seen, after:
     let agrees = match said {
         Said::Done => states.iter().all(|state| *state == State::New),
         // One that had the content already counts as new, and is not touched.
-        Said::Untouched => state == State::Old && form.are_others_untouched(before, after),
+        Said::Unchanged => state == State::Old && form.are_others_unchanged(before, after),
         Said::Doubtful if form.is_in_place() => true,
         Said::Doubtful if reported.is_empty() => states.iter().all(|state| *state == State::New),
         Said::Doubtful => reported == states,
@@ -103,7 +103,7 @@ fn said(case: &Case<'_>, end: End) -> Option<Said> {
     };
     match (status, case.form.has_command()) {
         (0, _) => Some(Said::Done),
-        (1 | 3, false) | (125 | 126, true) => Some(Said::Untouched),
+        (1 | 3, false) | (125 | 126, true) => Some(Said::Unchanged),
         (4, false) | (124, true) => Some(Said::Doubtful),
         _ => None,
     }
@@ -163,8 +163,8 @@ fn wrong_names(case: &Case<'_>, said: Said, before: &Seen, after: &Seen, stderr:
     let says = stderr.contains("' is unchanged\n");
     // In place, the space was reserved, and a disk that is gone does not take the old time back.
     let time = |seen: &Seen| seen.destination.as_ref().map(|file| file.modified);
-    let must = existed && said == Said::Untouched && knows && time(before) == time(after);
-    let may = is_named && said == Said::Untouched;
+    let must = existed && said == Said::Unchanged && knows && time(before) == time(after);
+    let may = is_named && said == Said::Unchanged;
     if must && !says || says && !may {
         harms.push((Harm::Answer, format!("unchanged or not: {stderr:?}")));
     }

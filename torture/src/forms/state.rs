@@ -75,7 +75,7 @@ impl Form {
             match states[at + 1] {
                 State::Torn => harms.push((Harm::Torn, format!("{name} is torn"))),
                 State::Missing => harms.push((Harm::Missing, format!("{name} is missing"))),
-                State::Old if !self.is_untouched(old.as_ref(), now.as_ref()) => {
+                State::Old if !self.is_unchanged(old.as_ref(), now.as_ref()) => {
                     harms.push((Harm::Attributes, format!("the old {name} has changed")));
                 }
                 State::New if found != Some(kit.appearance(file.old.appearance_of_new())) => {
@@ -103,7 +103,7 @@ impl Form {
 
     /// Returns whether a file is as it was, to the time of its last change. The link that a backup
     /// is may have come and gone.
-    pub(crate) fn is_untouched(&self, old: Option<&FileState>, now: Option<&FileState>) -> bool {
+    pub(crate) fn is_unchanged(&self, old: Option<&FileState>, now: Option<&FileState>) -> bool {
         match (old, now) {
             (Some(old), Some(now)) if self.backup.is_some() => old.is_but_for_links(now),
             _ => old == now,
@@ -111,9 +111,9 @@ impl Form {
     }
 
     /// Returns whether all but the first of the files are as they were.
-    pub(crate) fn are_others_untouched(&self, before: &Seen, after: &Seen) -> bool {
+    pub(crate) fn are_others_unchanged(&self, before: &Seen, after: &Seen) -> bool {
         let mut pairs = before.also.iter().zip(&after.also);
-        pairs.all(|(old, now)| self.is_untouched(old.as_ref(), now.as_ref()))
+        pairs.all(|(old, now)| self.is_unchanged(old.as_ref(), now.as_ref()))
     }
 
     /// Returns what is wrong with a DEST that was being overwritten: of the new content there is
@@ -192,7 +192,7 @@ impl Form {
                 let strict = self.program == Program::Atomwrite && !self.is_in_place();
                 let same = match (old, now) {
                     (Some(old), Some(now)) if !strict => old.seems(now),
-                    _ => self.is_untouched(old, now),
+                    _ => self.is_unchanged(old, now),
                 };
                 if same {
                     Vec::new()
