@@ -114,8 +114,8 @@ pub(crate) fn draw(report: &Report) -> Result<String> {
     );
     y += 3;
     for words in [
-        "Share of files, by the time from the program's exit",
-        "with status 0 to the power cut. mv: cat >t && mv t o.",
+        "Share of files destroyed or lost, by the time from",
+        "exit status 0 to the power cut. mv: cat >t && mv t o.",
     ] {
         y += LINE;
         body += &text(MARGIN, y, "small faint", &escaped(words));
