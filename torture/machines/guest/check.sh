@@ -10,6 +10,8 @@ server=
 truth=
 # Whether lock files stay, as on all but local filesystems.
 locks=go
+# Whether local files have no name until the commit.
+unnamed=yes
 # Whether another run is at work, whose temporary file is not left by the one that is checked.
 at_work=
 

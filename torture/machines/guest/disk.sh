@@ -33,6 +33,7 @@ for name in "$@"; do
     mkdir -p /mnt/d
     cd /mnt/d || exit
     case $name in vfat | exfat) locks=stay ;; *) locks=go ;; esac
+    case $name,$(uname -r) in overlayfs,6.1.*) unnamed=no ;; *) unnamed=yes ;; esac
     begin "$name"
     [ -n "${only-}" ] || full /mnt
     promises

@@ -83,7 +83,8 @@ killed() {
         fi
         temporary
         if [ "$locks" = go ] && [ -n "$names" ]; then
-            cell killed broken "what is left by SIGKILL at $at" "$names"
+            case $unnamed in yes) left_by='left by' ;; no) left_by='left without O_TMPFILE by' ;; esac
+            cell killed broken "$left_by SIGKILL at $at" "$names"
         fi
         rm -rf .atomwrite.*.tmp
     done

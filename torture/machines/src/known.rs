@@ -121,6 +121,12 @@ const KNOWN: &[Known] = &[
         reason: "The server makes root an ordinary user, who cannot give a file away.",
     },
     Known {
+        rows: &["overlayfs"],
+        checks: &["left without O_TMPFILE"],
+        tolerated: Tolerated::Loss,
+        reason: "Before Linux 6.10, overlayfs has no unnamed files. The new file has a random name, which stays after SIGKILL.",
+    },
+    Known {
         rows: &["SELinux"],
         checks: &["label of a new DEST, a rule for its name"],
         tolerated: Tolerated::Loss,
