@@ -35,7 +35,7 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 /// A held lock. Must be dropped after the commit.
 #[derive(Debug)]
 pub(crate) struct Lock {
-    _file: Option<LockFile>,
+    file: Option<LockFile>,
     /// DEST itself, if it is overwritten in place.
     _in_place: Option<OwnedFd>,
     /// The directories that were made for the lock file, the outermost first.
@@ -46,6 +46,7 @@ pub(crate) struct Lock {
 struct LockFile {
     directory: Rc<OpenDirectory>,
     name: PathBuf,
+    identity: Identity,
     /// Closing it releases the lock, so it is dropped after the name is removed.
     _file: OwnedFd,
     /// True unless the filesystem is local, because removing the lock file loses updates on SMB.
@@ -91,13 +92,19 @@ impl Lock {
             match tried {
                 Attempt::Held(mut lock) => {
                     let now = resolve()?;
-                    if destination.is_same_place(&now) {
+                    let is_same_place = destination.is_same_place(&now);
+                    if is_same_place && lock.counts_in(&now) {
                         stdin.still_is(&now)?;
                         lock.directories = directories;
                         return Ok((Some(lock), now));
                     }
+                    drop(lock);
                     destination = now;
-                    signals::check()?;
+                    if is_same_place {
+                        wait.until_free(&destination)?;
+                    } else {
+                        signals::check()?;
+                    }
                 }
                 Attempt::Busy => wait.until_free(&destination)?,
                 Attempt::Refused(errno) => wait.until_allowed(&destination, errno)?,
@@ -106,23 +113,37 @@ impl Lock {
         }
     }
 
+    /// Returns whether the lock file has its name in the directory of DEST, which was opened under
+    /// the lock. On NFS, the name may have been found in the cache before.
+    fn counts_in(&self, destination: &Destination) -> bool {
+        let directory = destination.directory().fd.as_fd();
+        let has_name = |file: &LockFile| has_name(directory, &file.name, file.identity);
+        self.file.as_ref().is_none_or(has_name)
+    }
+
     fn attempt(destination: &Destination, in_place: InPlace) -> Result<Attempt<Self>, Errno> {
         let existing = destination.snapshot_errno()?;
         let regular = existing.filter(|existing| existing.kind == Kind::Regular);
+        // On SMB, no other descriptor could read DEST then, so the lock file must do.
+        let can_be_locked = destination.filesystem() != FileSystem::Smb;
         let file = match LockFile::attempt(destination)? {
             Attempt::Held(file) => Some(file),
             Attempt::Busy => return Ok(Attempt::Busy),
             Attempt::Refused(errno) => return Ok(Attempt::Refused(errno)),
-            Attempt::Unavailable(errno) if in_place == InPlace::Never || regular.is_none() => {
+            Attempt::Unavailable(errno)
+                if in_place == InPlace::Never || regular.is_none() || !can_be_locked =>
+            {
                 return Ok(Attempt::Unavailable(errno));
             }
             Attempt::Unavailable(_) => None,
         };
-        let is_overwritten =
-            |regular| file.is_none() || checks::is_in_place(destination, Some(&regular), in_place);
+        let is_overwritten = |regular| {
+            let in_place = || checks::is_in_place(destination, Some(&regular), in_place);
+            file.is_none() || (can_be_locked && in_place())
+        };
         if !regular.is_some_and(is_overwritten) {
             return Ok(Attempt::Held(Self {
-                _file: file,
+                file,
                 _in_place: None,
                 directories: Vec::new(),
             }));
@@ -142,7 +163,7 @@ impl Lock {
             return Ok(Attempt::Busy);
         }
         Ok(Attempt::Held(Self {
-            _file: file,
+            file,
             _in_place: Some(dest),
             directories: Vec::new(),
         }))
@@ -166,12 +187,16 @@ impl LockFile {
                 }
                 created => created?,
             },
-            Err(Errno::STALE) => return Ok(Attempt::Busy),
+            // EAGAIN: another client must give the file up first.
+            Err(Errno::STALE | Errno::AGAIN) => return Ok(Attempt::Busy),
             Err(Errno::ACCESS) => return Ok(Attempt::Refused(Errno::ACCESS)),
             Err(Errno::ROFS) => return Ok(Attempt::Unavailable(Errno::ROFS)),
             opened => opened?,
         };
-        let seen = sys::metadata(&file)?;
+        let seen = match sys::metadata(&file) {
+            Err(Errno::STALE) => return Ok(Attempt::Busy),
+            seen => seen?,
+        };
         if seen.kind != Kind::Regular {
             return Err(Errno::EXIST);
         }
@@ -187,6 +212,7 @@ impl LockFile {
         Ok(Attempt::Held(Self {
             directory: Rc::clone(open_directory),
             name,
+            identity: seen.identity,
             _file: file,
             stays: !destination.filesystem().is_local(),
         }))
@@ -203,7 +229,10 @@ fn is_busy(errno: Errno, destination: &Destination) -> bool {
 impl Drop for LockFile {
     fn drop(&mut self) {
         let directory = self.directory.fd.as_fd();
-        if !self.stays {
+        let is_anothers = || {
+            sys::metadata_at(directory, &self.name).is_ok_and(|seen| seen.identity != self.identity)
+        };
+        if !self.stays && !is_anothers() {
             // The name is ours under the lock. EPERM is normal in a sticky directory, where another
             // user's lock file stays until its owner or root takes the lock.
             let _ = sys::unlink(directory, &self.name);

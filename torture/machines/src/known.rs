@@ -109,6 +109,7 @@ const KNOWN: &[Known] = &[
         checks: &[
             "eight count on two clients",
             "eight append on two clients",
+            "clients and the server count",
             "--lock=0 while the other client is locked out",
         ],
         tolerated: Tolerated::Loss,

@@ -101,7 +101,7 @@ fn machines() -> Result<bool> {
         Ok(kernels) => kernels,
         Err(error) if options.short => {
             eprintln!(
-                "SKIPPED make machines: {error:#}; so nothing was tried on NFS and vfat, and no power was cut"
+                "SKIPPED make machines: {error:#}; so nothing was tried on NFS, SMB and vfat, and no power was cut"
             );
             return Ok(true);
         }
