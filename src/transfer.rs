@@ -89,6 +89,8 @@ enum Prealloc {
 pub(crate) struct Transfer<'f, 'o> {
     file: BorrowedFd<'f>,
     size: u64,
+    /// Bytes that write(2) has accepted: after an error, they may be more than the size.
+    written: u64,
     started: u64,
     prealloc: Prealloc,
     writeback: Writeback,
@@ -110,6 +112,7 @@ impl<'f, 'o> Transfer<'f, 'o> {
         Self {
             file,
             size: 0,
+            written: 0,
             started: 0,
             prealloc: Prealloc::Undecided,
             writeback,
@@ -141,7 +144,7 @@ impl<'f, 'o> Transfer<'f, 'o> {
 
     /// Returns the number of bytes written so far.
     pub(crate) fn size(&self) -> u64 {
-        self.size
+        self.size.max(self.written)
     }
 
     /// Appends the rest of `from`.
@@ -232,7 +235,7 @@ impl<'f, 'o> Transfer<'f, 'o> {
         let length = self.buffer.len();
         if !self.compares_only {
             self.preallocate_ahead(length as u64);
-            write_all(self.file, &self.buffer)?;
+            self.write_buffer()?;
         }
         self.inspector.update(self.size, &self.buffer);
         if self.compares_only && !self.inspector.compares() {
@@ -400,16 +403,17 @@ impl<'f, 'o> Transfer<'f, 'o> {
             Writeback::Late => MAX_COPY_RANGE,
         };
         loop {
-            let (data, hole) = match sys::next_data(from, span.to_source(self.size)) {
-                Ok(Some(range)) => range,
+            let next = span.to_source(self.size);
+            let (data, hole) = match sys::next_data(from, next) {
+                Ok(Some((data, hole))) if next <= data && data < hole => (data, hole),
                 Ok(None) => {
                     if self.copy_last_hole(from, span)? {
                         return Ok(());
                     }
                     continue;
                 }
-                // EINVAL: the filesystem does not report holes.
-                Err(_) => return Ok(()),
+                // EINVAL, or an answer that leads nowhere: the filesystem does not report holes.
+                Ok(Some(_)) | Err(_) => return Ok(()),
             };
             self.preallocate(span.to_dest(data), hole - data)
                 .map_err(CopyError::Writing)?;
@@ -448,8 +452,24 @@ impl<'f, 'o> Transfer<'f, 'o> {
         self.buffer
             .truncate(usize::try_from(length).unwrap_or(usize::MAX));
         sys::seek(self.file, write_at).map_err(CopyError::Writing)?;
-        write_all(self.file, &self.buffer)?;
+        self.write_buffer()?;
         Ok(self.buffer.len() as u64)
+    }
+
+    /// Writes the whole buffer; continues after a short write.
+    fn write_buffer(&mut self) -> Result<(), CopyError> {
+        let mut bytes = &self.buffer[..];
+        while !bytes.is_empty() {
+            match sys::write(self.file, bytes) {
+                Ok(written) => {
+                    bytes = &bytes[written..];
+                    self.written += written as u64;
+                }
+                Err(Errno::AGAIN) => drop(signals::wait_for(self.file, Event::Writable)?),
+                Err(errno) => return Err(CopyError::Writing(errno)),
+            }
+        }
+        Ok(())
     }
 
     /// Extends the new file to the size of `from`, if `from` ends in a hole. Returns false if data
@@ -469,18 +489,6 @@ impl<'f, 'o> Transfer<'f, 'o> {
         }
         Ok(true)
     }
-}
-
-/// Writes all the bytes; continues after a short write.
-fn write_all(file: BorrowedFd<'_>, mut bytes: &[u8]) -> Result<(), CopyError> {
-    while !bytes.is_empty() {
-        match sys::write(file, bytes) {
-            Ok(written) => bytes = &bytes[written..],
-            Err(Errno::AGAIN) => drop(signals::wait_for(file, Event::Writable)?),
-            Err(errno) => return Err(CopyError::Writing(errno)),
-        }
-    }
-    Ok(())
 }
 
 /// Returns true if `from` is a terminal that has hung up. A hangup is not an end of file, because

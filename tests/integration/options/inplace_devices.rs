@@ -147,6 +147,15 @@ fn a_terminal_shows_the_input() {
     let mut shown = [0; 5];
     screen.read_exact(&mut shown).unwrap();
     assert_eq!(&shown, b"new\r\n");
+    // It goes away when it has a part of the first write.
+    let run = sandbox.atomwrite(["--inplace".as_ref(), "-q".as_ref(), path.as_os_str()]);
+    let running = run.stdin(vec![b'n'; 1 << 20]).start();
+    wait_until("it has a part", || {
+        rustix::io::ioctl_fionread(&screen).is_ok_and(|bytes| bytes > 0)
+    });
+    drop(screen);
+    let done = running.wait();
+    assert_eq!(done.code(), Some(4), "{done:?}");
 }
 
 /// A file as a block device, until it is dropped.
