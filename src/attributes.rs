@@ -12,17 +12,20 @@ use std::ffi::CString;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Error, Result, anyhow};
 
 use self::apply::Applier;
 use self::names::Database;
 use crate::destination::{Destination, Opened, Seen};
+use crate::message::Chain;
 use crate::mode::ModeChange;
+use crate::outcome::Failure;
 use crate::request::{AttributeOptions, Group, Keep};
 use crate::signals;
 use crate::sys::{self, Acl, Errno, Kind, Metadata, Times};
 
 const SET_ID: u32 = 0o6000;
+const SET_GID: u32 = 0o2000;
 
 /// How often the attributes of an open file are read that another client of an NFS or SMB server
 /// replaces.
@@ -261,17 +264,17 @@ impl Attributes {
         }
     }
 
-    /// Prepares a file that is overwritten in place: removes the permissions that `--mode` or a new
-    /// group does not grant, and sets the owner and the group. Added permissions come after the new
-    /// content, because the old content is not for those users. Returns the status before. An error
-    /// leaves the file as it was.
+    /// Prepares a file that is overwritten in place, and is as it was `before`: removes the
+    /// permissions that `--mode` or a new group does not grant, and sets the owner and the group.
+    /// Added permissions come after the new content, because the old content is not for those
+    /// users. After an error, and until the first byte is written, [`Self::release`] ends this.
     pub(crate) fn restrict(
         &self,
         file: BorrowedFd<'_>,
         destination: &Destination,
-    ) -> Result<Metadata> {
-        let before = sys::metadata(file).with_context(|| destination.cannot("stat"))?;
-        let restricted = self.restricted(&before);
+        before: &Metadata,
+    ) -> Result<()> {
+        let restricted = self.restricted(before);
         if restricted != before.mode {
             let what = if self.change.is_some() {
                 "mode"
@@ -284,11 +287,8 @@ impl Attributes {
                 .with_context(|| destination.cannot(&format!("set the {what} of")))?;
         }
         let applier = Applier::new(self, file, destination);
-        applier
-            .chown_as_asked(&before)
-            .and_then(|()| applier.verify())
-            .inspect_err(|_| self.release(file, &before))?;
-        Ok(before)
+        applier.chown_as_asked(before)?;
+        applier.verify()
     }
 
     /// Returns the mode of a file while it is overwritten in place.
@@ -301,19 +301,29 @@ impl Attributes {
         }
     }
 
-    /// Undoes [`Self::restrict`], unless another process has set the mode since.
-    pub(crate) fn release(&self, file: BorrowedFd<'_>, before: &Metadata) {
-        let Ok(now) = sys::metadata(file) else {
-            return;
+    /// Gives a file whose content is old the mode from `before` [`Self::restrict`], and returns the
+    /// failure. An owner and a group that were set stay, and so does the mode: the new owner may
+    /// have opened the file, and would write to what belongs to the old one.
+    pub(crate) fn release(&self, file: BorrowedFd<'_>, before: &Metadata, error: Error) -> Failure {
+        let release = || {
+            let now = sys::metadata(file)?;
+            let has_owner = (now.uid, now.gid) == (before.uid, before.gid);
+            // Another process may have set the mode since.
+            let is_restricted = now.mode & !SET_ID == self.restricted(before) & !SET_ID;
+            if has_owner && is_restricted && now.mode != before.mode {
+                sys::set_mode(file, before.mode)?;
+            }
+            // chmod drops a set-group-ID bit without an error.
+            let has_mode = sys::metadata(file)?.mode == before.mode;
+            Ok::<_, Errno>(has_owner && (has_mode || !is_restricted))
         };
-        // The first error is the one to report.
-        let has_owner = (now.uid, now.gid) == (before.uid, before.gid);
-        if !has_owner {
-            let _ = sys::set_owner(file, Some(before.uid), Some(before.gid));
-        }
-        let is_restricted = now.mode & !SET_ID == self.restricted(before) & !SET_ID;
-        if is_restricted && !(has_owner && now.mode == before.mode) {
-            let _ = sys::set_mode(file, before.mode);
+        let is_released = release() == Ok(true);
+        match error.into() {
+            Failure::Failed(error) if !is_released => Failure::Uncertain(anyhow!(
+                "{}; the content is old, and the mode, owner or group may be new",
+                Chain(&error)
+            )),
+            failure => failure,
         }
     }
 
@@ -353,7 +363,9 @@ impl Attributes {
             return Ok(());
         }
         let now = sys::metadata(file).with_context(|| destination.cannot("stat"))?;
-        if self.changed(now.mode) != now.mode {
+        // On our own file, chmod succeeds, but may drop a set-group-ID bit.
+        let may_be_dropped = now.mode & SET_GID != 0 && now.uid == sys::effective_uid();
+        if self.changed(now.mode) != now.mode && !may_be_dropped {
             let cannot = || destination.cannot("set the mode of");
             sys::set_mode(file, now.mode).with_context(cannot)?;
         }

@@ -70,10 +70,13 @@ pub(crate) fn overwrite(
     // The backup may have taken its time, and the warning may have waited for its reader.
     signals::check()?;
     check_target(&file, spool, destination, seen, context.request.start)?;
-    let before = attributes.restrict(file.as_fd(), destination)?;
+    let before = sys::metadata(&file).with_context(|| destination.cannot("stat"))?;
+    let release = |error| attributes.release(file.as_fd(), &before, error);
+    attributes
+        .restrict(file.as_fd(), destination, &before)
+        .map_err(release)?;
     let preallocated = if is_regular {
-        let preallocated = spool.preallocate(&file, destination);
-        Some(preallocated.inspect_err(|_| attributes.release(file.as_fd(), &before))?)
+        Some(spool.preallocate(&file, destination).map_err(release)?)
     } else {
         None
     };
@@ -81,13 +84,14 @@ pub(crate) fn overwrite(
     let (written, finished) = spool.write_to(&file, is_regular, destination, finish, context);
     let Written { bytes, state } = written;
     if let Err(error) = finished {
-        // If the first write failed, as on a device that accepts no data, DEST is unchanged.
-        if bytes == 0 && state == State::Broken {
-            attributes.release(file.as_fd(), &before);
+        // If the first write failed, as on a device that accepts no data, DEST is unchanged. A call
+        // that failed may have cut it off.
+        let has_size = || sys::metadata(&file).is_ok_and(|now| now.size >= before.size);
+        if bytes == 0 && state == State::Broken && has_size() {
             if let Some(change) = preallocated {
                 change.undo(&file);
             }
-            return Err(error.into());
+            return Err(release(error));
         }
         if let Some(backup) = backup {
             backup.confirm();
@@ -157,8 +161,11 @@ pub(crate) fn create(
     };
     let prepared = attributes
         .may_be_set(file.as_fd(), destination)
-        .and_then(|()| attributes.restrict(file.as_fd(), destination))
-        .and_then(|_| spool.find_space(&file, destination))
+        .and_then(|()| {
+            let before = sys::metadata(&file).with_context(|| destination.cannot("stat"))?;
+            attributes.restrict(file.as_fd(), destination, &before)
+        })
+        .and_then(|()| spool.find_space(&file, destination))
         .and_then(|()| spool.preallocate(&file, destination))
         // Printing the warning may have waited for its reader.
         .and_then(|_| Ok(signals::check()?));

@@ -65,6 +65,20 @@ fn only_an_error_of_the_disk_stops_the_preallocation() {
         let old = sandbox.read("out") == b"old content";
         assert!(if stops { old } else { new }, "{error}");
     }
+    // A new owner may have opened the file by then. A set-user-ID bit must not come back.
+    if can_be_others() {
+        let sandbox = Sandbox::new();
+        sandbox.write_with_mode("out", "old content", 0o4755);
+        let run = always(&sandbox, "-q -o 1 -m 755 out").stdin("new");
+        let strace = Strace::new().inject("fallocate:error=EIO");
+        let done = run.under(&strace).output();
+        assert_eq!(done.code(), Some(4), "{done:?}");
+        let says =
+            "input/output error; the content is old, and the mode, owner or group may be new\n";
+        assert!(done.stderr.ends_with(says), "{done:?}");
+        assert_eq!(sandbox.text("out"), "old content");
+        assert_eq!((sandbox.owner("out").0, sandbox.mode("out")), (1, 0o755));
+    }
 }
 
 /// 1 MiB: more than one write.
@@ -118,6 +132,16 @@ fn a_write_that_breaks_off_leaves_the_backup() {
     assert_eq!(done.code(), Some(4), "{done:?}");
     assert_eq!(sandbox.text("out~"), "old content");
     assert_eq!(sandbox.names(), ["out", "out~"]);
+
+    // As on NFS, where the answer to a call that succeeded can get lost.
+    let sandbox = Sandbox::with("out", "old content");
+    let run = always(&sandbox, "-q -b --allow-empty out").stdin("");
+    let mut stepped = Stepped::start(run, "ftruncate:error=EIO", sandbox.path("out"));
+    assert!(stepped.has_stopped());
+    sandbox.write("out", "");
+    let done = stepped.finish();
+    assert_eq!(done.code(), Some(4), "{done:?}");
+    assert_eq!(sandbox.text("out~"), "old content");
 }
 
 #[test]
@@ -196,6 +220,47 @@ fn an_owner_that_cannot_be_set_leaves_the_file_unchanged() {
         assert_eq!(sandbox.text("out"), "old content");
         assert_eq!((sandbox.mode("out"), modified()), (0o664, before));
         assert_eq!(sandbox.owner("out"), owners);
+    }
+    // Nothing is overwritten if the mode could not be set in the end, with a set-group-ID bit too.
+    if is_root {
+        for mode in [0o666, 0o2666] {
+            let sandbox = Sandbox::new();
+            sandbox.write("out", "old content");
+            sandbox.chmod("out", mode);
+            let run = sandbox.run("--inplace=always -q -m a+x out").by_nobody();
+            let says = "cannot set the mode of 'out': operation not permitted; 'out' is unchanged";
+            run.stdin("new").fails_with(1, says);
+            assert_eq!(sandbox.mode("out"), mode);
+        }
+    }
+    // The kernel takes set-ID bits away before a write fails.
+    let sandbox = Sandbox::new();
+    sandbox.write_with_mode("out", "old content", 0o6755);
+    if is_root {
+        sandbox.give_to(NOBODY, NOBODY);
+        sandbox.chown("out", NOBODY, NOBODY);
+        sandbox.chmod("out", 0o6755);
+    }
+    let run = always(&sandbox, "-q out").stdin("new");
+    let run = if is_root { run.by_nobody() } else { run };
+    let done = run.file_size_limit(0).output();
+    assert_eq!(done.code(), Some(1), "{done:?}");
+    assert_eq!(sandbox.mode("out"), 0o6755);
+    // A set-group-ID bit of a group that the user is not in is lost if the mode is put back.
+    if is_root {
+        let sandbox = Sandbox::new();
+        sandbox.write("out", "old content");
+        sandbox.chown("out", NOBODY, 777);
+        sandbox.chmod("out", 0o2755);
+        let run = sandbox.run("--inplace=always -q -g 0 out").by_nobody();
+        let done = run.stdin("new").output();
+        assert_eq!(done.code(), Some(4), "{done:?}");
+        let says = "operation not permitted; the content is old, and the mode, owner or group may be new\n";
+        assert!(done.stderr.ends_with(says), "{done:?}");
+        assert_eq!(
+            (sandbox.text("out").as_str(), sandbox.mode("out")),
+            ("old content", 0o755)
+        );
     }
 }
 

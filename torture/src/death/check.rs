@@ -19,12 +19,13 @@ pub(super) fn check(case: &Case<'_>, kit: &Kit, run: &Run, before: &Seen, after:
     let mut harms = form.harms_to_destination(kit, state, before, after);
     let is_kill = matches!(case.act, Act::Kill | Act::KillAfter | Act::KillMain);
     if is_kill && form.is_in_place() {
-        // Mode and owner stay as they are.
         harms.retain(|(harm, _)| *harm == Harm::Missing);
         harms.extend(form.harms_in_place(kit, before, after));
-        let appearance = |seen: &Seen| seen.destination.as_ref().map(FileState::appearance);
-        if appearance(before) != appearance(after) {
-            harms.push((Harm::Attributes, format!("DEST is {:?}", appearance(after))));
+        if let (Some(old), Some(now)) = (&before.destination, &after.destination) {
+            let (old, now) = (old.appearance(), now.appearance());
+            if !form.is_between(kit, old, now) {
+                harms.push((Harm::Attributes, format!("DEST is {now:?}")));
+            }
         }
     }
     if run.end == End::Exited(0) && !form.is_done(state) {

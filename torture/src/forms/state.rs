@@ -134,6 +134,14 @@ impl Form {
         vec![(Harm::Torn, format!("DEST is no mix of both ({size} bytes)"))]
     }
 
+    /// Returns whether a DEST that was being overwritten has mode and owner of before, or those
+    /// that it must have in the end. Until then, no user has a right that either would not give.
+    pub(crate) fn is_between(&self, kit: &Kit, old: (u32, u32, u32), now: (u32, u32, u32)) -> bool {
+        let new = self.expected_appearance(kit);
+        [old.0, new.0, old.0 & new.0].contains(&now.0)
+            && [(old.1, old.2), (new.1, new.2)].contains(&(now.1, now.2))
+    }
+
     /// Each file that has been replaced has its old content in the backup, if one was asked for.
     pub(crate) fn harms_to_backups(&self, kit: &Kit, before: &Seen, after: &Seen) -> Harms {
         let Some(first) = self.backup else {

@@ -450,6 +450,23 @@ const ATOMWRITE: &[Form] = &[
         ..BACKUP
     },
     Form {
+        name: "in place, -m -o -g",
+        words: &[
+            "-q",
+            "--inplace=always",
+            "-m",
+            "600",
+            "-o",
+            "1",
+            "-g",
+            "1",
+            "o",
+        ],
+        wanted: Some((0o600, Owner::Another)),
+        next: &["-m", "600", "-o", "1", "-g", "1", "o"],
+        ..PLAIN
+    },
+    Form {
         name: "in place, in a directory that may not be written to",
         words: &["-q", "--inplace", "o"],
         lacks: Lacks::Permission,
