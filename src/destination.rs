@@ -302,17 +302,11 @@ impl Destination {
         }
     }
 
-    /// Returns true if DEST may be a trap: in a sticky directory that all users may write to, a
-    /// file of a user who does not own the directory may be there to get the content. This is the
-    /// kernel's rule for fs.protected_regular (proc_sys_fs(5)), which does not cover a rename.
+    /// Returns true if DEST may be there to get the content. The kernel's rule does not cover a
+    /// rename.
     pub(crate) fn is_shared_trap(&self, existing: &Metadata) -> bool {
-        const STICKY_AND_WRITABLE_BY_ALL: u32 = 0o1002;
-        let directory = self.directory_metadata();
         // Only root can have mounted a file there.
-        !existing.mount_root
-            && directory.mode & STICKY_AND_WRITABLE_BY_ALL == STICKY_AND_WRITABLE_BY_ALL
-            && existing.uid != sys::effective_uid()
-            && existing.uid != directory.uid
+        !existing.mount_root && existing.may_be_trap_in(self.directory_metadata())
     }
 
     /// Adds DEST's state to a failure. DEST was `before` at the start.

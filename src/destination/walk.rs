@@ -189,7 +189,6 @@ impl Walk<'_> {
 
     /// Reads a link, unless following it would let another user choose what we write to.
     fn target(&self, destination: &Destination) -> Result<PathBuf> {
-        const STICKY_AND_WRITABLE_BY_ALL: u32 = 0o1002;
         if destination.filesystem() == FileSystem::Proc {
             return Err(self.magic());
         }
@@ -198,15 +197,11 @@ impl Walk<'_> {
         if sys::forbids_following_links(at) {
             return Err(Errno::LOOP).with_context(cannot_follow);
         }
-        let directory = destination.directory_metadata();
         // Through one handle, because the name could lead to another link by now.
         let handle = sys::open_handle(at, &destination.name).with_context(cannot_follow)?;
         let link = handle.metadata().with_context(cannot_follow)?;
-        // The kernel's rule for fs.protected_symlinks (proc_sys_fs(5)), even if it is switched off.
-        if directory.mode & STICKY_AND_WRITABLE_BY_ALL == STICKY_AND_WRITABLE_BY_ALL
-            && link.uid != sys::effective_uid()
-            && link.uid != directory.uid
-        {
+        // Even if fs.protected_symlinks is off.
+        if link.may_be_trap_in(destination.directory_metadata()) {
             bail!(
                 "{}: the link is another user's, in a world-writable directory; \
                  name the file that it points to",

@@ -1,5 +1,6 @@
 //! The status of a file, and of its filesystem.
 
+use std::io::ErrorKind;
 use std::os::fd::AsFd;
 #[cfg(target_os = "linux")]
 use std::os::fd::BorrowedFd;
@@ -113,6 +114,26 @@ pub(crate) struct Metadata {
     pub(super) knows_append_only: bool,
 }
 
+/// All users that this user namespace, or an ID-mapped mount, does not map are shown with this ID
+/// (user_namespaces(7)); the default of /proc/sys/kernel/overflowuid.
+const OVERFLOW: u32 = 65534;
+
+/// Returns whether this user namespace has a user with that ID, who may be us.
+fn maps_overflow() -> bool {
+    let is_in = |line: &str| {
+        let numbers = line.split_whitespace().map_while(|word| word.parse().ok());
+        let numbers: Vec<u64> = numbers.collect();
+        matches!(numbers[..], [first, _, count] if (first..first + count).contains(&OVERFLOW.into()))
+    };
+    match std::fs::read_to_string("/proc/self/uid_map") {
+        Ok(map) => map.lines().any(is_in),
+        // The kernel has no user namespaces.
+        Err(error) => {
+            error.kind() == ErrorKind::NotFound && std::fs::exists("/proc/self").unwrap_or(false)
+        }
+    }
+}
+
 impl Metadata {
     pub(crate) fn times(&self) -> Times {
         Times {
@@ -123,6 +144,17 @@ impl Metadata {
 
     pub(crate) fn is_on_filesystem_of(&self, other: &Self) -> bool {
         self.identity.device == other.identity.device
+    }
+
+    /// Returns true if the entry may be a trap: `directory` is one like /tmp, sticky and writable
+    /// by all, and the entry belongs neither to its owner nor to us. That is the kernel's rule for
+    /// fs.protected_symlinks and fs.protected_regular (proc_sys_fs(5)).
+    pub(crate) fn may_be_trap_in(&self, directory: &Self) -> bool {
+        const STICKY_AND_WRITABLE_BY_ALL: u32 = 0o1002;
+        let is_ours = self.uid == super::effective_uid();
+        directory.mode & STICKY_AND_WRITABLE_BY_ALL == STICKY_AND_WRITABLE_BY_ALL
+            && !(is_ours && (self.uid != OVERFLOW || maps_overflow()))
+            && !(self.uid == directory.uid && self.uid != OVERFLOW)
     }
 
     /// Returns true if both are of one file, which was not written to in between.

@@ -253,7 +253,7 @@ fn root_replaces_a_harmless_file_in_a_sticky_directory() {
         (0, NOBODY, "--keep=none", 0),
         (0, NOBODY, "-o root", 0),
         // The directory's owner may do anything in it; and root's own.
-        (NOBODY, NOBODY, "", NOBODY),
+        (1000, 1000, "", 1000),
         (0, 0, "", 0),
         (NOBODY, 0, "", 0),
     ] {

@@ -96,4 +96,17 @@ fn an_owner_without_an_id_in_this_user_namespace_is_reported() {
         .warns("cannot keep the group of 'out': this group does not exist in this user namespace")
         .warns("cannot keep the owner of 'out': this owner does not exist in this user namespace")
         .succeeds();
+
+    // All such owners have one ID, but they are not one user: the owner of a directory like /tmp,
+    // the owners of a link and a file in it, and a process that has no ID itself.
+    let sandbox = Sandbox::with("out", "old");
+    sandbox.sh("mkdir d; echo old >d/theirs; chmod 666 out d/theirs; ln -s ../out d/link");
+    sandbox.sh("chown -h 5:5 d/theirs d/link; chown 6 d; chmod 1777 d");
+    for inside in [&inside[..], &["unshare", "--user"]] {
+        for line in ["d/link", "-q --inplace d/theirs"] {
+            let run = sandbox.run(line).through(inside.iter().copied());
+            run.stdin("new")
+                .fails_with(1, "is another user's, in a world-writable directory");
+        }
+    }
 }
