@@ -252,6 +252,12 @@ fn an_owner_that_cannot_be_set_leaves_the_file_unchanged() {
         sandbox.write("out", "old content");
         sandbox.chown("out", NOBODY, 777);
         sandbox.chmod("out", 0o2755);
+        let run = sandbox.run("--inplace=always -q -b -m g-x out").by_nobody();
+        run.stdin("new").fails_with(
+            1,
+            "cannot back up 'out': permission denied; 'out' is unchanged",
+        );
+        assert_eq!(sandbox.mode("out"), 0o2755);
         let run = sandbox.run("--inplace=always -q -g 0 out").by_nobody();
         let done = run.stdin("new").output();
         assert_eq!(done.code(), Some(4), "{done:?}");
