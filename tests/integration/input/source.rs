@@ -121,6 +121,22 @@ fn keeps_holes_where_the_kernel_copies_nothing() {
 }
 
 #[test]
+fn a_wrong_answer_about_holes_neither_loses_content_nor_hangs() {
+    needs_tool!("strace");
+    let content = noise(300_000);
+    // The calls are: where am I, where is data, where does it end; then where is more.
+    for wrong in ["lseek:retval=0", "lseek:retval=0:when=4+2"] {
+        let sandbox = Sandbox::with("in", &content);
+        let mut run = sandbox.run("in out").inject(wrong);
+        if !cfg!(atomwrite_posix) {
+            run = run.inject("ioctl:error=EOPNOTSUPP");
+        }
+        run.succeeds();
+        assert!(sandbox.read("out") == content, "{wrong}");
+    }
+}
+
+#[test]
 fn keeps_a_file_that_is_one_hole() {
     let sandbox = Sandbox::new();
     let path = sandbox.write("in", "");

@@ -294,6 +294,29 @@ fn a_lock_that_is_forbidden_on_a_server_is_not_waited_for() {
     );
 }
 
+#[test]
+fn a_lock_file_that_loses_its_name_before_dest_is_resolved_does_not_count() {
+    needs_tool!("strace");
+    let sandbox = Sandbox::with("out", "old");
+    let (name, others) = (lock_name("out"), lock_name("other"));
+    let mut holder = sandbox.run("--lock other").stdin_held().start();
+    holder.feed("held");
+    wait_until_locked(&sandbox, &others);
+    let run = sandbox.run("--lock=0 -q out").stdin("new");
+    let mut stepped = Stepped::start(run, "statx,newfstatat", &name);
+    assert!(stepped.has_stopped());
+    // It has just seen that the file it has locked has the name.
+    assert!(sandbox.path(&name).exists());
+    fs::rename(sandbox.path(others), sandbox.path(&name)).unwrap();
+    let done = stepped.finish();
+    assert_eq!(done.code(), Some(1), "{done:?}");
+    let expected = "it is locked by another process";
+    assert!(done.stderr.contains(expected), "{done:?}");
+    assert_eq!(sandbox.text("out"), "old");
+    assert!(sandbox.path(name).exists(), "the other's lock file is gone");
+    check_succeeded([holder]);
+}
+
 // ---- A lock file that is not accessible ----
 
 const WITH_AND_WITHOUT_INPLACE: [&[&str]; 4] = [
