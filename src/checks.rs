@@ -7,16 +7,16 @@
 use std::os::fd::AsFd;
 use std::path::Path;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Result, anyhow, bail};
 
 use crate::attributes::Attributes;
 use crate::destination::{Destination, Opened};
 use crate::inspector::Content;
 use crate::message::Chain;
-use crate::outcome::{Change, Failure, Outcome};
+use crate::outcome::Failure;
 use crate::request::{
     AttributeOptions, EmptyInput, Files, Guards, InPlace, Keep, Links, Overwrite, Request,
-    Sha256Digest, Sync,
+    Sha256Digest,
 };
 use crate::source::Input;
 use crate::sys::{self, Errno, Kind, Metadata};
@@ -339,26 +339,4 @@ pub(crate) fn is_equal(
     };
     // The file that was compared must still be DEST.
     content.same && old.metadata.is_same_content(&now) && !attributes.would_change(&now)
-}
-
-/// Leaves DEST as it is, and syncs it as if it were new.
-pub(crate) fn leave_equal(
-    destination: &Destination,
-    old: Option<&Opened>,
-    content: &Content,
-    sync: Sync,
-) -> Result<Outcome, Failure> {
-    let durable = || -> Result<(), Errno> {
-        let existing = old.and_then(Opened::content);
-        if let (Sync::File | Sync::Full, Some(file)) = (sync, existing) {
-            sys::sync_in_place(file)?;
-        }
-        match (sync, existing) {
-            (Sync::Full, Some(file)) => destination.directory().sync(file),
-            _ => Ok(()),
-        }
-    };
-    durable().with_context(|| destination.cannot("sync"))?;
-    let path = destination.path().to_owned();
-    Ok(Outcome::new(Change::Unchanged, path, content.size))
 }

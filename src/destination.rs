@@ -55,7 +55,7 @@ pub(crate) struct ParentDir {
 #[derive(Debug)]
 pub(crate) struct Opened {
     pub(crate) metadata: Metadata,
-    handle: Handle,
+    handle: Access,
 }
 
 /// What had DEST's name.
@@ -67,7 +67,7 @@ pub(crate) enum Seen {
 }
 
 #[derive(Debug)]
-enum Handle {
+enum Access {
     Readable(OwnedFd),
     /// Its mode or another process's lease forbids reading it.
     NotReadable(sys::Handle),
@@ -276,9 +276,9 @@ impl Destination {
                     continue;
                 }
                 Err(Errno::ACCESS | Errno::PERM | Errno::AGAIN) => {
-                    sys::open_handle(directory, &self.name).map(Handle::NotReadable)
+                    sys::open_handle(directory, &self.name).map(Access::NotReadable)
                 }
-                opened => opened.map(Handle::Readable),
+                opened => opened.map(Access::Readable),
             };
         };
         let handle = match opened {
@@ -289,8 +289,8 @@ impl Destination {
             opened => opened.with_context(|| self.cannot("open"))?,
         };
         let seen = match &handle {
-            Handle::Readable(fd) => sys::metadata(fd),
-            Handle::NotReadable(handle) => handle.metadata(),
+            Access::Readable(fd) => sys::metadata(fd),
+            Access::NotReadable(handle) => handle.metadata(),
         };
         match seen {
             Err(Errno::STALE) => Ok(None),
@@ -353,16 +353,16 @@ impl Opened {
     /// Returns the file for reading its content. `None` if we may not read it.
     pub(crate) fn content(&self) -> Option<BorrowedFd<'_>> {
         match &self.handle {
-            Handle::Readable(fd) => Some(fd.as_fd()),
-            Handle::NotReadable(_) => None,
+            Access::Readable(fd) => Some(fd.as_fd()),
+            Access::NotReadable(_) => None,
         }
     }
 
     /// Returns the file for reading its attributes.
     pub(crate) fn readable(&self) -> sys::Readable<'_> {
         match &self.handle {
-            Handle::Readable(fd) => sys::Readable::File(fd.as_fd()),
-            Handle::NotReadable(handle) => sys::Readable::Handle(handle),
+            Access::Readable(fd) => sys::Readable::File(fd.as_fd()),
+            Access::NotReadable(handle) => sys::Readable::Handle(handle),
         }
     }
 }

@@ -87,7 +87,7 @@ pub(crate) fn overwrite(
         // If the first write failed, as on a device that accepts no data, DEST is unchanged. A call
         // that failed may have cut it off.
         let has_size = || sys::metadata(&file).is_ok_and(|now| now.size >= before.size);
-        if bytes == 0 && state == State::Broken && has_size() {
+        if bytes == 0 && state == ContentState::Broken && has_size() {
             if let Some(change) = preallocated {
                 change.undo(&file);
             }
@@ -98,11 +98,11 @@ pub(crate) fn overwrite(
         }
         let (error, size) = (Chain(&error), spool.size);
         return Err(Failure::Uncertain(match state {
-            State::Broken => anyhow!(
+            ContentState::Broken => anyhow!(
                 "{error}; {bytes} of {size} bytes are written, and the file is a mix of new and old"
             ),
-            State::Unsynced => anyhow!("{error}; the file may be a mix of new and old"),
-            State::Complete => anyhow!("{error}; the content is new"),
+            ContentState::Unsynced => anyhow!("{error}; the file may be a mix of new and old"),
+            ContentState::Complete => anyhow!("{error}; the content is new"),
         }));
     }
     Ok(Outcome {
@@ -253,20 +253,20 @@ impl Spool<'_> {
         let bytes = sys::position(file.as_fd())
             .unwrap_or(0)
             .max(transfer.size());
-        let mut state = State::Broken;
+        let mut state = ContentState::Broken;
         let finish = || -> Result<()> {
             copied.with_context(cannot)?;
             if is_regular {
                 sys::set_size(file.as_fd(), self.size).with_context(cannot)?;
             }
-            state = State::Unsynced;
+            state = ContentState::Unsynced;
             // Before the sync, which covers them too.
             let attributes = set_attributes();
             if context.sync() != Sync::None {
                 sys::sync_in_place(file).with_context(cannot)?;
             }
             sys::close_error(file).with_context(cannot)?;
-            state = State::Complete;
+            state = ContentState::Complete;
             attributes
         };
         let finished = finish();
@@ -278,12 +278,12 @@ impl Spool<'_> {
 #[derive(Debug, Clone, Copy, Default)]
 struct Written {
     bytes: u64,
-    state: State,
+    state: ContentState,
 }
 
 /// What DEST's content is after an error.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-enum State {
+enum ContentState {
     #[default]
     Broken,
     /// The content is copied, but the disk or the server may not have it.

@@ -114,10 +114,10 @@ impl TempName {
             let state = remove_stale(file, directory, &name);
             let waited = since.get_or_insert_with(Instant::now).elapsed();
             match state {
-                State::Taken => return Self::link(file, by, directory),
+                NameState::Taken => return Self::link(file, by, directory),
                 _ if waited >= PATIENCE => return Self::link(file, by, directory),
-                State::Free => {}
-                State::Locked => signals::pause(Duration::from_millis(1) + jitter(4))?,
+                NameState::Free => {}
+                NameState::Locked => signals::pause(Duration::from_millis(1) + jitter(4))?,
             }
         }
     }
@@ -209,7 +209,7 @@ pub(crate) enum Moved {
 
 /// The state of a derived name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+enum NameState {
     /// No file has it.
     Free,
     /// A file that a live process has locked.
@@ -220,7 +220,7 @@ enum State {
 
 /// Removes a stale file. A stale file is ours if it belongs to our user or to the owner of `ours`,
 /// the new file: root gives files away.
-fn remove_stale(ours: &OwnedFd, directory: &OpenDirectory, name: &Path) -> State {
+fn remove_stale(ours: &OwnedFd, directory: &OpenDirectory, name: &Path) -> NameState {
     let directory = directory.fd.as_fd();
     let opened = match sys::open_existing(directory, name) {
         // The mode may forbid reading it.
@@ -228,28 +228,28 @@ fn remove_stale(ours: &OwnedFd, directory: &OpenDirectory, name: &Path) -> State
         opened => opened,
     };
     let file = match opened {
-        Err(Errno::NOENT) => return State::Free,
-        Err(_) => return State::Taken,
+        Err(Errno::NOENT) => return NameState::Free,
+        Err(_) => return NameState::Taken,
         Ok(file) => file,
     };
     let Ok(stale) = sys::metadata(&file) else {
-        return State::Taken;
+        return NameState::Taken;
     };
     let is_ours = stale.uid == sys::effective_uid()
         || sys::metadata(ours).is_ok_and(|ours| ours.uid == stale.uid);
     if stale.kind != Kind::Regular || !is_ours {
-        return State::Taken;
+        return NameState::Taken;
     }
     match sys::try_flock(&file) {
-        Err(Errno::WOULDBLOCK) => return State::Locked,
-        Err(_) => return State::Taken,
+        Err(Errno::WOULDBLOCK) => return NameState::Locked,
+        Err(_) => return NameState::Taken,
         Ok(()) => {}
     }
     // The writer may have renamed the file before this process locked it.
     if has_name(directory, name, stale.identity) && sys::unlink(directory, name).is_err() {
-        return State::Taken;
+        return NameState::Taken;
     }
-    State::Free
+    NameState::Free
 }
 
 /// Returns true if a name leads to this file.

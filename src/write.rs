@@ -2,21 +2,21 @@
 
 use std::path::Path;
 
-use anyhow::{Error, Result, anyhow};
+use anyhow::{Context, Error, Result, anyhow};
 
 use crate::attributes::{Attributes, OwnerGroup};
 use crate::backup::{self, Numbers};
 use crate::checks::{self, Rules};
 use crate::destination::{Destination, Opened};
-use crate::inspector::ContentInspector;
+use crate::inspector::{Content, ContentInspector};
 use crate::lock::Lock;
 use crate::message::{Chain, Messages, Progress};
-use crate::outcome::{Failure, Outcome};
+use crate::outcome::{Change, Failure, Outcome};
 use crate::request::{IfUnchanged, InPlace, Keep, Request, Source, Sync};
 use crate::run_context::RunContext;
 use crate::source::Input;
 use crate::staged::{Filled, Open, Sealed, Staged, is_for_lack_of_permission};
-use crate::sys::Metadata;
+use crate::sys::{self, Errno, Metadata};
 use crate::transfer::Writeback;
 use crate::validate::Validator;
 
@@ -155,7 +155,7 @@ pub(crate) fn prepare<'d>(
     }
     if is_unchanged(destination, old.as_ref(), now, &sealed)? {
         let sync = context.sync_unchanged;
-        return checks::leave_equal(destination, old.as_ref(), sealed.content(), sync)
+        return leave_unchanged(destination, old.as_ref(), sealed.content(), sync)
             .map(Prepared::Unchanged);
     }
     sealed.refuse()?;
@@ -249,6 +249,28 @@ fn is_unchanged(
         now
     };
     Ok(checks::is_equal(old, latest, content, attributes))
+}
+
+/// Leaves DEST as it is, and syncs it as if it were new.
+fn leave_unchanged(
+    destination: &Destination,
+    old: Option<&Opened>,
+    content: &Content,
+    sync: Sync,
+) -> Result<Outcome, Failure> {
+    let durable = || -> Result<(), Errno> {
+        let existing = old.and_then(Opened::content);
+        if let (Sync::File | Sync::Full, Some(file)) = (sync, existing) {
+            sys::sync_in_place(file)?;
+        }
+        match (sync, existing) {
+            (Sync::Full, Some(file)) => destination.directory().sync(file),
+            _ => Ok(()),
+        }
+    };
+    durable().with_context(|| destination.cannot("sync"))?;
+    let path = destination.path().to_owned();
+    Ok(Outcome::new(Change::Unchanged, path, content.size))
 }
 
 /// Returns the inspector for what must be known of the complete content.
