@@ -284,7 +284,8 @@ fn commit(
                 warnings.extend(warnings_of_file);
             }
             Err(failure) => {
-                return if outcomes.iter().all(Outcome::is_unchanged) {
+                let is_certain = !matches!(failure, Failure::Uncertain(_));
+                return if is_certain && outcomes.iter().all(Outcome::is_unchanged) {
                     Err(own.left_by(failure, before))
                 } else {
                     Err(partial(failure, outcomes, warnings, destination, steps))
@@ -324,7 +325,10 @@ fn partial<'d>(
     behind: impl Iterator<Item = Step<'d>>,
 ) -> Failure {
     let mut new: Vec<PathBuf> = before.into_iter().map(|done| done.destination).collect();
-    let mut old = vec![failed.path().to_owned()];
+    let mut old = Vec::new();
+    if !matches!(failure, Failure::Uncertain(_)) {
+        old.push(failed.path().to_owned());
+    }
     for step in behind {
         match step {
             Step::None(outcome) => new.push(outcome.destination),

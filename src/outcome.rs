@@ -136,7 +136,7 @@ pub(crate) enum Failure {
         warnings: Vec<String>,
     },
     /// DEST has changed, but it may not survive a power loss, or writing it in place failed
-    /// halfway.
+    /// halfway. Or the answer to a rename is lost (FUSE), and DEST is old or new.
     Uncertain(anyhow::Error),
 }
 

@@ -136,6 +136,14 @@ impl TempName {
         self.armed = false;
     }
 
+    /// Removes the name. Errors: ENOENT if it was gone already. After any other error, the drop
+    /// tries again: FUSE may refuse it while the file is open.
+    pub(crate) fn remove(&mut self) -> Result<(), Errno> {
+        let removed = sys::unlink(self.directory.fd.as_fd(), &self.name);
+        self.armed = !matches!(removed, Ok(()) | Err(Errno::NOENT));
+        removed
+    }
+
     /// Renames the file to `name`, replacing what has it. `to` is a directory on the same
     /// filesystem.
     ///

@@ -22,7 +22,7 @@ use crate::parents::Parents;
 use crate::request::{InPlace, Overwrite, Sync};
 use crate::run_context::RunContext;
 use crate::signals;
-use crate::sys::{self, Errno, Identity, Metadata};
+use crate::sys::{self, Errno, FileSystem, Identity, Metadata};
 use crate::temp_name::{Moved, TempName, has_name};
 
 /// How often changed attributes are applied and synced again before the rename. If they change
@@ -296,7 +296,28 @@ pub(super) fn rename(
             let line = anyhow!(errno).context(destination.cannot("write"));
             return Err(anyhow!("{}; use --inplace to write it in place", Chain(&line)).into());
         }
-        Err(errno) => return Err(errno).with_context(|| destination.cannot("write"))?,
+        Err(errno) => {
+            let error = anyhow!(errno).context(destination.cannot("write"));
+            if filesystem != FileSystem::Other {
+                return Err(error.into());
+            }
+            // FUSE may answer from a cache of names. The server knows if the temporary name is
+            // gone.
+            match name.remove() {
+                Ok(()) | Err(Errno::PERM | Errno::ACCESS | Errno::ROFS) => {}
+                Err(removed) => {
+                    // It may be the only file with the old content.
+                    if let Some(backup) = backup {
+                        backup.confirm();
+                    }
+                    if removed == Errno::NOENT {
+                        let line = Chain(&error);
+                        return Err(Failure::Uncertain(anyhow!("{line}; the file may be new")));
+                    }
+                }
+            }
+            return Err(error.into());
+        }
     }
     Ok(Renaming::Done {
         backup: backup.map(NewBackup::confirm),

@@ -1,8 +1,8 @@
 //! A filesystem in memory that a thread of the suite serves to the kernel (FUSE).
 //!
-//! Invariant: the kernel holds nothing back and caches no answer. A request is carried out, and
-//! logged if there is a log, before it is answered. There are no unnamed temporary files
-//! (O_TMPFILE): the library has no such call, and many servers have none.
+//! Invariant: the kernel holds nothing back and caches no answer, except names if that is tried. A
+//! request is carried out, and logged if there is a log, before it is answered. There are no
+//! unnamed temporary files (O_TMPFILE): the library has no such call, and many servers have none.
 
 mod log;
 mod memory;
@@ -16,7 +16,7 @@ use fuser::{BackgroundSession, MountOption};
 use nix::mount::{MntFlags, umount2};
 
 pub(crate) use self::log::{Entry, Log};
-pub(crate) use self::memory::{Break, Memory, Missing};
+pub(crate) use self::memory::{Break, CACHED, Memory, Missing};
 pub(crate) use self::sparse::Sparse;
 
 /// As long as it is mounted.

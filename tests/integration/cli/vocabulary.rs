@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Messages that no test provokes, and why.
-const UNSEEN: [(&str, &str); 9] = [
+const UNSEEN: [(&str, &str); 10] = [
     (
         "interrupted by signal",
         "only if that signal cannot kill us",
@@ -26,6 +26,10 @@ const UNSEEN: [(&str, &str); 9] = [
         "a copy that was just made and is open; torture fails that call",
     ),
     ("did not end", "a process that was waited for has ended"),
+    (
+        "the file may be new",
+        "FUSE with a cache of names; torture has it",
+    ),
     (
         "it has no name",
         "a file gets its name before it is renamed",

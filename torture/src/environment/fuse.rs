@@ -8,6 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use anyhow::{Context, Result};
 use rand::Rng;
@@ -18,7 +19,7 @@ use super::fault::{Expect, Fault};
 use super::form::{Form, Writer};
 use crate::ground::Ground;
 use crate::report::Report;
-use crate::served::{Break, Memory, Missing, Served};
+use crate::served::{Break, CACHED, Memory, Missing, Served};
 
 pub(super) fn run(course: &Course<'_>, report: &mut Report) -> Result<()> {
     missing(course)?.report("FUSE without rename flags, links, locks, ...", report);
@@ -90,6 +91,7 @@ fn breaking(course: &Course<'_>) -> Result<Row> {
         Break::Rename(libc::EIO),
         Break::SecondRename(libc::EIO),
         Break::RenameDone(libc::EIO),
+        Break::RenameDoneAndCached(libc::EIO),
         Break::LinkDone(libc::EIO),
         Break::Remove(libc::EIO),
         Break::WriteBeyond(10, libc::ENOSPC),
@@ -131,6 +133,7 @@ fn fault_bite(breaks: Break) -> Bite {
         | Break::SyncDirectory(libc::EINVAL | libc::ENOSYS)
         | Break::SecondRename(_)
         | Break::RenameDone(_)
+        | Break::RenameDoneAndCached(_)
         | Break::LinkDone(_)
         | Break::Remove(_) => Bite::Maybe,
         _ => Bite::Sure,
@@ -198,6 +201,10 @@ impl Fault for Fuse {
 
     fn mend(&mut self) -> Result<()> {
         self.armed.store(false, Ordering::SeqCst);
+        if let Break::RenameDoneAndCached(_) = self.breaks {
+            // The kernel counts in ticks.
+            thread::sleep(2 * CACHED);
+        }
         Ok(())
     }
 
@@ -211,6 +218,7 @@ impl Fault for Fuse {
             Break::Rename(_)
                 | Break::SecondRename(_)
                 | Break::RenameDone(_)
+                | Break::RenameDoneAndCached(_)
                 | Break::LinkDone(_)
                 | Break::Remove(_)
         )

@@ -38,6 +38,8 @@ pub(crate) enum Break {
     Rename(i32),
     /// It is done, and the answer says that it is not.
     RenameDone(i32),
+    /// The same, while the kernel answers from its cache of names.
+    RenameDoneAndCached(i32),
     /// The second rename of a run.
     SecondRename(i32),
     LinkDone(i32),
@@ -64,8 +66,9 @@ pub(super) struct Node {
     pub(super) attributes: BTreeMap<OsString, Vec<u8>>,
 }
 
-/// The kernel caches no names, so it sees a rename that was done and reported as failed.
-pub(super) const FOR_NOW: Duration = Duration::ZERO;
+/// How long the kernel may cache names for [`Break::RenameDoneAndCached`]. It caches none
+/// otherwise, so that it sees a rename that was done and reported as failed.
+pub(crate) const CACHED: Duration = Duration::from_millis(300);
 const TOP: u64 = 1;
 
 #[derive(Debug)]
@@ -80,6 +83,14 @@ pub(crate) struct Memory {
 }
 
 impl Memory {
+    /// How long the kernel may cache a name.
+    pub(super) fn cached(&self) -> Duration {
+        match self.breaks {
+            Break::RenameDoneAndCached(_) => CACHED,
+            _ => Duration::ZERO,
+        }
+    }
+
     pub(crate) fn new(missing: Missing, breaks: Break, armed: Arc<AtomicBool>) -> Self {
         let mut memory = Self {
             missing,
@@ -254,7 +265,7 @@ impl Memory {
             }
         }
         match breaks {
-            Break::RenameDone(errno) => Err(errno),
+            Break::RenameDone(errno) | Break::RenameDoneAndCached(errno) => Err(errno),
             _ => Ok(()),
         }
     }

@@ -3,7 +3,7 @@
 
 use std::ffi::OsStr;
 use std::path::Path;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use fuser::consts::{FUSE_FLOCK_LOCKS, FUSE_POSIX_LOCKS};
 use fuser::{
@@ -11,7 +11,7 @@ use fuser::{
     ReplyDirectory, ReplyEmpty, ReplyEntry, ReplyWrite, ReplyXattr, Request, TimeOrNow,
 };
 
-use super::memory::{Answer, FOR_NOW, Memory};
+use super::memory::{Answer, Memory};
 
 fn empty(answer: Answer<()>, reply: ReplyEmpty) {
     match answer {
@@ -20,16 +20,17 @@ fn empty(answer: Answer<()>, reply: ReplyEmpty) {
     }
 }
 
-fn entry(answer: Answer<FileAttr>, reply: ReplyEntry) {
+/// Replies with a file, whose name the kernel may cache for that long.
+fn entry(answer: Answer<FileAttr>, cached: Duration, reply: ReplyEntry) {
     match answer {
-        Ok(attr) => reply.entry(&FOR_NOW, &attr, 0),
+        Ok(attr) => reply.entry(&cached, &attr, 0),
         Err(errno) => reply.error(errno),
     }
 }
 
 fn attr(answer: Answer<FileAttr>, reply: ReplyAttr) {
     match answer {
-        Ok(attr) => reply.attr(&FOR_NOW, &attr),
+        Ok(attr) => reply.attr(&Duration::ZERO, &attr),
         Err(errno) => reply.error(errno),
     }
 }
@@ -60,6 +61,7 @@ impl Filesystem for Memory {
     fn lookup(&mut self, _: &Request<'_>, parent: u64, name: &OsStr, reply: ReplyEntry) {
         entry(
             self.find(parent, name).and_then(|number| self.attr(number)),
+            self.cached(),
             reply,
         );
     }
@@ -122,6 +124,7 @@ impl Filesystem for Memory {
         let kind = FileType::Directory;
         entry(
             self.make(parent, name, kind, mode & !umask, owner(request)),
+            self.cached(),
             reply,
         );
     }
@@ -141,7 +144,8 @@ impl Filesystem for Memory {
                 .clone_into(&mut self.get_mut(made.ino)?.target);
             Ok(made)
         };
-        entry(made(), reply);
+        let made = made();
+        entry(made, self.cached(), reply);
     }
 
     fn create(
@@ -161,7 +165,7 @@ impl Filesystem for Memory {
             mode & !umask,
             owner(request),
         ) {
-            Ok(attr) => reply.created(&FOR_NOW, &attr, 0, 0, 0),
+            Ok(attr) => reply.created(&self.cached(), &attr, 0, 0, 0),
             Err(errno) => reply.error(errno),
         }
     }
@@ -198,7 +202,8 @@ impl Filesystem for Memory {
         newname: &OsStr,
         reply: ReplyEntry,
     ) {
-        entry(Memory::link(self, number, newparent, newname), reply);
+        let linked = Memory::link(self, number, newparent, newname);
+        entry(linked, self.cached(), reply);
     }
 
     fn read(
