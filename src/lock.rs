@@ -92,19 +92,14 @@ impl Lock {
             match tried {
                 Attempt::Held(mut lock) => {
                     let now = resolve()?;
-                    let is_same_place = destination.is_same_place(&now);
-                    if is_same_place && lock.counts_in(&now) {
+                    if destination.is_same_place(&now) && lock.counts_in(&now) {
                         stdin.still_is(&now)?;
                         lock.directories = directories;
                         return Ok((Some(lock), now));
                     }
                     drop(lock);
                     destination = now;
-                    if is_same_place {
-                        wait.until_free(&destination)?;
-                    } else {
-                        signals::check()?;
-                    }
+                    wait.until_free(&destination)?;
                 }
                 Attempt::Busy => wait.until_free(&destination)?,
                 Attempt::Refused(errno) => wait.until_allowed(&destination, errno)?,
@@ -229,10 +224,12 @@ fn is_busy(errno: Errno, destination: &Destination) -> bool {
 impl Drop for LockFile {
     fn drop(&mut self) {
         let directory = self.directory.fd.as_fd();
-        let is_anothers = || {
-            sys::metadata_at(directory, &self.name).is_ok_and(|seen| seen.identity != self.identity)
+        // After any other error, the name still counts as ours.
+        let is_ours = || match sys::metadata_at(directory, &self.name) {
+            Ok(seen) => seen.identity == self.identity,
+            Err(errno) => errno != Errno::NOENT,
         };
-        if !self.stays && !is_anothers() {
+        if !self.stays && is_ours() {
             // The name is ours under the lock. EPERM is normal in a sticky directory, where another
             // user's lock file stays until its owner or root takes the lock.
             let _ = sys::unlink(directory, &self.name);

@@ -317,6 +317,29 @@ fn a_lock_file_that_loses_its_name_before_dest_is_resolved_does_not_count() {
     check_succeeded([holder]);
 }
 
+#[test]
+fn a_dest_that_leads_elsewhere_at_each_attempt_is_not_waited_for_any_longer() {
+    needs_tool!("strace");
+    let sandbox = Sandbox::new();
+    for dir in ["a", "b"] {
+        sandbox.mkdir(dir);
+        sandbox.write(format!("{dir}/f"), "old");
+    }
+    sandbox.symlink("a/f", "out");
+    let run = sandbox.run("--lock=0 -q out").stdin("new");
+    let mut stepped = Stepped::start(run, "statx,newfstatat", lock_name("f"));
+    assert!(stepped.has_stopped());
+    sandbox.symlink("b/f", "other");
+    fs::rename(sandbox.path("other"), sandbox.path("out")).unwrap();
+    let done = stepped.finish();
+    assert_eq!(done.code(), Some(1), "{done:?}");
+    let expected = "it is locked by another process";
+    assert!(done.stderr.contains(expected), "{done:?}");
+    for dir in ["a", "b"] {
+        assert_eq!(sandbox.text(format!("{dir}/f")), "old");
+    }
+}
+
 // ---- A lock file that is not accessible ----
 
 const WITH_AND_WITHOUT_INPLACE: [&[&str]; 4] = [
