@@ -47,9 +47,8 @@ pub(crate) struct Attributes {
     times: Option<Times>,
 }
 
-/// The attributes that this run would set. They are compared just before the commit, so that a
-/// change by another process during the run is not undone. Owner and group count only as far as
-/// this process can set them: otherwise two users who write in turn would disturb each other.
+/// The attributes that the new file should have. They are compared just before the commit, so that
+/// a change by another process during the run is not undone.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Plan {
     uid: u32,
@@ -204,22 +203,12 @@ impl Attributes {
         }
     }
 
-    /// Returns what this run would set. `None` if nothing comes from an old file.
+    /// Returns what the new file should have. `None` if nothing comes from an old file.
     pub(crate) fn plan(&self) -> Option<Plan> {
         let old = self.old.as_ref()?;
-        let is_root = sys::effective_uid() == 0;
-        let may_set_group = is_root || sys::is_in_group(old.gid);
         Some(Plan {
-            uid: self.owner.unwrap_or(if is_root {
-                old.uid
-            } else {
-                sys::effective_uid()
-            }),
-            gid: self.group.unwrap_or(if may_set_group {
-                old.gid
-            } else {
-                sys::effective_gid()
-            }),
+            uid: self.owner.unwrap_or(old.uid),
+            gid: self.group.unwrap_or(old.gid),
             mode: self.changed(old.mode),
             acl: old.acl.clone(),
             others: old.others.clone(),

@@ -1,8 +1,7 @@
 //! The attributes of a sealed file, and their renewal just before the commit.
 //!
 //! Invariant: atomwrite does not undo a change that another process makes to DEST's attributes
-//! during the run. `renew` compares the plan, which is what this run would set, and not DEST's own
-//! values: otherwise two users who write in turn would disturb each other.
+//! during the run. `renew` compares the plan, which is what the new file should have.
 
 use std::mem;
 use std::os::fd::{AsFd, OwnedFd};
@@ -26,8 +25,8 @@ pub(super) struct Seal {
 }
 
 impl Seal {
-    /// Looks up DEST again. Applies its attributes again if this run would now set different ones,
-    /// to the file that `open` returns. A DEST that has appeared counts as an existing one. If DEST
+    /// Looks up DEST again. If the new file should now have different attributes, applies them to
+    /// the file that `open` returns. A DEST that has appeared counts as an existing one. If DEST
     /// has vanished, or is a link that will be replaced, the file stays as planned. Returns the
     /// file if its attributes changed.
     pub(super) fn renew(

@@ -35,14 +35,3 @@ pub(crate) fn umask() -> u32 {
     rustix::process::umask(mask);
     bits(mask.as_raw_mode())
 }
-
-/// Returns the effective group ID.
-pub(crate) fn effective_gid() -> u32 {
-    rustix::process::getegid().as_raw()
-}
-
-/// Returns true if this process may give a file of its own to a group (chown(2)).
-pub(crate) fn is_in_group(gid: u32) -> bool {
-    let supplementary = rustix::process::getgroups().unwrap_or_default();
-    gid == effective_gid() || supplementary.iter().any(|group| group.as_raw() == gid)
-}

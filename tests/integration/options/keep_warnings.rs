@@ -54,6 +54,25 @@ fn a_mode_that_was_narrowed_because_the_group_was_lost_is_named() {
     let run = sandbox.run("out").by_nobody().stdin("new");
     let done = run.warns("cannot keep the group of 'out'").succeeds();
     assert!(!done.stderr.contains("its mode is now"), "{done:?}");
+    // All who may set them keep an owner and a group that change during the run.
+    let capable = [
+        "--inh-caps=+chown,+fowner,+dac_override",
+        "--ambient-caps=+chown,+fowner,+dac_override",
+    ];
+    for id in [0, 3000] {
+        let sandbox = Sandbox::new();
+        sandbox.write_with_mode("out", "old", 0o600);
+        sandbox.chown("out", 1001, 1001);
+        let user = [format!("--reuid={id}"), format!("--regid={id}")];
+        let setpriv = ["setpriv", "--clear-groups", &user[0], &user[1]];
+        sandbox
+            .atomwrite(["--validate", "chown 1002:1002 \"$2\"", "out"])
+            .through(setpriv.into_iter().chain(capable))
+            .stdin("new")
+            .succeeds();
+        assert_eq!(sandbox.owner("out"), (1002, 1002), "{id}");
+        assert_eq!(sandbox.mode("out"), 0o600, "{id}");
+    }
 }
 
 #[test]
