@@ -13,6 +13,7 @@ use crate::destination::Destination;
 use crate::message::Quoted;
 use crate::request::Sync;
 use crate::sys::{self, Errno, OpenDirectory};
+use crate::temp_name::has_name;
 
 /// DEST's directory, and its ancestors in which a name is new.
 #[derive(Debug)]
@@ -106,8 +107,14 @@ impl Parents {
 impl Drop for Parents {
     fn drop(&mut self) {
         for (index, name) in self.made.drain(..).rev() {
-            // ENOTEMPTY: another process uses the directory, so it stays.
-            let _ = sys::remove_directory(self.changed[index].fd.as_fd(), &name);
+            let parent = self.changed[index].fd.as_fd();
+            let made = self.changed.get(index + 1);
+            let made = made.and_then(|made| Some(sys::metadata(&made.fd).ok()?.identity));
+            // The descriptor may be missing after a failure of the open.
+            if made.is_none_or(|made| has_name(parent, &name, made)) {
+                // ENOTEMPTY: another process uses the directory, so it stays.
+                let _ = sys::remove_directory(parent, &name);
+            }
         }
     }
 }

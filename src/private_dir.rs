@@ -36,8 +36,14 @@ impl PrivateDir {
     pub(crate) fn make(parent: &Rc<OpenDirectory>, filesystem: FileSystem) -> Result<Self> {
         signals::guard()?;
         let at = parent.fd.as_fd();
-        let (mut temporary, ()) =
-            TempName::random(parent, |name| sys::make_private_directory(at, name))?;
+        let (mut temporary, ()) = TempName::random(parent, |name| {
+            sys::make_private_directory(at, name).inspect_err(|errno| {
+                if *errno != Errno::EXIST {
+                    // A failed call may have made it (FUSE).
+                    let _ = sys::remove_directory(at, name);
+                }
+            })
+        })?;
         let name = temporary.name().to_owned();
         temporary.disarm();
         let opened = open_own(at, &name, filesystem).inspect_err(|_| {
@@ -73,6 +79,8 @@ impl Drop for PrivateDir {
         if sys::remove_directory(parent, &self.name).is_ok() {
             return;
         }
+        // A validator may have changed its mode.
+        let _ = sys::set_mode(&self.directory.fd, 0o700);
         // A process that a validator has started may create an entry after the directory was found
         // empty.
         for _ in 0..MAX_PASSES {

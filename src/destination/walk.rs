@@ -116,7 +116,9 @@ impl Walk<'_> {
         let mut missing: Vec<OsString> = Vec::new();
         let mut path = parent.to_owned();
         loop {
-            match sys::open_directory(at, &path) {
+            // The last component of a typed directory, for which fs.protected_symlinks may hold.
+            let is_typed = self.aim == Aim::Directory && missing.is_empty();
+            match sys::open_directory(at, if is_typed { self.typed } else { &path }) {
                 Ok(directory) => {
                     missing.reverse();
                     let path = match from {

@@ -32,8 +32,6 @@ fn open_without_magic(at: BorrowedFd<'_>, path: &Path, flags: OFlags) -> Result<
         Err(Errno::NOSYS | Errno::PERM) => {
             retry_on_intr(|| fs::openat(at, path, flags, Mode::empty()))
         }
-        // A rename raced with the path walk.
-        Err(Errno::AGAIN) => open_without_magic(at, path, flags),
         other => other,
     }
 }

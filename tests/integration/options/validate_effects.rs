@@ -34,6 +34,7 @@ fn changes_by_the_validator_are_discarded() {
                 "mv \"$1\" \"$1.bak\"",
                 "rm \"$1\"; ln -s /etc/passwd \"$1\"",
                 "rm \"$1\"; mkdir \"$1\"",
+                "chmod a-w \"${1%/*}\"",
             ] {
                 sandbox.write("out", "old");
                 validated(&sandbox, named, options, validator, &["out"])
@@ -41,6 +42,7 @@ fn changes_by_the_validator_are_discarded() {
                     .succeeds();
                 assert_eq!(sandbox.text("out"), "new", "{validator}");
                 assert_eq!(sandbox.mode("out"), 0o644, "{validator}");
+                assert_eq!(sandbox.names(), ["kept", "out"], "{validator}");
             }
         }
     }
