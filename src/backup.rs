@@ -123,7 +123,12 @@ pub(crate) fn make(
         let name = name.with_context(|| destination.cannot("back up"))?;
         let new = match method {
             BackupMethod::Link => link(destination, backups, numbers, name, seen),
-            BackupMethod::Copy => copy(destination, backups, numbers, name).map(|(made, _)| made),
+            BackupMethod::Copy => match copy(destination) {
+                Ok(Some(copied)) => publish(copied, destination, backups, numbers, name)
+                    .map(|(made, ..)| Made::Backup(made)),
+                Ok(None) => Ok(Made::NothingThere),
+                Err(failure) => Err(failure),
+            },
         };
         let new = match new.map_err(|failure| failure.within(&destination.cannot("back up")))? {
             Made::Backup(new) => new,
@@ -145,20 +150,27 @@ pub(crate) fn make(
     Ok(made)
 }
 
-/// Makes a copy of a DEST that will be overwritten in place. With [`Sync::Full`], syncs its name
-/// too. Returns `None` if DEST is gone.
+/// Makes a copy of a DEST that will be overwritten in place. `ready` may still refuse that before
+/// the copy replaces an older backup. With [`Sync::Full`], syncs its name too. Returns `None` if
+/// DEST is gone.
 pub(crate) fn make_copy(
     destination: &Destination,
     backups: &Backups,
     numbers: &Numbers,
     sync: Sync,
+    ready: impl FnOnce() -> Result<(), Failure>,
 ) -> Result<Option<NewBackup>, Failure> {
+    let cannot = |failure: Failure| failure.within(&destination.cannot("back up"));
+    let (name, copied) = names::choose(destination, backups, numbers)
+        .map_err(Into::into)
+        .and_then(|name| Ok((name, copy(destination)?)))
+        .map_err(cannot)?;
+    let Some(copied) = copied else {
+        return Ok(None);
+    };
+    ready()?;
     let make = || -> Result<Option<NewBackup>, Failure> {
-        let name = names::choose(destination, backups, numbers)?;
-        let (Made::Backup(made), Some((file, name))) = copy(destination, backups, numbers, name)?
-        else {
-            return Ok(None);
-        };
+        let (made, file, name) = publish(copied, destination, backups, numbers, name)?;
         if sync == Sync::Full {
             let synced = destination.directory().sync(&file);
             synced.context("cannot sync its directory")?;
@@ -167,7 +179,7 @@ pub(crate) fn make_copy(
         drop(name);
         Ok(Some(made))
     };
-    make().map_err(|failure| failure.within(&destination.cannot("back up")))
+    make().map_err(cannot)
 }
 
 /// The result of one attempt.
@@ -217,30 +229,38 @@ fn link(
     Ok(new_link(destination, path, seen, true))
 }
 
-/// Copies DEST to the backup's name. Also returns the open copy, with the temporary name that it
-/// may still have: the name must be removed after the file is closed.
-fn copy(
+/// A copy of DEST, and DEST as it was then.
+struct Copied(NamedCopy, Metadata);
+
+/// Copies DEST to a random name. Returns `None` if DEST is gone.
+fn copy(destination: &Destination) -> Result<Option<Copied>, Failure> {
+    let Some(old) = destination.open(None)? else {
+        return match destination.snapshot()? {
+            None => Ok(None),
+            Some(_) => Err(anyhow!("it is not a regular file").into()),
+        };
+    };
+    let content = old.content().context("it cannot be read")?;
+    // From the same descriptor: the name could lead to another file by now, with other attributes.
+    let attributes = Attributes::for_copy().of(destination, &old)?;
+    let copy = NamedCopy::make(content, &attributes, destination, Sync::File)?;
+    Ok(Some(Copied(copy, old.metadata)))
+}
+
+/// Gives a copy the backup's name. Also returns the open copy, and the temporary name that it may
+/// still have, which must be removed after the file is closed.
+fn publish(
+    Copied(copy, old): Copied,
     destination: &Destination,
     backups: &Backups,
     numbers: &Numbers,
     mut name: BackupName,
-) -> Result<(Made, Option<(OwnedFd, TempName)>), Failure> {
-    let Some(old) = destination.open(None)? else {
-        return match destination.snapshot()? {
-            None => Ok((Made::NothingThere, None)),
-            Some(_) => Err(anyhow!("it is not a regular file").into()),
-        };
-    };
-    let (of, links) = (old.metadata.identity, old.metadata.links);
-    let content = old.content().context("it cannot be read")?;
-    // From the same descriptor: the name could lead to another file by now, with other attributes.
-    let attributes = Attributes::for_copy().of(destination, &old)?;
+) -> Result<(NewBackup, OwnedFd, TempName), Failure> {
     let NamedCopy {
         file,
         name: mut temporary,
         ..
-    } = NamedCopy::make(content, &attributes, destination, Sync::File)?;
-    drop(old);
+    } = copy;
     let identity = sys::metadata(&file)
         .context("cannot stat the copy")?
         .identity;
@@ -278,15 +298,15 @@ fn copy(
             Err(errno) => return Err(anyhow!(errno).into()),
         }
     };
-    let made = Made::Backup(NewBackup {
+    let made = NewBackup {
         destination: destination.clone(),
         name: path,
         identity,
-        of,
-        links,
+        of: old.identity,
+        links: old.links,
         stays,
-    });
-    Ok((made, Some((file, temporary))))
+    };
+    Ok((made, file, temporary))
 }
 
 /// Creates a hard link to the current DEST.

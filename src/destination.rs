@@ -305,7 +305,7 @@ impl Destination {
     /// Returns true if DEST may be there to get the content. The kernel's rule does not cover a
     /// rename.
     pub(crate) fn is_shared_trap(&self, existing: &Metadata) -> bool {
-        // Only root can have mounted a file there.
+        // Usually, only root can have mounted a file there.
         !existing.mount_root && existing.may_be_trap_in(self.directory_metadata())
     }
 

@@ -8,7 +8,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Error, Result, anyhow};
 
 use crate::attributes::{Attributes, InitialMode};
 use crate::backup::{self, NewBackup};
@@ -17,7 +17,7 @@ use crate::copy_error::CopyError;
 use crate::destination::Destination;
 use crate::message::Chain;
 use crate::outcome::{Change, Failure, Outcome};
-use crate::request::{Backups, Overwrite, Start, Sync};
+use crate::request::{Overwrite, Start, Sync};
 use crate::run_context::RunContext;
 use crate::signals;
 use crate::sys::{self, Errno, Kind, Metadata};
@@ -55,42 +55,42 @@ pub(crate) fn overwrite(
     check_target(&file, spool, destination, seen, context.request.start)?;
     signals::check()?;
     attributes.may_be_set(file.as_fd(), destination)?;
-    let backups = context.backups().filter(|_| is_regular);
-    if is_regular {
-        spool.find_space(&file, destination)?;
-    }
-    let backup = match backups {
-        Some(backups) => Some(back_up(destination, seen, backups, context)?),
-        None => None,
+    // With a backup, this runs between the copy, which takes time and space, and its name, which
+    // may replace an older backup.
+    let ready = || -> Result<(), Failure> {
+        if is_regular {
+            spool.find_space(&file, destination)?;
+        }
+        context.messages.warn(format_args!(
+            "overwriting {} in place: readers may see partial content, and an interruption will leave it",
+            destination.display()
+        ));
+        // The warning may have waited for its reader.
+        signals::check()?;
+        check_target(&file, spool, destination, seen, context.request.start)
     };
-    context.messages.warn(format_args!(
-        "overwriting {} in place: readers may see partial content, and an interruption will leave it",
-        destination.display()
-    ));
-    // The backup may have taken its time, and the warning may have waited for its reader.
-    signals::check()?;
-    check_target(&file, spool, destination, seen, context.request.start)?;
+    let backup = if let Some(backups) = context.backups().filter(|_| is_regular) {
+        let (numbers, sync) = (context.numbers, context.sync());
+        let backup = backup::make_copy(destination, backups, numbers, sync, ready)?;
+        // Without a backup, DEST must not be overwritten.
+        Some(backup.ok_or_else(|| not_checked(destination))?)
+    } else {
+        ready()?;
+        None
+    };
     let before = sys::metadata(&file).with_context(|| destination.cannot("stat"))?;
     let release = |error| attributes.release(file.as_fd(), &before, error);
     attributes
         .restrict(file.as_fd(), destination, &before)
         .map_err(release)?;
-    let preallocated = if is_regular {
-        Some(spool.preallocate(&file, destination).map_err(release)?)
-    } else {
-        None
-    };
+    if is_regular {
+        spool.preallocate(&file, destination).map_err(release)?;
+    }
     let finish = || attributes.apply_requested(file.as_fd(), destination, &before);
     let (written, finished) = spool.write_to(&file, is_regular, destination, finish, context);
     let Written { bytes, state } = written;
     if let Err(error) = finished {
-        // If the first write failed, as on a device that accepts no data, DEST is unchanged. A call
-        // that failed may have cut it off.
-        let has_size = || sys::metadata(&file).is_ok_and(|now| now.size >= before.size);
-        if bytes == 0 && state == ContentState::Broken && has_size() {
-            if let Some(change) = preallocated {
-                change.undo(&file);
-            }
+        if state == ContentState::Old {
             return Err(release(error));
         }
         if let Some(backup) = backup {
@@ -98,10 +98,12 @@ pub(crate) fn overwrite(
         }
         let (error, size) = (Chain(&error), spool.size);
         return Err(Failure::Uncertain(match state {
-            ContentState::Broken => anyhow!(
+            ContentState::Broken if bytes > 0 => anyhow!(
                 "{error}; {bytes} of {size} bytes are written, and the file is a mix of new and old"
             ),
-            ContentState::Unsynced => anyhow!("{error}; the file may be a mix of new and old"),
+            ContentState::Old | ContentState::Broken | ContentState::Unsynced => {
+                anyhow!("{error}; the file may be a mix of new and old")
+            }
             ContentState::Complete => anyhow!("{error}; the content is new"),
         }));
     }
@@ -109,21 +111,6 @@ pub(crate) fn overwrite(
         backup: backup.map(NewBackup::confirm),
         ..outcome(destination, Change::WrittenInPlace, spool.size)
     })
-}
-
-/// Makes a backup of DEST, which is still what was `seen`.
-fn back_up(
-    destination: &Destination,
-    seen: Metadata,
-    backups: &Backups,
-    context: &RunContext<'_>,
-) -> Result<NewBackup, Failure> {
-    let directory = destination.directory().fd.as_fd();
-    let backup = backup::make_copy(destination, backups, context.numbers, context.sync())?;
-    // Without a backup of exactly this file, DEST must not be overwritten.
-    backup
-        .filter(|_| has_name(directory, destination.name(), seen.identity))
-        .ok_or_else(|| not_checked(destination))
 }
 
 /// Returns the error that DEST has been replaced or is gone.
@@ -168,7 +155,7 @@ pub(crate) fn create(
         .and_then(|()| spool.find_space(&file, destination))
         .and_then(|()| spool.preallocate(&file, destination))
         // Printing the warning may have waited for its reader.
-        .and_then(|_| Ok(signals::check()?));
+        .and_then(|()| Ok(signals::check()?));
     let (written, finished) = match prepared {
         Ok(()) => spool.write_to(&file, true, destination, finish, context),
         Err(error) => (Written::default(), Err(error)),
@@ -217,22 +204,25 @@ impl Spool<'_> {
         }
     }
 
-    /// Preallocates the space for the content. DEST keeps its size. Returns the change of its time.
-    fn preallocate(&self, file: &OwnedFd, destination: &Destination) -> Result<TimeChange> {
+    /// Preallocates the space for the content. DEST keeps its size.
+    fn preallocate(&self, file: &OwnedFd, destination: &Destination) -> Result<()> {
         let cannot = || destination.cannot("write");
         let before = sys::metadata(file).with_context(cannot)?;
         let done = sys::preallocate(file, 0, self.size);
         let after = sys::metadata(file).with_context(cannot)?;
-        let change = TimeChange { before, after };
-        if done.is_err() && after.allocated > before.allocated {
-            // The failed call has preallocated some of the space, and a failed run must not fill
-            // the disk. The first error is the one to report.
-            let _ = sys::set_size(file.as_fd(), after.size);
-            let after = sys::metadata(file).unwrap_or(after);
-            TimeChange { before, after }.undo(file);
+        if done.is_err() {
+            if after.allocated > before.allocated {
+                // The failed call has preallocated some of the space, and a failed run must not
+                // fill the disk. The first error is the one to report.
+                let _ = sys::set_size(file.as_fd(), after.size);
+            }
+            // Unless another process has appended, the change was ours. Only the file's owner can
+            // set its time.
+            if sys::metadata(file).is_ok_and(|now| now.size == before.size) {
+                let _ = sys::set_modified(file, before.modified);
+            }
         }
-        done.with_context(cannot)?;
-        Ok(change)
+        done.with_context(cannot)
     }
 
     /// Copies the content and syncs it. Also returns how much was written.
@@ -246,16 +236,20 @@ impl Spool<'_> {
     ) -> (Written, Result<()>) {
         let cannot = || destination.cannot("write");
         let mut transfer = Transfer::over(file.as_fd());
-        let copied = sys::seek(self.file, 0)
-            .map_err(Into::into)
-            .and_then(|()| copy_all(&mut transfer, self.file));
+        let copied = copy_all(&mut transfer, self.file);
         // A failed write may have written some bytes.
         let bytes = sys::position(file.as_fd())
             .unwrap_or(0)
             .max(transfer.size());
-        let mut state = ContentState::Broken;
+        let mut state = match copied {
+            // A write that failed may have changed a file: with `mount -o sync`, the data is in the
+            // cache before the disk refuses it.
+            Err(CopyError::Writing(_)) if is_regular => ContentState::Broken,
+            Err(_) if bytes == 0 => ContentState::Old,
+            _ => ContentState::Broken,
+        };
         let finish = || -> Result<()> {
-            copied.with_context(cannot)?;
+            copied.map_err(without_side).with_context(cannot)?;
             if is_regular {
                 sys::set_size(file.as_fd(), self.size).with_context(cannot)?;
             }
@@ -285,6 +279,8 @@ struct Written {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 enum ContentState {
     #[default]
+    Old,
+    /// It may be a mix of new and old.
     Broken,
     /// The content is copied, but the disk or the server may not have it.
     Unsynced,
@@ -303,8 +299,12 @@ fn check_target(
     let cannot = || destination.cannot("write");
     let now = sys::metadata(file).with_context(cannot)?;
     let directory = destination.directory().fd.as_fd();
-    if seen.identity != now.identity || !has_name(directory, destination.name(), now.identity) {
-        return Err(anyhow!("{}: it is not the file that was checked", cannot()).into());
+    // A file that was removed may have given its inode number to another user's.
+    if (seen.identity, seen.kind) != (now.identity, now.kind)
+        || !has_name(directory, destination.name(), now.identity)
+        || (matches!(now.kind, Kind::Regular | Kind::Fifo) && destination.is_shared_trap(&now))
+    {
+        return Err(not_checked(destination));
     }
     if start == Start::Old {
         checks::append_base(destination, Some(seen), Some(now))?;
@@ -324,34 +324,21 @@ fn check_target(
     Ok(())
 }
 
-fn copy_all(transfer: &mut Transfer<'_, '_>, spool: BorrowedFd<'_>) -> Result<()> {
+fn copy_all(transfer: &mut Transfer<'_, '_>, spool: BorrowedFd<'_>) -> Result<(), CopyError> {
+    sys::seek(spool, 0).map_err(CopyError::Reading)?;
     let reader = Reader {
         file: spool,
-        metadata: sys::metadata(spool)?,
+        metadata: sys::metadata(spool).map_err(CopyError::Reading)?,
         method: ReadMethod::Read,
     };
-    loop {
-        match transfer.read_available(&reader) {
-            Ok(Available::End) => return Ok(()),
-            Ok(_) => {}
-            Err(CopyError::Reading(errno) | CopyError::Writing(errno)) => return Err(errno.into()),
-            Err(error) => return Err(error.into()),
-        }
-    }
+    while !matches!(transfer.read_available(&reader)?, Available::End) {}
+    Ok(())
 }
 
-/// The change that preallocation makes to DEST's time.
-struct TimeChange {
-    before: Metadata,
-    after: Metadata,
-}
-
-impl TimeChange {
-    /// Restores DEST's time, unless another process has written to DEST since.
-    fn undo(&self, file: &OwnedFd) {
-        if sys::metadata(file).is_ok_and(|now| now.is_same_content(&self.after)) {
-            // Only the file's owner can do that.
-            let _ = sys::set_modified(file, self.before.modified);
-        }
+/// Both sides of the copy have one message: that DEST cannot be written.
+fn without_side(error: CopyError) -> Error {
+    match error {
+        CopyError::Reading(errno) | CopyError::Writing(errno) => errno.into(),
+        error => error.into(),
     }
 }

@@ -8,6 +8,7 @@ use crate::attributes::{Attributes, OwnerGroup};
 use crate::backup::{self, Numbers};
 use crate::checks::{self, Rules};
 use crate::destination::{Destination, Opened};
+use crate::inplace;
 use crate::inspector::{Content, ContentInspector};
 use crate::lock::Lock;
 use crate::message::{Chain, Messages, Progress};
@@ -220,6 +221,11 @@ fn check_again(
     old: Option<&Opened>,
     context: &RunContext<'_>,
 ) -> Result<(), Failure> {
+    let in_place = context.rules().in_place;
+    let must = |file: Option<Metadata>| checks::is_in_place(destination, file.as_ref(), in_place);
+    if filled.is_spool() && must(before) && !must(now) {
+        return Err(inplace::not_checked(destination));
+    }
     if !Metadata::are_same(before.as_ref(), now.as_ref()) && filled.refuse().is_ok() {
         let rules = context.rules();
         let in_place = if filled.is_spool() {

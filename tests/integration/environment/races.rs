@@ -243,6 +243,17 @@ fn a_file_that_another_user_puts_into_a_sticky_directory_during_the_run_is_refus
             assert_eq!(sandbox.listing(), "out=theirs");
         }
     }
+    // It may even get the inode number of the file that was checked (ext4, xfs).
+    let validator = "cd \"${2%/*}\" || exit; want=$(stat -c %i out); rm out; n=0
+        until n=$((n+1)); echo theirs >g$n; [ $(stat -c %i g$n) = $want ] || [ $n = 50 ]; do :; done
+        chown 65534 g$n; mv g$n out; rm -f g*";
+    let sandbox = sticky(0, 0);
+    let words = ["-q", "--inplace=always", "--validate", validator, "out"];
+    let done = sandbox.atomwrite(words).stdin("secret").output();
+    assert_eq!(done.code(), Some(1), "{done:?}");
+    let reason = "it is not the file that was checked";
+    assert!(done.stderr.contains(reason), "{done:?}");
+    assert_eq!(sandbox.listing(), "out=theirs\n");
 }
 
 #[test]

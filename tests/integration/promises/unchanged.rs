@@ -10,31 +10,6 @@ use crate::harness::{
 };
 
 #[test]
-fn a_first_write_in_place_that_fails_leaves_mode_and_content() {
-    needs_tool!("strace");
-    for options in ["-m 600", "-m 0", ""] {
-        let sandbox = Sandbox::new();
-        let out = sandbox.write_with_mode("out", "old content", 0o666);
-        let inode = sandbox.inode("out");
-        let strace = Strace::new()
-            .at(&out)
-            .inject("write,pwrite64,splice,sendfile,copy_file_range:error=EIO");
-        let done = sandbox
-            .run(&format!("{options} -q --inplace=always out"))
-            .stdin("new")
-            .under(&strace)
-            .output();
-        assert!(strace.has_injected());
-        assert_eq!(done.code(), Some(1), "{done:?}");
-        assert!(done.stderr.ends_with("; 'out' is unchanged\n"), "{done:?}");
-        assert_eq!(sandbox.mode("out"), 0o666, "{options:?}");
-        assert_eq!(sandbox.text("out"), "old content");
-        assert_eq!(sandbox.inode("out"), inode);
-        assert_eq!(sandbox.names(), ["out"]);
-    }
-}
-
-#[test]
 fn a_rename_that_fails_leaves_none_of_the_directories_that_were_made() {
     needs_tool!("strace");
     for (words, at) in [
