@@ -6,7 +6,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::mem::{self, MaybeUninit};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,7 +17,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::harness::{BOUND, Run, Sandbox, Watch, needs_tool, skip};
+use crate::harness::{BOUND, Run, Sandbox, Watch, needs_tool, skip, wait_until};
 
 /// All that changes anything.
 const CHANGES: WatchFlags = WatchFlags::MODIFY
@@ -58,9 +58,20 @@ fn ground(old: Option<&str>) -> Sandbox {
     let sandbox = Sandbox::new();
     sandbox.mkdir("d");
     if let Some(old) = old {
-        sandbox.write("d/out", old);
+        let path = sandbox.write("d/out", old);
+        wait_until("it is closed", || !is_open(&path));
     }
     sandbox
+}
+
+/// Whether a process has the file open for writing: a child of another test can have inherited it,
+/// and its close would be an event. No lease is possible until that event has been sent.
+fn is_open(path: &Path) -> bool {
+    let file = fs::File::open(path).unwrap();
+    #[expect(unsafe_code, reason = "rustix has no leases")]
+    // SAFETY: the descriptor is open, and the call writes to no memory.
+    let leased = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, libc::F_RDLCK) };
+    leased == -1 && std::io::Error::last_os_error().raw_os_error() == Some(libc::EAGAIN)
 }
 
 /// The event of a DEST that is new. The POSIX backend links it.
