@@ -1,9 +1,10 @@
 //! Directories of mode 0700 with random names: the preview of `--validate`, and the staging
 //! directory of `-t`.
 //!
-//! Invariant: a run empties only a directory that it has just made, by its descriptor, without
-//! following links and without entering mounted filesystems. A directory that a killed run has left
-//! stays.
+//! Invariant: only a preview is emptied. No other user can rename it, so it is the directory that
+//! the run has made. It is emptied by its descriptor, without following links and without entering
+//! mounted filesystems. A staging directory is removed only if it is empty: each file in it removes
+//! its own name. A directory that a killed run has left stays.
 
 use std::cell::Cell;
 use std::ffi::OsStr;
@@ -12,6 +13,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Result, bail};
 
@@ -23,12 +26,16 @@ use crate::temp_name::TempName;
 const MAX_DEPTH: usize = 64;
 const MAX_PASSES: usize = 8;
 
-/// A directory that is removed with its content when dropped.
+/// The pause between two attempts to remove a directory.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// A directory that is removed when dropped, if it is empty.
 #[derive(Debug)]
 pub(crate) struct PrivateDir {
     parent: Rc<OpenDirectory>,
     name: PathBuf,
     directory: Rc<OpenDirectory>,
+    is_local: bool,
 }
 
 impl PrivateDir {
@@ -54,6 +61,7 @@ impl PrivateDir {
             parent: Rc::clone(parent),
             name,
             directory: Rc::new(opened),
+            is_local: filesystem.is_local(),
         })
     }
 
@@ -71,14 +79,10 @@ impl PrivateDir {
     pub(crate) fn name(&self) -> &Path {
         &self.name
     }
-}
 
-impl Drop for PrivateDir {
-    fn drop(&mut self) {
+    /// Removes the directory with its content. Only where no other user can rename it.
+    pub(crate) fn remove_all(&self) {
         let parent = self.parent.fd.as_fd();
-        if sys::remove_directory(parent, &self.name).is_ok() {
-            return;
-        }
         // A validator may have changed its mode.
         let _ = sys::set_mode(&self.directory.fd, 0o700);
         // A process that a validator has started may create an entry after the directory was found
@@ -91,6 +95,21 @@ impl Drop for PrivateDir {
             if !was_empty || removed != Err(Errno::NOTEMPTY) {
                 return;
             }
+        }
+    }
+}
+
+impl Drop for PrivateDir {
+    fn drop(&mut self) {
+        let parent = self.parent.fd.as_fd();
+        for _ in 0..MAX_PASSES {
+            let removed = sys::remove_directory(parent, &self.name);
+            if removed != Err(Errno::NOTEMPTY) || self.is_local {
+                return;
+            }
+            // On FUSE and NFS, a file that was open when it was unlinked stays for a moment, as
+            // `.fuse_hidden…` or `.nfs…`.
+            thread::sleep(PAUSE);
         }
     }
 }
@@ -182,8 +201,13 @@ pub(crate) struct StagingDir {
 
 impl StagingDir {
     pub(crate) fn make(parent: &Rc<OpenDirectory>, filesystem: FileSystem) -> Result<Self> {
-        let private = PrivateDir::make(parent, filesystem)?;
-        let directory = private.directory().fd.as_fd();
+        let mut staging = Self {
+            private: PrivateDir::make(parent, filesystem)?,
+            files: Cell::new(0),
+            is_flat: false,
+            ignores_case: false,
+        };
+        let directory = staging.private.directory().fd.as_fd();
         sys::make_private_directory(directory, &subdir(0))?;
         let upper_case = subdir(0).to_string_lossy().to_uppercase();
         let ignores_case = sys::metadata_at(directory, Path::new(&upper_case)).is_ok();
@@ -191,12 +215,8 @@ impl StagingDir {
         if is_flat {
             sys::remove_directory(directory, &subdir(0))?;
         }
-        Ok(Self {
-            private,
-            files: Cell::new(0),
-            is_flat,
-            ignores_case,
-        })
+        (staging.is_flat, staging.ignores_case) = (is_flat, ignores_case);
+        Ok(staging)
     }
 
     /// Creates a file with its own name. Errors: EEXIST if the directory ignores case and has a
@@ -217,7 +237,13 @@ impl StagingDir {
         } else {
             subdir(number).join(name)
         };
-        let file = sys::create_new(directory.fd.as_fd(), &name, mode)?;
+        let at = directory.fd.as_fd();
+        let file = sys::create_new(at, &name, mode).inspect_err(|errno| {
+            if *errno != Errno::EXIST {
+                // A failed call may have made the name (FUSE).
+                let _ = sys::unlink(at, &name);
+            }
+        })?;
         Ok((TempName::own(directory, name), file))
     }
 
@@ -228,9 +254,8 @@ impl StagingDir {
 
 impl Drop for StagingDir {
     fn drop(&mut self) {
-        // After a commit all are empty. Reading them would need a descriptor, and none may be left.
+        // Without reading which there are: that would need a descriptor, and none may be left.
         for number in 0..=self.files.get() / FILES_PER_SUBDIR {
-            // A subdirectory that is not empty is removed with the staging directory.
             let _ = sys::remove_directory(self.private.directory().fd.as_fd(), &subdir(number));
         }
     }

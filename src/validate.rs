@@ -62,6 +62,12 @@ enum Siblings {
     None,
 }
 
+impl Drop for Preview {
+    fn drop(&mut self) {
+        self.directory.remove_all();
+    }
+}
+
 impl Preview {
     /// Makes a preview of a directory, without links yet.
     fn make(of: &Rc<ParentDir>, place: PreviewPlace) -> Result<Self> {

@@ -55,6 +55,22 @@ fn a_directory_that_took_the_place_of_the_staging_directory_is_refused_and_not_t
         assert!(done.stderr.contains(reason), "{done:?}");
         assert_eq!(sandbox.text("d/a"), "old");
     }
+    // It may be another private directory of this user, which is not emptied.
+    let sandbox = Sandbox::with("a", "new");
+    let dir = sandbox.mkdir("d");
+    let spool = sandbox.mkdir("d/spool");
+    sandbox.chmod("d/spool", 0o700);
+    let validator = "for dir in d/.atomwrite.*.tmp; do echo kept >\"$dir\"/message; done";
+    let run = sandbox.atomwrite(["--validate", validator, "-t", "d", "a"]);
+    let mut stepped = Stepped::start(run, "mkdirat", &dir);
+    assert!(stepped.has_stopped());
+    let made = temporary_name(&dir);
+    fs::rename(&made, dir.join("aside")).unwrap();
+    fs::rename(spool, &made).unwrap();
+    let done = stepped.finish();
+    assert_eq!(done.code(), Some(0), "{done:?}");
+    assert_eq!(sandbox.text("d/a"), "new");
+    assert_eq!(fs::read_to_string(made.join("message")).unwrap(), "kept\n");
 }
 
 /// The only temporary name in a directory.
