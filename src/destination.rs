@@ -179,11 +179,16 @@ impl Destination {
 
     /// Returns the same DEST in its own directory, which exists now.
     pub(crate) fn inside(&self, directory: Rc<OpenDirectory>) -> Self {
+        // Another process may have made the directory, and all users may write to it.
+        let shared = sys::metadata(&directory.fd)
+            .ok()
+            .filter(Metadata::is_shared);
+        let metadata = shared.unwrap_or(self.parent.metadata);
         Self {
             typed: self.typed.clone(),
             parent: Rc::new(ParentDir {
                 directory,
-                metadata: self.parent.metadata,
+                metadata,
                 filesystem: self.parent.filesystem,
                 path: self
                     .parent

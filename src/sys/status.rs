@@ -146,13 +146,18 @@ impl Metadata {
         self.identity.device == other.identity.device
     }
 
+    /// Returns true for a directory like /tmp, sticky and writable by all.
+    pub(crate) fn is_shared(&self) -> bool {
+        const STICKY_AND_WRITABLE_BY_ALL: u32 = 0o1002;
+        self.mode & STICKY_AND_WRITABLE_BY_ALL == STICKY_AND_WRITABLE_BY_ALL
+    }
+
     /// Returns true if the entry may be a trap: `directory` is one like /tmp, sticky and writable
     /// by all, and the entry belongs neither to its owner nor to us. That is the kernel's rule for
     /// fs.protected_symlinks and fs.protected_regular (proc_sys_fs(5)).
     pub(crate) fn may_be_trap_in(&self, directory: &Self) -> bool {
-        const STICKY_AND_WRITABLE_BY_ALL: u32 = 0o1002;
         let is_ours = self.uid == super::effective_uid();
-        directory.mode & STICKY_AND_WRITABLE_BY_ALL == STICKY_AND_WRITABLE_BY_ALL
+        directory.is_shared()
             && !(is_ours && (self.uid != OVERFLOW || maps_overflow()))
             && !(self.uid == directory.uid && self.uid != OVERFLOW)
     }

@@ -259,6 +259,14 @@ fn a_file_that_another_user_puts_into_a_sticky_directory_during_the_run_is_refus
             assert_eq!(sandbox.listing(), "out=theirs");
         }
     }
+    // The directory may be new, too.
+    let sandbox = Sandbox::new();
+    let command = "mkdir d; chmod 1777 d; echo theirs >d/out; chown 65534 d/out; echo secret";
+    let words = ["-D", "d/out", "--", "sh", "-c", command];
+    let done = sandbox.atomwrite(words).output();
+    assert_eq!(done.code(), Some(125), "{done:?}");
+    assert!(done.stderr.contains(TRAP), "{done:?}");
+    assert_eq!(sandbox.text("d/out"), "theirs\n");
     // It may even get the inode number of the file that was checked (ext4, xfs).
     let validator = "cd \"${2%/*}\" || exit; want=$(stat -c %i out); rm out; n=0
         until n=$((n+1)); echo theirs >g$n; [ $(stat -c %i g$n) = $want ] || [ $n = 50 ]; do :; done
