@@ -365,11 +365,9 @@ fn refused(destination: &Destination, errno: Errno) -> Result<Made, Failure> {
 
 /// Renames a file over an older backup.
 fn replace(temporary: &TempName, destination: &Destination, name: &Path) -> Result<()> {
+    names::check_replaceable(destination, name)?;
     let directory = destination.directory().fd.as_fd();
-    match temporary.rename(directory, name, destination.filesystem()) {
-        Err(Errno::ISDIR) => Err(names::is_directory(name)),
-        renamed => Ok(renamed?),
-    }
+    Ok(temporary.rename(directory, name, destination.filesystem())?)
 }
 
 fn identity_of(destination: &Destination) -> Option<Identity> {

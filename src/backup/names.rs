@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 
 use crate::destination::Destination;
 use crate::message::Quoted;
@@ -123,19 +123,26 @@ fn after(number: u64) -> Result<u64> {
 /// Refuses a name that a backup cannot have.
 pub(super) fn check(destination: &Destination, backups: &Backups, name: BackupName) -> Result<()> {
     name.check_length(destination, backups)?;
-    let path = name.path(destination, backups);
-    let taken = sys::metadata_at(destination.directory().fd.as_fd(), &path);
-    if taken.is_ok_and(|taken| taken.kind == Kind::Directory) {
-        return Err(is_directory(&path));
-    }
-    Ok(())
+    check_replaceable(destination, &name.path(destination, backups))
 }
 
-pub(super) fn is_directory(name: &Path) -> anyhow::Error {
-    anyhow!(
-        "its name {} belongs to a directory; use another --suffix",
+/// Refuses to replace a directory, or a symbolic link that leads to DEST.
+pub(super) fn check_replaceable(destination: &Destination, name: &Path) -> Result<()> {
+    let directory = destination.directory().fd.as_fd();
+    let leads_to_dest = || {
+        let dest = destination.snapshot_errno().ok().flatten();
+        let target = sys::metadata_through_links(directory, name).ok();
+        dest.is_some_and(|dest| target.is_some_and(|target| target.identity == dest.identity))
+    };
+    let what = match sys::metadata_at(directory, name).map(|taken| taken.kind) {
+        Ok(Kind::Directory) => "directory",
+        Ok(Kind::Symlink) if leads_to_dest() => "symbolic link to it",
+        _ => return Ok(()),
+    };
+    bail!(
+        "its name {} belongs to a {what}; use another --suffix",
         Quoted::new(name)
-    )
+    );
 }
 
 /// Returns the highest N of all NAME.~N~ in a directory, for each NAME.

@@ -46,6 +46,7 @@ python3 -c 'import socket; socket.socket(socket.AF_UNIX).bind("socket")' | socke
 # What a validator has not seen.
 touch $(seq 1100) | --validate 'exit 7' in out | 3 | cannot write 'out': the validator exited with status 7; some of the directory's other files were left out of the preview; 'out' is unchanged
 # Backups.
+ln -s out out~ | -b in out~ | 1 | cannot back up 'out~': its name 'out~' belongs to a symbolic link to it; use another --suffix; 'out~' is unchanged
 mkdir out~ | -b in out | 1 | cannot back up 'out': its name 'out~' belongs to a directory; use another --suffix; 'out' is unchanged
 touch out.~18446744073709551615~ | --backup=numbered in out | 1 | cannot back up 'out': there is no higher number; 'out' is unchanged
 # Many files.

@@ -16,10 +16,10 @@ fn a_source_that_the_backup_would_replace_is_refused() {
         "--backup=existing out~ out",
         "-S .orig out.orig out",
         "-ab out~ out",
+        "-S .link far/target out",
         "-b to-backup out",
         "-b far-to-backup out",
         "-b ./out~ out",
-        "-S .link far/target out",
         "-b far/../out~ ./out",
         &format!("-b {root}/out~ out"),
         &format!("-b out~ {root}/out"),
@@ -28,6 +28,20 @@ fn a_source_that_the_backup_would_replace_is_refused() {
     ];
     each(lines, |line| {
         sandbox.run(line).fails_with(1, "would destroy SOURCE");
+    });
+    // Nor is the link that leads to DEST replaced.
+    sandbox.sh("echo new >new; ln -s out out.dest; ln -s out.dest chain");
+    let lines = [
+        "-S .dest new out",
+        "-S .dest new out.dest",
+        "-S .dest new chain",
+        "-S .dest -a new out.dest",
+        "-S .dest -q --inplace=always new out.dest",
+    ];
+    each(lines, |line| {
+        sandbox
+            .run(line)
+            .fails_with(1, "belongs to a symbolic link to it; use another --suffix");
     });
     for name in ["out~", "to-backup"] {
         let run = sandbox.run("-b out").stdin_from(open(sandbox.path(name)));

@@ -164,6 +164,11 @@ fn the_backup_is_beside_the_target_or_is_the_replaced_link() {
             "out=new out~->target target=theirs",
         ),
         (
+            "printf old >out; printf theirs >target; ln -s target out~",
+            "-b out",
+            "out=new out~=old target=theirs",
+        ),
+        (
             "ln -s nowhere out",
             "-b --no-dereference out",
             "out=new out~->nowhere",
