@@ -114,8 +114,8 @@ impl Drop for PrivateDir {
     }
 }
 
-/// Opens a directory that was just made. The owner of `parent` may have replaced it: with one of
-/// their own, to control what is done in it, or with one of ours, to have it emptied.
+/// Opens a directory that was just made. The owner of `parent` may have replaced it with one of
+/// their own, to control what is done in it.
 fn open_own(parent: BorrowedFd<'_>, name: &Path, filesystem: FileSystem) -> Result<OpenDirectory> {
     let opened = sys::open_child(parent, name)?;
     let seen = sys::metadata(&opened.fd)?;
